@@ -1,0 +1,1 @@
+pub mod clock; pub mod model; pub mod sheet; pub mod validate;

@@ -1,0 +1,288 @@
+//! Contacts: as the file gives them, and as they are stored.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContactId, words};
+
+/// A contact's ID in the spreadsheet: trimmed, NFC, never empty; compared exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ExternalId(String);
+
+impl ExternalId {
+    /// Takes a text that was cleaned already; `None` if it is empty.
+    #[must_use]
+    pub fn parse(cleaned: &str) -> Option<Self> {
+        (!cleaned.is_empty()).then(|| Self(cleaned.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for ExternalId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Ten digits of the North American Numbering Plan, area code and exchange starting with 2-9.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct PhoneNumber(String);
+
+/// Why a text is no [`PhoneNumber`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PhoneNumberError {
+    /// Not ten digits, or other things than digits, punctuation and spaces.
+    NotTenDigits,
+    /// Area code or exchange starts with 0 or 1.
+    NotNanp,
+}
+
+impl PhoneNumber {
+    /// Reads a number as people type it: punctuation, spaces and a leading `+1` or `1` are dropped.
+    ///
+    /// # Errors
+    /// [`PhoneNumberError`] if ten digits of the plan don't remain.
+    pub fn parse(text: &str) -> Result<Self, PhoneNumberError> {
+        let mut digits = String::with_capacity(11);
+        for c in text.chars() {
+            match c {
+                '0'..='9' => digits.push(c),
+                '+' | '(' | ')' | '-' | '.' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}' => {}
+                c if super::text::is_blank_char(c) => {}
+                _ => return Err(PhoneNumberError::NotTenDigits),
+            }
+        }
+        let plus = text.find('+');
+        if plus.is_some() && (!text.trim_start_matches(['(', ' ']).starts_with('+') || !digits.starts_with('1')) {
+            return Err(PhoneNumberError::NotTenDigits);
+        }
+        if digits.len() == 11 && digits.starts_with('1') {
+            digits.remove(0);
+        } else if plus.is_some() {
+            return Err(PhoneNumberError::NotTenDigits);
+        }
+        if digits.len() != 10 {
+            return Err(PhoneNumberError::NotTenDigits);
+        }
+        let bytes = digits.as_bytes();
+        if bytes[0] < b'2' || bytes[3] < b'2' {
+            return Err(PhoneNumberError::NotNanp);
+        }
+        Ok(Self(digits))
+    }
+
+    /// Takes what the database holds, which its CHECK has vouched for.
+    #[must_use]
+    pub fn stored(digits: String) -> Self {
+        Self(digits)
+    }
+
+    /// The ten digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+words!(
+    /// How the platform treats a number.
+    NumberType {
+        /// Called and texted.
+        Mobile = "mobile",
+        /// Called.
+        Landline = "landline",
+        /// Paged.
+        Pager = "pager",
+    }
+);
+
+words!(
+    /// Who is called and texted first.
+    Priority {
+        /// First.
+        High = "high",
+        /// The default.
+        Normal = "normal",
+        /// Last.
+        Low = "low",
+    }
+);
+
+/// A phone number of a contact.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Number {
+    /// Ten digits.
+    pub number: PhoneNumber,
+    /// Its kind.
+    pub number_type: NumberType,
+    /// Tells one from another.
+    pub description: Option<String>,
+}
+
+/// What the file says of an optional field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said<T> {
+    /// Nothing that counts (no such column, or an invalid value): the stored value stays.
+    Nothing,
+    /// This; for a blank cell the field's empty value.
+    This(T),
+}
+
+impl<T> Said<T> {
+    /// What the file says, or else what is stored.
+    pub fn or_stored(self, stored: impl FnOnce() -> T) -> T {
+        match self {
+            Self::This(value) => value,
+            Self::Nothing => stored(),
+        }
+    }
+}
+
+/// A phone number as the file gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileNumber {
+    /// Ten digits.
+    pub number: PhoneNumber,
+    /// Its kind.
+    pub number_type: NumberType,
+    /// Description, if there is such a column.
+    pub description: Said<Option<String>>,
+}
+
+/// A contact without error as the file gives it, put together from all its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileContact {
+    /// Its ID.
+    pub external_id: ExternalId,
+    /// First and last name.
+    pub name: String,
+    /// Organization.
+    pub organization_name: Said<Option<String>>,
+    /// Title and/or accreditations.
+    pub title: Said<Option<String>>,
+    /// E-mail address.
+    pub email: Said<Option<String>>,
+    /// Priority; blank is normal.
+    pub priority: Said<Priority>,
+    /// Numbers in row order, then column order; at least one.
+    pub numbers: Vec<FileNumber>,
+    /// Group names as spelled, without repeats; at least one.
+    pub groups: Vec<String>,
+    /// The rows it came from, from 1, as the spreadsheet program shows them.
+    pub rows: Vec<u32>,
+}
+
+/// All that is kept of a contact, in the form in which two states are compared and kept as before- and after-image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContactState {
+    /// ID in the spreadsheet; none for a contact made by hand.
+    pub external_id: Option<String>,
+    /// First and last name.
+    pub name: String,
+    /// Organization.
+    pub organization_name: Option<String>,
+    /// Title.
+    pub title: Option<String>,
+    /// E-mail address.
+    pub email: Option<String>,
+    /// Priority.
+    pub priority: Priority,
+    /// Numbers in order.
+    pub numbers: Vec<Number>,
+    /// Places in the plan's group table, ascending.
+    pub groups: Vec<u32>,
+}
+
+/// A contact as the database holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredContact {
+    /// Stable id.
+    pub id: ContactId,
+    /// Removed earlier and not yet purged.
+    pub removed: bool,
+    /// What is kept of it.
+    pub state: ContactState,
+}
+
+/// A contact with numbers and groups as before- or after-image (`import_changes.before`, `.after`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContactImage {
+    /// ID in the spreadsheet.
+    pub external_id: Option<String>,
+    /// First and last name.
+    pub name: String,
+    /// Organization.
+    pub organization_name: Option<String>,
+    /// Title.
+    pub title: Option<String>,
+    /// E-mail address.
+    pub email: Option<String>,
+    /// `high`, `normal` or `low`.
+    pub notification_priority: String,
+    /// Numbers in order.
+    pub numbers: Vec<NumberImage>,
+    /// Group names.
+    pub groups: Vec<String>,
+}
+
+/// A number within a [`ContactImage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberImage {
+    /// Ten digits.
+    pub number: String,
+    /// `mobile`, `landline` or `pager`.
+    pub number_type: String,
+    /// Tells one from another.
+    pub description: Option<String>,
+}
+
+impl From<&Number> for NumberImage {
+    fn from(number: &Number) -> Self {
+        Self {
+            number: number.number.as_str().to_owned(),
+            number_type: number.number_type.as_str().to_owned(),
+            description: number.description.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, PhoneNumberError>) {
+        assert_eq!(PhoneNumber::parse(text).as_ref().map(PhoneNumber::as_str), expected.as_ref().copied(), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_type_them() {
+        for text in ["6045550100", "(604) 555-0100", "604-555-0100", "604.555.0100", "+1 604 555 0100", "1-604-555-0100",
+            "+16045550100", "16045550100", "(+1) 604 555 0100", "604\u{2011}555\u{a0}0100"] {
+            check(text, Ok("6045550100"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_ten_digit_number_is_refused() {
+        for text in ["", "604555010", "60455501000", "6045550100x12", "6045550100 ext 5", "CALL 604555010", "+6045550100",
+            "+44 20 7946 0018", "604+5550100", "26045550100", "6.04E+09", "٦٠٤٥٥٥٠١٠٠"] {
+            check(text, Err(PhoneNumberError::NotTenDigits));
+        }
+    }
+
+    #[test]
+    fn area_code_and_exchange_start_with_2_to_9() {
+        check("1045550100", Err(PhoneNumberError::NotNanp));
+        check("0045550100", Err(PhoneNumberError::NotNanp));
+        check("6041550100", Err(PhoneNumberError::NotNanp));
+        check("6040550100", Err(PhoneNumberError::NotNanp));
+        check("11045550100", Err(PhoneNumberError::NotNanp));
+    }
+}

@@ -1,0 +1,66 @@
+//! Groups, matched without regard to case.
+
+use super::{GroupId, text};
+
+/// Longest folded name that is its own key, bytes; a longer one is shortened so that an index can hold it.
+const KEY_LIMIT: usize = 400;
+
+/// A group name in the form by which groups are matched (`groups.name_key`).
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    let folded = text::fold(name);
+    if folded.len() <= KEY_LIMIT {
+        return folded;
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, folded.as_bytes());
+    let mut key: String = folded.chars().take(64).collect();
+    key.push('…');
+    for byte in digest.as_ref() {
+        key.push_str(&format!("{byte:02x}"));
+    }
+    key
+}
+
+/// A group as the database holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// Stable id.
+    pub id: GroupId,
+    /// As last spelled.
+    pub name: String,
+    /// By which it is matched.
+    pub name_key: String,
+    /// Nobody was left in it.
+    pub removed: bool,
+}
+
+/// Splits a `Groups` cell: at commas, trimmed, without blanks and repeats (the first spelling stays).
+#[must_use]
+pub fn split(cell: &str) -> Vec<String> {
+    let mut keys = std::collections::HashSet::new();
+    cell.split(',')
+        .map(text::trim)
+        .filter(|name| !name.is_empty() && keys.insert(name_key(name)))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_split_at_commas_without_blanks_and_repeats() {
+        assert_eq!(split(" Search Team, , Medics ,search team,"), ["Search Team", "Medics"]);
+        assert!(split(" , ,").is_empty());
+        assert_eq!(split("A; B"), ["A; B"]);
+    }
+
+    #[test]
+    fn a_long_name_has_a_bounded_key_of_its_own() {
+        let (one, other) = ("x".repeat(30_000), format!("{}y", "x".repeat(29_999)));
+        assert!(name_key(&one).len() < KEY_LIMIT);
+        assert_ne!(name_key(&one), name_key(&other));
+        assert_eq!(name_key(&one), name_key(&one.to_uppercase()));
+    }
+}

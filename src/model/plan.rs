@@ -1,0 +1,203 @@
+//! What a run would do to the contacts and groups of an account.
+
+use serde::Serialize;
+
+use super::contact::{ContactState, Number};
+use super::{ContactId, GroupId, words};
+
+words!(
+    /// What happens to a contact.
+    Action {
+        /// New.
+        Added = "added",
+        /// Something differs.
+        Updated = "updated",
+        /// Stored, but no longer in the file.
+        Removed = "removed",
+        /// Removed earlier, back again.
+        Revived = "revived",
+        /// Made by hand, now known by its external ID.
+        Adopted = "adopted",
+    }
+);
+
+words!(
+    /// Why a plan waits for a person (SPEC §3.3).
+    HoldReason {
+        /// Too many contacts would be removed.
+        RemovesTooMany = "removes_too_many",
+        /// Too many contacts would get another name or other numbers.
+        ChangesTooMany = "changes_too_many",
+        /// A group would lose all its members.
+        EmptiesGroup = "empties_group",
+        /// Too many rows are in error.
+        ErrorsTooMany = "errors_too_many",
+        /// The first run after enabling would touch somebody.
+        FirstImport = "first_import",
+        /// The first run after a revert would touch somebody.
+        AfterRevert = "after_revert",
+    }
+);
+
+/// A group in the plan's table; contacts refer to it by its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanGroup {
+    /// Stored id; none for a group that is new.
+    pub id: Option<GroupId>,
+    /// By which it is matched.
+    pub name_key: String,
+    /// The name it has after the run.
+    pub name: String,
+    /// What has to be written.
+    pub change: GroupChange,
+}
+
+/// What happens to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupChange {
+    /// Nothing.
+    None,
+    /// Made.
+    Add,
+    /// Brought back, or spelled anew.
+    Write,
+    /// Nobody is left in it.
+    Remove,
+}
+
+/// A contact that is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// All of it.
+    pub after: ContactState,
+    /// First row it came from.
+    pub row: Option<u32>,
+}
+
+/// A contact that is updated, revived or adopted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `Updated`, `Revived` or `Adopted`.
+    pub action: Action,
+    /// Which.
+    pub id: ContactId,
+    /// As stored.
+    pub before: ContactState,
+    /// As it shall be.
+    pub after: ContactState,
+    /// First row it came from.
+    pub row: Option<u32>,
+}
+
+impl Change {
+    /// Whether the contact gets another name or another set of numbers.
+    #[must_use]
+    pub fn changes_identity(&self) -> bool {
+        self.before.name != self.after.name || number_set(&self.before.numbers) != number_set(&self.after.numbers)
+    }
+}
+
+fn number_set(numbers: &[Number]) -> std::collections::BTreeSet<&str> {
+    numbers.iter().map(|n| n.number.as_str()).collect()
+}
+
+/// A contact that is removed, or whose removal is withheld.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Which.
+    pub id: ContactId,
+    /// As stored.
+    pub before: ContactState,
+}
+
+/// What a run would do. Pure data: nothing in it has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Every stored group, and every new one after them.
+    pub groups: Vec<PlanGroup>,
+    /// Contacts made.
+    pub added: Vec<Addition>,
+    /// Contacts updated, revived or adopted.
+    pub changed: Vec<Change>,
+    /// Contacts removed.
+    pub removed: Vec<Removal>,
+    /// Contacts that would be removed, if a row's ID were known or the file were beyond doubt.
+    pub withheld: Vec<Removal>,
+    /// Contacts in which nothing differs.
+    pub unchanged: usize,
+    /// Names of the groups that lose all their members.
+    pub emptied_groups: Vec<String>,
+    /// Why it waits for a person; empty if it doesn't.
+    pub hold_reasons: Vec<HoldReason>,
+    /// Contacts of the account after the run, without the removed.
+    pub contacts_after: usize,
+}
+
+impl Plan {
+    /// How many contacts get this.
+    #[must_use]
+    pub fn count(&self, action: Action) -> usize {
+        match action {
+            Action::Added => self.added.len(),
+            Action::Removed => self.removed.len(),
+            other => self.changed.iter().filter(|change| change.action == other).count(),
+        }
+    }
+
+    /// Whether anything at all would be written to contacts or groups.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty()
+            && self.changed.is_empty()
+            && self.removed.is_empty()
+            && self.groups.iter().all(|group| group.change == GroupChange::None)
+    }
+
+    /// The names of a contact's groups.
+    pub fn group_names<'a>(&'a self, state: &'a ContactState) -> impl Iterator<Item = &'a str> {
+        state.groups.iter().filter_map(|place| self.groups.get(*place as usize)).map(|group| group.name.as_str())
+    }
+
+    /// The plan as the JSON of SPEC §9 shows it: external IDs by action (a hand-made contact by its name).
+    #[must_use]
+    pub fn summary(&self) -> PlanSummary {
+        let label = |state: &ContactState| state.external_id.clone().unwrap_or_else(|| state.name.clone());
+        let of = |action| {
+            self.changed.iter().filter(|c| c.action == action).map(|c| label(&c.after)).collect::<Vec<_>>()
+        };
+        PlanSummary {
+            added: self.added.iter().map(|a| label(&a.after)).collect(),
+            updated: of(Action::Updated),
+            removed: self.removed.iter().map(|r| label(&r.before)).collect(),
+            revived: of(Action::Revived),
+            adopted: of(Action::Adopted),
+            withheld: self.withheld.iter().map(|r| label(&r.before)).collect(),
+            unchanged: self.unchanged,
+            emptied_groups: self.emptied_groups.clone(),
+            hold_reasons: self.hold_reasons.clone(),
+        }
+    }
+}
+
+/// See [`Plan::summary`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlanSummary {
+    /// External IDs.
+    pub added: Vec<String>,
+    /// External IDs.
+    pub updated: Vec<String>,
+    /// External IDs.
+    pub removed: Vec<String>,
+    /// External IDs.
+    pub revived: Vec<String>,
+    /// External IDs.
+    pub adopted: Vec<String>,
+    /// External IDs.
+    pub withheld: Vec<String>,
+    /// How many contacts don't differ.
+    pub unchanged: usize,
+    /// Names.
+    pub emptied_groups: Vec<String>,
+    /// Why it would be held.
+    pub hold_reasons: Vec<HoldReason>,
+}

@@ -1,0 +1,43 @@
+//! What a whole file says, once it has been judged.
+
+use std::collections::HashSet;
+
+use super::contact::FileContact;
+use super::issue::Issue;
+
+/// The contacts of a file, and what the plan must know of those that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roster {
+    /// Contacts without error, in the order of the sheet.
+    pub contacts: Vec<FileContact>,
+    /// External IDs of the contacts in error: stored, they stay exactly as they are.
+    pub in_error: HashSet<String>,
+    /// Rows whose ID can't be known.
+    pub nameless: Vec<NamelessRow>,
+    /// The file may be cut off: nobody is removed.
+    pub maybe_cut: bool,
+    /// Data rows, without blank ones.
+    pub row_count: usize,
+    /// One entry for each row in error.
+    pub rows_in_error: Vec<RowInError>,
+    /// Everything found, in the order of the sheet; the file as a whole first.
+    pub issues: Vec<Issue>,
+}
+
+/// A row whose ID can't be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamelessRow {
+    /// Its number.
+    pub row: u32,
+    /// SHA-256 of its cells, by which it is known again.
+    pub digest: [u8; 32],
+}
+
+/// By what a row in error is known again in the next run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RowInError {
+    /// By its contact.
+    Contact(String),
+    /// By its cells.
+    Nameless([u8; 32]),
+}

@@ -1,0 +1,130 @@
+//! Cleaning the text of cells: what counts as white space, as blank, as a placeholder, as equal without regard to case.
+
+use std::borrow::Cow;
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// White space in the sense of a cell: Unicode's, and the characters of no width that spreadsheets leave behind.
+#[must_use]
+pub fn is_blank_char(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}' | '\u{180E}' | '\u{00AD}')
+}
+
+/// The text without white space and zero-width characters at its ends.
+#[must_use]
+pub fn trim(text: &str) -> &str {
+    text.trim_matches(is_blank_char)
+}
+
+/// What [`clean`] found inside a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cleaned<'a> {
+    /// Trimmed, NFC, with each run of tabs and line breaks turned into one space.
+    pub text: Cow<'a, str>,
+    /// A tab or line break stood inside.
+    pub had_line_break: bool,
+    /// Another control character stands inside; the text still holds it.
+    pub has_control: bool,
+}
+
+/// Cleans a cell: trims it, turns tabs and line breaks inside into single spaces, normalises to NFC.
+#[must_use]
+pub fn clean(raw: &str) -> Cleaned<'_> {
+    let trimmed = trim(raw);
+    if trimmed.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Cleaned { text: Cow::Borrowed(trimmed), had_line_break: false, has_control: false };
+    }
+    let is_break = |c| matches!(c, '\t' | '\n' | '\r' | '\u{0B}' | '\u{0C}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let had_line_break = trimmed.contains(is_break);
+    let mut text = Cow::Borrowed(trimmed);
+    if had_line_break {
+        let parts: Vec<&str> = trimmed.split(is_break).map(trim).filter(|part| !part.is_empty()).collect();
+        text = Cow::Owned(parts.join(" "));
+    }
+    let has_control = text.chars().any(char::is_control);
+    if !is_nfc(&text) {
+        text = Cow::Owned(text.nfc().collect());
+    }
+    Cleaned { text, had_line_break, has_control }
+}
+
+/// The text in a form that is equal for all its spellings in upper and lower case.
+#[must_use]
+pub fn fold(text: &str) -> String {
+    // Up, then down: final sigma, sharp s and their like meet, which lower case alone would keep apart.
+    let folded = if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_uppercase().to_lowercase() };
+    if is_nfc(&folded) { folded } else { folded.nfc().collect() }
+}
+
+/// Whether a cell says "nothing" in words (`n/a`, `null`, …) where it should be blank.
+#[must_use]
+pub fn is_placeholder(text: &str) -> bool {
+    ["n/a", "na", "null", "nil", "none", "-", "#n/a"].iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// The first `limit` characters, with an ellipsis where something was cut.
+#[must_use]
+pub fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some(_) => text.chars().take(limit.saturating_sub(1)).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// The words as a person would say them: "a", "a and b", "a, b and c".
+#[must_use]
+pub fn join_and(words: &[impl AsRef<str>]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => only.as_ref().to_owned(),
+        [head @ .., last] => {
+            let head: Vec<&str> = head.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", head.join(", "), last.as_ref())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(raw: &str, text: &str, had_line_break: bool, has_control: bool) {
+        assert_eq!(clean(raw), Cleaned { text: Cow::Borrowed(text), had_line_break, has_control });
+    }
+
+    #[test]
+    fn cells_are_cleaned_as_the_spec_says() {
+        check("  plain ", "plain", false, false);
+        check("\u{FEFF}\u{A0}Zoë\u{200B}", "Zoë", false, false);
+        check("a\r\nb", "a b", true, false);
+        check("a \t\n b", "a b", true, false);
+        check("a\u{7}b", "a\u{7}b", false, true);
+        check("e\u{301}", "é", false, false);
+        check("\u{200B}\u{A0}", "", false, false);
+    }
+
+    #[test]
+    fn folding_meets_all_spellings() {
+        for (one, other) in [("ΌΜΗΡΟΣ", "όμηρος"), ("STRASSE", "straße"), ("Search Team", "SEARCH TEAM"), ("É", "e\u{301}")] {
+            assert_eq!(fold(one), fold(other), "{one} and {other}");
+        }
+        assert_ne!(fold("North"), fold("South"));
+    }
+
+    #[test]
+    fn placeholders_are_known_in_any_case() {
+        for word in ["n/a", "NA", "Null", "nil", "None", "-", "#N/A"] {
+            assert!(is_placeholder(word), "{word}");
+        }
+        for word in ["", "Nada", "--", "0", "n.a."] {
+            assert!(!is_placeholder(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn shortening_counts_characters_and_marks_the_cut() {
+        assert_eq!(shorten("äöü", 3), "äöü");
+        assert_eq!(shorten("äöüß", 3), "äö…");
+    }
+}

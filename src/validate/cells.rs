@@ -1,0 +1,81 @@
+//! What the words of a single cell mean.
+
+use crate::model::text;
+
+/// What a cell says, after cleaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reading<T> {
+    /// Nothing.
+    Blank,
+    /// This.
+    Value(T),
+    /// Something that can't be used; an issue says why.
+    Bad,
+}
+
+impl<T> Reading<T> {
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> Reading<U>) -> Reading<U> {
+        match self {
+            Self::Blank => Reading::Blank,
+            Self::Value(value) => f(value),
+            Self::Bad => Reading::Bad,
+        }
+    }
+}
+
+/// Whether the text is a number as Excel shows it when the column is too narrow or the number too long: `6.04E+09`.
+pub(super) fn is_scientific(text: &str) -> bool {
+    let Some((mantissa, exponent)) = text.split_once("E+") else { return false };
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let mantissa_ok = match mantissa.split_once('.') {
+        None => mantissa.len() == 1 && digits(mantissa),
+        Some((whole, fraction)) => whole.len() == 1 && digits(whole) && digits(fraction),
+    };
+    mantissa_ok && digits(exponent) && exponent.len() >= 2
+}
+
+/// Whether the text can be an e-mail address: something, `@`, and a domain with a dot.
+pub(super) fn is_email(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let forbidden = |c: char| c.is_control() || text::is_blank_char(c) || matches!(c, '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']');
+    let label_ok = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+    };
+    (1..=64).contains(&local.len())
+        && !local.contains(forbidden)
+        && !local.starts_with('.')
+        && !local.ends_with('.')
+        && !local.contains("..")
+        && domain.contains('.')
+        && domain.split('.').all(label_ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_excel_rounded_are_recognised() {
+        for text in ["6.04E+09", "6E+09", "1.234567E+15", "6.0E+123"] {
+            assert!(is_scientific(text), "{text}");
+        }
+        for text in ["6.04e+09", "60.4E+09", "E+09", "6.E+09", "6.04E+9", "6.04E09", "ABE+09", "6.04E+0x"] {
+            assert!(!is_scientific(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_told_from_what_is_none() {
+        for text in ["jane@example.org", "J.O'Neil+x@mail.example.co.uk", "a@b.c", "zoë@bücher.example"] {
+            assert!(is_email(text), "{text}");
+        }
+        for text in ["jane", "jane@", "@example.org", "jane@example", "jane doe@example.org", "a@b@c.d", "jane@example..org",
+            "jane@-x.org", "a@b.c, d@e.f", "<a@b.c>", ".a@b.c"] {
+            assert!(!is_email(text), "{text}");
+        }
+    }
+}
