@@ -1,1 +1,1 @@
-pub mod clock; pub mod model; pub mod sheet; pub mod validate;
+pub mod clock; pub mod model; pub mod reconcile; pub mod sheet; pub mod validate;
