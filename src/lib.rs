@@ -1,1 +1,17 @@
-pub mod clock; pub mod model; pub mod reconcile; pub mod sheet; pub mod validate;
+//! rosterd keeps the contacts and groups of many accounts in step with a spreadsheet that lies somewhere else.
+//!
+//! ARCHITECTURE.md has the map; `import` is the one place that knows all stages.
+
+pub mod clock;
+pub mod config;
+pub mod embedded;
+pub mod fetch;
+pub mod lifecycle;
+pub mod mail;
+pub mod model;
+pub mod reconcile;
+pub mod seal;
+pub mod sheet;
+pub mod store;
+pub mod telemetry;
+pub mod validate;

@@ -1,0 +1,166 @@
+//! What can go wrong on the way to a file, named by what happened, each with the sentence for an admin.
+
+use std::time::Duration;
+
+use crate::model::failure::{Failure, FailureCode};
+
+use super::Refusal;
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The network policy forbids it.
+    #[error("{0}; use a public address, or have the operator allow this one (`fetch.allow_networks`)")]
+    AddressRefused(Refusal),
+    /// No such name.
+    #[error("the server name {0} does not exist or can't be looked up; check the address of the file")]
+    NameNotFound(String),
+    /// No connection.
+    #[error("no connection to {host} ({why}); check the address and that the server is up")]
+    ConnectFailed {
+        /// Host and port.
+        host: String,
+        /// What the network said.
+        why: String,
+    },
+    /// Too slow.
+    #[error("{host} did not answer in time ({what}); check that the server is up and not overloaded")]
+    TimedOut {
+        /// Host.
+        host: String,
+        /// Which limit was exceeded.
+        what: &'static str,
+    },
+    /// Certificate.
+    #[error("the certificate of {host} is not valid ({why}); the server's administrator must renew or correct it")]
+    TlsInvalid {
+        /// Host.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not https.
+    #[error("addresses that begin with {0}:// are not fetched; enter one that begins with https://")]
+    SchemeRefused(String),
+    /// Redirect to somewhere we don't follow.
+    #[error("{host} redirects to {to}, which is not followed; enter the address of the file itself")]
+    RedirectRefused {
+        /// Host.
+        host: String,
+        /// Where to.
+        to: String,
+    },
+    /// Redirects without end.
+    #[error("{0} redirects again and again; enter the address of the file itself")]
+    TooManyRedirects(String),
+    /// 401, 407.
+    #[error("{0} refuses the user name or password; enter them anew in the import settings")]
+    Unauthorized(String),
+    /// 403.
+    #[error("{0} does not allow this file to be read; change its sharing, or the rights of the user")]
+    Forbidden(String),
+    /// 404, 410.
+    #[error("there is no file at {0}; check the address, and whether the file was moved or renamed")]
+    NotFound(String),
+    /// 429.
+    #[error("{host} says that it is asked too often; import less often, or ask its administrator")]
+    RateLimited {
+        /// Host.
+        host: String,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+    /// 5xx.
+    #[error("{host} has a fault of its own (status {status}); try later, or tell its administrator")]
+    ServerError {
+        /// Host.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// When to come back.
+        retry_after: Option<Duration>,
+    },
+    /// Any other status.
+    #[error("{host} answered with status {status} instead of the file; check the address")]
+    HttpStatus {
+        /// Host.
+        host: String,
+        /// HTTP status.
+        status: u16,
+    },
+    /// Not HTTP.
+    #[error("{host} does not speak HTTPS as it should ({why}); check the address and its port")]
+    ProtocolError {
+        /// Host.
+        host: String,
+        /// What was wrong.
+        why: String,
+    },
+    /// Beyond the limit.
+    #[error("the file is larger than {limit} bytes; delete what does not belong to the contact list")]
+    TooLarge {
+        /// Largest size, bytes.
+        limit: u64,
+    },
+    /// Cut off.
+    #[error("{host} ended the file before it was complete; try again, or tell its administrator")]
+    Incomplete {
+        /// Host.
+        host: String,
+    },
+}
+
+impl FetchError {
+    /// The fixed word for it.
+    #[must_use]
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::AddressRefused(_) => FailureCode::AddressRefused,
+            Self::NameNotFound(_) => FailureCode::NameNotFound,
+            Self::ConnectFailed { .. } => FailureCode::ConnectFailed,
+            Self::TimedOut { .. } => FailureCode::TimedOut,
+            Self::TlsInvalid { .. } => FailureCode::TlsInvalid,
+            Self::SchemeRefused(_) => FailureCode::SchemeRefused,
+            Self::RedirectRefused { .. } => FailureCode::RedirectRefused,
+            Self::TooManyRedirects(_) => FailureCode::TooManyRedirects,
+            Self::Unauthorized(_) => FailureCode::Unauthorized,
+            Self::Forbidden(_) => FailureCode::Forbidden,
+            Self::NotFound(_) => FailureCode::NotFound,
+            Self::RateLimited { .. } => FailureCode::RateLimited,
+            Self::ServerError { .. } => FailureCode::ServerError,
+            Self::HttpStatus { .. } => FailureCode::HttpStatus,
+            Self::ProtocolError { .. } => FailureCode::ProtocolError,
+            Self::TooLarge { .. } => FailureCode::TooLarge,
+            Self::Incomplete { .. } => FailureCode::Incomplete,
+        }
+    }
+
+    /// Whether it may pass by itself. Refusals never do: a password refused three times locks an account.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::ConnectFailed { .. }
+            | Self::TimedOut { .. }
+            | Self::RateLimited { .. }
+            | Self::ServerError { .. }
+            | Self::Incomplete { .. } => true,
+            Self::HttpStatus { status, .. } => matches!(status, 408 | 425),
+            _ => false,
+        }
+    }
+
+    /// How long the server asks us to stay away.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::ServerError { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// The failure to record.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.code(), self.to_string())
+    }
+}

@@ -1,0 +1,244 @@
+//! Seals passwords so that a dump of the database gives nothing away, and a sealed value works only where it was made
+//! for: one account, one field, one origin.
+//!
+//! AES-256-GCM with a random nonce. Layout: magic (8 bytes) · key id (8) · length of the origin (2, big endian) ·
+//! origin · nonce (12) · ciphertext and tag. Everything before the nonce, the account and the field are authenticated.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+
+const MAGIC: &[u8; 8] = b"rosterd1";
+const KEY_ID_LEN: usize = 8;
+const KEY_LEN: usize = 32;
+
+/// What a secret is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding<'a> {
+    /// `accounts.id`
+    pub account: i64,
+    /// Column that holds it.
+    pub field: &'static str,
+    /// Scheme, host and port (bucket and endpoint for S3) that it is sent to.
+    pub origin: &'a str,
+}
+
+/// Why a sealed value can't be opened, or a key not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// No key file.
+    #[error("key file `{0}` does not exist; make one with `rosterd key generate`, or set `secrets.key_file`")]
+    KeyMissing(PathBuf),
+    /// Can't be read or written.
+    #[error("key file `{path}`: {source}")]
+    KeyFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not a key file.
+    #[error("key file `{0}` is damaged; restore it from a copy")]
+    KeyDamaged(PathBuf),
+    /// A key is there already.
+    #[error("key file `{0}` exists already and was not touched; to change the key use `rosterd key rotate`")]
+    KeyExists(PathBuf),
+    /// Sealed for another origin.
+    #[error("the password was entered for {sealed_for} and is not sent anywhere else")]
+    OtherOrigin {
+        /// Where it may be sent.
+        sealed_for: String,
+    },
+    /// Another key, another account or field, or damaged.
+    #[error("the stored password can't be opened with the key at hand")]
+    Unreadable,
+    /// Too long, or the crypto library failed.
+    #[error("the password could not be sealed")]
+    Seal,
+}
+
+struct Key {
+    id: [u8; KEY_ID_LEN],
+    key: RandomizedNonceKey,
+}
+
+/// The keys of a key file; the first seals, all open.
+pub struct Keyring(Vec<Key>);
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keyring({} keys)", self.0.len())
+    }
+}
+
+impl Keyring {
+    /// Makes a new key file, readable by its owner only.
+    ///
+    /// # Errors
+    /// [`SealError::KeyExists`] if there is one; nothing is overwritten.
+    pub fn generate(path: &Path) -> Result<(), SealError> {
+        let failed = |source| SealError::KeyFile { path: path.to_owned(), source };
+        let (mut id, mut key) = ([0; KEY_ID_LEN], [0; KEY_LEN]);
+        rand::fill(&mut id).map_err(|_| SealError::Seal)?;
+        rand::fill(&mut key).map_err(|_| SealError::Seal)?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(SealError::KeyExists(path.to_owned())),
+            other => other.map_err(failed)?,
+        };
+        let text = format!(
+            "# Key of rosterd. Whoever has it and a copy of the database can read the passwords in it; keep it apart from both.\n{} {}\n",
+            STANDARD.encode(id),
+            STANDARD.encode(key)
+        );
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`SealError`] if it is missing, unreadable or damaged.
+    pub fn load(path: &Path) -> Result<Self, SealError> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(SealError::KeyMissing(path.to_owned())),
+            other => other.map_err(|source| SealError::KeyFile { path: path.to_owned(), source })?,
+        };
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let keys: Option<Vec<Key>> = lines.map(parse_key).collect();
+        match keys {
+            Some(keys) if !keys.is_empty() => Ok(Self(keys)),
+            _ => Err(SealError::KeyDamaged(path.to_owned())),
+        }
+    }
+
+    /// Seals a secret with the first key.
+    ///
+    /// # Errors
+    /// [`SealError::Seal`] if the origin is absurdly long or the library fails.
+    pub fn seal(&self, secret: &SecretString, binding: Binding<'_>) -> Result<Vec<u8>, SealError> {
+        let key = self.0.first().ok_or(SealError::Seal)?;
+        let origin_len = u16::try_from(binding.origin.len()).map_err(|_| SealError::Seal)?;
+        let mut sealed = Vec::with_capacity(64 + binding.origin.len());
+        sealed.extend_from_slice(MAGIC);
+        sealed.extend_from_slice(&key.id);
+        sealed.extend_from_slice(&origin_len.to_be_bytes());
+        sealed.extend_from_slice(binding.origin.as_bytes());
+        let aad = aad(&sealed, binding);
+        let mut text = secret.expose_secret().as_bytes().to_vec();
+        let nonce = key.key.seal_in_place_append_tag(Aad::from(aad), &mut text).map_err(|_| SealError::Seal)?;
+        sealed.extend_from_slice(nonce.as_ref());
+        sealed.extend_from_slice(&text);
+        Ok(sealed)
+    }
+
+    /// Opens a sealed secret.
+    ///
+    /// # Errors
+    /// [`SealError::OtherOrigin`] if it was sealed for another origin, [`SealError::Unreadable`] for every other reason.
+    pub fn open(&self, sealed: &[u8], binding: Binding<'_>) -> Result<SecretString, SealError> {
+        let parts = Parts::split(sealed).ok_or(SealError::Unreadable)?;
+        let origin = std::str::from_utf8(parts.origin).map_err(|_| SealError::Unreadable)?;
+        let key = self.0.iter().find(|key| key.id == parts.key_id).ok_or(SealError::Unreadable)?;
+        let aad = aad(parts.header, Binding { origin, ..binding });
+        let nonce = Nonce::try_assume_unique_for_key(parts.nonce).map_err(|_| SealError::Unreadable)?;
+        let mut text = parts.ciphertext.to_vec();
+        let opened = key.key.open_in_place(nonce, Aad::from(aad), &mut text).map_err(|_| SealError::Unreadable)?;
+        if origin != binding.origin {
+            return Err(SealError::OtherOrigin { sealed_for: origin.to_owned() });
+        }
+        Ok(std::str::from_utf8(opened).map_err(|_| SealError::Unreadable)?.into())
+    }
+}
+
+struct Parts<'a> {
+    header: &'a [u8],
+    key_id: [u8; KEY_ID_LEN],
+    origin: &'a [u8],
+    nonce: &'a [u8],
+    ciphertext: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn split(sealed: &'a [u8]) -> Option<Self> {
+        let rest = sealed.strip_prefix(MAGIC)?;
+        let (key_id, rest) = rest.split_first_chunk::<KEY_ID_LEN>()?;
+        let (origin_len, rest) = rest.split_first_chunk::<2>()?;
+        let (origin, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*origin_len)))?;
+        let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN)?;
+        let header = &sealed[..sealed.len() - rest.len()];
+        Some(Self { header, key_id: *key_id, origin, nonce, ciphertext })
+    }
+}
+
+fn aad(header: &[u8], binding: Binding<'_>) -> Vec<u8> {
+    let mut aad = header.to_vec();
+    aad.extend_from_slice(&binding.account.to_be_bytes());
+    aad.extend_from_slice(binding.field.as_bytes());
+    aad
+}
+
+fn parse_key(line: &str) -> Option<Key> {
+    let (id, key) = line.split_once(' ')?;
+    let id = STANDARD.decode(id).ok()?.try_into().ok()?;
+    let key = STANDARD.decode(key.trim()).ok().filter(|key| key.len() == KEY_LEN)?;
+    Some(Key { id, key: RandomizedNonceKey::new(&AES_256_GCM, &key).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Binding<'_> = Binding { account: 7, field: "password_sealed", origin: "https://files.example.org" };
+
+    fn keyring() -> (tempfile::TempDir, PathBuf, Keyring) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/secrets.key");
+        Keyring::generate(&path).unwrap();
+        let keys = Keyring::load(&path).unwrap();
+        (folder, path, keys)
+    }
+
+    #[test]
+    fn a_secret_opens_only_for_its_account_field_and_origin() {
+        let (_folder, _, keys) = keyring();
+        let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
+        assert_eq!(keys.open(&sealed, HERE).unwrap().expose_secret(), "hunter2");
+        let other = |binding| keys.open(&sealed, binding).unwrap_err();
+        assert!(matches!(other(Binding { account: 8, ..HERE }), SealError::Unreadable));
+        assert!(matches!(other(Binding { field: "s3_secret_sealed", ..HERE }), SealError::Unreadable));
+        assert!(matches!(other(Binding { origin: "https://evil.example.org", ..HERE }), SealError::OtherOrigin { .. }));
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let (_folder, _, keys) = keyring();
+        let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 1;
+            assert!(keys.open(&damaged, HERE).is_err(), "byte {at}");
+            assert!(keys.open(&sealed[..at], HERE).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn another_key_opens_nothing_and_a_key_is_never_overwritten() {
+        let ((_one, path, keys), (_other, _, stranger)) = (keyring(), keyring());
+        let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
+        assert!(matches!(stranger.open(&sealed, HERE), Err(SealError::Unreadable)));
+        let before = std::fs::read(&path).unwrap();
+        assert!(matches!(Keyring::generate(&path), Err(SealError::KeyExists(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,165 @@
+//! Accounts and their admins.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{Store, StoreError, broken_constraint, failed};
+use crate::model::AccountId;
+use crate::model::account::{Account, AccountRef, Admin, Notify};
+
+/// An admin as the commands show it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdminRow {
+    /// Address.
+    pub email: String,
+    /// `all` or `problems`.
+    pub notify: String,
+}
+
+struct AccountLookup {
+    id: i64,
+    name: String,
+    time_zone: String,
+    import_enabled: bool,
+    set_aside_at: Option<DateTime<Utc>>,
+    set_aside_reason: Option<String>,
+}
+
+impl From<AccountLookup> for Account {
+    fn from(row: AccountLookup) -> Self {
+        Self {
+            id: AccountId(row.id),
+            name: row.name,
+            time_zone: row.time_zone,
+            import_enabled: row.import_enabled,
+            set_aside: row.set_aside_at.map(|at| (at, row.set_aside_reason.unwrap_or_default())),
+        }
+    }
+}
+
+impl Store {
+    /// Adds an account, disabled, with its admins.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] says which part the database refuses.
+    pub async fn add_account(&self, name: &str, time_zone: &str, admins: &[String]) -> Result<AccountId, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let id = sqlx::query_scalar!("INSERT INTO accounts (name, time_zone) VALUES ($1, $2) RETURNING id", name, time_zone)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(|error| match broken_constraint(&error) {
+                Some("accounts_name_unique") => StoreError::Refused(format!("there is an account `{name}` already")),
+                Some("accounts_name_not_a_number") => {
+                    StoreError::Refused(format!("`{name}` is all digits and would be taken for an id; add a letter"))
+                }
+                Some("accounts_name_not_blank") => StoreError::Refused("the name of an account must not be blank".to_owned()),
+                Some("accounts_time_zone_known") => StoreError::Refused(format!(
+                    "`{time_zone}` is not an IANA time zone; write it as America/Vancouver or Europe/Oslo"
+                )),
+                _ => failed("add the account")(error),
+            })?;
+        sqlx::query!("INSERT INTO account_admins (account_id, email) SELECT $1, email FROM unnest($2::text[]) AS email ON CONFLICT DO NOTHING", id, admins)
+            .execute(&mut *tx)
+            .await
+            .map_err(|error| match broken_constraint(&error) {
+                Some("account_admins_email_plausible") => {
+                    StoreError::Refused(format!("one of these is not an e-mail address: {}", admins.join(", ")))
+                }
+                _ => failed("add the admins")(error),
+            })?;
+        tx.commit().await.map_err(failed("add the account"))?;
+        Ok(AccountId(id))
+    }
+
+    /// All accounts by name.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        let rows = sqlx::query_as!(
+            AccountLookup,
+            "SELECT id, name, time_zone, import_enabled, set_aside_at, set_aside_reason FROM accounts ORDER BY name"
+        );
+        let rows = rows.fetch_all(&self.pool).await.map_err(failed("list the accounts"))?;
+        Ok(rows.into_iter().map(Account::from).collect())
+    }
+
+    /// The account of an id or a name.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if there is none.
+    pub async fn account(&self, wanted: &AccountRef) -> Result<Account, StoreError> {
+        let (id, name) = match wanted {
+            AccountRef::Id(id) => (Some(id.0), None),
+            AccountRef::Name(name) => (None, Some(name.as_str())),
+        };
+        let row = sqlx::query_as!(
+            AccountLookup,
+            "SELECT id, name, time_zone, import_enabled, set_aside_at, set_aside_reason FROM accounts WHERE id = $1 OR name = $2",
+            id,
+            name
+        );
+        let row = row.fetch_optional(&self.pool).await.map_err(failed("look up the account"))?;
+        row.map(Account::from)
+            .ok_or_else(|| StoreError::Refused(format!("there is no account `{wanted}`; see `rosterd account list`")))
+    }
+
+    /// The admins of an account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn admins(&self, account: AccountId) -> Result<Vec<Admin>, StoreError> {
+        let rows = sqlx::query!("SELECT email, name, notify FROM account_admins WHERE account_id = $1 ORDER BY email", account.0)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("read the admins"))?;
+        let admin = |notify: &str| Notify::parse(notify).unwrap_or(Notify::All);
+        Ok(rows.into_iter().map(|row| Admin { notify: admin(&row.notify), email: row.email, name: row.name }).collect())
+    }
+
+    /// Contacts and groups of an account, without the removed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn count_active(&self, account: AccountId) -> Result<(i64, i64), StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT (SELECT count(*) FROM active_contacts WHERE account_id = $1) AS "contacts!",
+                      (SELECT count(*) FROM active_groups WHERE account_id = $1) AS "groups!""#,
+            account.0
+        );
+        let row = row.fetch_one(&self.pool).await.map_err(failed("count the contacts"))?;
+        Ok((row.contacts, row.groups))
+    }
+
+    /// Switches imports on or off; switching on also takes an account back that was set aside.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn set_enabled(&self, account: AccountId, enabled: bool) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE accounts
+             SET import_enabled = $2,
+                 set_aside_at = CASE WHEN $2 THEN NULL ELSE set_aside_at END,
+                 set_aside_reason = CASE WHEN $2 THEN NULL ELSE set_aside_reason END
+             WHERE id = $1",
+            account.0,
+            enabled
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("switch the imports of the account"))?;
+        Ok(())
+    }
+
+    /// Deletes an account with everything that belongs to it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn delete_account(&self, account: AccountId) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM accounts WHERE id = $1", account.0)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("delete the account"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,403 @@
+//! Writes a plan, set by set, never a statement per row; and only what differs.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{StoreError, failed};
+use crate::model::contact::{ContactImage, ContactState, Number, NumberImage};
+use crate::model::plan::{Action, GroupChange, Plan};
+use crate::model::{AccountId, ContactId, RunId};
+
+/// Marks what this transaction writes as ours, so that the lock lets it pass.
+pub(super) async fn mark_as_ours(db: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT set_config('rosterd.writer', 'on', true)")
+        .fetch_one(db)
+        .await
+        .map_err(failed("pass the lock"))?;
+    Ok(())
+}
+
+/// Applies a plan; gives back the ids of the added contacts, in the plan's order.
+pub(super) async fn apply(db: &mut PgConnection, account: AccountId, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<ContactId>, StoreError> {
+    if plan.is_empty() {
+        return Ok(Vec::new());
+    }
+    mark_as_ours(db).await?;
+    let groups = write_groups(db, account, plan, now).await?;
+    let added = add_contacts(db, account, plan, now).await?;
+    update_contacts(db, plan, now).await?;
+    write_numbers(db, plan, &added).await?;
+    write_members(db, plan, &added, &groups).await?;
+    let removed: Vec<i64> = plan.removed.iter().map(|removal| removal.id.0).collect();
+    sqlx::query!("UPDATE contacts SET removed_at = $2, updated_at = $2 WHERE id = ANY ($1)", &removed, now)
+        .execute(&mut *db)
+        .await
+        .map_err(failed("remove contacts"))?;
+    Ok(added.into_iter().map(ContactId).collect())
+}
+
+/// Makes, revives, renames and removes groups; gives back the id of each place in the plan's table.
+async fn write_groups(db: &mut PgConnection, account: AccountId, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+    let (mut names, mut keys) = (Vec::new(), Vec::new());
+    let (mut written, mut written_names, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    for group in &plan.groups {
+        match (group.change, group.id) {
+            (GroupChange::Add, _) => {
+                names.push(group.name.clone());
+                keys.push(group.name_key.clone());
+            }
+            (GroupChange::Write, Some(id)) => {
+                written.push(id.0);
+                written_names.push(group.name.clone());
+            }
+            (GroupChange::Remove, Some(id)) => removed.push(id.0),
+            _ => {}
+        }
+    }
+    let made = sqlx::query!(
+        "INSERT INTO groups (account_id, name, name_key)
+         SELECT $1, u.name, u.name_key FROM unnest($2::text[], $3::text[]) AS u (name, name_key)
+         RETURNING id, name_key",
+        account.0,
+        &names,
+        &keys
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(failed("make groups"))?;
+    sqlx::query!(
+        "UPDATE groups g SET name = u.name, removed_at = NULL
+         FROM unnest($1::bigint[], $2::text[]) AS u (id, name) WHERE g.id = u.id",
+        &written,
+        &written_names
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("write groups"))?;
+    sqlx::query!("UPDATE groups SET removed_at = $2 WHERE id = ANY ($1)", &removed, now)
+        .execute(&mut *db)
+        .await
+        .map_err(failed("remove groups"))?;
+    let id_of: std::collections::HashMap<String, i64> = made.into_iter().map(|row| (row.name_key, row.id)).collect();
+    Ok(plan
+        .groups
+        .iter()
+        .map(|group| group.id.map_or_else(|| id_of.get(&group.name_key).copied().unwrap_or(0), |id| id.0))
+        .collect())
+}
+
+/// The columns of contacts, as arrays.
+#[derive(Default)]
+struct Columns {
+    external_ids: Vec<Option<String>>,
+    names: Vec<String>,
+    organizations: Vec<Option<String>>,
+    titles: Vec<Option<String>>,
+    emails: Vec<Option<String>>,
+    priorities: Vec<String>,
+    digests: Vec<Vec<u8>>,
+}
+
+impl Columns {
+    fn push(&mut self, plan: &Plan, state: &ContactState) {
+        self.external_ids.push(state.external_id.clone());
+        self.names.push(state.name.clone());
+        self.organizations.push(state.organization_name.clone());
+        self.titles.push(state.title.clone());
+        self.emails.push(state.email.clone());
+        self.priorities.push(state.priority.to_string());
+        self.digests.push(digest(plan, state).to_vec());
+    }
+}
+
+async fn add_contacts(db: &mut PgConnection, account: AccountId, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+    if plan.added.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Ids first: then numbers and members need not wait for what the insert gives back.
+    let count = i64::try_from(plan.added.len()).unwrap_or(i64::MAX);
+    let ids = sqlx::query_scalar!(
+        r#"SELECT nextval(pg_get_serial_sequence('contacts', 'id')) AS "id!" FROM generate_series(1, $1::bigint)"#,
+        count
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(failed("reserve ids"))?;
+    let mut columns = Columns::default();
+    plan.added.iter().for_each(|addition| columns.push(plan, &addition.after));
+    sqlx::query!(
+        "INSERT INTO contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)
+         OVERRIDING SYSTEM VALUE
+         SELECT u.id, $1, u.external_id, u.name, u.organization_name, u.title, u.email, u.priority, u.digest, $10, $10
+         FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[])
+              AS u (id, external_id, name, organization_name, title, email, priority, digest)",
+        account.0,
+        &ids,
+        &columns.external_ids as &[Option<String>],
+        &columns.names,
+        &columns.organizations as &[Option<String>],
+        &columns.titles as &[Option<String>],
+        &columns.emails as &[Option<String>],
+        &columns.priorities,
+        &columns.digests,
+        now
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("add contacts"))?;
+    Ok(ids)
+}
+
+async fn update_contacts(db: &mut PgConnection, plan: &Plan, now: DateTime<Utc>) -> Result<(), StoreError> {
+    let ids: Vec<i64> = plan.changed.iter().map(|change| change.id.0).collect();
+    let mut columns = Columns::default();
+    plan.changed.iter().for_each(|change| columns.push(plan, &change.after));
+    sqlx::query!(
+        "UPDATE contacts c
+         SET external_id = u.external_id, name = u.name, organization_name = u.organization_name, title = u.title,
+             email = u.email, notification_priority = u.priority, digest = u.digest, removed_at = NULL, updated_at = $9
+         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bytea[])
+              AS u (id, external_id, name, organization_name, title, email, priority, digest)
+         WHERE c.id = u.id",
+        &ids,
+        &columns.external_ids as &[Option<String>],
+        &columns.names,
+        &columns.organizations as &[Option<String>],
+        &columns.titles as &[Option<String>],
+        &columns.emails as &[Option<String>],
+        &columns.priorities,
+        &columns.digests,
+        now
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("update contacts"))?;
+    Ok(())
+}
+
+async fn write_numbers(db: &mut PgConnection, plan: &Plan, added: &[i64]) -> Result<(), StoreError> {
+    let (mut shortened, mut kept): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
+    let mut rows = NumberRows::default();
+    for (id, addition) in added.iter().zip(&plan.added) {
+        rows.push_different(*id, &[], &addition.after.numbers);
+    }
+    for change in &plan.changed {
+        let (before, after) = (&change.before.numbers, &change.after.numbers);
+        rows.push_different(change.id.0, before, after);
+        if after.len() < before.len() {
+            shortened.push(change.id.0);
+            kept.push(position(after.len()));
+        }
+    }
+    sqlx::query!(
+        "DELETE FROM contact_numbers n USING unnest($1::bigint[], $2::smallint[]) AS u (contact_id, kept)
+         WHERE n.contact_id = u.contact_id AND n.position > u.kept",
+        &shortened,
+        &kept
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("delete numbers"))?;
+    sqlx::query!(
+        "INSERT INTO contact_numbers (contact_id, position, number, number_type, description)
+         SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[])
+         ON CONFLICT (contact_id, position) DO UPDATE
+         SET number = excluded.number, number_type = excluded.number_type, description = excluded.description",
+        &rows.contacts,
+        &rows.positions,
+        &rows.numbers,
+        &rows.types,
+        &rows.descriptions as &[Option<String>]
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("write numbers"))?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct NumberRows {
+    contacts: Vec<i64>,
+    positions: Vec<i16>,
+    numbers: Vec<String>,
+    types: Vec<String>,
+    descriptions: Vec<Option<String>>,
+}
+
+impl NumberRows {
+    fn push_different(&mut self, contact: i64, before: &[Number], after: &[Number]) {
+        for (place, number) in after.iter().enumerate().filter(|(place, number)| before.get(*place) != Some(*number)) {
+            self.contacts.push(contact);
+            self.positions.push(position(place + 1));
+            self.numbers.push(number.number.as_str().to_owned());
+            self.types.push(number.number_type.to_string());
+            self.descriptions.push(number.description.clone());
+        }
+    }
+}
+
+/// More numbers than a smallint counts can't come out of a sheet of 1,000,000 rows by accident; they end up refused by
+/// the primary key, and the run fails whole.
+fn position(place: usize) -> i16 {
+    i16::try_from(place).unwrap_or(i16::MAX)
+}
+
+async fn write_members(db: &mut PgConnection, plan: &Plan, added: &[i64], groups: &[i64]) -> Result<(), StoreError> {
+    let (mut joins, mut joined) = (Vec::new(), Vec::new());
+    let (mut leaves, mut left) = (Vec::new(), Vec::new());
+    let id_of = |place: u32| groups.get(place as usize).copied().unwrap_or(0);
+    for (id, addition) in added.iter().zip(&plan.added) {
+        for place in &addition.after.groups {
+            joins.push(*id);
+            joined.push(id_of(*place));
+        }
+    }
+    for change in &plan.changed {
+        let (before, after) = (&change.before.groups, &change.after.groups);
+        for place in after.iter().filter(|place| before.binary_search(place).is_err()) {
+            joins.push(change.id.0);
+            joined.push(id_of(*place));
+        }
+        for place in before.iter().filter(|place| after.binary_search(place).is_err()) {
+            leaves.push(change.id.0);
+            left.push(id_of(*place));
+        }
+    }
+    sqlx::query!(
+        "DELETE FROM group_members m USING unnest($1::bigint[], $2::bigint[]) AS u (contact_id, group_id)
+         WHERE m.contact_id = u.contact_id AND m.group_id = u.group_id",
+        &leaves,
+        &left
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("delete members"))?;
+    sqlx::query!(
+        "INSERT INTO group_members (contact_id, group_id) SELECT * FROM unnest($1::bigint[], $2::bigint[])",
+        &joins,
+        &joined
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("add members"))?;
+    Ok(())
+}
+
+/// Records what a plan did, or, with `applied` false, what it would do. `added` are the ids of the added contacts.
+pub(super) async fn record_changes(
+    db: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    added: &[ContactId],
+    applied: bool,
+) -> Result<(), StoreError> {
+    let mut rows = ChangeRows::default();
+    for (place, addition) in plan.added.iter().enumerate() {
+        rows.push(plan, added.get(place).copied(), Action::Added, applied, addition.row, None, Some(&addition.after));
+    }
+    for change in &plan.changed {
+        rows.push(plan, Some(change.id), change.action, applied, change.row, Some(&change.before), Some(&change.after));
+    }
+    for removal in &plan.removed {
+        rows.push(plan, Some(removal.id), Action::Removed, applied, None, Some(&removal.before), None);
+    }
+    for removal in &plan.withheld {
+        rows.push(plan, Some(removal.id), Action::Removed, false, None, Some(&removal.before), None);
+    }
+    sqlx::query!(
+        "INSERT INTO import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after)
+         SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::integer[], $7::jsonb[], $8::jsonb[])",
+        run.0,
+        &rows.contacts as &[Option<i64>],
+        &rows.external_ids as &[Option<String>],
+        &rows.actions,
+        &rows.applied,
+        &rows.rows as &[Option<i32>],
+        &rows.before as &[Option<serde_json::Value>],
+        &rows.after as &[Option<serde_json::Value>]
+    )
+    .execute(db)
+    .await
+    .map_err(failed("record the changes"))?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct ChangeRows {
+    contacts: Vec<Option<i64>>,
+    external_ids: Vec<Option<String>>,
+    actions: Vec<String>,
+    applied: Vec<bool>,
+    rows: Vec<Option<i32>>,
+    before: Vec<Option<serde_json::Value>>,
+    after: Vec<Option<serde_json::Value>>,
+}
+
+impl ChangeRows {
+    #[expect(clippy::too_many_arguments, reason = "one per column of the row")]
+    fn push(
+        &mut self,
+        plan: &Plan,
+        contact: Option<ContactId>,
+        action: Action,
+        applied: bool,
+        row: Option<u32>,
+        before: Option<&ContactState>,
+        after: Option<&ContactState>,
+    ) {
+        let image = |state: &ContactState| serde_json::to_value(image(plan, state)).ok();
+        let external_id = after.or(before).and_then(|state| state.external_id.clone());
+        self.contacts.push(contact.map(|contact| contact.0));
+        self.external_ids.push(external_id);
+        self.actions.push(action.to_string());
+        self.applied.push(applied);
+        self.rows.push(row.and_then(|row| i32::try_from(row).ok()));
+        self.before.push(before.and_then(image));
+        self.after.push(after.and_then(image));
+    }
+}
+
+fn image(plan: &Plan, state: &ContactState) -> ContactImage {
+    ContactImage {
+        external_id: state.external_id.clone(),
+        name: state.name.clone(),
+        organization_name: state.organization_name.clone(),
+        title: state.title.clone(),
+        email: state.email.clone(),
+        notification_priority: state.priority.to_string(),
+        numbers: state.numbers.iter().map(NumberImage::from).collect(),
+        groups: plan.group_names(state).map(str::to_owned).collect(),
+    }
+}
+
+/// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing.
+fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut field = |text: Option<&str>| match text {
+        None => context.update(&[0]),
+        Some(text) => {
+            context.update(&[1]);
+            context.update(&(text.len() as u64).to_le_bytes());
+            context.update(text.as_bytes());
+        }
+    };
+    field(state.external_id.as_deref());
+    field(Some(&state.name));
+    field(state.organization_name.as_deref());
+    field(state.title.as_deref());
+    field(state.email.as_deref());
+    field(Some(state.priority.as_str()));
+    for number in &state.numbers {
+        field(Some(number.number.as_str()));
+        field(Some(number.number_type.as_str()));
+        field(number.description.as_deref());
+    }
+    field(None);
+    let mut keys: Vec<&str> =
+        state.groups.iter().filter_map(|place| plan.groups.get(*place as usize)).map(|group| group.name_key.as_str()).collect();
+    keys.sort_unstable();
+    keys.into_iter().for_each(|key| field(Some(key)));
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
+}

@@ -1,0 +1,222 @@
+//! Who runs what: claiming, renewing, handing back and taking over runs. A fence number grows with each claim, so that a
+//! process that was thought dead can no longer commit.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Store, StoreError, broken_constraint, failed};
+use crate::model::run::{ClaimedRun, Origin, Trigger};
+use crate::model::{AccountId, RunId};
+
+/// A file that kills its process this often is not tried again.
+const MAX_ATTEMPTS: i32 = 3;
+
+/// What came of starting a run here and now.
+#[derive(Debug)]
+pub enum Started {
+    /// It is ours.
+    Run(ClaimedRun),
+    /// Another run of the account is under way.
+    Busy(RunId),
+}
+
+/// A run whose process died, and which is not tried again.
+#[derive(Debug)]
+pub struct Abandoned {
+    /// The run, now ours to end.
+    pub run: ClaimedRun,
+    /// Its file killed its process repeatedly (else it was a local file's run, which only its command could go on with).
+    pub repeatedly: bool,
+}
+
+fn until(now: DateTime<Utc>, lease: Duration) -> DateTime<Utc> {
+    now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX)
+}
+
+fn claimed(id: i64, account: i64, trigger: &str, origin: &str, subject: Option<i64>, fence: i64, attempts: i32) -> ClaimedRun {
+    ClaimedRun {
+        id: RunId(id),
+        account_id: AccountId(account),
+        trigger: Trigger::parse(trigger).unwrap_or(Trigger::Manual),
+        origin: Origin::parse(origin).unwrap_or(Origin::Source),
+        subject: subject.map(RunId),
+        fence,
+        attempts,
+    }
+}
+
+impl Store {
+    /// Claims up to `limit` queued runs, the oldest of each account that has none under way. Other requests that wait
+    /// for the same account are served by it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; then nothing was claimed.
+    pub async fn claim_runs(&self, now: DateTime<Utc>, owner: &str, lease: Duration, limit: i64) -> Result<Vec<ClaimedRun>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let rows = sqlx::query!(
+            "WITH next AS (
+                 SELECT r.id
+                 FROM import_runs r JOIN accounts a ON a.id = r.account_id
+                 WHERE r.status = 'queued' AND r.origin = 'source'
+                   AND NOT EXISTS (
+                       SELECT FROM import_runs o
+                       WHERE o.account_id = r.account_id
+                         AND (o.status = 'running' OR (o.status = 'queued' AND o.origin = 'source' AND o.id < r.id)))
+                 ORDER BY r.requested_at, r.id
+                 LIMIT $4
+                 -- The account too: two daemons must not claim two runs of one account.
+                 FOR NO KEY UPDATE OF r, a SKIP LOCKED
+             )
+             UPDATE import_runs r
+             SET status = 'running', lease_owner = $1, lease_until = $2, fence = fence + 1, attempts = attempts + 1, started_at = $3
+             FROM next WHERE r.id = next.id
+             RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.fence, r.attempts",
+            owner,
+            until(now, lease),
+            now,
+            limit
+        )
+        .fetch_all(&mut *tx)
+        .await;
+        let rows = match rows {
+            // Another daemon was faster by a hair; the next tick will tell.
+            Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => return Ok(Vec::new()),
+            other => other.map_err(failed("claim runs"))?,
+        };
+        let runs: Vec<ClaimedRun> = rows
+            .iter()
+            .map(|r| claimed(r.id, r.account_id, &r.trigger, &r.origin, r.subject_run_id, r.fence, r.attempts))
+            .collect();
+        for run in runs.iter().filter(|run| matches!(run.trigger, Trigger::Schedule | Trigger::Manual)) {
+            sqlx::query!(
+                "UPDATE import_runs SET status = 'superseded', superseded_by = $2, finished_at = $3
+                 WHERE account_id = $1 AND status = 'queued' AND origin = 'source' AND trigger IN ('schedule', 'manual')",
+                run.account_id.0,
+                run.id.0,
+                now
+            )
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("claim runs"))?;
+        }
+        tx.commit().await.map_err(failed("claim runs"))?;
+        Ok(runs)
+    }
+
+    /// Starts a run in this process.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn start_run(
+        &self,
+        account: AccountId,
+        trigger: Trigger,
+        origin: Origin,
+        subject: Option<RunId>,
+        now: DateTime<Utc>,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Started, StoreError> {
+        let inserted = sqlx::query!(
+            "INSERT INTO import_runs (account_id, trigger, origin, subject_run_id, status, requested_at, started_at, attempts, fence, lease_owner, lease_until)
+             VALUES ($1, $2, $3, $4, 'running', $5, $5, 1, 1, $6, $7)
+             RETURNING id",
+            account.0,
+            trigger.as_str(),
+            origin.as_str(),
+            subject.map(|subject| subject.0),
+            now,
+            owner,
+            until(now, lease)
+        )
+        .fetch_one(&self.pool)
+        .await;
+        match inserted {
+            Ok(row) => Ok(Started::Run(ClaimedRun { id: RunId(row.id), account_id: account, trigger, origin, subject, fence: 1, attempts: 1 })),
+            Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
+                let running = sqlx::query_scalar!("SELECT id FROM import_runs WHERE account_id = $1 AND status = 'running'", account.0)
+                    .fetch_optional(&self.pool)
+                    .await
+                    .map_err(failed("look for the running import"))?;
+                // Over in between: the caller asks again.
+                Ok(Started::Busy(RunId(running.unwrap_or(0))))
+            }
+            Err(error) => Err(failed("start the run")(error)),
+        }
+    }
+
+    /// Renews the lease of a run; `false` if another process has taken it over.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn renew_lease(&self, run: &ClaimedRun, now: DateTime<Utc>, lease: Duration) -> Result<bool, StoreError> {
+        let renewed = sqlx::query!(
+            "UPDATE import_runs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND status = 'running'",
+            run.id.0,
+            run.fence,
+            until(now, lease)
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("renew the lease"))?;
+        Ok(renewed.rows_affected() == 1)
+    }
+
+    /// Hands a run back that was stopped before it changed anything; it counts as not tried.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn hand_back(&self, run: &ClaimedRun) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_runs SET status = 'queued', attempts = attempts - 1, lease_owner = NULL, lease_until = NULL
+             WHERE id = $1 AND fence = $2 AND status = 'running'",
+            run.id.0,
+            run.fence
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("hand the run back"))?;
+        Ok(())
+    }
+
+    /// Queues the runs again whose process has died, and takes over those that are not tried again, to end them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn take_over_dead(&self, now: DateTime<Utc>, owner: &str, lease: Duration) -> Result<Vec<Abandoned>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        sqlx::query!(
+            "UPDATE import_runs SET status = 'queued', lease_owner = NULL, lease_until = NULL
+             WHERE id IN (
+                 SELECT id FROM import_runs
+                 WHERE status = 'running' AND lease_until < $1 AND attempts < $2 AND origin = 'source'
+                 FOR UPDATE SKIP LOCKED)",
+            now,
+            MAX_ATTEMPTS
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("take up runs of dead processes"))?;
+        let rows = sqlx::query!(
+            "UPDATE import_runs r SET lease_owner = $2, lease_until = $3, fence = fence + 1
+             WHERE id IN (
+                 SELECT id FROM import_runs WHERE status = 'running' AND lease_until < $1 FOR UPDATE SKIP LOCKED)
+             RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.fence, r.attempts",
+            now,
+            owner,
+            until(now, lease)
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed("take up runs of dead processes"))?;
+        tx.commit().await.map_err(failed("take up runs of dead processes"))?;
+        Ok(rows
+            .iter()
+            .map(|r| {
+                let run = claimed(r.id, r.account_id, &r.trigger, &r.origin, r.subject_run_id, r.fence, r.attempts);
+                Abandoned { repeatedly: run.origin == Origin::Source, run }
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,182 @@
+//! Runs as people look at them, and a person's word on a held one.
+
+use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
+
+use super::{Store, StoreError, failed};
+use crate::model::run::RunStatus;
+use crate::model::{AccountId, RunId};
+
+/// A row of `import_runs`; serialises as SPEC §9 has it.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the columns of import_runs, which the database comments on")]
+pub struct RunRow {
+    pub id: i64,
+    pub account_id: i64,
+    pub trigger: String,
+    pub status: String,
+    pub origin: String,
+    pub due_at: Option<DateTime<Utc>>,
+    pub requested_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub attempts: i32,
+    pub subject_run_id: Option<i64>,
+    pub superseded_by: Option<i64>,
+    pub hold_reasons: Option<Vec<String>>,
+    #[serde(serialize_with = "hex")]
+    pub sha256: Option<Vec<u8>>,
+    pub etag: Option<String>,
+    pub size_bytes: Option<i64>,
+    pub row_count: Option<i32>,
+    pub added: Option<i32>,
+    pub updated: Option<i32>,
+    pub unchanged: Option<i32>,
+    pub removed: Option<i32>,
+    pub revived: Option<i32>,
+    pub adopted: Option<i32>,
+    pub withheld: Option<i32>,
+    pub errors: Option<i32>,
+    pub warnings: Option<i32>,
+    pub contacts_after: Option<i32>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+}
+
+fn hex<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+    let hex = bytes.as_ref().map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    hex.serialize(to)
+}
+
+/// A row of `import_issues` as the commands show it.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the columns of import_issues, which the database comments on")]
+pub struct IssueRow {
+    pub severity: String,
+    pub code: String,
+    pub row: Option<i32>,
+    pub column: Option<String>,
+    pub cell: Option<String>,
+    pub value: Option<String>,
+    pub external_id: Option<String>,
+    pub contact_name: Option<String>,
+    pub message: String,
+    pub is_new: bool,
+}
+
+/// A row of `import_changes`, with the contact's name.
+#[derive(Debug, Clone, Serialize)]
+#[expect(missing_docs, reason = "the columns of import_changes, which the database comments on")]
+pub struct ChangeRow {
+    pub contact_id: Option<i64>,
+    pub external_id: Option<String>,
+    pub name: Option<String>,
+    pub action: String,
+    pub applied: bool,
+    pub row_number: Option<i32>,
+}
+
+impl Store {
+    /// A run.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if there is none.
+    pub async fn run(&self, id: RunId) -> Result<RunRow, StoreError> {
+        let row = sqlx::query_as!(
+            RunRow,
+            "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
+                    subject_run_id, superseded_by, hold_reasons, sha256, etag, size_bytes, row_count, added, updated, unchanged,
+                    removed, revived, adopted, withheld, errors, warnings, contacts_after, failure_code, failure_message
+             FROM import_runs WHERE id = $1",
+            id.0
+        );
+        let row = row.fetch_optional(&self.pool).await.map_err(failed("read the run"))?;
+        row.ok_or_else(|| StoreError::Refused(format!("there is no run {id}; see `rosterd runs list`")))
+    }
+
+    /// The newest runs, of one account or of all.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn runs(&self, account: Option<AccountId>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+        sqlx::query_as!(
+            RunRow,
+            "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
+                    subject_run_id, superseded_by, hold_reasons, sha256, etag, size_bytes, row_count, added, updated, unchanged,
+                    removed, revived, adopted, withheld, errors, warnings, contacts_after, failure_code, failure_message
+             FROM import_runs WHERE $1::bigint IS NULL OR account_id = $1 ORDER BY id DESC LIMIT $2",
+            account.map(|account| account.0),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list the runs"))
+    }
+
+    /// The issues of a run, in the order of the sheet.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn run_issues(&self, run: RunId) -> Result<Vec<IssueRow>, StoreError> {
+        sqlx::query_as!(
+            IssueRow,
+            r#"SELECT severity, code, row_number AS "row", column_name AS "column", cell, value, external_id, contact_name, message, is_new
+               FROM import_issues WHERE run_id = $1 ORDER BY id"#,
+            run.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("read the issues"))
+    }
+
+    /// What a run changed, or would change.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn run_changes(&self, run: RunId) -> Result<Vec<ChangeRow>, StoreError> {
+        sqlx::query_as!(
+            ChangeRow,
+            r#"SELECT contact_id, external_id, coalesce(after ->> 'name', before ->> 'name') AS name, action, applied, row_number
+               FROM import_changes WHERE run_id = $1 ORDER BY action, row_number, contact_id"#,
+            run.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("read the changes"))
+    }
+
+    /// Ends a held run; nothing of it is applied.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if it isn't held, naming its successor if it has one.
+    pub async fn reject_run(&self, id: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let rejected =
+            sqlx::query!("UPDATE import_runs SET status = 'rejected', finished_at = $2 WHERE id = $1 AND status = 'held'", id.0, now)
+                .execute(&self.pool)
+                .await
+                .map_err(failed("reject the run"))?;
+        if rejected.rows_affected() == 1 {
+            return Ok(());
+        }
+        let run = self.run(id).await?;
+        Err(StoreError::Refused(run.waits_no_more()))
+    }
+}
+
+impl RunRow {
+    /// Whether a person may approve it.
+    #[must_use]
+    pub fn is_approvable(&self) -> bool {
+        self.status == RunStatus::Held.as_str()
+            || (self.status == RunStatus::SucceededWithIssues.as_str() && self.withheld.is_some_and(|withheld| withheld > 0))
+    }
+
+    /// Why there is nothing to approve or reject.
+    #[must_use]
+    pub fn waits_no_more(&self) -> String {
+        match self.superseded_by {
+            Some(successor) => format!("run {} was superseded by run {successor}; look at that one", self.id),
+            None => format!("run {} is {} and waits for nobody", self.id, self.status.replace('_', " ")),
+        }
+    }
+}

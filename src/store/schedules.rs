@@ -1,0 +1,210 @@
+//! Schedules and their due slots.
+
+use chrono::{DateTime, Duration, NaiveTime, Timelike, Utc};
+
+use super::{Store, StoreError, failed};
+use crate::model::AccountId;
+use crate::model::schedule::{Schedule, Weekday};
+
+/// A slot older than this is not caught up.
+const CATCH_UP_HOURS: i64 = 24;
+
+/// A schedule row with what is needed to compute its next run.
+#[derive(Debug, Clone)]
+pub struct ScheduleRow {
+    /// `import_schedules.id`
+    pub id: i64,
+    /// Zone of its account.
+    pub time_zone: String,
+    /// The schedule.
+    pub schedule: Schedule,
+}
+
+/// A slot that has come due.
+#[derive(Debug, Clone)]
+pub struct DueSlot {
+    /// The row.
+    pub row: ScheduleRow,
+    /// Its account.
+    pub account_id: AccountId,
+    /// When it was due.
+    pub due_at: DateTime<Utc>,
+    /// Whether it shall run: the account is imported, not set aside, and the slot less than a day old.
+    pub runs: bool,
+}
+
+struct ScheduleLookup {
+    id: i64,
+    days: Vec<String>,
+    at: NaiveTime,
+    enabled: bool,
+    time_zone: String,
+}
+
+impl From<ScheduleLookup> for ScheduleRow {
+    fn from(row: ScheduleLookup) -> Self {
+        Self { id: row.id, time_zone: row.time_zone, schedule: schedule(&row.days, row.at, row.enabled) }
+    }
+}
+
+fn schedule(days: &[String], at: NaiveTime, enabled: bool) -> Schedule {
+    let part = |value: u32| i8::try_from(value).unwrap_or(0);
+    let at = jiff::civil::time(part(at.hour()), part(at.minute()), part(at.second()), 0);
+    Schedule { days: days.iter().filter_map(|day| Weekday::parse(day)).collect(), at, enabled }
+}
+
+impl Store {
+    /// The schedules of an account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn schedules(&self, account: AccountId) -> Result<Vec<Schedule>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT days::text[] AS "days!", at, enabled FROM import_schedules WHERE account_id = $1 ORDER BY id"#,
+            account.0
+        );
+        let rows = rows.fetch_all(&self.pool).await.map_err(failed("read the schedule"))?;
+        Ok(rows.iter().map(|row| schedule(&row.days, row.at, row.enabled)).collect())
+    }
+
+    /// Replaces all schedules of an account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn replace_schedules(&self, account: AccountId, schedules: &[Schedule]) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        sqlx::query!("DELETE FROM import_schedules WHERE account_id = $1", account.0)
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("replace the schedule"))?;
+        for schedule in schedules {
+            let days: Vec<String> = schedule.days.iter().map(ToString::to_string).collect();
+            let at = schedule.at.to_string();
+            sqlx::query!(
+                "INSERT INTO import_schedules (account_id, days, at, enabled) VALUES ($1, $2::text[]::weekday[], $3::text::time, $4)",
+                account.0,
+                &days,
+                at,
+                schedule.enabled
+            )
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("replace the schedule"))?;
+        }
+        tx.commit().await.map_err(failed("replace the schedule"))
+    }
+
+    /// Takes up to `limit` slots that are due at `now`, queues a run for each account that shall run, and sets each
+    /// row's next run as `next` computes it; all in one transaction, so that each slot is served exactly once.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails; then nothing was taken.
+    pub async fn take_due_slots(
+        &self,
+        now: DateTime<Utc>,
+        limit: i64,
+        next: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
+    ) -> Result<Vec<DueSlot>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let rows = sqlx::query!(
+            r#"SELECT s.id, s.account_id, s.days::text[] AS "days!", s.at, s.enabled, s.next_run_at AS "due_at!",
+                      a.time_zone, (a.import_enabled AND a.set_aside_at IS NULL) AS "runs!"
+               FROM import_schedules s JOIN accounts a ON a.id = s.account_id
+               WHERE s.enabled AND s.next_run_at <= $1
+               ORDER BY s.next_run_at
+               LIMIT $2
+               FOR UPDATE OF s SKIP LOCKED"#,
+            now,
+            limit
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed("look for due imports"))?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let slots: Vec<DueSlot> = rows
+            .into_iter()
+            .map(|row| DueSlot {
+                account_id: AccountId(row.account_id),
+                due_at: row.due_at,
+                runs: row.runs && row.due_at > now - Duration::hours(CATCH_UP_HOURS),
+                row: ScheduleLookup { id: row.id, days: row.days, at: row.at, enabled: row.enabled, time_zone: row.time_zone }
+                    .into(),
+            })
+            .collect();
+        let (accounts, due): (Vec<i64>, Vec<DateTime<Utc>>) =
+            slots.iter().filter(|slot| slot.runs).map(|slot| (slot.account_id.0, slot.due_at)).unzip();
+        // Coinciding rows make one run, and so does a slot for which a run waits already.
+        sqlx::query!(
+            "INSERT INTO import_runs (account_id, trigger, due_at)
+             SELECT u.account_id, 'schedule', min(u.due_at)
+             FROM unnest($1::bigint[], $2::timestamptz[]) AS u (account_id, due_at)
+             WHERE NOT EXISTS (
+                 SELECT FROM import_runs r
+                 WHERE r.account_id = u.account_id AND r.status = 'queued' AND r.trigger IN ('schedule', 'manual'))
+             GROUP BY u.account_id",
+            &accounts,
+            &due
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("queue the due imports"))?;
+        let nexts: Vec<(i64, Option<DateTime<Utc>>)> = slots.iter().map(|slot| (slot.row.id, next(&slot.row))).collect();
+        set_next(&mut tx, &nexts).await?;
+        tx.commit().await.map_err(failed("queue the due imports"))?;
+        Ok(slots)
+    }
+
+    /// Sets the next run of up to `limit` rows that are new or were edited; a slot that is due already stays due.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn follow_edits(
+        &self,
+        now: DateTime<Utc>,
+        limit: i64,
+        next: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
+    ) -> Result<usize, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let rows = sqlx::query_as!(
+            ScheduleLookup,
+            r#"SELECT s.id, s.days::text[] AS "days!", s.at, s.enabled, a.time_zone
+               FROM import_schedules s JOIN accounts a ON a.id = s.account_id
+               WHERE (s.edited OR (s.next_run_at IS NULL AND s.enabled))
+                 AND NOT (s.enabled AND coalesce(s.next_run_at <= $1, false))
+               ORDER BY s.id
+               LIMIT $2
+               FOR UPDATE OF s SKIP LOCKED"#,
+            now,
+            limit
+        )
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(failed("look for edited schedules"))?;
+        let rows: Vec<ScheduleRow> = rows.into_iter().map(ScheduleRow::from).collect();
+        let next_of = |row: &ScheduleRow| if row.schedule.enabled { next(row) } else { None };
+        let nexts: Vec<(i64, Option<DateTime<Utc>>)> = rows.iter().map(|row| (row.id, next_of(row))).collect();
+        if !nexts.is_empty() {
+            set_next(&mut tx, &nexts).await?;
+        }
+        tx.commit().await.map_err(failed("follow edited schedules"))?;
+        Ok(nexts.len())
+    }
+}
+
+async fn set_next(tx: &mut sqlx::PgTransaction<'_>, nexts: &[(i64, Option<DateTime<Utc>>)]) -> Result<(), StoreError> {
+    let (ids, times): (Vec<i64>, Vec<Option<DateTime<Utc>>>) = nexts.iter().copied().unzip();
+    sqlx::query!(
+        "UPDATE import_schedules s
+         SET next_run_at = u.next_run_at, edited = false
+         FROM unnest($1::bigint[], $2::timestamptz[]) AS u (id, next_run_at)
+         WHERE s.id = u.id",
+        &ids,
+        &times as &[Option<DateTime<Utc>>]
+    )
+    .execute(&mut **tx)
+    .await
+    .map_err(failed("set the next runs"))?;
+    Ok(())
+}

@@ -1,0 +1,473 @@
+//! The one transaction in which a run's outcome is written: contacts, changes, issues, state, mail, and the run itself.
+//!
+//! It begins by locking the account and ends by proving that the run is still ours. Dropped, it leaves no trace.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgTransaction;
+
+use super::{NewMail, Settings, Store, StoreError, apply, failed, outbox, snapshot};
+use crate::model::failure::Failure;
+use crate::model::issue::{Code, Issue, Severity};
+use crate::model::plan::{HoldReason, Plan};
+use crate::model::roster::RowInError;
+use crate::model::run::{ClaimedRun, Counts, FailureStreak, FileFacts, RunStatus};
+use crate::model::{ContactId, RunId};
+use crate::reconcile::{Approved, Snapshot};
+
+/// What a run must know of its account besides the contacts.
+#[derive(Debug, Clone, Default)]
+pub struct RunContext {
+    /// Whether imports are switched on.
+    pub import_enabled: bool,
+    /// What the next run must have confirmed.
+    pub must_confirm: Option<HoldReason>,
+    /// The last applied file, if it need not be read again when it comes unchanged.
+    pub known_file: Option<FileFacts>,
+    /// Version of the reader that read it.
+    pub reader_version: Option<i32>,
+    /// Whether it ended with a newline.
+    pub final_newline: Option<bool>,
+    /// Nameless rows that a person has accepted.
+    pub accepted_rows: HashSet<[u8; 32]>,
+    /// The failure that goes on, if any.
+    pub streak: FailureStreak,
+    /// The last applied run.
+    pub applied_run: Option<RunId>,
+}
+
+/// What is to be remembered after an applied run.
+#[derive(Debug, Clone)]
+pub struct StateAfter {
+    /// The file, if it need not be read again when it comes unchanged.
+    pub known_file: Option<FileFacts>,
+    /// Version of the reader.
+    pub reader_version: i32,
+    /// Whether the file ended with a newline.
+    pub final_newline: Option<bool>,
+    /// Nameless rows that a person has accepted and that are still there.
+    pub accepted_rows: Vec<[u8; 32]>,
+    /// Whether the next run must still be confirmed.
+    pub keep_must_confirm: bool,
+}
+
+/// How a run ends.
+#[derive(Debug, Clone)]
+pub struct Conclusion {
+    /// Its status.
+    pub status: RunStatus,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// Why it is held.
+    pub hold_reasons: Vec<HoldReason>,
+    /// What is known of the file.
+    pub file: FileFacts,
+    /// How many of each; `None` where the file was not read.
+    pub counts: Option<Counts>,
+    /// Present where the plan was applied.
+    pub state: Option<StateAfter>,
+    /// The failure that goes on after this run.
+    pub streak: FailureStreak,
+}
+
+/// See the module.
+pub struct Session {
+    tx: PgTransaction<'static>,
+    run: ClaimedRun,
+}
+
+fn digest(bytes: Vec<u8>) -> Option<[u8; 32]> {
+    bytes.try_into().ok()
+}
+
+fn count(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+impl Store {
+    /// Begins the transaction of a run and locks its account until the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails or the account is gone.
+    pub async fn open_session(&self, run: &ClaimedRun) -> Result<Session, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        sqlx::query!("SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE", run.account_id.0)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(failed("lock the account"))?
+            .ok_or(StoreError::LeaseLost)?;
+        Ok(Session { tx, run: run.clone() })
+    }
+
+    /// What a run must know of its account before it begins.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails or the account is gone.
+    pub async fn run_context(&self, run: &ClaimedRun) -> Result<RunContext, StoreError> {
+        let mut db = self.pool.acquire().await.map_err(failed("get a connection"))?;
+        context(&mut db, run).await
+    }
+}
+
+async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunContext, StoreError> {
+    let row = sqlx::query!(
+        "SELECT a.import_enabled, s.must_confirm, s.sha256, s.etag, s.last_modified, s.size_bytes, s.reader_version,
+                s.final_newline, s.accepted_rows, s.failing_since, s.failure_code, s.failure_mailed_at, s.applied_run_id
+         FROM accounts a JOIN import_state s ON s.account_id = a.id
+         WHERE a.id = $1",
+        run.account_id.0
+    )
+    .fetch_optional(db)
+    .await
+    .map_err(failed("read the account's state"))?
+    .ok_or(StoreError::LeaseLost)?;
+    let sha256 = row.sha256.and_then(digest);
+    Ok(RunContext {
+        import_enabled: row.import_enabled,
+        must_confirm: row.must_confirm.as_deref().and_then(HoldReason::parse),
+        known_file: sha256.map(|sha256| FileFacts {
+            sha256: Some(sha256),
+            size_bytes: row.size_bytes.and_then(|size| u64::try_from(size).ok()),
+            etag: row.etag,
+            last_modified: row.last_modified,
+        }),
+        reader_version: row.reader_version,
+        final_newline: row.final_newline,
+        accepted_rows: row.accepted_rows.into_iter().filter_map(digest).collect(),
+        streak: FailureStreak { since: row.failing_since, code: row.failure_code, mailed_at: row.failure_mailed_at },
+        applied_run: row.applied_run_id.map(RunId),
+    })
+}
+
+impl Session {
+    /// What the account's state says under the lock, where it can no longer change.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn context(&mut self) -> Result<RunContext, StoreError> {
+        context(&mut self.tx, &self.run).await
+    }
+
+    /// Refuses to go on where imports were switched off or the settings edited since the run began. `None`: a local
+    /// file, which needs no settings.
+    ///
+    /// # Errors
+    /// [`StoreError::ImportDisabled`] or [`StoreError::SettingsChanged`].
+    pub async fn check_still_wanted(&mut self, settings: Option<&Settings>) -> Result<(), StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT a.import_enabled, s.updated_at AS "updated_at?"
+               FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id WHERE a.id = $1"#,
+            self.run.account_id.0
+        )
+        .fetch_one(&mut *self.tx)
+        .await
+        .map_err(failed("look at the account"))?;
+        if !row.import_enabled {
+            return Err(StoreError::ImportDisabled);
+        }
+        if settings.is_some_and(|settings| row.updated_at != Some(settings.updated_at)) {
+            return Err(StoreError::SettingsChanged);
+        }
+        // Edits wait from here on until we are through.
+        sqlx::query!("SELECT account_id FROM import_settings WHERE account_id = $1 FOR SHARE", self.run.account_id.0)
+            .fetch_optional(&mut *self.tx)
+            .await
+            .map_err(failed("lock the settings"))?;
+        Ok(())
+    }
+
+    /// All contacts and groups of the account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        snapshot::load(&mut self.tx, self.run.account_id).await
+    }
+
+    /// Rows in error of a run.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn rows_in_error(&mut self, run: RunId) -> Result<HashSet<RowInError>, StoreError> {
+        let issues = self.issues_of(run).await?;
+        Ok(issues
+            .into_iter()
+            .filter(|issue| issue.severity == Severity::Error)
+            .filter_map(|issue| match (issue.external_id, issue.row_digest) {
+                (Some(id), _) => Some(RowInError::Contact(id)),
+                (None, digest) => digest.map(RowInError::Nameless),
+            })
+            .collect())
+    }
+
+    /// The issues of a run.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn issues_of(&mut self, run: RunId) -> Result<Vec<Issue>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
+             FROM import_issues WHERE run_id = $1 ORDER BY id",
+            run.0
+        )
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(failed("read the issues"))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(Issue {
+                    severity: Severity::parse(&row.severity)?,
+                    code: Code::parse(&row.code)?,
+                    row: row.row_number.and_then(|row| u32::try_from(row).ok()),
+                    column: row.column_name,
+                    cell: row.cell,
+                    value: row.value,
+                    external_id: row.external_id,
+                    contact_name: row.contact_name,
+                    message: row.message,
+                    row_digest: row.row_digest.and_then(digest),
+                })
+            })
+            .collect())
+    }
+
+    /// The last run before this one that read its file to the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn last_read_run(&mut self) -> Result<Option<RunId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "SELECT id FROM import_runs
+             WHERE account_id = $1 AND id <> $2 AND row_count IS NOT NULL AND status <> 'failed'
+             ORDER BY finished_at DESC NULLS LAST, id DESC LIMIT 1",
+            self.run.account_id.0,
+            self.run.id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("look for the last run"))?;
+        Ok(id.map(RunId))
+    }
+
+    /// What a person approves by approving `subject`; `None` if that run waits for nobody any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn approved(&mut self, subject: RunId) -> Result<Option<Approved>, StoreError> {
+        let run = sqlx::query!(
+            r#"SELECT sha256, (status = 'held' OR (status = 'succeeded_with_issues' AND withheld > 0)) AS "waits!"
+               FROM import_runs WHERE id = $1 AND account_id = $2"#,
+            subject.0,
+            self.run.account_id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("read the approved run"))?;
+        let Some(run) = run.filter(|run| run.waits) else { return Ok(None) };
+        let changes = sqlx::query!("SELECT contact_id, action, applied FROM import_changes WHERE run_id = $1", subject.0)
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(failed("read the approved changes"))?;
+        let mut approved = Approved { sha256: run.sha256.and_then(digest), in_error: self.rows_in_error(subject).await?, ..Approved::default() };
+        for change in changes {
+            let Some(contact) = change.contact_id.map(ContactId) else { continue };
+            match change.action.as_str() {
+                "added" => {}
+                "removed" => {
+                    approved.removed.insert(contact);
+                }
+                _ => {
+                    approved.changed.insert(contact);
+                }
+            }
+        }
+        Ok(Some(approved))
+    }
+
+    /// Writes a plan to the contacts and groups, and records what changed.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn apply(&mut self, plan: &Plan, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let added = apply::apply(&mut self.tx, self.run.account_id, plan, now).await?;
+        apply::record_changes(&mut self.tx, self.run.id, plan, &added, true).await
+    }
+
+    /// Records what a held plan would change.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn record_held(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        apply::record_changes(&mut self.tx, self.run.id, plan, &[], false).await
+    }
+
+    /// Records the issues of the run, each with whether it is new.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn record_issues(&mut self, issues: &[Issue], is_new: &[bool]) -> Result<(), StoreError> {
+        // Postgres holds no NUL, wherever one may have slipped through.
+        let clean = |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{FFFD}"));
+        let column = |pick: fn(&Issue) -> &Option<String>| issues.iter().map(|issue| clean(pick(issue))).collect::<Vec<_>>();
+        let severities: Vec<String> = issues.iter().map(|issue| issue.severity.to_string()).collect();
+        let codes: Vec<String> = issues.iter().map(|issue| issue.code.to_string()).collect();
+        let rows: Vec<Option<i32>> = issues.iter().map(|issue| issue.row.and_then(|row| i32::try_from(row).ok())).collect();
+        let messages: Vec<String> = issues.iter().map(|issue| issue.message.replace('\0', "\u{FFFD}")).collect();
+        let digests: Vec<Option<Vec<u8>>> = issues.iter().map(|issue| issue.row_digest.map(|digest| digest.to_vec())).collect();
+        sqlx::query!(
+            "INSERT INTO import_issues (run_id, account_id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, is_new, row_digest)
+             SELECT $1, $2, u.severity, u.code, u.row_number, u.column_name, u.cell, u.value, u.external_id, u.contact_name, u.message, u.is_new, u.row_digest
+             FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::boolean[], $13::bytea[])
+                  WITH ORDINALITY AS u (severity, code, row_number, column_name, cell, value, external_id, contact_name, message, is_new, row_digest, place)
+             ORDER BY u.place",
+            self.run.id.0,
+            self.run.account_id.0,
+            &severities,
+            &codes,
+            &rows as &[Option<i32>],
+            &column(|issue| &issue.column) as &[Option<String>],
+            &column(|issue| &issue.cell) as &[Option<String>],
+            &column(|issue| &issue.value) as &[Option<String>],
+            &column(|issue| &issue.external_id) as &[Option<String>],
+            &column(|issue| &issue.contact_name) as &[Option<String>],
+            &messages,
+            is_new,
+            &digests as &[Option<Vec<u8>>]
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("record the issues"))?;
+        Ok(())
+    }
+
+    /// Queues mail that goes out only if the transaction commits.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn queue_mail(&mut self, mail: &[NewMail], now: DateTime<Utc>) -> Result<(), StoreError> {
+        outbox::queue(&mut self.tx, Some(self.run.id), self.run.account_id, mail, now).await
+    }
+
+    /// Sets the account aside until a person runs it again.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn set_aside(&mut self, now: DateTime<Utc>, reason: &str) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE accounts SET set_aside_at = $2, set_aside_reason = $3 WHERE id = $1", self.run.account_id.0, now, reason)
+            .execute(&mut *self.tx)
+            .await
+            .map_err(failed("set the account aside"))?;
+        Ok(())
+    }
+
+    /// Takes the account back: a person has run it again.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn take_back(&mut self) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE accounts SET set_aside_at = NULL, set_aside_reason = NULL WHERE id = $1 AND set_aside_at IS NOT NULL",
+            self.run.account_id.0
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("take the account back"))?;
+        Ok(())
+    }
+
+    /// Writes how the run ends, what is remembered of it, and commits.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] if another process has taken the run over; then nothing was written.
+    pub async fn conclude(mut self, end: &Conclusion, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if end.state.is_some() || end.status == RunStatus::Held {
+            sqlx::query!(
+                "UPDATE import_runs SET status = 'superseded', superseded_by = $2 WHERE account_id = $1 AND status = 'held'",
+                self.run.account_id.0,
+                self.run.id.0
+            )
+            .execute(&mut *self.tx)
+            .await
+            .map_err(failed("supersede the held run"))?;
+        }
+        self.write_run(end, now).await?;
+        self.write_state(end).await?;
+        self.tx.commit().await.map_err(failed("commit"))
+    }
+
+    async fn write_run(&mut self, end: &Conclusion, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let counted = |pick: fn(&Counts) -> usize| end.counts.as_ref().map(|counts| count(pick(counts)));
+        let reasons: Vec<String> = end.hold_reasons.iter().map(ToString::to_string).collect();
+        let written = sqlx::query!(
+            "UPDATE import_runs
+             SET status = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL,
+                 hold_reasons = $5, sha256 = $6, etag = $7, size_bytes = $8,
+                 row_count = $9, added = $10, updated = $11, unchanged = $12, removed = $13, revived = $14, adopted = $15,
+                 withheld = $16, errors = $17, warnings = $18, contacts_after = $19, failure_code = $20, failure_message = $21
+             WHERE id = $1 AND fence = $2 AND status = 'running'",
+            self.run.id.0,
+            self.run.fence,
+            end.status.as_str(),
+            now,
+            (!reasons.is_empty()).then_some(reasons.as_slice()),
+            end.file.sha256.as_ref().map(|digest| digest.as_slice()),
+            end.file.etag,
+            end.file.size_bytes.and_then(|size| i64::try_from(size).ok()),
+            counted(|c| c.rows),
+            counted(|c| c.added),
+            counted(|c| c.updated),
+            counted(|c| c.unchanged),
+            counted(|c| c.removed),
+            counted(|c| c.revived),
+            counted(|c| c.adopted),
+            counted(|c| c.withheld),
+            counted(|c| c.errors),
+            counted(|c| c.warnings),
+            counted(|c| c.contacts_after),
+            end.failure.as_ref().map(|failure| failure.code.as_str()),
+            end.failure.as_ref().map(|failure| failure.message.as_str())
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("write the run"))?;
+        if written.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+    }
+
+    async fn write_state(&mut self, end: &Conclusion) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_state SET failing_since = $2, failure_code = $3, failure_mailed_at = $4 WHERE account_id = $1",
+            self.run.account_id.0,
+            end.streak.since,
+            end.streak.code,
+            end.streak.mailed_at
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("write the account's state"))?;
+        let Some(state) = &end.state else { return Ok(()) };
+        let file = state.known_file.clone().unwrap_or_default();
+        let accepted: Vec<Vec<u8>> = state.accepted_rows.iter().map(|digest| digest.to_vec()).collect();
+        sqlx::query!(
+            "UPDATE import_state
+             SET applied_run_id = $2, sha256 = $3, etag = $4, last_modified = $5, size_bytes = $6, reader_version = $7,
+                 final_newline = $8, accepted_rows = $9, must_confirm = CASE WHEN $10 THEN must_confirm END
+             WHERE account_id = $1",
+            self.run.account_id.0,
+            self.run.id.0,
+            file.sha256.as_ref().map(|digest| digest.as_slice()),
+            file.etag,
+            file.last_modified,
+            file.size_bytes.and_then(|size| i64::try_from(size).ok()),
+            state.reader_version,
+            state.final_newline,
+            &accepted,
+            state.keep_must_confirm
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("write the account's state"))?;
+        Ok(())
+    }
+}
