@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod mail;
 pub mod model;
 pub mod reconcile;
+pub mod report;
 pub mod seal;
 pub mod sheet;
 pub mod store;

@@ -159,8 +159,9 @@ fn decode(part: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_three_forms_of_url_are_taken_and_no_other() {
+    // The transport's pool wants a runtime from the start.
+    #[tokio::test]
+    async fn the_three_forms_of_url_are_taken_and_no_other() {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let new = |url: &str| Mailer::new(&url.into(), "rosterd <r@example.org>", Duration::from_secs(1), None);
         for url in ["smtp://127.0.0.1:2525", "smtps://mail.example.org", "smtp+starttls://u%40x:p%3A%20w@mail.example.org:587"] {

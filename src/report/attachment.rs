@@ -1,0 +1,43 @@
+//! All issues of a run as a CSV file that spreadsheet programs open without running anything in it.
+
+use crate::model::issue::Issue;
+
+/// The issues, one a row, with a byte order mark so that Excel reads UTF-8.
+pub(super) fn issues_csv(issues: &[(Issue, bool)]) -> String {
+    let mut csv = String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,What is wrong,New\r\n");
+    for (issue, is_new) in issues {
+        let row = issue.row.map(|row| row.to_string());
+        let fields = [
+            Some(issue.severity.as_str()),
+            row.as_deref(),
+            issue.cell.as_deref(),
+            issue.column.as_deref(),
+            issue.external_id.as_deref(),
+            issue.contact_name.as_deref(),
+            issue.value.as_deref(),
+            Some(&issue.message),
+            Some(if *is_new { "new" } else { "still open" }),
+        ];
+        csv.push_str(&fields.map(|field| quote(field.unwrap_or_default())).join(","));
+        csv.push_str("\r\n");
+    }
+    csv
+}
+
+/// Quoted; what a spreadsheet program would take for a formula is marked as text.
+fn quote(field: &str) -> String {
+    let formula = field.trim_start().starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']);
+    format!("\"{}{}\"", if formula { "'" } else { "" }, field.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_are_made_harmless_and_quotes_doubled() {
+        assert_eq!(quote("=cmd|' /C calc'!A0"), "\"'=cmd|' /C calc'!A0\"");
+        assert_eq!(quote("@SUM(1)"), "\"'@SUM(1)\"");
+        assert_eq!(quote("say \"hi\", Bob"), "\"say \"\"hi\"\", Bob\"");
+    }
+}

@@ -1,0 +1,361 @@
+//! Turns a run's outcome into the mail that an admin reads: first what happened and what to do, then a line per contact.
+//!
+//! Knows `model` only. Puts nothing of a contact into mail but name, ID and the offending cell.
+
+mod attachment;
+
+use askama::Template;
+
+use crate::model::RunId;
+use crate::model::account::Notify;
+use crate::model::failure::Failure;
+use crate::model::issue::{Issue, Severity};
+use crate::model::plan::HoldReason;
+use crate::model::run::{Counts, Origin};
+use crate::model::text::{join_and, shorten};
+
+/// Most issues in the text itself; beyond them all are attached.
+const MAX_LINES: usize = 100;
+/// Most names in a list of people who were, or would be, removed.
+const MAX_NAMES: usize = 100;
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing changed, and why.
+    Failed(Failure),
+    /// Waits for a person.
+    Held(Vec<HoldReason>),
+    /// The plan was applied.
+    Applied,
+    /// Nothing to do, and an earlier failure is over.
+    Unchanged,
+}
+
+/// A person by name and ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Name.
+    pub name: String,
+    /// ID in the spreadsheet; none for a contact made by hand.
+    pub external_id: Option<String>,
+}
+
+/// All that a mail about a run may say.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Account.
+    pub account: String,
+    /// Run.
+    pub run: RunId,
+    /// Where the file came from.
+    pub origin: Origin,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// How many of each; zero where the file was not read.
+    pub counts: Counts,
+    /// Issues of the file, each with whether it is new.
+    pub issues: Vec<(Issue, bool)>,
+    /// Errors of the last time that are gone.
+    pub fixed: Vec<Issue>,
+    /// People who were removed (held: who would be).
+    pub removed: Vec<Person>,
+    /// People whose removal is withheld.
+    pub withheld: Vec<Person>,
+    /// People who get another name or other numbers, where that is why the run is held.
+    pub changed: Vec<Person>,
+    /// Groups that lose all their members.
+    pub emptied_groups: Vec<String>,
+    /// An earlier failure is over.
+    pub recovered: bool,
+}
+
+/// A mail without its recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// Subject line.
+    pub subject: String,
+    /// Plain text.
+    pub text: String,
+    /// HTML.
+    pub html: String,
+    /// File name and content of the list of all issues.
+    pub attachment: Option<(String, String)>,
+}
+
+struct Section {
+    title: String,
+    lines: Vec<Line>,
+    more: usize,
+}
+
+struct Line {
+    who: String,
+    place: String,
+    what: String,
+    mark: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "report/subject.txt")]
+struct Subject<'a> {
+    account: &'a str,
+    headline: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "report/body.txt")]
+struct BodyText<'a> {
+    account: &'a str,
+    headline: &'a str,
+    run: RunId,
+    happened: &'a [String],
+    todo: &'a [String],
+    sections: &'a [Section],
+    has_attachment: bool,
+}
+
+#[derive(Template)]
+#[template(path = "report/body.html")]
+struct BodyHtml<'a> {
+    account: &'a str,
+    headline: &'a str,
+    run: RunId,
+    happened: &'a [String],
+    todo: &'a [String],
+    sections: &'a [Section],
+    has_attachment: bool,
+}
+
+impl Report {
+    /// Whether an admin with this wish gets a mail about the run at all.
+    #[must_use]
+    pub fn is_wanted_by(&self, notify: Notify) -> bool {
+        let is_problem = match self.outcome {
+            Outcome::Failed(_) | Outcome::Held(_) => true,
+            Outcome::Applied | Outcome::Unchanged => self.counts.errors > 0 || self.recovered,
+        };
+        is_problem || (notify == Notify::All && (!self.removed.is_empty() || !self.emptied_groups.is_empty()))
+    }
+
+    /// The mail.
+    ///
+    /// # Errors
+    /// If a template fails, which only a defect can cause.
+    pub fn render(&self) -> Result<Rendered, askama::Error> {
+        let account = &shorten(&self.account, 80);
+        let headline = &self.headline();
+        let (happened, todo, sections) = (&self.happened(), &self.todo(), &self.sections());
+        let attachment = (self.issues.len() > MAX_LINES)
+            .then(|| (format!("issues-of-run-{}.csv", self.run), attachment::issues_csv(&self.issues)));
+        let has_attachment = attachment.is_some();
+        Ok(Rendered {
+            subject: Subject { account, headline }.render()?.trim().to_owned(),
+            text: BodyText { account, headline, run: self.run, happened, todo, sections, has_attachment }.render()?,
+            html: BodyHtml { account, headline, run: self.run, happened, todo, sections, has_attachment }.render()?,
+            attachment,
+        })
+    }
+
+    fn contacts_in_error(&self) -> usize {
+        let errors = self.issues.iter().filter(|(issue, _)| issue.severity == Severity::Error);
+        errors.map(|(issue, _)| subject_of(issue)).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    fn headline(&self) -> String {
+        let after = if self.recovered { "import works again" } else { "import done" };
+        match &self.outcome {
+            Outcome::Failed(_) => "import failed, nothing was changed".to_owned(),
+            Outcome::Held(_) => "import waits for you, nothing was changed".to_owned(),
+            Outcome::Unchanged => "import works again".to_owned(),
+            Outcome::Applied if self.counts.errors > 0 => {
+                format!("{after}, {} in error", counted(self.contacts_in_error(), "contact"))
+            }
+            Outcome::Applied if !self.removed.is_empty() => format!("{after}, {} removed", counted(self.removed.len(), "contact")),
+            Outcome::Applied => after.to_owned(),
+        }
+    }
+
+    fn happened(&self) -> Vec<String> {
+        let counts = &self.counts;
+        let mut sentences = Vec::new();
+        match &self.outcome {
+            Outcome::Failed(failure) => sentences.push(format!("The import failed: {}.", failure.message.trim_end_matches('.'))),
+            Outcome::Held(reasons) => {
+                sentences.push("The import was read, but not carried out, because:".to_owned());
+                sentences.extend(reasons.iter().map(|reason| format!("* {}", self.reason(*reason))));
+                sentences.push(format!(
+                    "It would add {}, change {}, remove {} and leave {} as they are.",
+                    counts.added,
+                    counts.updated + counts.adopted + counts.revived,
+                    counts.removed,
+                    counts.unchanged
+                ));
+            }
+            Outcome::Applied => sentences.push(format!(
+                "{} added, {} changed, {} removed, {} unchanged; {} now.",
+                counts.added,
+                counts.updated + counts.adopted + counts.revived,
+                counts.removed,
+                counts.unchanged,
+                counted(counts.contacts_after, "contact")
+            )),
+            Outcome::Unchanged => sentences.push("The file could be read again; it is the same as before.".to_owned()),
+        }
+        if matches!(self.outcome, Outcome::Applied) && counts.errors > 0 {
+            sentences.push("The contacts in error were not imported: who was stored stays as before, who is new was not added.".to_owned());
+        }
+        if !self.withheld.is_empty() {
+            sentences.push(format!(
+                "Nobody was removed, because a row's ID could not be known or the file may be cut off; {} would have been.",
+                counted(self.withheld.len(), "contact")
+            ));
+        }
+        sentences
+    }
+
+    fn reason(&self, reason: HoldReason) -> String {
+        let counts = &self.counts;
+        match reason {
+            HoldReason::RemovesTooMany => {
+                format!("it would remove {} of {}", counts.removed, counted(counts.contacts_after + counts.removed, "contact"))
+            }
+            HoldReason::ChangesTooMany => {
+                format!("it would give {} another name or other numbers", counted(self.changed.len(), "contact"))
+            }
+            HoldReason::EmptiesGroup => format!("it would leave nobody in {}", join_and(&self.emptied_groups)),
+            HoldReason::ErrorsTooMany => format!("too many of its {} rows are in error", counts.rows),
+            HoldReason::FirstImport => "it is the first since imports were switched on, and touches contacts that are there".to_owned(),
+            HoldReason::AfterRevert => "it is the first since an import was reverted, and touches contacts that are there".to_owned(),
+        }
+    }
+
+    fn todo(&self) -> Vec<String> {
+        let approve = match self.origin {
+            Origin::Source => format!("rosterd runs approve {}", self.run),
+            Origin::File => format!("rosterd import --file PATH --approve {}", self.run),
+        };
+        match &self.outcome {
+            Outcome::Failed(_) => vec!["What to do: mend what the sentence above names; the next import tries again.".to_owned()],
+            Outcome::Held(_) => vec![
+                format!("What to do: if this is right, have it approved ({approve})."),
+                format!("If it is not, mend the spreadsheet and import again, or have it rejected (rosterd runs reject {}).", self.run),
+            ],
+            Outcome::Applied | Outcome::Unchanged if self.counts.errors > 0 => {
+                let mut todo = vec!["What to do: mend these cells in the spreadsheet; the next import takes them over.".to_owned()];
+                if !self.withheld.is_empty() {
+                    todo.push(format!("If those who would have been removed shall go, have it approved ({approve})."));
+                }
+                todo
+            }
+            Outcome::Applied | Outcome::Unchanged => Vec::new(),
+        }
+    }
+
+    fn sections(&self) -> Vec<Section> {
+        let mut room = MAX_LINES;
+        let held = matches!(self.outcome, Outcome::Held(_));
+        let errors = self.issue_section("Contacts in error:", Severity::Error, &mut room);
+        let warnings = self.issue_section("Warnings (imported all the same):", Severity::Warning, &mut room);
+        let fixed = Section {
+            title: "Fixed since last time:".to_owned(),
+            lines: self.fixed.iter().take(MAX_LINES).map(|issue| line(&[issue], "")).collect(),
+            more: self.fixed.len().saturating_sub(MAX_LINES),
+        };
+        let changed: &[Person] = match &self.outcome {
+            Outcome::Held(reasons) if reasons.contains(&HoldReason::ChangesTooMany) => &self.changed,
+            _ => &[],
+        };
+        let groups = Section {
+            title: if held { "Groups that would be empty:" } else { "Groups that are empty now:" }.to_owned(),
+            lines: self.emptied_groups.iter().map(|name| plain_line(name.clone())).collect(),
+            more: 0,
+        };
+        let sections = vec![
+            errors,
+            people(if held { "Would be removed:" } else { "Removed:" }, &self.removed),
+            people("Would have been removed:", &self.withheld),
+            people("Would get another name or other numbers:", changed),
+            groups,
+            fixed,
+            warnings,
+        ];
+        sections.into_iter().filter(|section| !section.lines.is_empty()).collect()
+    }
+
+    /// A line per contact, with all that is wrong with it.
+    fn issue_section(&self, title: &str, severity: Severity, room: &mut usize) -> Section {
+        let mut by_subject: Vec<(Vec<&Issue>, bool)> = Vec::new();
+        let mut place_of = std::collections::HashMap::new();
+        for (issue, is_new) in self.issues.iter().filter(|(issue, _)| issue.severity == severity) {
+            let place = *place_of.entry(subject_of(issue)).or_insert_with(|| {
+                by_subject.push((Vec::new(), false));
+                by_subject.len() - 1
+            });
+            by_subject[place].0.push(issue);
+            by_subject[place].1 |= *is_new;
+        }
+        let shown = by_subject.len().min(*room);
+        *room -= shown;
+        let mark = |is_new: bool| match (severity, is_new) {
+            (Severity::Error, true) => "new",
+            (Severity::Error, false) => "still open",
+            _ => "",
+        };
+        Section {
+            title: title.to_owned(),
+            lines: by_subject[..shown].iter().map(|(issues, is_new)| line(issues, mark(*is_new))).collect(),
+            more: by_subject.len() - shown,
+        }
+    }
+}
+
+/// What a line is about: the contact, or the row, or the file.
+fn subject_of(issue: &Issue) -> (Option<&str>, Option<u32>, &str) {
+    match (&issue.external_id, issue.row) {
+        (Some(id), _) => (Some(id), None, ""),
+        (None, Some(row)) => (None, Some(row), ""),
+        (None, None) => (None, None, &issue.message),
+    }
+}
+
+fn line(issues: &[&Issue], mark: &'static str) -> Line {
+    let first = issues.first();
+    let name = issues.iter().find_map(|issue| issue.contact_name.as_deref());
+    let id = first.and_then(|issue| issue.external_id.as_deref());
+    let who = match (name, id, first.and_then(|issue| issue.row)) {
+        (Some(name), Some(id), _) => format!("{} (ID {})", shorten(name, 80), shorten(id, 80)),
+        (Some(name), None, _) => shorten(name, 80),
+        (None, Some(id), _) => format!("ID {}", shorten(id, 80)),
+        (None, None, Some(row)) => format!("row {row}"),
+        (None, None, None) => "the file".to_owned(),
+    };
+    let cells: Vec<String> = issues.iter().filter_map(|issue| issue.cell.clone().or_else(|| issue.row.map(|row| format!("row {row}")))).collect();
+    let what = issues.iter().map(|issue| match &issue.value {
+        Some(value) => format!("{} ({})", issue.message, shorten(value, 80)),
+        None => issue.message.clone(),
+    });
+    Line { who, place: cells.join(", "), what: what.collect::<Vec<_>>().join("; "), mark }
+}
+
+fn plain_line(who: String) -> Line {
+    Line { who, place: String::new(), what: String::new(), mark: "" }
+}
+
+fn people(title: &str, people: &[Person]) -> Section {
+    let lines = people.iter().take(MAX_NAMES).map(|person| {
+        let name = shorten(&person.name, 80);
+        plain_line(match &person.external_id {
+            Some(id) => format!("{name} (ID {})", shorten(id, 80)),
+            None => format!("{name} (made by hand)"),
+        })
+    });
+    Section { title: title.to_owned(), lines: lines.collect(), more: people.len().saturating_sub(MAX_NAMES) }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests;
