@@ -2,13 +2,17 @@
 //!
 //! ARCHITECTURE.md has the map; `import` is the one place that knows all stages.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dispatch;
 pub mod embedded;
 pub mod fetch;
+pub mod import;
 pub mod lifecycle;
 pub mod mail;
 pub mod model;
+pub mod outbox;
 pub mod reconcile;
 pub mod report;
 pub mod seal;
@@ -16,3 +20,4 @@ pub mod sheet;
 pub mod store;
 pub mod telemetry;
 pub mod validate;
+pub mod web;

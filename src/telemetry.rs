@@ -1,5 +1,7 @@
 //! Logs: to standard error, as text or JSON. No names, addresses, numbers or secrets are ever given to it.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -13,7 +15,7 @@ pub fn init(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| ConfigError::Invalid(format!("`log.level`: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {
         LogFormat::Text => builder.with_target(false).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),

@@ -218,7 +218,8 @@ impl Report {
         let counts = &self.counts;
         match reason {
             HoldReason::RemovesTooMany => {
-                format!("it would remove {} of {}", counts.removed, counted(counts.contacts_after + counts.removed, "contact"))
+                let before = counts.contacts_after + counts.removed - counts.added - counts.revived;
+                format!("it would remove {} of {}", counts.removed, counted(before, "contact"))
             }
             HoldReason::ChangesTooMany => {
                 format!("it would give {} another name or other numbers", counted(self.changed.len(), "contact"))

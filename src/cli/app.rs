@@ -1,0 +1,161 @@
+//! What commands work with: the database (the private one started where none is named), and an importer on it.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use secrecy::SecretString;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::embedded::{Embedded, Role};
+use crate::fetch::{HttpFetcher, Limits, NetworkPolicy};
+use crate::import::{Importer, Options};
+use crate::mail::Mailer;
+use crate::store::{Store, StoreError};
+use crate::telemetry::blocking;
+
+/// Database within the private Postgres.
+const EMBEDDED_DATABASE: &str = "rosterd";
+/// How long a command waits for a database.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct App {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) clock: SharedClock,
+    embedded: Option<Embedded>,
+}
+
+/// Where the database is: named, or private.
+pub(super) async fn database(config: &Config, role: Role) -> anyhow::Result<(SecretString, Option<Embedded>)> {
+    if let Some(url) = &config.database.url {
+        return Ok((url.clone(), None));
+    }
+    anyhow::ensure!(
+        config.database.embedded,
+        "no database is named: set DATABASE_URL (or `database.url`), or `database.embedded = true` for a private Postgres"
+    );
+    let data_dir = config.database.data_dir.clone();
+    let embedded = blocking(move || Embedded::start(&data_dir, role, &[])).await??;
+    tracing::info!(
+        "DATABASE_URL is not set: {} the private Postgres under {} (look into it with: {})",
+        if embedded.is_owner() { "started" } else { "using" },
+        embedded.data_dir().display(),
+        embedded.psql(EMBEDDED_DATABASE)
+    );
+    Store::ensure_database(&embedded.url("postgres").into(), EMBEDDED_DATABASE).await?;
+    Ok((embedded.url(EMBEDDED_DATABASE).into(), Some(embedded)))
+}
+
+pub(super) async fn stop(embedded: Option<Embedded>) {
+    if let Some(embedded) = embedded {
+        // A panic in there is in the log already.
+        let _ = blocking(move || embedded.stop()).await;
+    }
+}
+
+impl App {
+    /// Opens the database for a command. The private one is migrated without being asked.
+    pub(super) async fn open(config: Config, migrate: bool) -> anyhow::Result<Self> {
+        let (url, embedded) = database(&config, Role::Command).await?;
+        let app = Self::with_database(config, &url, embedded).await?;
+        match app.store.check_migrated().await {
+            Ok(()) => {}
+            Err(StoreError::NotMigrated) if migrate || app.embedded.is_some() => app.store.migrate().await?,
+            Err(error) => {
+                app.close().await;
+                return Err(error.into());
+            }
+        }
+        Ok(app)
+    }
+
+    async fn with_database(config: Config, url: &SecretString, embedded: Option<Embedded>) -> anyhow::Result<Self> {
+        match Store::connect(url, config.database.max_connections, COMMAND_PATIENCE).await {
+            Ok(store) => Ok(Self { config, store, clock: Arc::new(SystemClock), embedded }),
+            Err(error) => {
+                stop(embedded).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(super) fn importer(&self) -> anyhow::Result<Importer> {
+        importer(&self.config, self.store.clone(), Arc::clone(&self.clock))
+    }
+
+    pub(super) async fn close(self) {
+        self.store.close().await;
+        stop(self.embedded).await;
+    }
+}
+
+/// An importer as the configuration wants it.
+pub(super) fn importer(config: &Config, store: Store, clock: SharedClock) -> anyhow::Result<Importer> {
+    let fetch = &config.fetch;
+    let limits = Limits {
+        max_bytes: fetch.max_bytes,
+        connect_timeout: fetch.connect_timeout,
+        idle_timeout: fetch.idle_timeout,
+        total_timeout: fetch.total_timeout,
+        per_host: fetch.per_host,
+    };
+    let policy = NetworkPolicy::new(&fetch.allow_networks);
+    let extra_ca = read_ca(fetch.extra_ca_file.as_deref(), "fetch.extra_ca_file")?;
+    let fetcher = HttpFetcher::new(policy, limits, fetch.allow_plain_http, extra_ca.as_deref())
+        .context("`fetch.extra_ca_file` or the system's certificates can't be used")?;
+    let domain = config.mail.from.trim_end_matches('>').rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+    let options = Options {
+        key_file: config.key_file(),
+        attempts: fetch.attempts,
+        backoff: fetch.backoff,
+        max_rows: config.import.max_rows,
+        lease: config.import.lease,
+        owner: owner(),
+        mail_domain: domain.to_owned(),
+        operator: config.mail.operator.clone(),
+    };
+    Ok(Importer::new(store, clock, fetcher, options))
+}
+
+/// The way to the mail server, if one is configured.
+pub(super) fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
+    let Some(url) = &config.smtp.url else { return Ok(None) };
+    let extra_ca = read_ca(config.smtp.extra_ca_file.as_deref(), "smtp.extra_ca_file")?;
+    Ok(Some(Mailer::new(url, &config.mail.from, config.smtp.timeout, extra_ca.as_deref())?))
+}
+
+fn read_ca(path: Option<&Path>, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    path.map(|path| std::fs::read(path).with_context(|| format!("`{key}`: file `{}` can't be read", path.display()))).transpose()
+}
+
+/// This process, told from any other on any machine.
+fn owner() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    format!("{host}/{}/{}", std::process::id(), uuid::Uuid::new_v4())
+}
+
+/// Reads a file, or standard input for `-`; no more than `limit` bytes and one.
+pub(super) fn read_file(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = limit.saturating_add(1);
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).context("standard input can't be read")?;
+    } else {
+        let file = std::fs::File::open(path).with_context(|| format!("file `{}` can't be opened", path.display()))?;
+        file.take(limit).read_to_end(&mut bytes).with_context(|| format!("file `{}` can't be read", path.display()))?;
+    }
+    Ok(bytes)
+}
+
+/// Reads a password from a file or standard input, without the line break at its end.
+pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
+    let bytes = read_file(path, 64 << 10)?;
+    let text = String::from_utf8(bytes).ok().with_context(|| format!("the password in `{}` is not UTF-8 text", path.display()))?;
+    let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    anyhow::ensure!(!secret.is_empty(), "the password in `{}` is empty", path.display());
+    Ok(secret.into())
+}

@@ -1,0 +1,108 @@
+//! `rosterd doctor`: looks at all that the daemon depends on, and says how to mend what is wrong.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde::Serialize;
+
+use super::Exit;
+use super::app::{App, mailer};
+use super::output::{Format, json as print_json, line, plain};
+use crate::config::Config;
+use crate::model::schedule::zone;
+use crate::seal::Keyring;
+
+/// More than this is worth mending, seconds.
+const MAX_CLOCK_SKEW: i64 = 5;
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: &'static str,
+    ok: bool,
+    message: String,
+}
+
+fn finding(check: &'static str, outcome: Result<String, String>) -> Finding {
+    let ok = outcome.is_ok();
+    Finding { check, ok, message: outcome.unwrap_or_else(|error| error) }
+}
+
+pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let mut findings = match App::open(config.clone(), false).await {
+        Err(error) => vec![finding("database", Err(format!("{error:#}")))],
+        Ok(app) => {
+            let findings = database(&app).await;
+            app.close().await;
+            findings
+        }
+    };
+    findings.push(finding("key", key(config)));
+    findings.push(finding("mail", mail(config).await));
+    let all_well = findings.iter().all(|finding| finding.ok);
+    match format {
+        Format::Json => print_json(&findings)?,
+        Format::Text => {
+            for finding in &findings {
+                line(format!("{} {:<9} {}", if finding.ok { "ok   " } else { "WRONG" }, finding.check, plain(&finding.message)))?;
+            }
+        }
+    }
+    Ok(if all_well { Exit::Done } else { Exit::Failed })
+}
+
+async fn database(app: &App) -> Vec<Finding> {
+    let now = app.clock.now();
+    let mut findings = Vec::new();
+    match app.store.server(now).await {
+        Err(error) => findings.push(finding("database", Err(error.to_string()))),
+        Ok((version, skew)) => {
+            findings.push(finding("database", Ok(format!("{version}, migrated"))));
+            findings.push(finding("clock", if skew.abs() <= MAX_CLOCK_SKEW {
+                Ok("agrees with the database's".to_owned())
+            } else {
+                Err(format!("this machine's clock and the database's are {} s apart; set up time synchronisation on both", skew.abs()))
+            }));
+        }
+    }
+    let accounts = app.store.accounts().await;
+    findings.push(finding("zones", accounts.map_err(|error| error.to_string()).and_then(|accounts| {
+        let unknown: Vec<String> = accounts.iter().filter_map(|account| zone(&account.time_zone).err()).map(|e| e.to_string()).collect();
+        if unknown.is_empty() { Ok("all accounts' time zones are known".to_owned()) } else { Err(unknown.join("; ")) }
+    })));
+    findings.push(finding("outbox", match app.store.mail_troubles(now).await {
+        Err(error) => Err(error.to_string()),
+        Ok(troubles) if troubles.is_empty() => Ok("no undeliverable mail".to_owned()),
+        Ok(troubles) => Err(troubles
+            .iter()
+            .map(|trouble| {
+                let what = if trouble.permanent { "was refused" } else { "waits" };
+                let why = trouble.last_error.as_deref().unwrap_or("not tried yet");
+                format!("mail to {} {what} since {}: {why}", trouble.recipient, trouble.since.format("%Y-%m-%d %H:%M"))
+            })
+            .collect::<Vec<_>>()
+            .join("; ")),
+    }));
+    findings
+}
+
+fn key(config: &Config) -> Result<String, String> {
+    let path = config.key_file();
+    Keyring::load(&path).map_err(|error| error.to_string())?;
+    let mode = std::fs::metadata(&path).map_err(|error| error.to_string())?.permissions().mode();
+    if mode & 0o077 == 0 {
+        Ok(format!("{} can be used", path.display()))
+    } else {
+        Err(format!("{0} can be read by others; run: chmod 600 {0}", path.display()))
+    }
+}
+
+async fn mail(config: &Config) -> Result<String, String> {
+    match mailer(config) {
+        Err(error) => Err(format!("{error:#}")),
+        Ok(None) => Err("`smtp.url` is not set: mail to admins waits in the outbox".to_owned()),
+        Ok(Some(mailer)) => mailer
+            .test()
+            .await
+            .map(|()| "the mail server can be reached".to_owned())
+            .map_err(|error| format!("the mail server can't be used ({error}); check `smtp.url`")),
+    }
+}

@@ -1,0 +1,213 @@
+//! `rosterd runs …`
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::app::App;
+use super::output::{Format, json as print_json, line, or_blank, plain, table};
+use super::{Exit, account_ref, import};
+use crate::model::account::AccountRef;
+use crate::model::run::{Origin, Trigger};
+use crate::model::{AccountId, RunId};
+use crate::store::{ChangeRow, RunRow};
+
+/// Most people listed by name in text.
+const MAX_NAMES: usize = 50;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Lists the newest runs.
+    List {
+        /// Id or name; all accounts without it.
+        #[arg(value_parser = account_ref)]
+        account: Option<AccountRef>,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: i64,
+    },
+    /// Shows a run and whom it concerns.
+    Show {
+        /// Id of the run.
+        run: i64,
+    },
+    /// Lists what was wrong with a run's file.
+    Issues {
+        /// Id of the run.
+        run: i64,
+    },
+    /// Lists what a run changed, or would change.
+    Changes {
+        /// Id of the run.
+        run: i64,
+    },
+    /// Imports afresh and carries out what a held run, or one with withheld removals, waits to do.
+    Approve {
+        /// Id of the run.
+        run: i64,
+    },
+    /// Ends a held run; nothing of it is carried out.
+    Reject {
+        /// Id of the run.
+        run: i64,
+    },
+}
+
+pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow::Result<Exit> {
+    match command {
+        Command::List { account, limit } => {
+            let account = match account {
+                Some(account) => Some(app.store.account(account).await?.id),
+                None => None,
+            };
+            let runs = app.store.runs(account, *limit).await?;
+            match format {
+                Format::Json => print_json(&runs)?,
+                Format::Text => list(&runs)?,
+            }
+        }
+        Command::Show { run } => show(app, RunId(*run), format).await?,
+        Command::Issues { run } => issues(app, RunId(*run), format).await?,
+        Command::Changes { run } => {
+            app.store.run(RunId(*run)).await?;
+            let changes = app.store.run_changes(RunId(*run)).await?;
+            match format {
+                Format::Json => print_json(&changes)?,
+                Format::Text => print_changes(&changes, usize::MAX)?,
+            }
+        }
+        Command::Approve { run } => return approve(app, RunId(*run), format).await,
+        Command::Reject { run } => {
+            app.store.reject_run(RunId(*run), app.clock.now()).await?;
+            line(format!("run {run} is rejected; nothing of it was carried out"))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn approve(app: &App, id: RunId, format: Format) -> anyhow::Result<Exit> {
+    let run = app.store.run(id).await?;
+    anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
+    let account = app.store.account(&AccountRef::Id(AccountId(run.account_id))).await?;
+    anyhow::ensure!(
+        run.origin == Origin::Source.as_str(),
+        "run {id} is of a local file; approve it with `rosterd import {} --file PATH --approve {id}`",
+        account.id
+    );
+    import::carry_out(app, &account, Trigger::Approval, Origin::Source, Some(id), None, format).await
+}
+
+/// What a run did, in a line.
+pub(super) fn counts(run: &RunRow) -> String {
+    let of = |count: Option<i32>| count.unwrap_or(0);
+    let mut text = format!(
+        "{} rows: {} added, {} updated, {} removed, {} unchanged",
+        of(run.row_count),
+        of(run.added),
+        of(run.updated),
+        of(run.removed),
+        of(run.unchanged)
+    );
+    for (count, what) in [
+        (run.revived, "revived"),
+        (run.adopted, "adopted"),
+        (run.withheld, "removals withheld"),
+        (run.errors, "errors"),
+        (run.warnings, "warnings"),
+    ] {
+        if of(count) > 0 {
+            text.push_str(&format!(", {} {what}", of(count)));
+        }
+    }
+    text
+}
+
+fn list(runs: &[RunRow]) -> std::io::Result<()> {
+    let mut shown = table(&["run", "account", "asked by", "status", "finished (UTC)", "outcome"]);
+    for run in runs {
+        let outcome = match &run.failure_code {
+            Some(code) => code.clone(),
+            None if run.row_count.is_some() => counts(run),
+            None => String::new(),
+        };
+        shown.add_row([
+            run.id.to_string(),
+            run.account_id.to_string(),
+            run.trigger.clone(),
+            run.status.replace('_', " "),
+            or_blank(run.finished_at.map(|at| at.format("%Y-%m-%d %H:%M:%S"))),
+            outcome,
+        ]);
+    }
+    line(shown)
+}
+
+async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
+    let run = app.store.run(id).await?;
+    let changes = app.store.run_changes(id).await?;
+    if format == Format::Json {
+        return print_json(&json!({ "run": run, "changes": changes }));
+    }
+    line(format!("run {} of account {}, asked by {}: {}", run.id, run.account_id, run.trigger, run.status.replace('_', " ")))?;
+    for (what, at) in [("asked for", Some(run.requested_at)), ("started", run.started_at), ("finished", run.finished_at)] {
+        if let Some(at) = at {
+            line(format!("  {what:<10} {}", at.format("%Y-%m-%d %H:%M:%S UTC")))?;
+        }
+    }
+    if let (Some(code), Some(message)) = (&run.failure_code, &run.failure_message) {
+        line(format!("  failed: {message} ({code})"))?;
+    }
+    if run.row_count.is_some() {
+        line(format!("  {}", counts(&run)))?;
+    }
+    for reason in run.hold_reasons.iter().flatten() {
+        line(format!("  held: {reason}"))?;
+    }
+    if let Some(successor) = run.superseded_by {
+        line(format!("  superseded by run {successor}"))?;
+    }
+    print_changes(&changes, MAX_NAMES)?;
+    Ok(())
+}
+
+fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
+    for (action, did, would) in [
+        ("removed", "removed", "would be removed"),
+        ("updated", "updated", "would be updated"),
+        ("adopted", "adopted", "would be adopted"),
+        ("revived", "revived", "would be revived"),
+        ("added", "added", "would be added"),
+    ] {
+        for (applied, what) in [(true, did), (false, would)] {
+            let of: Vec<&ChangeRow> = changes.iter().filter(|c| c.action == action && c.applied == applied).collect();
+            for change in of.iter().take(limit) {
+                let id = change.external_id.as_ref().map_or_else(|| "made by hand".to_owned(), |id| format!("ID {}", plain(id)));
+                line(format!("  {what}: {} ({id})", plain(change.name.as_deref().unwrap_or("?"))))?;
+            }
+            if of.len() > limit {
+                line(format!("  {what}: and {} more (rosterd runs changes)", of.len() - limit))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn issues(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
+    app.store.run(id).await?;
+    let issues = app.store.run_issues(id).await?;
+    if format == Format::Json {
+        return print_json(&issues);
+    }
+    let mut shown = table(&["severity", "cell", "contact", "what is wrong", "value"]);
+    for issue in &issues {
+        let who = match (&issue.contact_name, &issue.external_id) {
+            (Some(name), Some(id)) => format!("{} (ID {})", plain(name), plain(id)),
+            (Some(name), None) => plain(name),
+            (None, Some(id)) => format!("ID {}", plain(id)),
+            (None, None) => String::new(),
+        };
+        let place = issue.cell.clone().or_else(|| issue.row.map(|row| format!("row {row}"))).unwrap_or_default();
+        shown.add_row([issue.severity.clone(), place, who, issue.message.clone(), plain(issue.value.as_deref().unwrap_or_default())]);
+    }
+    line(shown)?;
+    Ok(())
+}

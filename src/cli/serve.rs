@@ -1,0 +1,105 @@
+//! `rosterd serve`: the daemon; and `rosterd healthcheck`, which asks it how it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::app::{self, importer, mailer};
+use super::{Exit, output};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, Web};
+use crate::dispatch::Dispatcher;
+use crate::embedded::Role;
+use crate::lifecycle::{self, Lifecycle};
+use crate::store::{Store, StoreError};
+use crate::web::Server;
+
+pub(super) async fn run(config: Config, migrate: bool) -> anyhow::Result<Exit> {
+    let lifecycle = Lifecycle::listen().context("signals can't be listened for")?;
+    let (url, embedded) = app::database(&config, Role::Daemon).await?;
+    let served = match connect(&config, &url, migrate, &lifecycle).await {
+        Ok(Some(store)) => serve(&config, store, &lifecycle).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    app::stop(embedded).await;
+    served?;
+    tracing::info!("stopped");
+    Ok(Exit::Done)
+}
+
+/// Connects as soon as the database is there; `None` if the daemon was stopped before.
+async fn connect(config: &Config, url: &secrecy::SecretString, migrate: bool, lifecycle: &Lifecycle) -> anyhow::Result<Option<Store>> {
+    let mut told = false;
+    while !lifecycle.soft.is_cancelled() {
+        let error = match Store::connect(url, config.database.max_connections, Duration::from_secs(10)).await {
+            Ok(store) if migrate => match store.migrate().await {
+                Ok(()) => return Ok(Some(store)),
+                Err(error) => error,
+            },
+            Ok(store) => match store.check_migrated().await {
+                Ok(()) => return Ok(Some(store)),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if !matches!(error, StoreError::Unreachable(_)) {
+            return Err(error.into());
+        }
+        if !told {
+            tracing::error!(%error, "waiting for the database");
+            told = true;
+        }
+        tokio::select! {
+            () = lifecycle.soft.cancelled() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    Ok(None)
+}
+
+async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let importer = Arc::new(importer(config, store.clone(), Arc::clone(&clock))?);
+    let mailer = mailer(config)?.map(Arc::new);
+    if mailer.is_none() {
+        tracing::warn!("`smtp.url` is not set: mail to admins waits in the outbox");
+    }
+    if let Some(server) = Server::bind(&config.web).await.context("`web.listen` can't be listened on")? {
+        tracing::info!("listening on http://{}", server.address());
+        let (store, stop) = (store.clone(), lifecycle.soft.clone());
+        lifecycle::spawn(async move {
+            if let Err(error) = server.serve(store, stop).await {
+                tracing::error!(%error, "the web page has ended");
+            }
+        });
+    }
+    let dispatcher = Dispatcher::new(importer, mailer, clock, lifecycle.clone(), config.import.max_concurrent);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    lifecycle::ready();
+    dispatcher.serve().await.context("the heartbeat could not be started")?;
+    store.close().await;
+    Ok(())
+}
+
+pub(super) async fn healthcheck(config: &Config) -> anyhow::Result<Exit> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listen = config.web.listen.as_deref().unwrap_or(Web::DEFAULT_LISTEN);
+    // A daemon that listens everywhere is asked here.
+    let address = listen.replacen("0.0.0.0:", "127.0.0.1:", 1).replacen("[::]:", "[::1]:", 1);
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(&address).await?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(5), ask)
+        .await
+        .with_context(|| format!("no answer from {address} within 5 s"))?
+        .with_context(|| format!("no daemon answers on {address}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    output::line(body.trim())?;
+    Ok(if head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200") { Exit::Done } else { Exit::Failed })
+}

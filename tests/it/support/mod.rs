@@ -1,0 +1,212 @@
+//! What the tests stand on: real servers on loopback, and the daemon's parts on a clock that the test moves.
+
+pub mod cluster;
+pub mod daemon;
+pub mod https_server;
+pub mod sheet;
+pub mod smtp_server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rosterd::clock::{Clock, ManualClock};
+use rosterd::dispatch::Dispatcher;
+use rosterd::fetch::{HttpFetcher, Limits, NetworkPolicy};
+use rosterd::import::{Importer, Options, PASSWORD_FIELD};
+use rosterd::lifecycle::Lifecycle;
+use rosterd::mail::Mailer;
+use rosterd::model::AccountId;
+use rosterd::model::source::SourceKind;
+use rosterd::seal::{Binding, Keyring};
+use rosterd::store::{NewSettings, RunRow, Store};
+use sqlx::postgres::PgPool;
+
+use https_server::{HttpsServer, Reply};
+use smtp_server::SmtpServer;
+
+/// The daemon in pieces, on real servers.
+pub struct TestApp {
+    pub store: Store,
+    pub pool: PgPool,
+    pub clock: Arc<ManualClock>,
+    pub https: HttpsServer,
+    pub smtp: SmtpServer,
+    pub dispatcher: Dispatcher,
+    pub folder: tempfile::TempDir,
+    pub url: String,
+}
+
+/// Choices of a test.
+pub struct Setup {
+    pub allow_networks: &'static [&'static str],
+    pub allow_plain_http: bool,
+    pub max_bytes: u64,
+    pub trust_server: bool,
+    /// Name in the web server's certificate.
+    pub server_name: &'static str,
+    pub operator: Option<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            allow_networks: &["127.0.0.0/8", "::1/128"],
+            allow_plain_http: false,
+            max_bytes: 64 << 20,
+            trust_server: true,
+            server_name: "localhost",
+            operator: Some("ops@example.org"),
+        }
+    }
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::start_with(Setup::default()).await
+    }
+
+    pub async fn start_with(setup: Setup) -> Self {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let url = cluster::database().await;
+        let store = Store::connect(&url.as_str().into(), 8, Duration::from_secs(30)).await.unwrap();
+        let pool = PgPool::connect(&url).await.unwrap();
+        // A Sunday.
+        let clock = Arc::new(ManualClock::new("2026-11-22T12:00:00Z".parse().unwrap()));
+        let (https, smtp) = (HttpsServer::start_for(setup.server_name).await, SmtpServer::start().await);
+        let folder = tempfile::tempdir().unwrap();
+        let networks: Vec<_> = setup.allow_networks.iter().map(|network| network.parse().unwrap()).collect();
+        let limits = Limits {
+            max_bytes: setup.max_bytes,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(30),
+            per_host: 2,
+        };
+        let ca = setup.trust_server.then_some(https.ca_pem.as_bytes());
+        let fetcher = HttpFetcher::new(NetworkPolicy::new(&networks), limits, setup.allow_plain_http, ca).unwrap();
+        let options = Options {
+            key_file: folder.path().join("secrets.key"),
+            attempts: 3,
+            backoff: Duration::from_millis(1),
+            max_rows: 1_000_000,
+            lease: Duration::from_secs(30),
+            owner: "test".to_owned(),
+            mail_domain: "example.org".to_owned(),
+            operator: setup.operator.map(str::to_owned),
+        };
+        let importer = Arc::new(Importer::new(store.clone(), clock.clone(), fetcher, options));
+        let mailer = Mailer::new(&smtp.url().into(), "rosterd <rosterd@example.org>", Duration::from_secs(10), None).unwrap();
+        let dispatcher = Dispatcher::new(importer, Some(Arc::new(mailer)), clock.clone(), Lifecycle::default(), 4);
+        Self { store, pool, clock, https, smtp, dispatcher, folder, url }
+    }
+
+    /// Looks at what is due until nothing is left to do, mail included.
+    pub async fn settle(&self) {
+        for _ in 0..3 {
+            self.dispatcher.tick().await.unwrap();
+            self.dispatcher.idle().await;
+        }
+    }
+
+    pub fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    pub fn advance(&self, delta: TimeDelta) {
+        self.clock.advance(delta);
+    }
+
+    /// An enabled account with one admin whose file is `sheet`, served at `/contacts.csv`.
+    pub async fn account(&self, sheet: impl Into<Vec<u8>>) -> AccountId {
+        self.https.serve("/contacts.csv", Reply::ok(sheet));
+        let id = self.store.add_account("North Shore Rescue", "America/Vancouver", &["admin@example.org".to_owned()]).await.unwrap();
+        self.settings(id, &self.https.url("/contacts.csv")).await;
+        self.store.set_enabled(id, true).await.unwrap();
+        id
+    }
+
+    pub async fn settings(&self, account: AccountId, url: &str) {
+        let new = NewSettings { source: SourceKind::Https, url: url.to_owned(), username: None, password_sealed: None };
+        self.store.save_settings(account, &new).await.unwrap();
+    }
+
+    /// Settings with a password sealed for `origin`.
+    pub async fn basic_settings(&self, account: AccountId, url: &str, password: &str, origin: &str) {
+        let key = self.folder.path().join("secrets.key");
+        if !key.exists() {
+            Keyring::generate(&key).unwrap();
+        }
+        let binding = Binding { account: account.0, field: PASSWORD_FIELD, origin };
+        let sealed = Keyring::load(&key).unwrap().seal(&password.into(), binding).unwrap();
+        let new = NewSettings {
+            source: SourceKind::HttpsBasic,
+            url: url.to_owned(),
+            username: Some("jane".to_owned()),
+            password_sealed: Some(sealed),
+        };
+        self.store.save_settings(account, &new).await.unwrap();
+    }
+
+    pub fn serve(&self, sheet: impl Into<Vec<u8>>) {
+        self.https.serve("/contacts.csv", Reply::ok(sheet));
+    }
+
+    /// Asks for an import as an operator would, and sees it through.
+    pub async fn import(&self, account: AccountId) -> RunRow {
+        let id = sqlx::query_scalar::<_, i64>("INSERT INTO import_runs (account_id) VALUES ($1) RETURNING id")
+            .bind(account.0)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+        self.settle().await;
+        self.store.run(rosterd::model::RunId(id)).await.unwrap()
+    }
+
+    /// Serves a sheet and imports it.
+    pub async fn import_sheet(&self, account: AccountId, sheet: impl Into<Vec<u8>>) -> RunRow {
+        self.serve(sheet);
+        self.import(account).await
+    }
+
+    /// Approves a run as `rosterd runs approve` does, and sees it through.
+    pub async fn approve(&self, account: AccountId, run: i64) -> RunRow {
+        let id = sqlx::query_scalar::<_, i64>(
+            "INSERT INTO import_runs (account_id, trigger, subject_run_id) VALUES ($1, 'approval', $2) RETURNING id",
+        )
+        .bind(account.0)
+        .bind(run)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        self.settle().await;
+        self.store.run(rosterd::model::RunId(id)).await.unwrap()
+    }
+
+    /// External IDs and names of the contacts that are there.
+    pub async fn contacts(&self) -> Vec<(String, String)> {
+        sqlx::query_as("SELECT coalesce(external_id, '-'), name FROM active_contacts ORDER BY id").fetch_all(&self.pool).await.unwrap()
+    }
+
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub async fn execute(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
+        sqlx::query(sql).execute(&self.pool).await.map(|done| done.rows_affected())
+    }
+
+    /// Everything that is stored of contacts and groups, with the transaction that wrote each row.
+    pub async fn fingerprint(&self) -> Vec<String> {
+        let mut rows = Vec::new();
+        for sql in [
+            "SELECT format('%s %s', c.xmin, c) FROM contacts c ORDER BY c.id",
+            "SELECT format('%s %s', n.xmin, n) FROM contact_numbers n ORDER BY n.contact_id, n.position",
+            "SELECT format('%s %s', g.xmin, g) FROM groups g ORDER BY g.id",
+            "SELECT format('%s %s', m.xmin, m) FROM group_members m ORDER BY m.contact_id, m.group_id",
+        ] {
+            rows.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool).await.unwrap());
+        }
+        rows
+    }
+}

@@ -1,0 +1,38 @@
+//! Sheets as the tests need them.
+
+use rust_xlsxwriter::Workbook;
+
+pub const HEADER: &str =
+    "\"ID\",Name,Organization Name,Title,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
+
+/// A good row.
+pub fn row(n: usize) -> String {
+    format!("{n},Name {n},,,604555{:04},mobile,,,,Team", n % 10_000)
+}
+
+/// A CSV file with these rows.
+pub fn csv(rows: impl IntoIterator<Item = String>) -> String {
+    let mut sheet = format!("{HEADER}\r\n");
+    for row in rows {
+        sheet.push_str(&row);
+        sheet.push_str("\r\n");
+    }
+    sheet
+}
+
+/// A CSV file with good rows.
+pub fn people(numbers: impl IntoIterator<Item = usize>) -> String {
+    csv(numbers.into_iter().map(row))
+}
+
+/// The same rows as a workbook.
+pub fn xlsx(csv: &str) -> Vec<u8> {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    for (row, line) in (0..).zip(csv.lines()) {
+        for (column, cell) in (0..).zip(line.split(',')) {
+            sheet.write_string(row, column, cell.trim_matches('"')).unwrap();
+        }
+    }
+    workbook.save_to_buffer().unwrap()
+}
