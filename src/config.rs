@@ -14,7 +14,9 @@ use serde::{Deserialize, Deserializer, de};
 /// File that is read if present and no other is named.
 const DEFAULT_FILE: &str = "rosterd.toml";
 const PREFIX: &str = "ROSTERD_";
-const SECTIONS: [&str; 8] = ["database", "smtp", "mail", "secrets", "fetch", "import", "web", "log"];
+const SECTIONS: [&str; 8] = [
+    "database", "smtp", "mail", "secrets", "fetch", "import", "web", "log",
+];
 
 /// All settings.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -162,19 +164,31 @@ pub enum LogFormat {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { url: None, data_dir: "rosterd-data".into(), embedded: true, max_connections: 16 }
+        Self {
+            url: None,
+            data_dir: "rosterd-data".into(),
+            embedded: true,
+            max_connections: 16,
+        }
     }
 }
 
 impl Default for Smtp {
     fn default() -> Self {
-        Self { url: None, extra_ca_file: None, timeout: Duration::from_secs(120) }
+        Self {
+            url: None,
+            extra_ca_file: None,
+            timeout: Duration::from_secs(120),
+        }
     }
 }
 
 impl Default for Mail {
     fn default() -> Self {
-        Self { from: "rosterd <rosterd@localhost>".to_owned(), operator: None }
+        Self {
+            from: "rosterd <rosterd@localhost>".to_owned(),
+            operator: None,
+        }
     }
 }
 
@@ -197,13 +211,20 @@ impl Default for Fetch {
 
 impl Default for Import {
     fn default() -> Self {
-        Self { max_concurrent: 4, max_rows: 1_000_000, lease: Duration::from_secs(30) }
+        Self {
+            max_concurrent: 4,
+            max_rows: 1_000_000,
+            lease: Duration::from_secs(30),
+        }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: LogFormat::Text, level: "info".to_owned() }
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+        }
     }
 }
 
@@ -229,11 +250,17 @@ impl Config {
         {
             return Err(ConfigError::FileMissing(file.to_owned()));
         }
-        let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+        let names: Vec<String> = std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .collect();
         check_names(&names)?;
         let toml = Toml::file(file.unwrap_or(Path::new(DEFAULT_FILE)));
-        let plain_url = Env::raw().only(&["DATABASE_URL"]).map(|_| "database.url".into());
-        let prefixed = Env::prefixed(PREFIX).filter(|name| name.as_str().contains("__")).split("__");
+        let plain_url = Env::raw()
+            .only(&["DATABASE_URL"])
+            .map(|_| "database.url".into());
+        let prefixed = Env::prefixed(PREFIX)
+            .filter(|name| name.as_str().contains("__"))
+            .split("__");
         Self::from_figment(Figment::new().merge(toml).merge(plain_url).merge(prefixed))
     }
 
@@ -247,8 +274,10 @@ impl Config {
 
     fn from_figment(figment: Figment) -> Result<Self, ConfigError> {
         let empty = Serialized::defaults(std::collections::BTreeMap::<String, String>::new());
-        let config: Self =
-            Figment::from(empty).merge(figment).extract().map_err(|error| ConfigError::Invalid(error.to_string()))?;
+        let config: Self = Figment::from(empty)
+            .merge(figment)
+            .extract()
+            .map_err(|error| ConfigError::Invalid(error.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -259,10 +288,16 @@ impl Config {
             () if self.fetch.attempts == 0 => bad("fetch.attempts", "must be at least 1"),
             () if self.fetch.per_host == 0 => bad("fetch.per_host", "must be at least 1"),
             () if self.fetch.max_bytes == 0 => bad("fetch.max_bytes", "must be at least 1"),
-            () if self.import.max_concurrent == 0 => bad("import.max_concurrent", "must be at least 1"),
+            () if self.import.max_concurrent == 0 => {
+                bad("import.max_concurrent", "must be at least 1")
+            }
             () if self.import.max_rows == 0 => bad("import.max_rows", "must be at least 1"),
-            () if self.import.lease < Duration::from_secs(1) => bad("import.lease", "must be at least 1s"),
-            () if self.database.max_connections < 4 => bad("database.max_connections", "must be at least 4"),
+            () if self.import.lease < Duration::from_secs(1) => {
+                bad("import.lease", "must be at least 1s")
+            }
+            () if self.database.max_connections < 4 => {
+                bad("database.max_connections", "must be at least 4")
+            }
             () => Ok(()),
         }
     }
@@ -270,22 +305,32 @@ impl Config {
     /// Where the key lies that seals passwords.
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
-        self.secrets.key_file.clone().unwrap_or_else(|| self.database.data_dir.join("secrets.key"))
+        self.secrets
+            .key_file
+            .clone()
+            .unwrap_or_else(|| self.database.data_dir.join("secrets.key"))
     }
 }
 
 /// A variable meant for us, but spelled with one underscore where two belong, must not be passed over in silence.
 fn check_names(names: &[String]) -> Result<(), ConfigError> {
     for name in names {
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
         if rest.contains("__") {
             continue;
         }
         let rest = rest.to_ascii_lowercase();
-        if let Some(section) = SECTIONS.iter().find(|section| rest.starts_with(&format!("{section}_"))) {
+        if let Some(section) = SECTIONS
+            .iter()
+            .find(|section| rest.starts_with(&format!("{section}_")))
+        {
             let key = rest[section.len() + 1..].to_ascii_uppercase();
             let meant = format!("{PREFIX}{}__{key}", section.to_ascii_uppercase());
-            return Err(ConfigError::Invalid(format!("environment variable `{name}` is not known; did you mean `{meant}`?")));
+            return Err(ConfigError::Invalid(format!(
+                "environment variable `{name}` is not known; did you mean `{meant}`?"
+            )));
         }
     }
     Ok(())
@@ -296,7 +341,9 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let parsed: Option<jiff::SignedDuration> = text.parse().ok();
     parsed
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| de::Error::invalid_value(de::Unexpected::Str(&text), &"a duration such as 10s or 5m"))
+        .ok_or_else(|| {
+            de::Error::invalid_value(de::Unexpected::Str(&text), &"a duration such as 10s or 5m")
+        })
 }
 
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
@@ -307,7 +354,11 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
         List(Vec<String>),
     }
     let given = match Given::deserialize(from)? {
-        Given::Line(line) => line.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
+        Given::Line(line) => line
+            .split(',')
+            .map(|part| part.trim().to_owned())
+            .filter(|part| !part.is_empty())
+            .collect(),
         Given::List(list) => list,
     };
     given
@@ -315,7 +366,10 @@ fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> 
         .map(|text| {
             let address = text.parse::<std::net::IpAddr>().map(IpNet::from).ok();
             text.parse::<IpNet>().ok().or(address).ok_or_else(|| {
-                de::Error::invalid_value(de::Unexpected::Str(text), &"a network such as 10.1.0.0/16")
+                de::Error::invalid_value(
+                    de::Unexpected::Str(text),
+                    &"a network such as 10.1.0.0/16",
+                )
             })
         })
         .collect()
@@ -327,16 +381,27 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key_with_its_default() {
-        let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/rosterd.example.toml")).unwrap();
+        let example = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/config/rosterd.example.toml"
+        ))
+        .unwrap();
         let shown = Config::from_toml(&example).unwrap();
         assert_eq!(format!("{shown:?}"), format!("{:?}", Config::default()));
         let uncommented: String = example
             .lines()
-            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+            .map(|line| {
+                line.strip_prefix("# ")
+                    .filter(|rest| rest.contains(" = "))
+                    .unwrap_or(line)
+            })
             .map(|line| format!("{line}\n"))
             .collect();
         let all = format!("{:?}", Config::from_toml(&uncommented).unwrap());
-        assert!(!all.contains("None"), "a key is missing from the example: {all}");
+        assert!(
+            !all.contains("None"),
+            "a key is missing from the example: {all}"
+        );
         let mut section = String::new();
         for line in uncommented.lines() {
             if let Some(name) = line.strip_prefix('[') {
@@ -353,8 +418,14 @@ mod tests {
         for (toml, named) in [
             ("[fetch]\nmax_byte = 1", "max_byte"),
             ("[fetsh]\n", "fetsh"),
-            ("[fetch]\nconnect_timeout = \"soon\"", "fetch.connect_timeout"),
-            ("[fetch]\nallow_networks = \"10.0.0.0/33\"", "fetch.allow_networks"),
+            (
+                "[fetch]\nconnect_timeout = \"soon\"",
+                "fetch.connect_timeout",
+            ),
+            (
+                "[fetch]\nallow_networks = \"10.0.0.0/33\"",
+                "fetch.allow_networks",
+            ),
             ("[import]\nmax_concurrent = 0", "import.max_concurrent"),
             ("[log]\nformat = \"xml\"", "log.format"),
         ] {
@@ -365,20 +436,33 @@ mod tests {
 
     #[test]
     fn a_variable_with_one_underscore_too_few_is_named_and_foreign_ones_are_left_alone() {
-        let error = check_names(&["ROSTERD_FETCH_MAX_BYTES".to_owned()]).unwrap_err().to_string();
+        let error = check_names(&["ROSTERD_FETCH_MAX_BYTES".to_owned()])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("ROSTERD_FETCH__MAX_BYTES"), "{error}");
         assert!(check_names(&["ROSTERD_SERVICE_HOST".to_owned(), "PATH".to_owned()]).is_ok());
     }
 
     #[test]
     fn networks_come_as_a_list_or_a_line() {
-        let parse = |value: &str| Config::from_toml(&format!("[fetch]\nallow_networks = {value}")).unwrap().fetch.allow_networks;
-        assert_eq!(parse("\"127.0.0.0/8, ::1/128\""), parse("[\"127.0.0.0/8\", \"::1\"]"));
+        let parse = |value: &str| {
+            Config::from_toml(&format!("[fetch]\nallow_networks = {value}"))
+                .unwrap()
+                .fetch
+                .allow_networks
+        };
+        assert_eq!(
+            parse("\"127.0.0.0/8, ::1/128\""),
+            parse("[\"127.0.0.0/8\", \"::1\"]")
+        );
     }
 
     #[test]
     fn secrets_are_not_shown() {
-        let config = Config::from_toml("[smtp]\nurl = \"smtps://u:hunter2@h\"\n[database]\nurl = \"postgres://u:hunter2@h\"").unwrap();
+        let config = Config::from_toml(
+            "[smtp]\nurl = \"smtps://u:hunter2@h\"\n[database]\nurl = \"postgres://u:hunter2@h\"",
+        )
+        .unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -38,9 +38,22 @@ pub struct Dispatcher {
 impl Dispatcher {
     /// A dispatcher that runs at most `max_concurrent` imports at once.
     #[must_use]
-    pub fn new(importer: Arc<Importer>, mailer: Option<Arc<Mailer>>, clock: SharedClock, lifecycle: Lifecycle, max_concurrent: usize) -> Self {
+    pub fn new(
+        importer: Arc<Importer>,
+        mailer: Option<Arc<Mailer>>,
+        clock: SharedClock,
+        lifecycle: Lifecycle,
+        max_concurrent: usize,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(max_concurrent));
-        Self { importer, mailer, clock, lifecycle, slots, delivering: Arc::default() }
+        Self {
+            importer,
+            mailer,
+            clock,
+            lifecycle,
+            slots,
+            delivering: Arc::default(),
+        }
     }
 
     /// Beats until the soft token asks for the end, then waits for what is under way.
@@ -66,7 +79,9 @@ impl Dispatcher {
             let outcome = self.tick().await;
             match &outcome {
                 Ok(()) if failing => tracing::info!("the database answers again"),
-                Err(error) if !failing => tracing::error!(%error, "the schedule can't be looked at; trying again every second"),
+                Err(error) if !failing => {
+                    tracing::error!(%error, "the schedule can't be looked at; trying again every second")
+                }
                 _ => {}
             }
             failing = outcome.is_err();
@@ -102,7 +117,11 @@ impl Dispatcher {
 
     async fn end_abandoned(&self) -> Result<(), StoreError> {
         let options = self.importer.options();
-        for abandoned in self.store().take_over_dead(self.clock.now(), &options.owner, options.lease).await? {
+        for abandoned in self
+            .store()
+            .take_over_dead(self.clock.now(), &options.owner, options.lease)
+            .await?
+        {
             let importer = Arc::clone(&self.importer);
             self.lifecycle.tasks.spawn(async move {
                 if let Err(error) = importer.end_abandoned(&abandoned).await {
@@ -116,7 +135,10 @@ impl Dispatcher {
     async fn queue_due(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         loop {
-            let slots = self.store().take_due_slots(now, BATCH, |row| next_run(row, now)).await?;
+            let slots = self
+                .store()
+                .take_due_slots(now, BATCH, |row| next_run(row, now))
+                .await?;
             for slot in slots.iter().filter(|slot| !slot.runs) {
                 tracing::info!(account.id = slot.account_id.0, due_at = %slot.due_at, "slot skipped: imports are off, or it is more than a day old");
             }
@@ -125,7 +147,10 @@ impl Dispatcher {
             }
         }
         loop {
-            let rows = self.store().follow_edits(now, BATCH, |row| next_run(row, now)).await?;
+            let rows = self
+                .store()
+                .follow_edits(now, BATCH, |row| next_run(row, now))
+                .await?;
             if rows > 0 {
                 tracing::info!(rows, "schedule edits followed");
             }
@@ -142,7 +167,11 @@ impl Dispatcher {
         }
         let options = self.importer.options();
         let limit = i64::try_from(free).unwrap_or(i64::MAX);
-        for run in self.store().claim_runs(self.clock.now(), &options.owner, options.lease, limit).await? {
+        for run in self
+            .store()
+            .claim_runs(self.clock.now(), &options.owner, options.lease, limit)
+            .await?
+        {
             self.start(run);
         }
         Ok(())
@@ -150,7 +179,9 @@ impl Dispatcher {
 
     fn start(&self, run: ClaimedRun) {
         // Only this task takes permits, and it has counted them.
-        let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else { return };
+        let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else {
+            return;
+        };
         let (importer, stop) = (Arc::clone(&self.importer), self.lifecycle.hard.clone());
         self.lifecycle.tasks.spawn(async move {
             let _permit = permit;
@@ -160,11 +191,17 @@ impl Dispatcher {
     }
 
     fn deliver_mail(&self) {
-        let Some(mailer) = self.mailer.clone() else { return };
+        let Some(mailer) = self.mailer.clone() else {
+            return;
+        };
         if self.delivering.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (store, clock, delivering) = (self.store().clone(), Arc::clone(&self.clock), Arc::clone(&self.delivering));
+        let (store, clock, delivering) = (
+            self.store().clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.delivering),
+        );
         self.lifecycle.tasks.spawn(async move {
             if let Err(error) = outbox::deliver_due(&store, &mailer, clock.as_ref(), None).await {
                 tracing::warn!(%error, "mail could not be delivered");

@@ -38,10 +38,14 @@ pub enum Role {
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
     /// Not installed.
-    #[error("no Postgres programs were found on this machine; install the Debian package `postgresql`, or set DATABASE_URL")]
+    #[error(
+        "no Postgres programs were found on this machine; install the Debian package `postgresql`, or set DATABASE_URL"
+    )]
     NoBinaries,
     /// Neither `postgres` nor `nobody`.
-    #[error("Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as; set DATABASE_URL")]
+    #[error(
+        "Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as; set DATABASE_URL"
+    )]
     NoUser,
     /// A file or process could not be had.
     #[error("private Postgres under `{path}`: {what}: {source}")]
@@ -86,33 +90,57 @@ impl Embedded {
     /// # Errors
     /// [`EmbeddedError`] says what is missing.
     pub fn start(data_dir: &Path, role: Role, settings: &[&str]) -> Result<Self, EmbeddedError> {
-        let failed = |what| move |source| EmbeddedError::Io { path: data_dir.to_owned(), what, source };
+        let failed = |what| {
+            move |source| EmbeddedError::Io {
+                path: data_dir.to_owned(),
+                what,
+                source,
+            }
+        };
         std::fs::create_dir_all(data_dir).map_err(failed("create the folder"))?;
         let data_dir = &data_dir.canonicalize().map_err(failed("find the folder"))?;
-        let mut owner = lock_file(&data_dir.join("owner.lock")).map_err(failed("open owner.lock"))?;
+        let mut owner =
+            lock_file(&data_dir.join("owner.lock")).map_err(failed("open owner.lock"))?;
         let cluster = Cluster::new(data_dir)?;
         let mut told = false;
         loop {
             match owner.try_lock() {
                 Ok(()) => break,
-                Err(std::fs::TryLockError::Error(source)) => return Err(failed("lock owner.lock")(source)),
+                Err(std::fs::TryLockError::Error(source)) => {
+                    return Err(failed("lock owner.lock")(source));
+                }
                 Err(std::fs::TryLockError::WouldBlock) => {}
             }
             let mut held_by = String::new();
-            owner.rewind().and_then(|()| owner.read_to_string(&mut held_by)).map_err(failed("read owner.lock"))?;
+            owner
+                .rewind()
+                .and_then(|()| owner.read_to_string(&mut held_by))
+                .map_err(failed("read owner.lock"))?;
             if held_by == "daemon" && cluster.is_ready() {
-                let users = lock_file(&data_dir.join("users.lock")).map_err(failed("open users.lock"))?;
+                let users =
+                    lock_file(&data_dir.join("users.lock")).map_err(failed("open users.lock"))?;
                 users.lock_shared().map_err(failed("lock users.lock"))?;
                 let socket_dir = cluster.socket_dir.clone();
-                return Ok(Self { data_dir: data_dir.clone(), socket_dir, server: None, _joined: Some(users) });
+                return Ok(Self {
+                    data_dir: data_dir.clone(),
+                    socket_dir,
+                    server: None,
+                    _joined: Some(users),
+                });
             }
             if !told {
-                tracing::info!("waiting for another rosterd command that uses the private Postgres");
+                tracing::info!(
+                    "waiting for another rosterd command that uses the private Postgres"
+                );
                 told = true;
             }
             std::thread::sleep(POLL);
         }
-        let word: &[u8] = if role == Role::Daemon { b"daemon" } else { b"command" };
+        let word: &[u8] = if role == Role::Daemon {
+            b"daemon"
+        } else {
+            b"command"
+        };
         owner
             .set_len(0)
             .and_then(|()| owner.rewind())
@@ -120,8 +148,17 @@ impl Embedded {
             .map_err(failed("write owner.lock"))?;
         cluster.init()?;
         let (stop, keeper) = cluster.start(settings)?;
-        let server = Some(Server { stop, keeper, _owner: owner });
-        Ok(Self { data_dir: data_dir.clone(), socket_dir: cluster.socket_dir, server, _joined: None })
+        let server = Some(Server {
+            stop,
+            keeper,
+            _owner: owner,
+        });
+        Ok(Self {
+            data_dir: data_dir.clone(),
+            socket_dir: cluster.socket_dir,
+            server,
+            _joined: None,
+        })
     }
 
     /// Where its files are.
@@ -139,8 +176,13 @@ impl Embedded {
     /// URL of one of its databases.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        let host: String = url::form_urlencoded::byte_serialize(self.socket_dir.as_os_str().as_encoded_bytes()).collect();
-        format!("postgres://{USER}@localhost/{database}?host={}", host.replace('+', "%20"))
+        let host: String =
+            url::form_urlencoded::byte_serialize(self.socket_dir.as_os_str().as_encoded_bytes())
+                .collect();
+        format!(
+            "postgres://{USER}@localhost/{database}?host={}",
+            host.replace('+', "%20")
+        )
     }
 
     /// How a person looks into it.
@@ -151,7 +193,9 @@ impl Embedded {
 
     /// Stops the server, if this process started it, once those who joined have ended (at most 10 s).
     pub fn stop(mut self) {
-        let Some(server) = self.server.take() else { return };
+        let Some(server) = self.server.take() else {
+            return;
+        };
         if let Ok(users) = lock_file(&self.data_dir.join("users.lock")) {
             let deadline = Instant::now() + Duration::from_secs(10);
             while users.try_lock().is_err() && Instant::now() < deadline {
@@ -165,7 +209,12 @@ impl Embedded {
 }
 
 fn lock_file(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
 }
 
 /// The files of a server and who runs it.
@@ -182,9 +231,12 @@ impl Cluster {
     fn new(data_dir: &Path) -> Result<Self, EmbeddedError> {
         let pgdata = data_dir.join("postgres");
         let version = std::fs::read_to_string(pgdata.join("PG_VERSION")).ok();
-        let bin = find_binaries(version.as_deref().map(str::trim)).ok_or(EmbeddedError::NoBinaries)?;
+        let bin =
+            find_binaries(version.as_deref().map(str::trim)).ok_or(EmbeddedError::NoBinaries)?;
         let run_as = if Uid::effective().is_root() {
-            let found = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).ok().flatten());
+            let found = ["postgres", "nobody"]
+                .into_iter()
+                .find_map(|name| User::from_name(name).ok().flatten());
             Some(found.ok_or(EmbeddedError::NoUser)?)
         } else {
             None
@@ -192,11 +244,23 @@ impl Cluster {
         let socket_dir = if pgdata.as_os_str().len() <= SOCKET_DIR_LIMIT {
             pgdata.clone()
         } else {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, pgdata.as_os_str().as_encoded_bytes());
-            let name: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = aws_lc_rs::digest::digest(
+                &aws_lc_rs::digest::SHA256,
+                pgdata.as_os_str().as_encoded_bytes(),
+            );
+            let name: String = digest.as_ref()[..8]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             std::env::temp_dir().join(format!("rosterd-{name}"))
         };
-        Ok(Self { data_dir: data_dir.to_owned(), pgdata, socket_dir, bin, run_as })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            pgdata,
+            socket_dir,
+            bin,
+            run_as,
+        })
     }
 
     fn failed(&self, what: &'static str) -> impl FnOnce(std::io::Error) -> EmbeddedError {
@@ -205,13 +269,20 @@ impl Cluster {
     }
 
     fn not_started(&self, why: impl Into<String>) -> EmbeddedError {
-        EmbeddedError::NotStarted { path: self.data_dir.clone(), why: why.into() }
+        EmbeddedError::NotStarted {
+            path: self.data_dir.clone(),
+            why: why.into(),
+        }
     }
 
     /// Whether a server is up and takes connections.
     fn is_ready(&self) -> bool {
-        let status = std::fs::read_to_string(self.pgdata.join("postmaster.pid")).unwrap_or_default();
-        status.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        let status =
+            std::fs::read_to_string(self.pgdata.join("postmaster.pid")).unwrap_or_default();
+        status
+            .lines()
+            .nth(7)
+            .is_some_and(|line| line.trim() == "ready")
             && UnixStream::connect(self.socket_dir.join(".s.PGSQL.5432")).is_ok()
     }
 
@@ -225,7 +296,10 @@ impl Cluster {
         match &self.run_as {
             Some(user) => chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
             None if metadata.is_dir() && metadata.uid() == Uid::effective().as_raw() => Ok(()),
-            None => Err(std::io::Error::other(format!("`{}` belongs to somebody else", path.display()))),
+            None => Err(std::io::Error::other(format!(
+                "`{}` belongs to somebody else",
+                path.display()
+            ))),
         }
     }
 
@@ -233,11 +307,24 @@ impl Cluster {
     fn program(&self, program: &str, folder: &Path) -> Result<Command, EmbeddedError> {
         // The folder comes in as an open file and is used as /proc/self/fd/9, so no folder above it is walked through.
         let mut command = Command::new("sh");
-        command.args(["-c", "exec 9<&0 </dev/null; exec \"$@\"", "sh", "setpriv", "--pdeathsig", "INT"]);
+        command.args([
+            "-c",
+            "exec 9<&0 </dev/null; exec \"$@\"",
+            "sh",
+            "setpriv",
+            "--pdeathsig",
+            "INT",
+        ]);
         if let Some(user) = &self.run_as {
-            command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid)).arg("--clear-groups");
+            command
+                .arg(format!("--reuid={}", user.uid))
+                .arg(format!("--regid={}", user.gid))
+                .arg("--clear-groups");
         }
-        command.arg("--").arg(self.bin.join(program)).args(["-D", "/proc/self/fd/9"]);
+        command
+            .arg("--")
+            .arg(self.bin.join(program))
+            .args(["-D", "/proc/self/fd/9"]);
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -245,9 +332,17 @@ impl Cluster {
             .map_err(self.failed("open postgres.log"))?;
         let log_too = log.try_clone().map_err(self.failed("open postgres.log"))?;
         let folder = File::open(folder).map_err(self.failed("open the data directory"))?;
-        command.current_dir("/").stdin(folder).stdout(Stdio::from(log)).stderr(Stdio::from(log_too));
+        command
+            .current_dir("/")
+            .stdin(folder)
+            .stdout(Stdio::from(log))
+            .stderr(Stdio::from(log_too));
         // Its own process group: Ctrl-C in a terminal is for us, who then stop it last.
-        command.process_group(0).env_remove("PGDATA").env_remove("PGPORT").env_remove("PGOPTIONS");
+        command
+            .process_group(0)
+            .env_remove("PGDATA")
+            .env_remove("PGPORT")
+            .env_remove("PGOPTIONS");
         Ok(command)
     }
 
@@ -258,12 +353,23 @@ impl Cluster {
         }
         let fresh = self.data_dir.join("postgres.new");
         if fresh.exists() {
-            std::fs::remove_dir_all(&fresh).map_err(self.failed("remove what an interrupted start left"))?;
+            std::fs::remove_dir_all(&fresh)
+                .map_err(self.failed("remove what an interrupted start left"))?;
         }
-        self.private_dir(&fresh).map_err(self.failed("create the data directory"))?;
+        self.private_dir(&fresh)
+            .map_err(self.failed("create the data directory"))?;
         let mut initdb = self.program("initdb", &fresh)?;
-        initdb.args(["-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"]);
-        let status = initdb.status().map_err(self.failed("run initdb (are `sh` and `setpriv` installed?)"))?;
+        initdb.args([
+            "-U",
+            USER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        ]);
+        let status = initdb
+            .status()
+            .map_err(self.failed("run initdb (are `sh` and `setpriv` installed?)"))?;
         if !status.success() {
             return Err(self.not_started(format!("initdb ended with {status}")));
         }
@@ -271,32 +377,47 @@ impl Cluster {
     }
 
     /// Starts the server from a thread that lives as long as it, because it dies with the thread that started it.
-    fn start(&self, settings: &[&str]) -> Result<(mpsc::Sender<()>, JoinHandle<()>), EmbeddedError> {
+    fn start(
+        &self,
+        settings: &[&str],
+    ) -> Result<(mpsc::Sender<()>, JoinHandle<()>), EmbeddedError> {
         self.wait_for_predecessor()?;
         if self.socket_dir != self.pgdata {
-            self.private_dir(&self.socket_dir).map_err(self.failed("create the folder of the socket"))?;
+            self.private_dir(&self.socket_dir)
+                .map_err(self.failed("create the folder of the socket"))?;
         }
         let mut command = self.program("postgres", &self.pgdata)?;
-        let sockets = if self.socket_dir == self.pgdata { "/proc/self/fd/9".into() } else { self.socket_dir.clone() };
-        command.arg("-c").arg(format!("unix_socket_directories={}", sockets.display()));
+        let sockets = if self.socket_dir == self.pgdata {
+            "/proc/self/fd/9".into()
+        } else {
+            self.socket_dir.clone()
+        };
+        command
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", sockets.display()));
         command.args(["-c", "listen_addresses=", "-c", "port=5432"]);
         for setting in settings {
             command.args(["-c", setting]);
         }
         let (stop, stopped) = mpsc::channel::<()>();
         let (started, outcome) = mpsc::channel();
-        let keeper = std::thread::Builder::new().name("postgres".to_owned()).spawn(move || match command.spawn() {
-            Ok(child) => {
-                let _ = started.send(Ok(()));
-                keep(child, &stopped);
-            }
-            Err(error) => {
-                let _ = started.send(Err(error));
-            }
-        });
+        let keeper = std::thread::Builder::new()
+            .name("postgres".to_owned())
+            .spawn(move || match command.spawn() {
+                Ok(child) => {
+                    let _ = started.send(Ok(()));
+                    keep(child, &stopped);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            });
         let keeper = keeper.map_err(self.failed("start a thread"))?;
         if let Ok(Err(error)) = outcome.recv() {
-            return Err(self.failed("run postgres (are `sh` and `setpriv` installed?)")(error));
+            return Err(self
+                .failed("run postgres (are `sh` and `setpriv` installed?)")(
+                error
+            ));
         }
         let deadline = Instant::now() + PATIENCE;
         while !self.is_ready() {
@@ -356,7 +477,11 @@ fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) {
 
 /// The folder with `initdb` and `postgres`: of the wanted major version, else the newest.
 fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
-    let complete = |folder: &Path| ["initdb", "postgres"].iter().all(|program| folder.join(program).is_file());
+    let complete = |folder: &Path| {
+        ["initdb", "postgres"]
+            .iter()
+            .all(|program| folder.join(program).is_file())
+    };
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     for root in ["/usr/lib/postgresql", "/opt/postgresql"] {
         for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
@@ -372,6 +497,9 @@ fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
     }
     found.pop().map(|(_, folder)| folder).or_else(|| {
         let on_path = ["/usr/local/bin", "/usr/bin", "/usr/local/pgsql/bin"];
-        on_path.iter().map(PathBuf::from).find(|folder| complete(folder))
+        on_path
+            .iter()
+            .map(PathBuf::from)
+            .find(|folder| complete(folder))
     })
 }

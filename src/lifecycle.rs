@@ -31,7 +31,10 @@ impl Lifecycle {
     /// If the signal handlers can't be set up.
     pub fn listen() -> std::io::Result<Self> {
         let lifecycle = Self::default();
-        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (mut term, mut int) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        );
         let this = lifecycle.clone();
         spawn(async move {
             let mut next = async || {
@@ -41,7 +44,10 @@ impl Lifecycle {
                 }
             };
             next().await;
-            tracing::info!("stopping: no new runs, running ones get {} s", GRACE.as_secs());
+            tracing::info!(
+                "stopping: no new runs, running ones get {} s",
+                GRACE.as_secs()
+            );
             tell(NotifyState::Stopping);
             this.soft.cancel();
             tokio::select! {
@@ -64,7 +70,10 @@ impl Lifecycle {
 }
 
 /// Starts a task that may end with the process.
-#[expect(clippy::disallowed_methods, reason = "the one place for tasks that nobody waits for")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place for tasks that nobody waits for"
+)]
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     use tracing::Instrument;
     tokio::spawn(task.in_current_span());

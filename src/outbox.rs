@@ -16,7 +16,12 @@ const MAX_WAIT_MINUTES: i64 = 60;
 ///
 /// # Errors
 /// [`StoreError`] if the database fails; what was sent but not noted is sent again.
-pub async fn deliver_due(store: &Store, mailer: &Mailer, clock: &dyn Clock, run: Option<RunId>) -> Result<usize, StoreError> {
+pub async fn deliver_due(
+    store: &Store,
+    mailer: &Mailer,
+    clock: &dyn Clock,
+    run: Option<RunId>,
+) -> Result<usize, StoreError> {
     let mut sent = 0;
     loop {
         let due = store.take_due_mail(clock.now(), run, BATCH).await?;
@@ -29,9 +34,35 @@ pub async fn deliver_due(store: &Store, mailer: &Mailer, clock: &dyn Clock, run:
     }
 }
 
-async fn deliver(store: &Store, mailer: &Mailer, clock: &dyn Clock, due: DueMail) -> Result<bool, StoreError> {
-    let DueMail { id, attempts, mail: NewMail { recipient, message_id, subject, text, html, attachment } } = due;
-    let outcome = mailer.send(&Outgoing { recipient, message_id, subject, text, html, attachment }).await;
+async fn deliver(
+    store: &Store,
+    mailer: &Mailer,
+    clock: &dyn Clock,
+    due: DueMail,
+) -> Result<bool, StoreError> {
+    let DueMail {
+        id,
+        attempts,
+        mail:
+            NewMail {
+                recipient,
+                message_id,
+                subject,
+                text,
+                html,
+                attachment,
+            },
+    } = due;
+    let outcome = mailer
+        .send(&Outgoing {
+            recipient,
+            message_id,
+            subject,
+            text,
+            html,
+            attachment,
+        })
+        .await;
     let now = clock.now();
     match outcome {
         Ok(()) => {
@@ -40,14 +71,25 @@ async fn deliver(store: &Store, mailer: &Mailer, clock: &dyn Clock, due: DueMail
             Ok(true)
         }
         Err(MailError::Permanent(error)) => {
-            tracing::warn!(mail.id = id, attempts, "mail refused for good; see `rosterd doctor`");
+            tracing::warn!(
+                mail.id = id,
+                attempts,
+                "mail refused for good; see `rosterd doctor`"
+            );
             store.mail_failed(id, &error, None, now).await?;
             Ok(false)
         }
         Err(MailError::Transient(error)) => {
             let minutes = (1_i64 << (attempts - 1).clamp(0, 10)).min(MAX_WAIT_MINUTES);
-            tracing::warn!(mail.id = id, attempts, next_attempt_minutes = minutes, "mail not taken, will be tried again");
-            store.mail_failed(id, &error, Some(now + TimeDelta::minutes(minutes)), now).await?;
+            tracing::warn!(
+                mail.id = id,
+                attempts,
+                next_attempt_minutes = minutes,
+                "mail not taken, will be tried again"
+            );
+            store
+                .mail_failed(id, &error, Some(now + TimeDelta::minutes(minutes)), now)
+                .await?;
             Ok(false)
         }
     }

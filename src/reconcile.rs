@@ -7,7 +7,9 @@ use std::collections::{HashMap, HashSet};
 use crate::model::ContactId;
 use crate::model::contact::{ContactState, ExternalId, FileContact, Number, StoredContact};
 use crate::model::group::{StoredGroup, name_key};
-use crate::model::plan::{Action, Addition, Change, GroupChange, HoldReason, Plan, PlanGroup, Removal};
+use crate::model::plan::{
+    Action, Addition, Change, GroupChange, HoldReason, Plan, PlanGroup, Removal,
+};
 use crate::model::roster::{Roster, RowInError};
 use crate::model::text::fold;
 
@@ -54,15 +56,29 @@ pub struct History {
 /// Whether a roster's nameless rows, or its doubtful end, keep contacts from being removed.
 #[must_use]
 pub fn blocks_removals(roster: &Roster, history: &History) -> bool {
-    let unknown = roster.nameless.iter().any(|row| !history.accepted_rows.contains(&row.digest));
+    let unknown = roster
+        .nameless
+        .iter()
+        .any(|row| !history.accepted_rows.contains(&row.digest));
     !history.release_withheld && (unknown || roster.maybe_cut)
 }
 
 /// What has to be done so that the account holds what the file holds.
 #[must_use]
 pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &History) -> Plan {
-    let stored_active = snapshot.contacts.iter().filter(|contact| !contact.removed).count();
-    let members_before = count_members(snapshot.groups.len(), snapshot.contacts.iter().filter(|c| !c.removed).map(|c| &c.state));
+    let stored_active = snapshot
+        .contacts
+        .iter()
+        .filter(|contact| !contact.removed)
+        .count();
+    let members_before = count_members(
+        snapshot.groups.len(),
+        snapshot
+            .contacts
+            .iter()
+            .filter(|c| !c.removed)
+            .map(|c| &c.state),
+    );
     let mut groups = GroupTable::new(&snapshot.groups);
     let adoptions = adoptions(&snapshot.contacts, roster);
 
@@ -80,8 +96,14 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
     let mut members = MemberCount::default();
     for contact in &roster.contacts {
-        let known = place_of.get(contact.external_id.as_str()).and_then(|place| stored[*place].take());
-        let after = desired(contact, known.as_ref().map(|known| &known.state), &mut groups);
+        let known = place_of
+            .get(contact.external_id.as_str())
+            .and_then(|place| stored[*place].take());
+        let after = desired(
+            contact,
+            known.as_ref().map(|known| &known.state),
+            &mut groups,
+        );
         members.add(&after);
         let row = contact.rows.first().copied();
         let Some(known) = known else {
@@ -98,50 +120,99 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
         } else {
             Action::Updated
         };
-        plan.changed.push(Change { action, id: known.id, before: known.state, after, row });
+        plan.changed.push(Change {
+            action,
+            id: known.id,
+            before: known.state,
+            after,
+            row,
+        });
     }
 
     let withhold = blocks_removals(roster, history);
     for known in stored.into_iter().flatten().filter(|known| !known.removed) {
-        let in_error = known.state.external_id.as_ref().is_some_and(|id| roster.in_error.contains(id));
+        let in_error = known
+            .state
+            .external_id
+            .as_ref()
+            .is_some_and(|id| roster.in_error.contains(id));
         if in_error || withhold {
             members.add(&known.state);
         }
         if !in_error {
-            let removal = Removal { id: known.id, before: known.state };
-            if withhold { plan.withheld.push(removal) } else { plan.removed.push(removal) }
+            let removal = Removal {
+                id: known.id,
+                before: known.state,
+            };
+            if withhold {
+                plan.withheld.push(removal)
+            } else {
+                plan.removed.push(removal)
+            }
         }
     }
 
-    plan.contacts_after = stored_active + plan.added.len() + plan.count(Action::Revived) - plan.removed.len();
+    plan.contacts_after =
+        stored_active + plan.added.len() + plan.count(Action::Revived) - plan.removed.len();
     plan.groups = groups.finish(&members);
-    plan.hold_reasons = hold_reasons(&mut plan, roster, rules, history, stored_active, &members_before, &members);
+    plan.hold_reasons = hold_reasons(
+        &mut plan,
+        roster,
+        rules,
+        history,
+        stored_active,
+        &members_before,
+        &members,
+    );
     plan
 }
 
 /// The state a contact shall have: what the file says, and what is stored where it says nothing.
-fn desired(contact: &FileContact, stored: Option<&ContactState>, groups: &mut GroupTable) -> ContactState {
+fn desired(
+    contact: &FileContact,
+    stored: Option<&ContactState>,
+    groups: &mut GroupTable,
+) -> ContactState {
     let numbers = contact.numbers.iter().map(|number| Number {
         number: number.number.clone(),
         number_type: number.number_type,
         description: number.description.clone().or_stored(|| {
-            let known = stored.and_then(|stored| stored.numbers.iter().find(|known| known.number == number.number));
+            let known = stored.and_then(|stored| {
+                stored
+                    .numbers
+                    .iter()
+                    .find(|known| known.number == number.number)
+            });
             known.and_then(|known| known.description.clone())
         }),
     });
-    let mut places: Vec<u32> = contact.groups.iter().map(|name| groups.place(name)).collect();
+    let mut places: Vec<u32> = contact
+        .groups
+        .iter()
+        .map(|name| groups.place(name))
+        .collect();
     places.sort_unstable();
     places.dedup();
     ContactState {
         external_id: Some(contact.external_id.as_str().to_owned()),
         name: contact.name.clone(),
-        organization_name: contact.organization_name.clone().or_stored(|| stored.and_then(|s| s.organization_name.clone())),
-        title: contact.title.clone().or_stored(|| stored.and_then(|s| s.title.clone())),
-        email: contact.email.clone().or_stored(|| stored.and_then(|s| s.email.clone())),
-        priority: contact
-            .priority
+        organization_name: contact
+            .organization_name
             .clone()
-            .or_stored(|| stored.map_or(crate::model::contact::Priority::Normal, |stored| stored.priority)),
+            .or_stored(|| stored.and_then(|s| s.organization_name.clone())),
+        title: contact
+            .title
+            .clone()
+            .or_stored(|| stored.and_then(|s| s.title.clone())),
+        email: contact
+            .email
+            .clone()
+            .or_stored(|| stored.and_then(|s| s.email.clone())),
+        priority: contact.priority.clone().or_stored(|| {
+            stored.map_or(crate::model::contact::Priority::Normal, |stored| {
+                stored.priority
+            })
+        }),
         numbers: numbers.collect(),
         groups: places,
     }
@@ -150,21 +221,37 @@ fn desired(contact: &FileContact, stored: Option<&ContactState>, groups: &mut Gr
 /// Contacts made by hand that share folded name and a number with exactly one new contact, and it with exactly one of
 /// them: the external ID they get, and their place among the stored.
 fn adoptions<'a>(stored: &[StoredContact], roster: &'a Roster) -> Vec<(&'a ExternalId, usize)> {
-    let by_hand: Vec<usize> =
-        (0..stored.len()).filter(|place| !stored[*place].removed && stored[*place].state.external_id.is_none()).collect();
+    let by_hand: Vec<usize> = (0..stored.len())
+        .filter(|place| !stored[*place].removed && stored[*place].state.external_id.is_none())
+        .collect();
     if by_hand.is_empty() {
         return Vec::new();
     }
-    let known: HashSet<&str> = stored.iter().filter_map(|contact| contact.state.external_id.as_deref()).collect();
+    let known: HashSet<&str> = stored
+        .iter()
+        .filter_map(|contact| contact.state.external_id.as_deref())
+        .collect();
     let mut by_name: HashMap<String, Vec<&FileContact>> = HashMap::new();
-    for contact in roster.contacts.iter().filter(|contact| !known.contains(contact.external_id.as_str())) {
-        by_name.entry(fold(&contact.name)).or_default().push(contact);
+    for contact in roster
+        .contacts
+        .iter()
+        .filter(|contact| !known.contains(contact.external_id.as_str()))
+    {
+        by_name
+            .entry(fold(&contact.name))
+            .or_default()
+            .push(contact);
     }
     let mut pairs: Vec<(&ExternalId, usize)> = Vec::new();
     for place in by_hand {
         let state = &stored[place].state;
         for contact in by_name.get(&fold(&state.name)).into_iter().flatten() {
-            if contact.numbers.iter().any(|number| state.numbers.iter().any(|known| known.number == number.number)) {
+            if contact.numbers.iter().any(|number| {
+                state
+                    .numbers
+                    .iter()
+                    .any(|known| known.number == number.number)
+            }) {
                 pairs.push((&contact.external_id, place));
             }
         }
@@ -191,12 +278,16 @@ fn hold_reasons(
     let mut reasons = Vec::new();
     let removed = plan.removed.len();
     let exceeds = |count: usize, percent: usize, of: usize| count * 100 > percent * of;
-    let over_limits = exceeds(removed, rules.removed_percent, stored_active) && removed > rules.removed_count;
+    let over_limits =
+        exceeds(removed, rules.removed_percent, stored_active) && removed > rules.removed_count;
     if removed > 0 && (over_limits || removed * 2 >= stored_active) {
         reasons.push(HoldReason::RemovesTooMany);
     }
-    let changed =
-        plan.changed.iter().filter(|change| change.action != Action::Revived && change.changes_identity()).count();
+    let changed = plan
+        .changed
+        .iter()
+        .filter(|change| change.action != Action::Revived && change.changes_identity())
+        .count();
     if changed > CHANGES_BELOW_NOTICE && exceeds(changed, rules.changed_percent, stored_active) {
         reasons.push(HoldReason::ChangesTooMany);
     }
@@ -210,11 +301,19 @@ fn hold_reasons(
     if empties_large {
         reasons.push(HoldReason::EmptiesGroup);
     }
-    let newly_in_error = roster.rows_in_error.iter().filter(|row| !history.in_error.contains(row)).count();
+    let newly_in_error = roster
+        .rows_in_error
+        .iter()
+        .filter(|row| !history.in_error.contains(row))
+        .count();
     if exceeds(newly_in_error, rules.error_percent, roster.row_count) {
         reasons.push(HoldReason::ErrorsTooMany);
     }
-    let touches = removed > 0 || plan.changed.iter().any(|change| change.action != Action::Revived);
+    let touches = removed > 0
+        || plan
+            .changed
+            .iter()
+            .any(|change| change.action != Action::Revived);
     reasons.extend(rules.must_confirm.filter(|_| touches));
     reasons
 }
@@ -238,9 +337,18 @@ impl Approved {
     #[must_use]
     pub fn covers(&self, plan: &Plan, roster: &Roster, sha256: [u8; 32]) -> bool {
         self.sha256 == Some(sha256)
-            || (plan.removed.iter().all(|removal| self.removed.contains(&removal.id))
-                && plan.changed.iter().all(|change| self.changed.contains(&change.id))
-                && roster.rows_in_error.iter().all(|row| self.in_error.contains(row)))
+            || (plan
+                .removed
+                .iter()
+                .all(|removal| self.removed.contains(&removal.id))
+                && plan
+                    .changed
+                    .iter()
+                    .all(|change| self.changed.contains(&change.id))
+                && roster
+                    .rows_in_error
+                    .iter()
+                    .all(|row| self.in_error.contains(row)))
     }
 }
 
@@ -256,8 +364,16 @@ struct GroupTable<'a> {
 impl<'a> GroupTable<'a> {
     fn new(stored: &'a [StoredGroup]) -> Self {
         let keys: Vec<String> = stored.iter().map(|group| group.name_key.clone()).collect();
-        let place_of = (0..).zip(&keys).map(|(place, key)| (key.clone(), place)).collect();
-        Self { stored, spelled: vec![None; keys.len()], keys, place_of }
+        let place_of = (0..)
+            .zip(&keys)
+            .map(|(place, key)| (key.clone(), place))
+            .collect();
+        Self {
+            stored,
+            spelled: vec![None; keys.len()],
+            keys,
+            place_of,
+        }
     }
 
     fn place(&mut self, name: &str) -> u32 {
@@ -272,7 +388,10 @@ impl<'a> GroupTable<'a> {
             place
         };
         let index = place as usize;
-        let is_stored_spelling = self.stored.get(index).is_some_and(|group| group.name == name);
+        let is_stored_spelling = self
+            .stored
+            .get(index)
+            .is_some_and(|group| group.name == name);
         if self.spelled[index].is_none() || is_stored_spelling {
             self.spelled[index] = Some(name.to_owned());
         }
@@ -284,7 +403,12 @@ impl<'a> GroupTable<'a> {
         rows.map(|(place, (name_key, spelled))| {
             let filled = members.of(place) > 0;
             let Some(stored) = self.stored.get(place) else {
-                return PlanGroup { id: None, name: spelled.unwrap_or_default(), name_key, change: GroupChange::Add };
+                return PlanGroup {
+                    id: None,
+                    name: spelled.unwrap_or_default(),
+                    name_key,
+                    change: GroupChange::Add,
+                };
             };
             let name = spelled.unwrap_or_else(|| stored.name.clone());
             let change = match (filled, stored.removed) {
@@ -293,7 +417,12 @@ impl<'a> GroupTable<'a> {
                 (false, false) => GroupChange::Remove,
                 _ => GroupChange::None,
             };
-            PlanGroup { id: Some(stored.id), name_key, name, change }
+            PlanGroup {
+                id: Some(stored.id),
+                name_key,
+                name,
+                change,
+            }
         })
         .collect()
     }

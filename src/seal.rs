@@ -34,7 +34,9 @@ pub struct Binding<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// No key file.
-    #[error("key file `{0}` does not exist; make one with `rosterd key generate`, or set `secrets.key_file`")]
+    #[error(
+        "key file `{0}` does not exist; make one with `rosterd key generate`, or set `secrets.key_file`"
+    )]
     KeyMissing(PathBuf),
     /// Can't be read or written.
     #[error("key file `{path}`: {source}")]
@@ -48,7 +50,9 @@ pub enum SealError {
     #[error("key file `{0}` is damaged; restore it from a copy")]
     KeyDamaged(PathBuf),
     /// A key is there already.
-    #[error("key file `{0}` exists already and was not touched; to change the key use `rosterd key rotate`")]
+    #[error(
+        "key file `{0}` exists already and was not touched; to change the key use `rosterd key rotate`"
+    )]
     KeyExists(PathBuf),
     /// Sealed for another origin.
     #[error("the password was entered for {sealed_for} and is not sent anywhere else")]
@@ -84,15 +88,28 @@ impl Keyring {
     /// # Errors
     /// [`SealError::KeyExists`] if there is one; nothing is overwritten.
     pub fn generate(path: &Path) -> Result<(), SealError> {
-        let failed = |source| SealError::KeyFile { path: path.to_owned(), source };
+        let failed = |source| SealError::KeyFile {
+            path: path.to_owned(),
+            source,
+        };
         let (mut id, mut key) = ([0; KEY_ID_LEN], [0; KEY_LEN]);
         rand::fill(&mut id).map_err(|_| SealError::Seal)?;
         rand::fill(&mut key).map_err(|_| SealError::Seal)?;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(SealError::KeyExists(path.to_owned())),
+        let mut file = match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+        {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Err(SealError::KeyExists(path.to_owned()));
+            }
             other => other.map_err(failed)?,
         };
         let text = format!(
@@ -100,7 +117,9 @@ impl Keyring {
             STANDARD.encode(id),
             STANDARD.encode(key)
         );
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(failed)
     }
 
     /// Reads a key file.
@@ -109,10 +128,18 @@ impl Keyring {
     /// [`SealError`] if it is missing, unreadable or damaged.
     pub fn load(path: &Path) -> Result<Self, SealError> {
         let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(SealError::KeyMissing(path.to_owned())),
-            other => other.map_err(|source| SealError::KeyFile { path: path.to_owned(), source })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(SealError::KeyMissing(path.to_owned()));
+            }
+            other => other.map_err(|source| SealError::KeyFile {
+                path: path.to_owned(),
+                source,
+            })?,
         };
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let keys: Option<Vec<Key>> = lines.map(parse_key).collect();
         match keys {
             Some(keys) if !keys.is_empty() => Ok(Self(keys)),
@@ -134,7 +161,10 @@ impl Keyring {
         sealed.extend_from_slice(binding.origin.as_bytes());
         let aad = aad(&sealed, binding);
         let mut text = secret.expose_secret().as_bytes().to_vec();
-        let nonce = key.key.seal_in_place_append_tag(Aad::from(aad), &mut text).map_err(|_| SealError::Seal)?;
+        let nonce = key
+            .key
+            .seal_in_place_append_tag(Aad::from(aad), &mut text)
+            .map_err(|_| SealError::Seal)?;
         sealed.extend_from_slice(nonce.as_ref());
         sealed.extend_from_slice(&text);
         Ok(sealed)
@@ -147,15 +177,27 @@ impl Keyring {
     pub fn open(&self, sealed: &[u8], binding: Binding<'_>) -> Result<SecretString, SealError> {
         let parts = Parts::split(sealed).ok_or(SealError::Unreadable)?;
         let origin = std::str::from_utf8(parts.origin).map_err(|_| SealError::Unreadable)?;
-        let key = self.0.iter().find(|key| key.id == parts.key_id).ok_or(SealError::Unreadable)?;
+        let key = self
+            .0
+            .iter()
+            .find(|key| key.id == parts.key_id)
+            .ok_or(SealError::Unreadable)?;
         let aad = aad(parts.header, Binding { origin, ..binding });
-        let nonce = Nonce::try_assume_unique_for_key(parts.nonce).map_err(|_| SealError::Unreadable)?;
+        let nonce =
+            Nonce::try_assume_unique_for_key(parts.nonce).map_err(|_| SealError::Unreadable)?;
         let mut text = parts.ciphertext.to_vec();
-        let opened = key.key.open_in_place(nonce, Aad::from(aad), &mut text).map_err(|_| SealError::Unreadable)?;
+        let opened = key
+            .key
+            .open_in_place(nonce, Aad::from(aad), &mut text)
+            .map_err(|_| SealError::Unreadable)?;
         if origin != binding.origin {
-            return Err(SealError::OtherOrigin { sealed_for: origin.to_owned() });
+            return Err(SealError::OtherOrigin {
+                sealed_for: origin.to_owned(),
+            });
         }
-        Ok(std::str::from_utf8(opened).map_err(|_| SealError::Unreadable)?.into())
+        Ok(std::str::from_utf8(opened)
+            .map_err(|_| SealError::Unreadable)?
+            .into())
     }
 }
 
@@ -175,7 +217,13 @@ impl<'a> Parts<'a> {
         let (origin, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*origin_len)))?;
         let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN)?;
         let header = &sealed[..sealed.len() - rest.len()];
-        Some(Self { header, key_id: *key_id, origin, nonce, ciphertext })
+        Some(Self {
+            header,
+            key_id: *key_id,
+            origin,
+            nonce,
+            ciphertext,
+        })
     }
 }
 
@@ -189,15 +237,25 @@ fn aad(header: &[u8], binding: Binding<'_>) -> Vec<u8> {
 fn parse_key(line: &str) -> Option<Key> {
     let (id, key) = line.split_once(' ')?;
     let id = STANDARD.decode(id).ok()?.try_into().ok()?;
-    let key = STANDARD.decode(key.trim()).ok().filter(|key| key.len() == KEY_LEN)?;
-    Some(Key { id, key: RandomizedNonceKey::new(&AES_256_GCM, &key).ok()? })
+    let key = STANDARD
+        .decode(key.trim())
+        .ok()
+        .filter(|key| key.len() == KEY_LEN)?;
+    Some(Key {
+        id,
+        key: RandomizedNonceKey::new(&AES_256_GCM, &key).ok()?,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HERE: Binding<'_> = Binding { account: 7, field: "password_sealed", origin: "https://files.example.org" };
+    const HERE: Binding<'_> = Binding {
+        account: 7,
+        field: "password_sealed",
+        origin: "https://files.example.org",
+    };
 
     fn keyring() -> (tempfile::TempDir, PathBuf, Keyring) {
         let folder = tempfile::tempdir().unwrap();
@@ -213,9 +271,24 @@ mod tests {
         let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
         assert_eq!(keys.open(&sealed, HERE).unwrap().expose_secret(), "hunter2");
         let other = |binding| keys.open(&sealed, binding).unwrap_err();
-        assert!(matches!(other(Binding { account: 8, ..HERE }), SealError::Unreadable));
-        assert!(matches!(other(Binding { field: "s3_secret_sealed", ..HERE }), SealError::Unreadable));
-        assert!(matches!(other(Binding { origin: "https://evil.example.org", ..HERE }), SealError::OtherOrigin { .. }));
+        assert!(matches!(
+            other(Binding { account: 8, ..HERE }),
+            SealError::Unreadable
+        ));
+        assert!(matches!(
+            other(Binding {
+                field: "s3_secret_sealed",
+                ..HERE
+            }),
+            SealError::Unreadable
+        ));
+        assert!(matches!(
+            other(Binding {
+                origin: "https://evil.example.org",
+                ..HERE
+            }),
+            SealError::OtherOrigin { .. }
+        ));
     }
 
     #[test]
@@ -234,11 +307,19 @@ mod tests {
     fn another_key_opens_nothing_and_a_key_is_never_overwritten() {
         let ((_one, path, keys), (_other, _, stranger)) = (keyring(), keyring());
         let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
-        assert!(matches!(stranger.open(&sealed, HERE), Err(SealError::Unreadable)));
+        assert!(matches!(
+            stranger.open(&sealed, HERE),
+            Err(SealError::Unreadable)
+        ));
         let before = std::fs::read(&path).unwrap();
-        assert!(matches!(Keyring::generate(&path), Err(SealError::KeyExists(_))));
+        assert!(matches!(
+            Keyring::generate(&path),
+            Err(SealError::KeyExists(_))
+        ));
         assert_eq!(std::fs::read(&path).unwrap(), before);
-        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        let mode = std::os::unix::fs::PermissionsExt::mode(
+            &std::fs::metadata(&path).unwrap().permissions(),
+        );
         assert_eq!(mode & 0o777, 0o600);
     }
 }

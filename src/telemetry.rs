@@ -15,7 +15,10 @@ pub fn init(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| ConfigError::Invalid(format!("`log.level`: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {
         LogFormat::Text => builder.with_target(false).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
@@ -27,8 +30,13 @@ pub fn init(log: &Log) -> Result<(), ConfigError> {
 ///
 /// # Errors
 /// [`tokio::task::JoinError`] if it panicked.
-#[expect(clippy::disallowed_methods, reason = "the one wrapper that carries the span")]
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, tokio::task::JoinError> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one wrapper that carries the span"
+)]
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
     let span = tracing::Span::current();
     tokio::task::spawn_blocking(move || span.in_scope(work)).await
 }

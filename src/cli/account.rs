@@ -54,10 +54,16 @@ pub(super) enum Command {
 
 pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow::Result<Exit> {
     match command {
-        Command::Add { name, time_zone, admins } => {
+        Command::Add {
+            name,
+            time_zone,
+            admins,
+        } => {
             let id = app.store.add_account(name, time_zone, admins).await?;
             match format {
-                Format::Json => print_json(&json!({"account": {"id": id, "name": name, "time_zone": time_zone, "import_enabled": false}}))?,
+                Format::Json => print_json(
+                    &json!({"account": {"id": id, "name": name, "time_zone": time_zone, "import_enabled": false}}),
+                )?,
                 Format::Text => line(format!(
                     "account {id} `{name}` added; next: `rosterd settings set {id} …`, `rosterd schedule set {id} …`, `rosterd account enable {id}`"
                 ))?,
@@ -68,7 +74,10 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Enable { account } => {
             let account = app.store.account(account).await?;
             app.store.set_enabled(account.id, true).await?;
-            line(format!("imports of `{}` are on; the first one that would touch a contact waits for `rosterd runs approve`", account.name))?;
+            line(format!(
+                "imports of `{}` are on; the first one that would touch a contact waits for `rosterd runs approve`",
+                account.name
+            ))?;
         }
         Command::Disable { account } => {
             let account = app.store.account(account).await?;
@@ -78,7 +87,10 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Delete { account, yes: _ } => {
             let account = app.store.account(account).await?;
             app.store.delete_account(account.id).await?;
-            line(format!("account `{}` is deleted with all that belonged to it", account.name))?;
+            line(format!(
+                "account `{}` is deleted with all that belonged to it",
+                account.name
+            ))?;
         }
     }
     Ok(Exit::Done)
@@ -110,7 +122,12 @@ async fn list(app: &App, format: Format) -> anyhow::Result<()> {
     }
     let mut shown = table(&["id", "account", "time zone", "imports"]);
     for account in &accounts {
-        shown.add_row([account.id.to_string(), plain(&account.name), account.time_zone.clone(), state(account).to_owned()]);
+        shown.add_row([
+            account.id.to_string(),
+            plain(&account.name),
+            account.time_zone.clone(),
+            state(account).to_owned(),
+        ]);
     }
     line(shown)?;
     Ok(())
@@ -128,7 +145,11 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         value["groups"] = groups.into();
         return print_json(&json!({ "account": value }));
     }
-    line(format!("account    {} {}", account.id, plain(&account.name)))?;
+    line(format!(
+        "account    {} {}",
+        account.id,
+        plain(&account.name)
+    ))?;
     line(format!("time zone  {}", account.time_zone))?;
     line(format!("imports    {}", state(&account)))?;
     if let Some((at, reason)) = &account.set_aside {

@@ -30,7 +30,10 @@ pub(super) struct App {
 }
 
 /// Where the database is: named, or private.
-pub(super) async fn database(config: &Config, role: Role) -> anyhow::Result<(SecretString, Option<Embedded>)> {
+pub(super) async fn database(
+    config: &Config,
+    role: Role,
+) -> anyhow::Result<(SecretString, Option<Embedded>)> {
     if let Some(url) = &config.database.url {
         return Ok((url.clone(), None));
     }
@@ -42,7 +45,11 @@ pub(super) async fn database(config: &Config, role: Role) -> anyhow::Result<(Sec
     let embedded = blocking(move || Embedded::start(&data_dir, role, &[])).await??;
     tracing::info!(
         "DATABASE_URL is not set: {} the private Postgres under {} (look into it with: {})",
-        if embedded.is_owner() { "started" } else { "using" },
+        if embedded.is_owner() {
+            "started"
+        } else {
+            "using"
+        },
         embedded.data_dir().display(),
         embedded.psql(EMBEDDED_DATABASE)
     );
@@ -64,7 +71,9 @@ impl App {
         let app = Self::with_database(config, &url, embedded).await?;
         match app.store.check_migrated().await {
             Ok(()) => {}
-            Err(StoreError::NotMigrated) if migrate || app.embedded.is_some() => app.store.migrate().await?,
+            Err(StoreError::NotMigrated) if migrate || app.embedded.is_some() => {
+                app.store.migrate().await?
+            }
             Err(error) => {
                 app.close().await;
                 return Err(error.into());
@@ -73,9 +82,18 @@ impl App {
         Ok(app)
     }
 
-    async fn with_database(config: Config, url: &SecretString, embedded: Option<Embedded>) -> anyhow::Result<Self> {
+    async fn with_database(
+        config: Config,
+        url: &SecretString,
+        embedded: Option<Embedded>,
+    ) -> anyhow::Result<Self> {
         match Store::connect(url, config.database.max_connections, COMMAND_PATIENCE).await {
-            Ok(store) => Ok(Self { config, store, clock: Arc::new(SystemClock), embedded }),
+            Ok(store) => Ok(Self {
+                config,
+                store,
+                clock: Arc::new(SystemClock),
+                embedded,
+            }),
             Err(error) => {
                 stop(embedded).await;
                 Err(error.into())
@@ -94,7 +112,11 @@ impl App {
 }
 
 /// An importer as the configuration wants it.
-pub(super) fn importer(config: &Config, store: Store, clock: SharedClock) -> anyhow::Result<Importer> {
+pub(super) fn importer(
+    config: &Config,
+    store: Store,
+    clock: SharedClock,
+) -> anyhow::Result<Importer> {
     let fetch = &config.fetch;
     let limits = Limits {
         max_bytes: fetch.max_bytes,
@@ -107,7 +129,12 @@ pub(super) fn importer(config: &Config, store: Store, clock: SharedClock) -> any
     let extra_ca = read_ca(fetch.extra_ca_file.as_deref(), "fetch.extra_ca_file")?;
     let fetcher = HttpFetcher::new(policy, limits, fetch.allow_plain_http, extra_ca.as_deref())
         .context("`fetch.extra_ca_file` or the system's certificates can't be used")?;
-    let domain = config.mail.from.trim_end_matches('>').rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+    let domain = config
+        .mail
+        .from
+        .trim_end_matches('>')
+        .rsplit_once('@')
+        .map_or("localhost", |(_, domain)| domain);
     let options = Options {
         key_file: config.key_file(),
         attempts: fetch.attempts,
@@ -123,18 +150,32 @@ pub(super) fn importer(config: &Config, store: Store, clock: SharedClock) -> any
 
 /// The way to the mail server, if one is configured.
 pub(super) fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
-    let Some(url) = &config.smtp.url else { return Ok(None) };
+    let Some(url) = &config.smtp.url else {
+        return Ok(None);
+    };
     let extra_ca = read_ca(config.smtp.extra_ca_file.as_deref(), "smtp.extra_ca_file")?;
-    Ok(Some(Mailer::new(url, &config.mail.from, config.smtp.timeout, extra_ca.as_deref())?))
+    Ok(Some(Mailer::new(
+        url,
+        &config.mail.from,
+        config.smtp.timeout,
+        extra_ca.as_deref(),
+    )?))
 }
 
 fn read_ca(path: Option<&Path>, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
-    path.map(|path| std::fs::read(path).with_context(|| format!("`{key}`: file `{}` can't be read", path.display()))).transpose()
+    path.map(|path| {
+        std::fs::read(path)
+            .with_context(|| format!("`{key}`: file `{}` can't be read", path.display()))
+    })
+    .transpose()
 }
 
 /// This process, told from any other on any machine.
 fn owner() -> String {
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let host = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_default();
     format!("{host}/{}/{}", std::process::id(), uuid::Uuid::new_v4())
 }
 
@@ -143,10 +184,17 @@ pub(super) fn read_file(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let limit = limit.saturating_add(1);
     if path == Path::new("-") {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).context("standard input can't be read")?;
+        std::io::stdin()
+            .lock()
+            .take(limit)
+            .read_to_end(&mut bytes)
+            .context("standard input can't be read")?;
     } else {
-        let file = std::fs::File::open(path).with_context(|| format!("file `{}` can't be opened", path.display()))?;
-        file.take(limit).read_to_end(&mut bytes).with_context(|| format!("file `{}` can't be read", path.display()))?;
+        let file = std::fs::File::open(path)
+            .with_context(|| format!("file `{}` can't be opened", path.display()))?;
+        file.take(limit)
+            .read_to_end(&mut bytes)
+            .with_context(|| format!("file `{}` can't be read", path.display()))?;
     }
     Ok(bytes)
 }
@@ -154,8 +202,16 @@ pub(super) fn read_file(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
 /// Reads a password from a file or standard input, without the line break at its end.
 pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     let bytes = read_file(path, 64 << 10)?;
-    let text = String::from_utf8(bytes).ok().with_context(|| format!("the password in `{}` is not UTF-8 text", path.display()))?;
-    let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
-    anyhow::ensure!(!secret.is_empty(), "the password in `{}` is empty", path.display());
+    let text = String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("the password in `{}` is not UTF-8 text", path.display()))?;
+    let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| {
+        text.strip_suffix('\r').unwrap_or(text)
+    });
+    anyhow::ensure!(
+        !secret.is_empty(),
+        "the password in `{}` is empty",
+        path.display()
+    );
     Ok(secret.into())
 }

@@ -24,21 +24,35 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let bytes = read_file(&args.file, config.fetch.max_bytes)?;
-    let facts = FileFacts { sha256: Some(import::sha256(&bytes)), size_bytes: Some(bytes.len() as u64), ..FileFacts::default() };
+    let facts = FileFacts {
+        sha256: Some(import::sha256(&bytes)),
+        size_bytes: Some(bytes.len() as u64),
+        ..FileFacts::default()
+    };
     let reading = if bytes.len() as u64 > config.fetch.max_bytes {
-        let message = format!("the file is larger than {} bytes; delete what does not belong to the contact list", config.fetch.max_bytes);
+        let message = format!(
+            "the file is larger than {} bytes; delete what does not belong to the contact list",
+            config.fetch.max_bytes
+        );
         Err(Failure::new(FailureCode::TooLarge, message))
     } else {
         import::read(&bytes, config.import.max_rows, None).map_err(|error| error.failure())
     };
-    let preview = Preview { file: facts, reading, plan: None };
+    let preview = Preview {
+        file: facts,
+        reading,
+        plan: None,
+    };
     print(&preview, format)?;
     Ok(exit(&preview))
 }
 
 /// The end of a command that looked at a file.
 pub(super) fn exit(preview: &Preview) -> Exit {
-    let held = preview.plan.as_ref().is_some_and(|plan| !plan.hold_reasons.is_empty());
+    let held = preview
+        .plan
+        .as_ref()
+        .is_some_and(|plan| !plan.hold_reasons.is_empty());
     match &preview.reading {
         _ if preview.failure().is_some() => Exit::Failed,
         Ok(_) if held => Exit::Held,
@@ -48,7 +62,11 @@ pub(super) fn exit(preview: &Preview) -> Exit {
 }
 
 fn has_errors(reading: &Reading) -> bool {
-    reading.roster.issues.iter().any(|issue| issue.severity == Severity::Error)
+    reading
+        .roster
+        .issues
+        .iter()
+        .any(|issue| issue.severity == Severity::Error)
 }
 
 pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {
@@ -59,7 +77,10 @@ pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {
 }
 
 fn to_json(preview: &Preview) -> Value {
-    let sha256: Option<String> = preview.file.sha256.map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect());
+    let sha256: Option<String> = preview
+        .file
+        .sha256
+        .map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect());
     let mut value = match &preview.reading {
         Err(_) => json!({
             "file": {"format": null, "encoding": null, "delimiter": null, "sheet": null, "rows": null, "sha256": sha256},
@@ -95,9 +116,7 @@ fn said<T: Clone>(said: &Said<Option<T>>) -> Option<T> {
 }
 
 fn contact_json(contact: &FileContact) -> Value {
-    let number = |number: &FileNumber| {
-        json!({"number": number.number, "number_type": number.number_type, "description": said(&number.description)})
-    };
+    let number = |number: &FileNumber| json!({"number": number.number, "number_type": number.number_type, "description": said(&number.description)});
     let priority = match contact.priority {
         Said::This(priority) => priority,
         Said::Nothing => Priority::Normal,
@@ -119,16 +138,29 @@ fn print_text(preview: &Preview) -> std::io::Result<()> {
     if let Some(failure) = preview.failure() {
         line(format!("refused: {failure}"))?;
     }
-    let Ok(reading) = &preview.reading else { return Ok(()) };
+    let Ok(reading) = &preview.reading else {
+        return Ok(());
+    };
     let (format, roster) = (&reading.facts.format, &reading.roster);
     let detail = match (&format.sheet, format.encoding, format.delimiter) {
         (Some(sheet), ..) => format!("sheet `{}`", plain(sheet)),
         (None, Some(encoding), Some('\t')) => format!("{encoding}, separated by tabs"),
-        (None, Some(encoding), Some(delimiter)) => format!("{encoding}, separated by `{delimiter}`"),
+        (None, Some(encoding), Some(delimiter)) => {
+            format!("{encoding}, separated by `{delimiter}`")
+        }
         _ => String::new(),
     };
-    line(format!("{} ({detail}), {} rows", format.format, roster.row_count))?;
-    let of = |severity| roster.issues.iter().filter(|issue| issue.severity == severity).count();
+    line(format!(
+        "{} ({detail}), {} rows",
+        format.format, roster.row_count
+    ))?;
+    let of = |severity| {
+        roster
+            .issues
+            .iter()
+            .filter(|issue| issue.severity == severity)
+            .count()
+    };
     line(format!(
         "{} contacts can be imported; {} errors, {} warnings, {} notices",
         roster.contacts.len(),
@@ -137,17 +169,30 @@ fn print_text(preview: &Preview) -> std::io::Result<()> {
         of(Severity::Notice)
     ))?;
     for issue in &roster.issues {
-        let place = issue.cell.clone().or_else(|| issue.row.map(|row| format!("row {row}"))).unwrap_or_else(|| "file".to_owned());
+        let place = issue
+            .cell
+            .clone()
+            .or_else(|| issue.row.map(|row| format!("row {row}")))
+            .unwrap_or_else(|| "file".to_owned());
         let who = match (&issue.contact_name, &issue.external_id) {
             (Some(name), Some(id)) => format!("{} (ID {}): ", plain(name), plain(id)),
             (Some(name), None) => format!("{}: ", plain(name)),
             (None, Some(id)) => format!("ID {}: ", plain(id)),
             (None, None) => String::new(),
         };
-        let value = issue.value.as_ref().map_or_else(String::new, |value| format!(" ({})", plain(value)));
-        line(format!("{:<7} {place:<8} {who}{}{value}", issue.severity, issue.message))?;
+        let value = issue
+            .value
+            .as_ref()
+            .map_or_else(String::new, |value| format!(" ({})", plain(value)));
+        line(format!(
+            "{:<7} {place:<8} {who}{}{value}",
+            issue.severity, issue.message
+        ))?;
     }
-    preview.plan.as_ref().map_or(Ok(()), |plan| print_plan(&plan.summary()))
+    preview
+        .plan
+        .as_ref()
+        .map_or(Ok(()), |plan| print_plan(&plan.summary()))
 }
 
 fn print_plan(plan: &PlanSummary) -> std::io::Result<()> {
@@ -163,8 +208,16 @@ fn print_plan(plan: &PlanSummary) -> std::io::Result<()> {
     ] {
         if !ids.is_empty() {
             let shown: Vec<String> = ids.iter().take(20).map(|id| plain(id)).collect();
-            let more = if ids.len() > 20 { format!(" and {} more", ids.len() - 20) } else { String::new() };
-            line(format!("  {what} {}: {}{more}", ids.len(), shown.join(", ")))?;
+            let more = if ids.len() > 20 {
+                format!(" and {} more", ids.len() - 20)
+            } else {
+                String::new()
+            };
+            line(format!(
+                "  {what} {}: {}{more}",
+                ids.len(),
+                shown.join(", ")
+            ))?;
         }
     }
     line(format!("  leave {} as they are", plan.unchanged))?;

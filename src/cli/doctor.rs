@@ -23,7 +23,11 @@ struct Finding {
 
 fn finding(check: &'static str, outcome: Result<String, String>) -> Finding {
     let ok = outcome.is_ok();
-    Finding { check, ok, message: outcome.unwrap_or_else(|error| error) }
+    Finding {
+        check,
+        ok,
+        message: outcome.unwrap_or_else(|error| error),
+    }
 }
 
 pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
@@ -42,7 +46,12 @@ pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit>
         Format::Json => print_json(&findings)?,
         Format::Text => {
             for finding in &findings {
-                line(format!("{} {:<9} {}", if finding.ok { "ok   " } else { "WRONG" }, finding.check, plain(&finding.message)))?;
+                line(format!(
+                    "{} {:<9} {}",
+                    if finding.ok { "ok   " } else { "WRONG" },
+                    finding.check,
+                    plain(&finding.message)
+                ))?;
             }
         }
     }
@@ -64,34 +73,64 @@ async fn database(app: &App) -> Vec<Finding> {
         }
     }
     let accounts = app.store.accounts().await;
-    findings.push(finding("zones", accounts.map_err(|error| error.to_string()).and_then(|accounts| {
-        let unknown: Vec<String> = accounts.iter().filter_map(|account| zone(&account.time_zone).err()).map(|e| e.to_string()).collect();
-        if unknown.is_empty() { Ok("all accounts' time zones are known".to_owned()) } else { Err(unknown.join("; ")) }
-    })));
-    findings.push(finding("outbox", match app.store.mail_troubles(now).await {
-        Err(error) => Err(error.to_string()),
-        Ok(troubles) if troubles.is_empty() => Ok("no undeliverable mail".to_owned()),
-        Ok(troubles) => Err(troubles
-            .iter()
-            .map(|trouble| {
-                let what = if trouble.permanent { "was refused" } else { "waits" };
-                let why = trouble.last_error.as_deref().unwrap_or("not tried yet");
-                format!("mail to {} {what} since {}: {why}", trouble.recipient, trouble.since.format("%Y-%m-%d %H:%M"))
-            })
-            .collect::<Vec<_>>()
-            .join("; ")),
-    }));
+    findings.push(finding(
+        "zones",
+        accounts
+            .map_err(|error| error.to_string())
+            .and_then(|accounts| {
+                let unknown: Vec<String> = accounts
+                    .iter()
+                    .filter_map(|account| zone(&account.time_zone).err())
+                    .map(|e| e.to_string())
+                    .collect();
+                if unknown.is_empty() {
+                    Ok("all accounts' time zones are known".to_owned())
+                } else {
+                    Err(unknown.join("; "))
+                }
+            }),
+    ));
+    findings.push(finding(
+        "outbox",
+        match app.store.mail_troubles(now).await {
+            Err(error) => Err(error.to_string()),
+            Ok(troubles) if troubles.is_empty() => Ok("no undeliverable mail".to_owned()),
+            Ok(troubles) => Err(troubles
+                .iter()
+                .map(|trouble| {
+                    let what = if trouble.permanent {
+                        "was refused"
+                    } else {
+                        "waits"
+                    };
+                    let why = trouble.last_error.as_deref().unwrap_or("not tried yet");
+                    format!(
+                        "mail to {} {what} since {}: {why}",
+                        trouble.recipient,
+                        trouble.since.format("%Y-%m-%d %H:%M")
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join("; ")),
+        },
+    ));
     findings
 }
 
 fn key(config: &Config) -> Result<String, String> {
     let path = config.key_file();
     Keyring::load(&path).map_err(|error| error.to_string())?;
-    let mode = std::fs::metadata(&path).map_err(|error| error.to_string())?.permissions().mode();
+    let mode = std::fs::metadata(&path)
+        .map_err(|error| error.to_string())?
+        .permissions()
+        .mode();
     if mode & 0o077 == 0 {
         Ok(format!("{} can be used", path.display()))
     } else {
-        Err(format!("{0} can be read by others; run: chmod 600 {0}", path.display()))
+        Err(format!(
+            "{0} can be read by others; run: chmod 600 {0}",
+            path.display()
+        ))
     }
 }
 

@@ -39,7 +39,11 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Result<Exit> {
     let account = app.store.account(&args.account).await?;
-    let file = args.file.as_deref().map(|path| read_local(path, app)).transpose()?;
+    let file = args
+        .file
+        .as_deref()
+        .map(|path| read_local(path, app))
+        .transpose()?;
     if args.dry_run {
         let (observer, bar) = observer(format);
         let preview = app.importer()?.preview(&account, file, &observer).await;
@@ -49,19 +53,40 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         return Ok(check::exit(&preview));
     }
     let Some(subject) = args.approve.map(RunId) else {
-        let origin = if file.is_some() { Origin::File } else { Origin::Source };
+        let origin = if file.is_some() {
+            Origin::File
+        } else {
+            Origin::Source
+        };
         return carry_out(app, &account, Trigger::Manual, origin, None, file, format).await;
     };
     let held = app.store.run(subject).await?;
-    anyhow::ensure!(held.account_id == account.id.0, "run {subject} is not one of account `{}`", account.name);
+    anyhow::ensure!(
+        held.account_id == account.id.0,
+        "run {subject} is not one of account `{}`",
+        account.name
+    );
     anyhow::ensure!(held.is_approvable(), "{}", held.waits_no_more());
-    carry_out(app, &account, Trigger::Approval, Origin::File, Some(subject), file, format).await
+    carry_out(
+        app,
+        &account,
+        Trigger::Approval,
+        Origin::File,
+        Some(subject),
+        file,
+        format,
+    )
+    .await
 }
 
 fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Vec<u8>> {
     let limit = app.config.fetch.max_bytes;
     let bytes = read_file(path, limit)?;
-    anyhow::ensure!(bytes.len() as u64 <= limit, "file `{}` is larger than {limit} bytes (`fetch.max_bytes`)", path.display());
+    anyhow::ensure!(
+        bytes.len() as u64 <= limit,
+        "file `{}` is larger than {limit} bytes (`fetch.max_bytes`)",
+        path.display()
+    );
     Ok(bytes)
 }
 
@@ -80,7 +105,9 @@ pub(super) async fn carry_out(
     let run = start(app, &importer, account.id, trigger, origin, subject).await?;
     let (observer, bar) = observer(format);
     // Here nothing else is to be waited for: the first signal rolls back.
-    let outcome = importer.run(&run, file, &observer, &stop_at_once(&lifecycle)).await;
+    let outcome = importer
+        .run(&run, file, &observer, &stop_at_once(&lifecycle))
+        .await;
     bar.finish_and_clear();
     let status = outcome?;
     deliver(app, run.id).await;
@@ -107,14 +134,32 @@ async fn start(
     let options = importer.options();
     let mut told = false;
     loop {
-        match app.store.start_run(account, trigger, origin, subject, app.clock.now(), &options.owner, options.lease).await? {
+        match app
+            .store
+            .start_run(
+                account,
+                trigger,
+                origin,
+                subject,
+                app.clock.now(),
+                &options.owner,
+                options.lease,
+            )
+            .await?
+        {
             Started::Run(run) => return Ok(run),
             Started::Busy(other) => {
                 if !told {
-                    tracing::info!("run {other} of this account is under way; waiting for it to end");
+                    tracing::info!(
+                        "run {other} of this account is under way; waiting for it to end"
+                    );
                     told = true;
                 }
-                for abandoned in app.store.take_over_dead(app.clock.now(), &options.owner, options.lease).await? {
+                for abandoned in app
+                    .store
+                    .take_over_dead(app.clock.now(), &options.owner, options.lease)
+                    .await?
+                {
                     importer.end_abandoned(&abandoned).await?;
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -127,7 +172,9 @@ async fn start(
 async fn deliver(app: &App, run: RunId) {
     let outcome = match mailer(&app.config) {
         Ok(None) => return,
-        Ok(Some(mailer)) => outbox::deliver_due(&app.store, &mailer, app.clock.as_ref(), Some(run)).await.map_err(anyhow::Error::from),
+        Ok(Some(mailer)) => outbox::deliver_due(&app.store, &mailer, app.clock.as_ref(), Some(run))
+            .await
+            .map_err(anyhow::Error::from),
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
@@ -160,11 +207,17 @@ fn print_summary(row: &RunRow) -> std::io::Result<()> {
     }
     if row.is_approvable() {
         let approve = if row.origin == Origin::File.as_str() {
-            format!("rosterd import {} --file PATH --approve {}", row.account_id, row.id)
+            format!(
+                "rosterd import {} --file PATH --approve {}",
+                row.account_id, row.id
+            )
         } else {
             format!("rosterd runs approve {}", row.id)
         };
-        line(format!("  who is concerned: rosterd runs show {}; to carry it out: {approve}", row.id))?;
+        line(format!(
+            "  who is concerned: rosterd runs show {}; to carry it out: {approve}",
+            row.id
+        ))?;
     }
     Ok(())
 }
@@ -172,7 +225,11 @@ fn print_summary(row: &RunRow) -> std::io::Result<()> {
 /// A progress bar on a terminal, and silence elsewhere.
 fn observer(format: Format) -> (Observer, ProgressBar) {
     let shown = format == Format::Text && std::io::stderr().is_terminal();
-    let bar = if shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar = if shown {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    };
     bar.enable_steady_tick(Duration::from_millis(120));
     let seen = bar.clone();
     let observer = move |progress: Progress| match progress {

@@ -17,7 +17,10 @@ pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<Exit> {
         Command::Generate => {
             let path = config.key_file();
             Keyring::generate(&path)?;
-            output::line(format!("key written to {}; keep a copy of it apart from the database's backups", path.display()))?;
+            output::line(format!(
+                "key written to {}; keep a copy of it apart from the database's backups",
+                path.display()
+            ))?;
         }
     }
     Ok(Exit::Done)

@@ -54,7 +54,12 @@ const USAGE: u8 = 2;
 
 /// Keeps contacts and groups in step with a spreadsheet that lies somewhere else.
 #[derive(Debug, Parser)]
-#[command(name = "rosterd", version, arg_required_else_help = true, after_help = "Exit codes: 0 done or unchanged, 1 failed, 2 usage, 3 finished with errors on contacts, 4 held.")]
+#[command(
+    name = "rosterd",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done or unchanged, 1 failed, 2 usage, 3 finished with errors on contacts, 4 held."
+)]
 struct Cli {
     /// Configuration file [default: rosterd.toml if present].
     #[arg(long, global = true, value_name = "FILE")]
@@ -107,7 +112,9 @@ impl Cli {
     /// Data is printed as text or JSON; only a template is a workbook or a CSV file.
     fn format(&self) -> Result<Format, &'static str> {
         match (&self.command, self.format) {
-            (Command::Template(_), Some(FormatArg::Text | FormatArg::Json)) => Err("a template is written with --format xlsx or --format csv"),
+            (Command::Template(_), Some(FormatArg::Text | FormatArg::Json)) => {
+                Err("a template is written with --format xlsx or --format csv")
+            }
             (Command::Template(_), _) | (_, None | Some(FormatArg::Text)) => Ok(Format::Text),
             (_, Some(FormatArg::Json)) => Ok(Format::Json),
             (_, Some(FormatArg::Xlsx | FormatArg::Csv)) => Err("--format is text or json here"),
@@ -139,7 +146,10 @@ pub fn main() -> ExitCode {
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     // Fails only if one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("the program could not be started: {error}"), 1),
     };
@@ -152,7 +162,9 @@ pub fn main() -> ExitCode {
 
 /// Whoever read our output has read enough.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {
@@ -163,7 +175,11 @@ fn complain(message: &str, code: u8) -> ExitCode {
 
 async fn run(cli: Cli, format: Format, config: Config) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Template(args) => template::run(&args, cli.format == Some(FormatArg::Csv), cli.format.is_some()),
+        Command::Template(args) => template::run(
+            &args,
+            cli.format == Some(FormatArg::Csv),
+            cli.format.is_some(),
+        ),
         Command::Check(args) => check::run(&args, &config, format),
         Command::Key(command) => key::run(&command, &config),
         Command::Serve { no_migrate } => serve::run(config, !no_migrate).await,

@@ -42,7 +42,10 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// A table with these titles, as wide as the terminal allows.
 pub(super) fn table(titles: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(titles);
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(titles);
     table
 }
 
@@ -53,5 +56,7 @@ pub(super) fn or_blank(value: Option<impl ToString>) -> String {
 
 /// What a terminal would obey is made visible instead.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .collect()
 }

@@ -78,7 +78,9 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Approve { run } => return approve(app, RunId(*run), format).await,
         Command::Reject { run } => {
             app.store.reject_run(RunId(*run), app.clock.now()).await?;
-            line(format!("run {run} is rejected; nothing of it was carried out"))?;
+            line(format!(
+                "run {run} is rejected; nothing of it was carried out"
+            ))?;
         }
     }
     Ok(Exit::Done)
@@ -87,13 +89,25 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
 async fn approve(app: &App, id: RunId, format: Format) -> anyhow::Result<Exit> {
     let run = app.store.run(id).await?;
     anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
-    let account = app.store.account(&AccountRef::Id(AccountId(run.account_id))).await?;
+    let account = app
+        .store
+        .account(&AccountRef::Id(AccountId(run.account_id)))
+        .await?;
     anyhow::ensure!(
         run.origin == Origin::Source.as_str(),
         "run {id} is of a local file; approve it with `rosterd import {} --file PATH --approve {id}`",
         account.id
     );
-    import::carry_out(app, &account, Trigger::Approval, Origin::Source, Some(id), None, format).await
+    import::carry_out(
+        app,
+        &account,
+        Trigger::Approval,
+        Origin::Source,
+        Some(id),
+        None,
+        format,
+    )
+    .await
 }
 
 /// What a run did, in a line.
@@ -122,7 +136,14 @@ pub(super) fn counts(run: &RunRow) -> String {
 }
 
 fn list(runs: &[RunRow]) -> std::io::Result<()> {
-    let mut shown = table(&["run", "account", "asked by", "status", "finished (UTC)", "outcome"]);
+    let mut shown = table(&[
+        "run",
+        "account",
+        "asked by",
+        "status",
+        "finished (UTC)",
+        "outcome",
+    ]);
     for run in runs {
         let outcome = match &run.failure_code {
             Some(code) => code.clone(),
@@ -147,10 +168,23 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return print_json(&json!({ "run": run, "changes": changes }));
     }
-    line(format!("run {} of account {}, asked by {}: {}", run.id, run.account_id, run.trigger, run.status.replace('_', " ")))?;
-    for (what, at) in [("asked for", Some(run.requested_at)), ("started", run.started_at), ("finished", run.finished_at)] {
+    line(format!(
+        "run {} of account {}, asked by {}: {}",
+        run.id,
+        run.account_id,
+        run.trigger,
+        run.status.replace('_', " ")
+    ))?;
+    for (what, at) in [
+        ("asked for", Some(run.requested_at)),
+        ("started", run.started_at),
+        ("finished", run.finished_at),
+    ] {
         if let Some(at) = at {
-            line(format!("  {what:<10} {}", at.format("%Y-%m-%d %H:%M:%S UTC")))?;
+            line(format!(
+                "  {what:<10} {}",
+                at.format("%Y-%m-%d %H:%M:%S UTC")
+            ))?;
         }
     }
     if let (Some(code), Some(message)) = (&run.failure_code, &run.failure_message) {
@@ -178,13 +212,25 @@ fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
         ("added", "added", "would be added"),
     ] {
         for (applied, what) in [(true, did), (false, would)] {
-            let of: Vec<&ChangeRow> = changes.iter().filter(|c| c.action == action && c.applied == applied).collect();
+            let of: Vec<&ChangeRow> = changes
+                .iter()
+                .filter(|c| c.action == action && c.applied == applied)
+                .collect();
             for change in of.iter().take(limit) {
-                let id = change.external_id.as_ref().map_or_else(|| "made by hand".to_owned(), |id| format!("ID {}", plain(id)));
-                line(format!("  {what}: {} ({id})", plain(change.name.as_deref().unwrap_or("?"))))?;
+                let id = change.external_id.as_ref().map_or_else(
+                    || "made by hand".to_owned(),
+                    |id| format!("ID {}", plain(id)),
+                );
+                line(format!(
+                    "  {what}: {} ({id})",
+                    plain(change.name.as_deref().unwrap_or("?"))
+                ))?;
             }
             if of.len() > limit {
-                line(format!("  {what}: and {} more (rosterd runs changes)", of.len() - limit))?;
+                line(format!(
+                    "  {what}: and {} more (rosterd runs changes)",
+                    of.len() - limit
+                ))?;
             }
         }
     }
@@ -205,8 +251,18 @@ async fn issues(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
             (None, Some(id)) => format!("ID {}", plain(id)),
             (None, None) => String::new(),
         };
-        let place = issue.cell.clone().or_else(|| issue.row.map(|row| format!("row {row}"))).unwrap_or_default();
-        shown.add_row([issue.severity.clone(), place, who, issue.message.clone(), plain(issue.value.as_deref().unwrap_or_default())]);
+        let place = issue
+            .cell
+            .clone()
+            .or_else(|| issue.row.map(|row| format!("row {row}")))
+            .unwrap_or_default();
+        shown.add_row([
+            issue.severity.clone(),
+            place,
+            who,
+            issue.message.clone(),
+            plain(issue.value.as_deref().unwrap_or_default()),
+        ]);
     }
     line(shown)?;
     Ok(())

@@ -43,14 +43,27 @@ pub(super) enum Command {
 fn day(word: &str) -> Result<Weekday, String> {
     let word = word.trim().to_lowercase();
     let short: String = word.chars().take(3).collect();
-    let full = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let full = [
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+    ];
     let known = word == short || full.contains(&word.as_str());
-    Weekday::parse(&short).filter(|_| known).ok_or_else(|| "a day is mon, tue, wed, thu, fri, sat or sun".to_owned())
+    Weekday::parse(&short)
+        .filter(|_| known)
+        .ok_or_else(|| "a day is mon, tue, wed, thu, fri, sat or sun".to_owned())
 }
 
 fn time(text: &str) -> Result<jiff::civil::Time, String> {
     let well_formed = text.len() == 5 || text.len() == 8;
-    let parsed = text.parse::<jiff::civil::Time>().ok().filter(|_| well_formed);
+    let parsed = text
+        .parse::<jiff::civil::Time>()
+        .ok()
+        .filter(|_| well_formed);
     parsed.ok_or_else(|| "a time is written as 02:30, from 00:00 to 23:59".to_owned())
 }
 
@@ -61,7 +74,16 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
             let mut days = days.clone();
             days.sort_unstable();
             days.dedup();
-            app.store.replace_schedules(account.id, &[Schedule { days, at: *at, enabled: true }]).await?;
+            app.store
+                .replace_schedules(
+                    account.id,
+                    &[Schedule {
+                        days,
+                        at: *at,
+                        enabled: true,
+                    }],
+                )
+                .await?;
             show(app, &AccountRef::Id(account.id), format).await?;
         }
         Command::Show { account } => show(app, account, format).await?,
@@ -78,15 +100,25 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     let account = app.store.account(wanted).await?;
     let schedules = app.store.schedules(account.id).await?;
     let zone = zone(&account.time_zone)?;
-    let next: Vec<String> =
-        upcoming(&schedules, app.clock.now(), &zone, SHOWN).into_iter().map(|at| local_rfc3339(at, &zone)).collect();
+    let next: Vec<String> = upcoming(&schedules, app.clock.now(), &zone, SHOWN)
+        .into_iter()
+        .map(|at| local_rfc3339(at, &zone))
+        .collect();
     let clock_time = |at: jiff::civil::Time| {
-        if at.second() == 0 { at.strftime("%H:%M").to_string() } else { at.strftime("%H:%M:%S").to_string() }
+        if at.second() == 0 {
+            at.strftime("%H:%M").to_string()
+        } else {
+            at.strftime("%H:%M:%S").to_string()
+        }
     };
     if format == Format::Json {
-        let rows: Vec<_> =
-            schedules.iter().map(|s| json!({"days": s.days, "at": clock_time(s.at), "enabled": s.enabled})).collect();
-        return print_json(&json!({"time_zone": account.time_zone, "schedules": rows, "next_runs": next}));
+        let rows: Vec<_> = schedules
+            .iter()
+            .map(|s| json!({"days": s.days, "at": clock_time(s.at), "enabled": s.enabled}))
+            .collect();
+        return print_json(
+            &json!({"time_zone": account.time_zone, "schedules": rows, "next_runs": next}),
+        );
     }
     line(format!("`{}`, in {}", account.name, account.time_zone))?;
     if schedules.is_empty() {
@@ -95,7 +127,11 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     for schedule in &schedules {
         let days: Vec<&str> = schedule.days.iter().map(|day| day.as_str()).collect();
         let paused = if schedule.enabled { "" } else { " (paused)" };
-        line(format!("  {} at {}{paused}", days.join(", "), clock_time(schedule.at)))?;
+        line(format!(
+            "  {} at {}{paused}",
+            days.join(", "),
+            clock_time(schedule.at)
+        ))?;
     }
     if !account.import_enabled && !schedules.is_empty() {
         line("  imports are off: these times are skipped until `rosterd account enable`")?;

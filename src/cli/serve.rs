@@ -30,10 +30,21 @@ pub(super) async fn run(config: Config, migrate: bool) -> anyhow::Result<Exit> {
 }
 
 /// Connects as soon as the database is there; `None` if the daemon was stopped before.
-async fn connect(config: &Config, url: &secrecy::SecretString, migrate: bool, lifecycle: &Lifecycle) -> anyhow::Result<Option<Store>> {
+async fn connect(
+    config: &Config,
+    url: &secrecy::SecretString,
+    migrate: bool,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Option<Store>> {
     let mut told = false;
     while !lifecycle.soft.is_cancelled() {
-        let error = match Store::connect(url, config.database.max_connections, Duration::from_secs(10)).await {
+        let error = match Store::connect(
+            url,
+            config.database.max_connections,
+            Duration::from_secs(10),
+        )
+        .await
+        {
             Ok(store) if migrate => match store.migrate().await {
                 Ok(()) => return Ok(Some(store)),
                 Err(error) => error,
@@ -66,7 +77,10 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
     if mailer.is_none() {
         tracing::warn!("`smtp.url` is not set: mail to admins waits in the outbox");
     }
-    if let Some(server) = Server::bind(&config.web).await.context("`web.listen` can't be listened on")? {
+    if let Some(server) = Server::bind(&config.web)
+        .await
+        .context("`web.listen` can't be listened on")?
+    {
         tracing::info!("listening on http://{}", server.address());
         let (store, stop) = (store.clone(), lifecycle.soft.clone());
         lifecycle::spawn(async move {
@@ -75,10 +89,19 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
             }
         });
     }
-    let dispatcher = Dispatcher::new(importer, mailer, clock, lifecycle.clone(), config.import.max_concurrent);
+    let dispatcher = Dispatcher::new(
+        importer,
+        mailer,
+        clock,
+        lifecycle.clone(),
+        config.import.max_concurrent,
+    );
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     lifecycle::ready();
-    dispatcher.serve().await.context("the heartbeat could not be started")?;
+    dispatcher
+        .serve()
+        .await
+        .context("the heartbeat could not be started")?;
     store.close().await;
     Ok(())
 }
@@ -87,10 +110,14 @@ pub(super) async fn healthcheck(config: &Config) -> anyhow::Result<Exit> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listen = config.web.listen.as_deref().unwrap_or(Web::DEFAULT_LISTEN);
     // A daemon that listens everywhere is asked here.
-    let address = listen.replacen("0.0.0.0:", "127.0.0.1:", 1).replacen("[::]:", "[::1]:", 1);
+    let address = listen
+        .replacen("0.0.0.0:", "127.0.0.1:", 1)
+        .replacen("[::]:", "[::1]:", 1);
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect(&address).await?;
-        stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            .await?;
         let mut answer = String::new();
         stream.take(4096).read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
@@ -101,5 +128,11 @@ pub(super) async fn healthcheck(config: &Config) -> anyhow::Result<Exit> {
         .with_context(|| format!("no daemon answers on {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     output::line(body.trim())?;
-    Ok(if head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200") { Exit::Done } else { Exit::Failed })
+    Ok(
+        if head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200") {
+            Exit::Done
+        } else {
+            Exit::Failed
+        },
+    )
 }

@@ -49,7 +49,9 @@ pub(super) struct SetArgs {
 fn source(word: &str) -> Result<SourceKind, String> {
     match SourceKind::parse(word) {
         Some(kind @ (SourceKind::Https | SourceKind::HttpsBasic)) => Ok(kind),
-        Some(kind) => Err(format!("this version of rosterd does not fetch from {kind} yet; use https or https_basic")),
+        Some(kind) => Err(format!(
+            "this version of rosterd does not fetch from {kind} yet; use https or https_basic"
+        )),
         None => Err("a source is https or https_basic".to_owned()),
     }
 }
@@ -77,33 +79,70 @@ async fn set(args: &SetArgs, app: &App) -> anyhow::Result<()> {
         basic || (args.username.is_none() && args.password_file.is_none()),
         "a public https file has no user name and password; use --source https_basic"
     );
-    let username = args.username.clone().or_else(|| stored.as_ref().and_then(|stored| stored.username.clone())).filter(|_| basic);
-    anyhow::ensure!(!basic || username.is_some(), "https_basic needs a user name: add --username");
+    let username = args
+        .username
+        .clone()
+        .or_else(|| stored.as_ref().and_then(|stored| stored.username.clone()))
+        .filter(|_| basic);
+    anyhow::ensure!(
+        !basic || username.is_some(),
+        "https_basic needs a user name: add --username"
+    );
     let origin = origin(&url);
     let password_sealed = match &args.password_file {
         Some(path) => Some(seal(app, &account, &origin, &read_secret(path)?)?),
-        None => stored.and_then(|stored| stored.password_sealed).filter(|_| basic),
+        None => stored
+            .and_then(|stored| stored.password_sealed)
+            .filter(|_| basic),
     };
-    anyhow::ensure!(!basic || password_sealed.is_some(), "https_basic needs a password: add --password-file");
+    anyhow::ensure!(
+        !basic || password_sealed.is_some(),
+        "https_basic needs a password: add --password-file"
+    );
     let kept = args.password_file.is_none() && basic;
-    let new = NewSettings { source: args.source, url: args.url.trim().to_owned(), username, password_sealed };
+    let new = NewSettings {
+        source: args.source,
+        url: args.url.trim().to_owned(),
+        username,
+        password_sealed,
+    };
     app.store.save_settings(account.id, &new).await?;
     line(format!("settings of `{}` stored", account.name))?;
     if kept && !password_is_for(app, &account, &origin, &new) {
-        line("the stored password was entered for another address and is not sent to this one; enter it again with --password-file")?;
+        line(
+            "the stored password was entered for another address and is not sent to this one; enter it again with --password-file",
+        )?;
     }
     Ok(())
 }
 
-fn seal(app: &App, account: &Account, origin: &str, secret: &SecretString) -> anyhow::Result<Vec<u8>> {
+fn seal(
+    app: &App,
+    account: &Account,
+    origin: &str,
+    secret: &SecretString,
+) -> anyhow::Result<Vec<u8>> {
     let keys = Keyring::load(&app.config.key_file())?;
-    Ok(keys.seal(secret, Binding { account: account.id.0, field: PASSWORD_FIELD, origin })?)
+    Ok(keys.seal(
+        secret,
+        Binding {
+            account: account.id.0,
+            field: PASSWORD_FIELD,
+            origin,
+        },
+    )?)
 }
 
 fn password_is_for(app: &App, account: &Account, origin: &str, settings: &NewSettings) -> bool {
-    let binding = Binding { account: account.id.0, field: PASSWORD_FIELD, origin };
+    let binding = Binding {
+        account: account.id.0,
+        field: PASSWORD_FIELD,
+        origin,
+    };
     let keys = Keyring::load(&app.config.key_file());
-    keys.ok().zip(settings.password_sealed.as_deref()).is_some_and(|(keys, sealed)| keys.open(sealed, binding).is_ok())
+    keys.ok()
+        .zip(settings.password_sealed.as_deref())
+        .is_some_and(|(keys, sealed)| keys.open(sealed, binding).is_ok())
 }
 
 async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<()> {
@@ -114,16 +153,27 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         return print_json(&json!({ "settings": shown }));
     }
     let Some(settings) = settings else {
-        return Ok(line(format!("`{}` has no import settings yet", account.name))?);
+        return Ok(line(format!(
+            "`{}` has no import settings yet",
+            account.name
+        ))?);
     };
     let presence = |sealed: &Option<Vec<u8>>| if sealed.is_some() { "set" } else { "not set" };
     line(format!("source    {}", settings.source))?;
     line(format!("url       {}", or_blank(settings.url.as_deref())))?;
     if matches!(settings.source, SourceKind::HttpsBasic | SourceKind::Sftp) {
-        line(format!("username  {}", or_blank(settings.username.as_deref())))?;
+        line(format!(
+            "username  {}",
+            or_blank(settings.username.as_deref())
+        ))?;
         line(format!("password  {}", presence(&settings.password_sealed)))?;
     }
-    let [removed_percent, removed_count, changed_percent, error_percent] = settings.holds;
+    let [
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+    ] = settings.holds;
     line(format!(
         "held if   more than {removed_percent} % and more than {removed_count} contacts would be removed, \
          more than {changed_percent} % changed, or more than {error_percent} % of the rows newly in error"
@@ -132,7 +182,12 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
 }
 
 fn to_json(settings: &Settings) -> serde_json::Value {
-    let [removed_percent, removed_count, changed_percent, error_percent] = settings.holds;
+    let [
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+    ] = settings.holds;
     json!({
         "source": settings.source,
         "url": settings.url,

@@ -21,22 +21,37 @@ pub(super) struct Args {
 
 /// Writes the template; of the kind that was asked for, else as the file's name ends.
 pub(super) fn run(args: &Args, csv_asked: bool, asked: bool) -> anyhow::Result<Exit> {
-    let ends_in_csv = args.output.as_deref().and_then(Path::extension).is_some_and(|end| end.eq_ignore_ascii_case("csv"));
+    let ends_in_csv = args
+        .output
+        .as_deref()
+        .and_then(Path::extension)
+        .is_some_and(|end| end.eq_ignore_ascii_case("csv"));
     let as_csv = if asked { csv_asked } else { ends_in_csv };
-    let (bytes, default) = if as_csv { (csv().into_bytes(), "contacts.csv") } else { (xlsx()?, "contacts.xlsx") };
+    let (bytes, default) = if as_csv {
+        (csv().into_bytes(), "contacts.csv")
+    } else {
+        (xlsx()?, "contacts.xlsx")
+    };
     let path = args.output.clone().unwrap_or_else(|| default.into());
     if path == Path::new("-") {
         std::io::stdout().write_all(&bytes)?;
         return Ok(Exit::Done);
     }
-    std::fs::write(&path, bytes).with_context(|| format!("file `{}` can't be written", path.display()))?;
+    std::fs::write(&path, bytes)
+        .with_context(|| format!("file `{}` can't be written", path.display()))?;
     output::line(format!("template written to {}", path.display()))?;
     Ok(Exit::Done)
 }
 
 /// `"ID"` is quoted, because a file that begins with bare `ID` is taken for SYLK by Excel.
 fn csv() -> String {
-    let quoted = |cell: &str| if cell == "ID" || cell.contains(',') { format!("\"{cell}\"") } else { cell.to_owned() };
+    let quoted = |cell: &str| {
+        if cell == "ID" || cell.contains(',') {
+            format!("\"{cell}\"")
+        } else {
+            cell.to_owned()
+        }
+    };
     let header: Vec<String> = template_columns().map(quoted).collect();
     let example: Vec<String> = EXAMPLE_ROW.into_iter().map(quoted).collect();
     format!("{}\r\n{}\r\n", header.join(","), example.join(","))
@@ -45,7 +60,10 @@ fn csv() -> String {
 fn xlsx() -> anyhow::Result<Vec<u8>> {
     const ROWS: u32 = 10_000;
     let mut workbook = Workbook::new();
-    let (bold, text) = (CellFormat::new().set_bold(), CellFormat::new().set_num_format("@"));
+    let (bold, text) = (
+        CellFormat::new().set_bold(),
+        CellFormat::new().set_num_format("@"),
+    );
     let sheet = workbook.add_worksheet().set_name("Contacts")?;
     for (column, field) in (0..).zip(Field::ALL) {
         sheet.set_column_width(column, 22)?;
@@ -58,7 +76,13 @@ fn xlsx() -> anyhow::Result<Vec<u8>> {
             Field::Priority => &["High", "Normal", "Low"],
             _ => continue,
         };
-        sheet.add_data_validation(1, column, ROWS, column, &DataValidation::new().allow_list_strings(choices)?)?;
+        sheet.add_data_validation(
+            1,
+            column,
+            ROWS,
+            column,
+            &DataValidation::new().allow_list_strings(choices)?,
+        )?;
     }
     sheet.set_freeze_panes(1, 0)?;
     Ok(workbook.save_to_buffer()?)

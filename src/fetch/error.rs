@@ -10,10 +10,14 @@ use super::Refusal;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The network policy forbids it.
-    #[error("{0}; use a public address, or have the operator allow this one (`fetch.allow_networks`)")]
+    #[error(
+        "{0}; use a public address, or have the operator allow this one (`fetch.allow_networks`)"
+    )]
     AddressRefused(Refusal),
     /// No such name.
-    #[error("the server name {0} does not exist or can't be looked up; check the address of the file")]
+    #[error(
+        "the server name {0} does not exist or can't be looked up; check the address of the file"
+    )]
     NameNotFound(String),
     /// No connection.
     #[error("no connection to {host} ({why}); check the address and that the server is up")]
@@ -24,7 +28,9 @@ pub enum FetchError {
         why: String,
     },
     /// Too slow.
-    #[error("{host} did not answer in time ({what}); check that the server is up and not overloaded")]
+    #[error(
+        "{host} did not answer in time ({what}); check that the server is up and not overloaded"
+    )]
     TimedOut {
         /// Host.
         host: String,
@@ -32,7 +38,9 @@ pub enum FetchError {
         what: &'static str,
     },
     /// Certificate.
-    #[error("the certificate of {host} is not valid ({why}); the server's administrator must renew or correct it")]
+    #[error(
+        "the certificate of {host} is not valid ({why}); the server's administrator must renew or correct it"
+    )]
     TlsInvalid {
         /// Host.
         host: String,
@@ -40,10 +48,14 @@ pub enum FetchError {
         why: String,
     },
     /// Not https.
-    #[error("addresses that begin with {0}:// are not fetched; enter one that begins with https://")]
+    #[error(
+        "addresses that begin with {0}:// are not fetched; enter one that begins with https://"
+    )]
     SchemeRefused(String),
     /// Redirect to somewhere we don't follow.
-    #[error("{host} redirects to {to}, which is not followed; enter the address of the file itself")]
+    #[error(
+        "{host} redirects to {to}, which is not followed; enter the address of the file itself"
+    )]
     RedirectRefused {
         /// Host.
         host: String,
@@ -57,10 +69,14 @@ pub enum FetchError {
     #[error("{0} refuses the user name or password; enter them anew in the import settings")]
     Unauthorized(String),
     /// 403.
-    #[error("{0} does not allow this file to be read; change its sharing, or the rights of the user")]
+    #[error(
+        "{0} does not allow this file to be read; change its sharing, or the rights of the user"
+    )]
     Forbidden(String),
     /// 404, 410.
-    #[error("there is no file at {0}; check the address, and whether the file was moved or renamed")]
+    #[error(
+        "there is no file at {0}; check the address, and whether the file was moved or renamed"
+    )]
     NotFound(String),
     /// 429.
     #[error("{host} says that it is asked too often; import less often, or ask its administrator")]
@@ -71,7 +87,9 @@ pub enum FetchError {
         retry_after: Option<Duration>,
     },
     /// 5xx.
-    #[error("{host} has a fault of its own (status {status}); try later, or tell its administrator")]
+    #[error(
+        "{host} has a fault of its own (status {status}); try later, or tell its administrator"
+    )]
     ServerError {
         /// Host.
         host: String,
@@ -97,7 +115,9 @@ pub enum FetchError {
         why: String,
     },
     /// Beyond the limit.
-    #[error("the file is larger than {limit} bytes; delete what does not belong to the contact list")]
+    #[error(
+        "the file is larger than {limit} bytes; delete what does not belong to the contact list"
+    )]
     TooLarge {
         /// Largest size, bytes.
         limit: u64,
@@ -153,7 +173,9 @@ impl FetchError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::ServerError { retry_after, .. } => *retry_after,
+            Self::RateLimited { retry_after, .. } | Self::ServerError { retry_after, .. } => {
+                *retry_after
+            }
             _ => None,
         }
     }

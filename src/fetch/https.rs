@@ -5,7 +5,10 @@ use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+    RETRY_AFTER,
+};
 use reqwest::{Client, Response, StatusCode};
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
@@ -35,9 +38,20 @@ impl HttpFetcher {
     ///
     /// # Errors
     /// If `extra_ca` is no PEM certificate.
-    #[expect(clippy::disallowed_methods, reason = "the one place that builds an HTTP client")]
-    pub fn new(policy: NetworkPolicy, limits: Limits, allow_plain: bool, extra_ca: Option<&[u8]>) -> Result<Self, reqwest::Error> {
-        let extra = extra_ca.map(reqwest::Certificate::from_pem_bundle).transpose()?.unwrap_or_default();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that builds an HTTP client"
+    )]
+    pub fn new(
+        policy: NetworkPolicy,
+        limits: Limits,
+        allow_plain: bool,
+        extra_ca: Option<&[u8]>,
+    ) -> Result<Self, reqwest::Error> {
+        let extra = extra_ca
+            .map(reqwest::Certificate::from_pem_bundle)
+            .transpose()?
+            .unwrap_or_default();
         let client = Client::builder()
             .tls_backend_rustls()
             .tls_certs_merge(extra)
@@ -52,39 +66,66 @@ impl HttpFetcher {
             .pool_max_idle_per_host(0)
             .user_agent(concat!("rosterd/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, policy, limits, allow_plain, hosts: Mutex::default() })
+        Ok(Self {
+            client,
+            policy,
+            limits,
+            allow_plain,
+            hosts: Mutex::default(),
+        })
     }
 
     /// Fetches a file whole; one attempt. `progress` is told the bytes so far, and their total where it is known.
     ///
     /// # Errors
     /// [`FetchError`] says what happened and what to do.
-    pub async fn fetch(&self, request: &Request, progress: &(dyn Fn(u64, Option<u64>) + Send + Sync)) -> Result<Outcome, FetchError> {
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
+    ) -> Result<Outcome, FetchError> {
         let host = host_of(&request.url);
         let turn = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(hosts.entry(host.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))))
+            Arc::clone(
+                hosts
+                    .entry(host.clone())
+                    .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
+            )
         };
         // Waiting for one's turn is not the server's fault and does not count against its time. Never closed.
         let _turn = turn.acquire().await.ok();
         let attempt = self.attempt(request, progress);
         match tokio::time::timeout(self.limits.total_timeout, attempt).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(FetchError::TimedOut { host, what: "the whole transfer took too long" }),
+            Err(_) => Err(FetchError::TimedOut {
+                host,
+                what: "the whole transfer took too long",
+            }),
         }
     }
 
-    async fn attempt(&self, request: &Request, progress: &(dyn Fn(u64, Option<u64>) + Send + Sync)) -> Result<Outcome, FetchError> {
+    async fn attempt(
+        &self,
+        request: &Request,
+        progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
+    ) -> Result<Outcome, FetchError> {
         let mut url = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             self.check_url(&url)?;
-            let response = self.send(request, &url).await.map_err(|error| classify(&url, &error))?;
+            let response = self
+                .send(request, &url)
+                .await
+                .map_err(|error| classify(&url, &error))?;
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED {
                 // Unasked, a 304 says nothing: there is no file that it could mean.
                 return match &request.known {
                     Some(known) if !known.is_empty() => Ok(Outcome::NotModified),
-                    _ => Err(FetchError::HttpStatus { host: host_of(&url), status: 304 }),
+                    _ => Err(FetchError::HttpStatus {
+                        host: host_of(&url),
+                        status: 304,
+                    }),
                 };
             }
             if status.is_redirection() {
@@ -109,14 +150,19 @@ impl HttpFetcher {
             Some(Host::Ipv6(address)) => address.into(),
             _ => return Ok(()),
         };
-        self.policy.check(&host_of(url), literal).map_err(FetchError::AddressRefused)
+        self.policy
+            .check(&host_of(url), literal)
+            .map_err(FetchError::AddressRefused)
     }
 
     async fn send(&self, request: &Request, url: &Url) -> Result<Response, reqwest::Error> {
         let mut get = self.client.get(url.clone());
         let same_origin = url.origin() == request.url.origin();
         if let Some(credentials) = request.credentials.as_ref().filter(|_| same_origin) {
-            get = get.basic_auth(&credentials.username, Some(credentials.password.expose_secret()));
+            get = get.basic_auth(
+                &credentials.username,
+                Some(credentials.password.expose_secret()),
+            );
         }
         if let Some(known) = &request.known {
             if let Some(etag) = &known.etag {
@@ -139,9 +185,16 @@ impl HttpFetcher {
         if declared.is_some_and(|declared| declared > limit) {
             return Err(FetchError::TooLarge { limit });
         }
-        let validators = Validators { etag: header(response.headers(), ETAG), last_modified: header(response.headers(), LAST_MODIFIED) };
+        let validators = Validators {
+            etag: header(response.headers(), ETAG),
+            last_modified: header(response.headers(), LAST_MODIFIED),
+        };
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| classify_body(url, &error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| classify_body(url, &error))?
+        {
             if (bytes.len() + chunk.len()) as u64 > limit {
                 return Err(FetchError::TooLarge { limit });
             }
@@ -157,7 +210,8 @@ impl HttpFetcher {
 
 fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
@@ -166,13 +220,27 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 fn next_hop(from: &Url, headers: &HeaderMap, status: StatusCode) -> Result<Url, FetchError> {
-    let Some(location) = headers.get(LOCATION).and_then(|location| location.to_str().ok()) else {
-        return Err(FetchError::HttpStatus { host: host_of(from), status: status.as_u16() });
+    let Some(location) = headers
+        .get(LOCATION)
+        .and_then(|location| location.to_str().ok())
+    else {
+        return Err(FetchError::HttpStatus {
+            host: host_of(from),
+            status: status.as_u16(),
+        });
     };
-    let refused = |to: String| FetchError::RedirectRefused { host: host_of(from), to };
-    let Ok(to) = from.join(location) else { return Err(refused("something that is no address".to_owned())) };
+    let refused = |to: String| FetchError::RedirectRefused {
+        host: host_of(from),
+        to,
+    };
+    let Ok(to) = from.join(location) else {
+        return Err(refused("something that is no address".to_owned()));
+    };
     if to.scheme() != from.scheme() {
-        return Err(refused(format!("an address that begins with {}:", to.scheme())));
+        return Err(refused(format!(
+            "an address that begins with {}:",
+            to.scheme()
+        )));
     }
     if !to.username().is_empty() || to.password().is_some() {
         return Err(refused("an address with a user name".to_owned()));
@@ -190,17 +258,27 @@ fn refusal(url: &Url, response: &Response) -> FetchError {
         403 => FetchError::Forbidden(host),
         404 | 410 => FetchError::NotFound(shown(url)),
         429 => FetchError::RateLimited { host, retry_after },
-        status @ 500..=599 => FetchError::ServerError { host, status, retry_after },
+        status @ 500..=599 => FetchError::ServerError {
+            host,
+            status,
+            retry_after,
+        },
         status => FetchError::HttpStatus { host, status },
     }
 }
 
 /// The causes of an error, down to the first, also those that `io::Error` hides.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
         let error: &'a (dyn StdError + 'static) = *error;
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        inner.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| error.source())
+        let inner = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        inner
+            .map(|inner| inner as &(dyn StdError + 'static))
+            .or_else(|| error.source())
     })
 }
 
@@ -218,21 +296,35 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     }
     if let Some(tls) = find::<rustls::Error>(error) {
         return match tls {
-            rustls::Error::InvalidCertificate(why) => FetchError::TlsInvalid { host, why: format!("{why:?}") },
-            other => FetchError::ProtocolError { host, why: other.to_string() },
+            rustls::Error::InvalidCertificate(why) => FetchError::TlsInvalid {
+                host,
+                why: format!("{why:?}"),
+            },
+            other => FetchError::ProtocolError {
+                host,
+                why: other.to_string(),
+            },
         };
     }
     if error.is_timeout() {
-        let what = if error.is_connect() { "connecting took too long" } else { "no answer" };
+        let what = if error.is_connect() {
+            "connecting took too long"
+        } else {
+            "no answer"
+        };
         return FetchError::TimedOut { host, what };
     }
-    let why = causes(error).last().map_or_else(String::new, ToString::to_string);
+    let why = causes(error)
+        .last()
+        .map_or_else(String::new, ToString::to_string);
     if error.is_connect() {
         return FetchError::ConnectFailed { host, why };
     }
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
         Some(_) => FetchError::ConnectFailed { host, why },
-        None if why.contains("connection closed") || why.contains("incomplete") => FetchError::ConnectFailed { host, why },
+        None if why.contains("connection closed") || why.contains("incomplete") => {
+            FetchError::ConnectFailed { host, why }
+        }
         None => FetchError::ProtocolError { host, why },
     }
 }
@@ -240,7 +332,10 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
 fn classify_body(url: &Url, error: &reqwest::Error) -> FetchError {
     let host = host_of(url);
     if error.is_timeout() {
-        return FetchError::TimedOut { host, what: "it stopped sending" };
+        return FetchError::TimedOut {
+            host,
+            what: "it stopped sending",
+        };
     }
     FetchError::Incomplete { host }
 }

@@ -37,7 +37,9 @@ impl NetworkPolicy {
     /// A policy that allows public addresses and `allow`.
     #[must_use]
     pub fn new(allow: &[IpNet]) -> Self {
-        Self { allow: allow.into() }
+        Self {
+            allow: allow.into(),
+        }
     }
 
     /// Checks one address that `host` leads to.
@@ -52,7 +54,13 @@ impl NetworkPolicy {
             IpAddr::V4(v4) => forbidden_v4(v4),
             IpAddr::V6(v6) => forbidden_v6(v6),
         };
-        kind.map_or(Ok(()), |kind| Err(Refusal { host: host.to_owned(), address, kind }))
+        kind.map_or(Ok(()), |kind| {
+            Err(Refusal {
+                host: host.to_owned(),
+                address,
+                kind,
+            })
+        })
     }
 }
 
@@ -64,9 +72,11 @@ fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
         (10, ..) | (172, 16..=31, ..) | (192, 168, ..) => Some("a private address"),
         (100, 64..=127, ..) => Some("an address within a provider's network"),
         (169, 254, ..) | (168, 63, 129, 16) => Some("a link-local or cloud metadata address"),
-        (192, 0, 0 | 2, _) | (192, 88, 99, _) | (198, 18..=19, ..) | (198, 51, 100, _) | (203, 0, 113, _) => {
-            Some("an address reserved for special use")
-        }
+        (192, 0, 0 | 2, _)
+        | (192, 88, 99, _)
+        | (198, 18..=19, ..)
+        | (198, 51, 100, _)
+        | (203, 0, 113, _) => Some("an address reserved for special use"),
         (224..=239, ..) => Some("a multicast address"),
         (240..=255, ..) => Some("a reserved or broadcast address"),
         _ => None,
@@ -78,9 +88,11 @@ fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
     match segments {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("an unspecified address"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("this machine itself"),
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, ..] | [0x2002, ..] | [0x2001, 0, ..] => {
-            Some("a translated IPv4 address")
-        }
+        [0, 0, 0, 0, 0, 0xffff, ..]
+        | [0, 0, 0, 0, 0, 0, ..]
+        | [0x64, 0xff9b, ..]
+        | [0x2002, ..]
+        | [0x2001, 0, ..] => Some("a translated IPv4 address"),
         [0xfc00..=0xfdff, ..] => Some("a private address"),
         [0xfe80..=0xfebf, ..] => Some("a link-local address"),
         [0xfec0..=0xfeff, ..] => Some("a private address"),
@@ -110,8 +122,13 @@ impl Resolve for CheckedResolver {
         let policy = self.0.clone();
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let unresolved = |why: String| Unresolved { host: host.clone(), why };
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await.map_err(|error| unresolved(error.to_string()))?;
+            let unresolved = |why: String| Unresolved {
+                host: host.clone(),
+                why,
+            };
+            let found = tokio::net::lookup_host((host.as_str(), 0))
+                .await
+                .map_err(|error| unresolved(error.to_string()))?;
             let addresses: Vec<SocketAddr> = found.collect();
             if addresses.is_empty() {
                 return Err(unresolved("no answer".to_owned()).into());
@@ -138,17 +155,65 @@ mod tests {
     #[test]
     fn only_public_addresses_pass() {
         for address in [
-            "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "127.255.255.254", "169.254.169.254",
-            "168.63.129.16", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
-            "198.19.255.255", "198.51.100.7", "203.0.113.7", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
-            "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::",
-            "2001::1", "2001:db8::1", "3fff::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "100::1",
-            "2606:4700::5efe:127.0.0.1", "4000::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.255.254",
+            "169.254.169.254",
+            "168.63.129.16",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.7",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "100::1",
+            "2606:4700::5efe:127.0.0.1",
+            "4000::1",
         ] {
             check(address, false);
         }
-        for address in ["1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1", "198.20.0.1",
-            "223.255.255.255", "2606:4700::1111", "2a00:1450::1", "2001:4860::8888"] {
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00:1450::1",
+            "2001:4860::8888",
+        ] {
             check(address, true);
         }
     }
@@ -158,6 +223,10 @@ mod tests {
         let policy = NetworkPolicy::new(&["10.1.0.0/16".parse().unwrap()]);
         assert!(policy.check("h", "10.1.2.3".parse().unwrap()).is_ok());
         assert!(policy.check("h", "10.2.2.3".parse().unwrap()).is_err());
-        assert!(policy.check("h", "::ffff:10.1.2.3".parse().unwrap()).is_err());
+        assert!(
+            policy
+                .check("h", "::ffff:10.1.2.3".parse().unwrap())
+                .is_err()
+        );
     }
 }

@@ -7,16 +7,33 @@ use url::Url;
 pub fn direct_download_hint(url: &Url) -> Option<String> {
     let host = url.host_str()?.trim_end_matches('.');
     let under = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
-    let segments: Vec<&str> = url.path_segments().map(Iterator::collect).unwrap_or_default();
-    let after = |name: &str| segments.iter().position(|s| *s == name).and_then(|at| segments.get(at + 1)).copied();
+    let segments: Vec<&str> = url
+        .path_segments()
+        .map(Iterator::collect)
+        .unwrap_or_default();
+    let after = |name: &str| {
+        segments
+            .iter()
+            .position(|s| *s == name)
+            .and_then(|at| segments.get(at + 1))
+            .copied()
+    };
     if host == "docs.google.com" && segments.first() == Some(&"spreadsheets") {
         let id = after("d")?;
-        return Some(format!("https://docs.google.com/spreadsheets/d/{id}/export?format=xlsx"));
+        return Some(format!(
+            "https://docs.google.com/spreadsheets/d/{id}/export?format=xlsx"
+        ));
     }
     if host == "drive.google.com" {
         let id = after("d").map(str::to_owned);
-        let id = id.or_else(|| url.query_pairs().find(|(key, _)| key == "id").map(|(_, id)| id.into_owned()))?;
-        return Some(format!("https://drive.google.com/uc?export=download&id={id}"));
+        let id = id.or_else(|| {
+            url.query_pairs()
+                .find(|(key, _)| key == "id")
+                .map(|(_, id)| id.into_owned())
+        })?;
+        return Some(format!(
+            "https://drive.google.com/uc?export=download&id={id}"
+        ));
     }
     if under("dropbox.com") {
         return Some(with_query(url, "dl", "1"));
@@ -29,8 +46,16 @@ pub fn direct_download_hint(url: &Url) -> Option<String> {
 
 fn with_query(url: &Url, key: &str, value: &str) -> String {
     let mut direct = url.clone();
-    let others: Vec<(String, String)> = url.query_pairs().filter(|(k, _)| k != key).map(|(k, v)| (k.into(), v.into())).collect();
-    direct.query_pairs_mut().clear().extend_pairs(others).append_pair(key, value);
+    let others: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(k, _)| k != key)
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect();
+    direct
+        .query_pairs_mut()
+        .clear()
+        .extend_pairs(others)
+        .append_pair(key, value);
     direct.to_string()
 }
 
@@ -40,15 +65,30 @@ mod tests {
 
     #[track_caller]
     fn check(shared: &str, direct: Option<&str>) {
-        assert_eq!(direct_download_hint(&Url::parse(shared).unwrap()).as_deref(), direct);
+        assert_eq!(
+            direct_download_hint(&Url::parse(shared).unwrap()).as_deref(),
+            direct
+        );
     }
 
     #[test]
     fn share_links_are_known() {
-        check("https://docs.google.com/spreadsheets/d/AbC/edit?usp=sharing", Some("https://docs.google.com/spreadsheets/d/AbC/export?format=xlsx"));
-        check("https://drive.google.com/file/d/AbC/view", Some("https://drive.google.com/uc?export=download&id=AbC"));
-        check("https://www.dropbox.com/s/x/c.xlsx?dl=0", Some("https://www.dropbox.com/s/x/c.xlsx?dl=1"));
-        check("https://team.sharepoint.com/:x:/s/a?e=1", Some("https://team.sharepoint.com/:x:/s/a?e=1&download=1"));
+        check(
+            "https://docs.google.com/spreadsheets/d/AbC/edit?usp=sharing",
+            Some("https://docs.google.com/spreadsheets/d/AbC/export?format=xlsx"),
+        );
+        check(
+            "https://drive.google.com/file/d/AbC/view",
+            Some("https://drive.google.com/uc?export=download&id=AbC"),
+        );
+        check(
+            "https://www.dropbox.com/s/x/c.xlsx?dl=0",
+            Some("https://www.dropbox.com/s/x/c.xlsx?dl=1"),
+        );
+        check(
+            "https://team.sharepoint.com/:x:/s/a?e=1",
+            Some("https://team.sharepoint.com/:x:/s/a?e=1&download=1"),
+        );
         check("https://files.example.org/c.xlsx", None);
         check("https://notdropbox.com/c.xlsx", None);
     }

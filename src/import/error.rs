@@ -30,7 +30,9 @@ pub enum Stage {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// Imports are switched off.
-    #[error("imports are switched off for this account; switch them on with `rosterd account enable`")]
+    #[error(
+        "imports are switched off for this account; switch them on with `rosterd account enable`"
+    )]
     Disabled,
     /// The settings lack something.
     #[error("{0}")]
@@ -98,7 +100,10 @@ impl ImportError {
     /// Whether the outcome can't be written now and another process, or this one later, must take the run up again.
     #[must_use]
     pub fn leaves_run_open(&self) -> bool {
-        matches!(self, Self::Stopped | Self::Store(StoreError::Unreachable(_) | StoreError::LeaseLost))
+        matches!(
+            self,
+            Self::Stopped | Self::Store(StoreError::Unreachable(_) | StoreError::LeaseLost)
+        )
     }
 
     /// The failure to record.
@@ -112,13 +117,19 @@ impl ImportError {
             Self::Fetch(error) => return error.failure(),
             Self::Sheet { source, url } => return sheet_failure(source, url.as_deref()),
             Self::NoContacts(_) => FailureCode::NoContacts,
-            Self::Store(StoreError::LeaseLost | StoreError::SettingsChanged) => FailureCode::LeaseLost,
+            Self::Store(StoreError::LeaseLost | StoreError::SettingsChanged) => {
+                FailureCode::LeaseLost
+            }
             Self::Store(_) => FailureCode::DatabaseError,
             Self::NothingToApprove | Self::Stopped | Self::Internal(_) => FailureCode::Internal,
         };
         let remedy = match self {
-            Self::Secret(SealError::OtherOrigin { .. }) => "; enter the password again for the new address (`rosterd settings set`)",
-            Self::Secret(SealError::Unreadable) => "; put the right key in place (`secrets.key_file`), or enter the password again",
+            Self::Secret(SealError::OtherOrigin { .. }) => {
+                "; enter the password again for the new address (`rosterd settings set`)"
+            }
+            Self::Secret(SealError::Unreadable) => {
+                "; put the right key in place (`secrets.key_file`), or enter the password again"
+            }
             _ => "",
         };
         Failure::new(code, format!("{self}{remedy}"))
@@ -127,7 +138,9 @@ impl ImportError {
 
 fn sheet_failure(error: &SheetError, url: Option<&Url>) -> Failure {
     let mut failure = error.failure();
-    if let (SheetError::NotASpreadsheet(_), Some(direct)) = (error, url.and_then(direct_download_hint)) {
+    if let (SheetError::NotASpreadsheet(_), Some(direct)) =
+        (error, url.and_then(direct_download_hint))
+    {
         failure.message.push_str(&format!(". The address is a share link, which leads to a page about the file; enter {direct} instead"));
     }
     failure

@@ -29,7 +29,9 @@ use crate::model::{AccountId, RunId};
 use crate::reconcile::{self, Approved, History, HoldRules};
 use crate::report::Outcome;
 use crate::sheet::{self, Facts, Limits, READER_VERSION};
-use crate::store::{Abandoned, Conclusion, RunContext, Session, Settings, StateAfter, Store, StoreError};
+use crate::store::{
+    Abandoned, Conclusion, RunContext, Session, Settings, StateAfter, Store, StoreError,
+};
 use crate::telemetry::blocking;
 use crate::validate::Collector;
 
@@ -140,16 +142,26 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 ///
 /// # Errors
 /// [`sheet::SheetError`] if the file is refused.
-pub fn read(bytes: &[u8], max_rows: u32, final_newline: Option<bool>) -> Result<Reading, sheet::SheetError> {
+pub fn read(
+    bytes: &[u8],
+    max_rows: u32,
+    final_newline: Option<bool>,
+) -> Result<Reading, sheet::SheetError> {
     let mut collector = Collector::default();
-    let facts = sheet::read(bytes, Limits { max_rows }, |header, row| collector.push(header, &row))?;
+    let facts = sheet::read(bytes, Limits { max_rows }, |header, row| {
+        collector.push(header, &row)
+    })?;
     let maybe_cut = final_newline == Some(true) && facts.final_newline == Some(false);
     let roster = collector.finish(facts.issues.clone(), maybe_cut);
     Ok(Reading { facts, roster })
 }
 
 fn local_file(bytes: Vec<u8>) -> SourceFile {
-    let facts = FileFacts { sha256: Some(sha256(&bytes)), size_bytes: Some(bytes.len() as u64), ..FileFacts::default() };
+    let facts = FileFacts {
+        sha256: Some(sha256(&bytes)),
+        size_bytes: Some(bytes.len() as u64),
+        ..FileFacts::default()
+    };
     SourceFile { bytes, facts }
 }
 
@@ -157,7 +169,12 @@ impl Importer {
     /// An importer on this database.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, fetcher: HttpFetcher, options: Options) -> Self {
-        Self { store, clock, fetcher, options }
+        Self {
+            store,
+            clock,
+            fetcher,
+            options,
+        }
     }
 
     /// The database.
@@ -178,7 +195,13 @@ impl Importer {
     /// # Errors
     /// [`ImportError`] only where the outcome could not be recorded: the run was stopped, taken over, or the database
     /// is gone. Another process, or this one later, takes it up again.
-    pub async fn run(&self, run: &ClaimedRun, file: Option<Vec<u8>>, observer: &Observer, stop: &CancellationToken) -> Result<RunStatus, ImportError> {
+    pub async fn run(
+        &self,
+        run: &ClaimedRun,
+        file: Option<Vec<u8>>,
+        observer: &Observer,
+        stop: &CancellationToken,
+    ) -> Result<RunStatus, ImportError> {
         let span = tracing::info_span!("run", account.id = run.account_id.0, run.id = run.id.0, trigger = %run.trigger);
         async {
             let started = self.clock.now();
@@ -205,7 +228,11 @@ impl Importer {
     /// Renews the lease until cancelled; stops the run if it was taken over.
     fn keep_lease(&self, run: &ClaimedRun, stop: &CancellationToken) -> CancellationToken {
         let done = CancellationToken::new();
-        let (store, clock, lease) = (self.store.clone(), Arc::clone(&self.clock), self.options.lease);
+        let (store, clock, lease) = (
+            self.store.clone(),
+            Arc::clone(&self.clock),
+            self.options.lease,
+        );
         let (run, stop, ended) = (run.clone(), stop.clone(), done.clone());
         lifecycle::spawn(async move {
             loop {
@@ -234,7 +261,10 @@ impl Importer {
         loop {
             tries += 1;
             let mut facts = FileFacts::default();
-            let error = match self.attempt(run, file.clone(), observer, stop, &mut facts).await {
+            let error = match self
+                .attempt(run, file.clone(), observer, stop, &mut facts)
+                .await
+            {
                 Ok(status) => return Ok((status, None)),
                 Err(error) => error,
             };
@@ -247,7 +277,11 @@ impl Importer {
             }
             let failure = error.failure();
             let code = failure.code;
-            let roster = if let ImportError::NoContacts(roster) = error { *roster } else { Roster::default() };
+            let roster = if let ImportError::NoContacts(roster) = error {
+                *roster
+            } else {
+                Roster::default()
+            };
             self.conclude_failed(run, failure, facts, &roster).await?;
             return Ok((RunStatus::Failed, Some(code)));
         }
@@ -266,11 +300,21 @@ impl Importer {
             return Err(ImportError::Disabled);
         }
         let settings = self.store.settings(run.account_id).await?;
-        let may_skip = run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
+        let may_skip =
+            run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
         let known = context.known_file.clone().filter(|_| may_skip);
         let source = match file {
             Some(bytes) => Some(local_file(bytes)),
-            None => self.fetch_source(run.account_id, settings.as_ref(), known.as_ref(), observer, stop).await?,
+            None => {
+                self.fetch_source(
+                    run.account_id,
+                    settings.as_ref(),
+                    known.as_ref(),
+                    observer,
+                    stop,
+                )
+                .await?
+            }
         };
         let Some(source) = source else {
             *facts = known.unwrap_or_default();
@@ -281,14 +325,20 @@ impl Importer {
             return self.conclude_unchanged(run, facts.clone()).await;
         }
         observer(Progress::Reading);
-        let url = settings.as_ref().filter(|_| run.origin == Origin::Source).and_then(|s| s.url.clone());
-        let reading = self.read_blocking(source.bytes, context.final_newline, url).await?;
+        let url = settings
+            .as_ref()
+            .filter(|_| run.origin == Origin::Source)
+            .and_then(|s| s.url.clone());
+        let reading = self
+            .read_blocking(source.bytes, context.final_newline, url)
+            .await?;
         if reading.roster.contacts.is_empty() {
             return Err(ImportError::NoContacts(Box::new(reading.roster)));
         }
         observer(Progress::Writing);
         let settings = settings.filter(|_| run.origin == Origin::Source);
-        self.reconcile(run, settings.as_ref(), reading, facts.clone(), stop).await
+        self.reconcile(run, settings.as_ref(), reading, facts.clone(), stop)
+            .await
     }
 
     /// The file, or `None` if the source says that it is the known one.
@@ -300,9 +350,17 @@ impl Importer {
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<Option<SourceFile>, ImportError> {
-        let missing = || ImportError::SettingsIncomplete("the account has no import settings; enter them with `rosterd settings set`".to_owned());
+        let missing = || {
+            ImportError::SettingsIncomplete(
+                "the account has no import settings; enter them with `rosterd settings set`"
+                    .to_owned(),
+            )
+        };
         let settings = settings.ok_or_else(missing)?;
-        let validators = known.map(|known| Validators { etag: known.etag.clone(), last_modified: known.last_modified.clone() });
+        let validators = known.map(|known| Validators {
+            etag: known.etag.clone(),
+            last_modified: known.last_modified.clone(),
+        });
         let request = self.request(account, settings, validators)?;
         match self.fetch(&request, observer, stop).await? {
             fetch::Outcome::NotModified => Ok(None),
@@ -313,15 +371,24 @@ impl Importer {
                     etag: fetched.validators.etag,
                     last_modified: fetched.validators.last_modified,
                 };
-                Ok(Some(SourceFile { bytes: fetched.bytes, facts }))
+                Ok(Some(SourceFile {
+                    bytes: fetched.bytes,
+                    facts,
+                }))
             }
         }
     }
 
-    async fn read_blocking(&self, bytes: Vec<u8>, final_newline: Option<bool>, url: Option<String>) -> Result<Reading, ImportError> {
+    async fn read_blocking(
+        &self,
+        bytes: Vec<u8>,
+        final_newline: Option<bool>,
+        url: Option<String>,
+    ) -> Result<Reading, ImportError> {
         let max_rows = self.options.max_rows;
         let reading = blocking(move || read(&bytes, max_rows, final_newline)).await;
-        let reading = reading.map_err(|error| ImportError::Internal(format!("reading the sheet: {error}")))?;
+        let reading = reading
+            .map_err(|error| ImportError::Internal(format!("reading the sheet: {error}")))?;
         reading.map_err(|source| {
             let url = url.and_then(|url| url::Url::parse(&url).ok()).map(Box::new);
             ImportError::Sheet { source, url }
@@ -344,7 +411,12 @@ impl Importer {
         session.check_still_wanted(settings).await?;
         let context = session.context().await?;
         let approved = match run.subject {
-            Some(subject) => Some(session.approved(subject).await?.ok_or(ImportError::NothingToApprove)?),
+            Some(subject) => Some(
+                session
+                    .approved(subject)
+                    .await?
+                    .ok_or(ImportError::NothingToApprove)?,
+            ),
             None => None,
         };
         let history = history(&mut session, &context, approved.as_ref()).await?;
@@ -375,12 +447,19 @@ impl Importer {
         session.record_issues(&roster.issues, &is_new).await?;
 
         let counts = outcome::counts(&plan, roster);
-        let outcome = if held { Outcome::Held(plan.hold_reasons.clone()) } else { Outcome::Applied };
-        let mut report = outcome::with_plan(outcome::blank_report(&account, run, outcome), &plan, counts);
+        let outcome = if held {
+            Outcome::Held(plan.hold_reasons.clone())
+        } else {
+            Outcome::Applied
+        };
+        let mut report =
+            outcome::with_plan(outcome::blank_report(&account, run, outcome), &plan, counts);
         report.issues = roster.issues.iter().cloned().zip(is_new).collect();
         report.fixed = fixed;
         report.recovered = context.streak.since.is_some();
-        session.queue_mail(&self.mails(&report, &admins)?, now).await?;
+        session
+            .queue_mail(&self.mails(&report, &admins)?, now)
+            .await?;
         if run.trigger != Trigger::Schedule {
             session.take_back().await?;
         }
@@ -393,7 +472,8 @@ impl Importer {
             status,
             failure: None,
             hold_reasons: plan.hold_reasons.clone(),
-            state: (!held).then(|| state_after(&reading, &plan, &history, approved.as_ref(), status, &file)),
+            state: (!held)
+                .then(|| state_after(&reading, &plan, &history, approved.as_ref(), status, &file)),
             file,
             counts: Some(counts),
             streak: FailureStreak::default(),
@@ -402,7 +482,11 @@ impl Importer {
         Ok(status)
     }
 
-    async fn conclude_unchanged(&self, run: &ClaimedRun, file: FileFacts) -> Result<RunStatus, ImportError> {
+    async fn conclude_unchanged(
+        &self,
+        run: &ClaimedRun,
+        file: FileFacts,
+    ) -> Result<RunStatus, ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
         let now = self.clock.now();
@@ -411,33 +495,51 @@ impl Importer {
         if context.streak.since.is_some() {
             let mut report = outcome::blank_report(&account, run, Outcome::Unchanged);
             report.recovered = true;
-            session.queue_mail(&self.mails(&report, &admins)?, now).await?;
+            session
+                .queue_mail(&self.mails(&report, &admins)?, now)
+                .await?;
         }
         if run.trigger != Trigger::Schedule {
             session.take_back().await?;
         }
-        session.conclude(&ended(RunStatus::Unchanged, None, file, FailureStreak::default()), now).await?;
+        session
+            .conclude(
+                &ended(RunStatus::Unchanged, None, file, FailureStreak::default()),
+                now,
+            )
+            .await?;
         Ok(RunStatus::Unchanged)
     }
 
-    async fn conclude_failed(&self, run: &ClaimedRun, failure: Failure, file: FileFacts, roster: &Roster) -> Result<(), ImportError> {
+    async fn conclude_failed(
+        &self,
+        run: &ClaimedRun,
+        failure: Failure,
+        file: FileFacts,
+        roster: &Roster,
+    ) -> Result<(), ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
         let now = self.clock.now();
         let mut session = self.store.open_session(run).await?;
         let context = session.context().await?;
-        let (streak, mail) = outcome::after_failure(&context.streak, failure.code, run.trigger, now);
+        let (streak, mail) =
+            outcome::after_failure(&context.streak, failure.code, run.trigger, now);
         let all_new = vec![true; roster.issues.len()];
         session.record_issues(&roster.issues, &all_new).await?;
         if mail {
             let mut report = outcome::blank_report(&account, run, Outcome::Failed(failure.clone()));
             report.issues = roster.issues.iter().cloned().zip(all_new).collect();
-            session.queue_mail(&self.mails(&report, &admins)?, now).await?;
+            session
+                .queue_mail(&self.mails(&report, &admins)?, now)
+                .await?;
         }
         if failure.code == FailureCode::SetAside {
             session.set_aside(now, &failure.message).await?;
         }
-        session.conclude(&ended(RunStatus::Failed, Some(failure), file, streak), now).await?;
+        session
+            .conclude(&ended(RunStatus::Failed, Some(failure), file, streak), now)
+            .await?;
         Ok(())
     }
 
@@ -454,21 +556,34 @@ impl Importer {
             );
             Failure::new(FailureCode::SetAside, message)
         } else {
-            Failure::new(FailureCode::LeaseLost, "the command that imported this file ended before it was done; nothing was changed, run it again")
+            Failure::new(
+                FailureCode::LeaseLost,
+                "the command that imported this file ended before it was done; nothing was changed, run it again",
+            )
         };
-        self.conclude_failed(run, failure, FileFacts::default(), &Roster::default()).await
+        self.conclude_failed(run, failure, FileFacts::default(), &Roster::default())
+            .await
     }
 
     /// Looks at the file of an account (or a local one) and at what an import would do; changes nothing.
     ///
     /// # Errors
     /// [`ImportError`] if the database or the source fails.
-    pub async fn preview(&self, account: &Account, file: Option<Vec<u8>>, observer: &Observer) -> Result<Preview, ImportError> {
+    pub async fn preview(
+        &self,
+        account: &Account,
+        file: Option<Vec<u8>>,
+        observer: &Observer,
+    ) -> Result<Preview, ImportError> {
         let run = ClaimedRun {
             id: RunId(0),
             account_id: account.id,
             trigger: Trigger::Manual,
-            origin: if file.is_some() { Origin::File } else { Origin::Source },
+            origin: if file.is_some() {
+                Origin::File
+            } else {
+                Origin::Source
+            },
             subject: None,
             fence: 0,
             attempts: 1,
@@ -476,33 +591,68 @@ impl Importer {
         let settings = self.store.settings(account.id).await?;
         let source = match file {
             Some(bytes) => local_file(bytes),
-            None => match self.fetch_source(account.id, settings.as_ref(), None, observer, &CancellationToken::new()).await? {
+            None => match self
+                .fetch_source(
+                    account.id,
+                    settings.as_ref(),
+                    None,
+                    observer,
+                    &CancellationToken::new(),
+                )
+                .await?
+            {
                 Some(source) => source,
-                None => return Err(ImportError::Internal("an unconditional request was answered as unchanged".to_owned())),
+                None => {
+                    return Err(ImportError::Internal(
+                        "an unconditional request was answered as unchanged".to_owned(),
+                    ));
+                }
             },
         };
         let context = self.store.run_context(&run).await?;
-        let url = settings.as_ref().filter(|_| run.origin == Origin::Source).and_then(|s| s.url.clone());
+        let url = settings
+            .as_ref()
+            .filter(|_| run.origin == Origin::Source)
+            .and_then(|s| s.url.clone());
         observer(Progress::Reading);
-        let reading = match self.read_blocking(source.bytes, context.final_newline, url).await {
+        let reading = match self
+            .read_blocking(source.bytes, context.final_newline, url)
+            .await
+        {
             Ok(reading) => reading,
             Err(error @ ImportError::Sheet { .. }) => {
-                return Ok(Preview { file: source.facts, reading: Err(error.failure()), plan: None });
+                return Ok(Preview {
+                    file: source.facts,
+                    reading: Err(error.failure()),
+                    plan: None,
+                });
             }
             Err(error) => return Err(error),
         };
         if reading.roster.contacts.is_empty() {
-            return Ok(Preview { file: source.facts, reading: Ok(reading), plan: None });
+            return Ok(Preview {
+                file: source.facts,
+                reading: Ok(reading),
+                plan: None,
+            });
         }
         // Dropped without a conclusion, the session leaves no trace.
         let mut session = self.store.open_session(&run).await?;
         let history = history(&mut session, &context, None).await?;
-        let must_confirm = if account.import_enabled { context.must_confirm } else { Some(HoldReason::FirstImport) };
+        let must_confirm = if account.import_enabled {
+            context.must_confirm
+        } else {
+            Some(HoldReason::FirstImport)
+        };
         let rules = hold_rules(settings.as_ref(), must_confirm);
         let snapshot = session.snapshot().await?;
         drop(session);
         let (plan, reading, _) = plan_blocking(snapshot, reading, rules, history).await?;
-        Ok(Preview { file: source.facts, reading: Ok(reading), plan: Some(plan) })
+        Ok(Preview {
+            file: source.facts,
+            reading: Ok(reading),
+            plan: Some(plan),
+        })
     }
 }
 
@@ -512,23 +662,49 @@ async fn plan_blocking(
     rules: HoldRules,
     history: History,
 ) -> Result<(Plan, Reading, History), ImportError> {
-    blocking(move || (reconcile::plan(snapshot, &reading.roster, rules, &history), reading, history))
-        .await
-        .map_err(|error| ImportError::Internal(format!("planning: {error}")))
+    blocking(move || {
+        (
+            reconcile::plan(snapshot, &reading.roster, rules, &history),
+            reading,
+            history,
+        )
+    })
+    .await
+    .map_err(|error| ImportError::Internal(format!("planning: {error}")))
 }
 
-async fn history(session: &mut Session, context: &RunContext, approved: Option<&Approved>) -> Result<History, ImportError> {
+async fn history(
+    session: &mut Session,
+    context: &RunContext,
+    approved: Option<&Approved>,
+) -> Result<History, ImportError> {
     let in_error = match context.applied_run {
         Some(applied) => session.rows_in_error(applied).await?,
         None => std::collections::HashSet::new(),
     };
-    Ok(History { in_error, accepted_rows: context.accepted_rows.clone(), release_withheld: approved.is_some() })
+    Ok(History {
+        in_error,
+        accepted_rows: context.accepted_rows.clone(),
+        release_withheld: approved.is_some(),
+    })
 }
 
 fn hold_rules(settings: Option<&Settings>, must_confirm: Option<HoldReason>) -> HoldRules {
-    let [removed_percent, removed_count, changed_percent, error_percent] =
-        settings.map_or([10, 5, 50, 25], |settings| settings.holds).map(|limit| usize::try_from(limit).unwrap_or(0));
-    HoldRules { removed_percent, removed_count, changed_percent, error_percent, must_confirm }
+    let [
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+    ] = settings
+        .map_or([10, 5, 50, 25], |settings| settings.holds)
+        .map(|limit| usize::try_from(limit).unwrap_or(0));
+    HoldRules {
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+        must_confirm,
+    }
 }
 
 fn state_after(
@@ -541,17 +717,36 @@ fn state_after(
 ) -> StateAfter {
     // What a person has seen and approved blocks no more; what is gone from the file is forgotten.
     let accepted = reading.roster.nameless.iter().map(|row| row.digest);
-    let accepted = accepted.filter(|digest| approved.is_some() || history.accepted_rows.contains(digest)).collect();
+    let accepted = accepted
+        .filter(|digest| approved.is_some() || history.accepted_rows.contains(digest))
+        .collect();
     StateAfter {
         known_file: (status == RunStatus::Succeeded).then(|| file.clone()),
         reader_version: READER_VERSION,
         // A file that may be cut off is no measure for the next one, unless a person has said that it is whole.
-        final_newline: if reading.roster.maybe_cut && approved.is_none() { Some(true) } else { reading.facts.final_newline },
+        final_newline: if reading.roster.maybe_cut && approved.is_none() {
+            Some(true)
+        } else {
+            reading.facts.final_newline
+        },
         accepted_rows: accepted,
         keep_must_confirm: !plan.withheld.is_empty(),
     }
 }
 
-fn ended(status: RunStatus, failure: Option<Failure>, file: FileFacts, streak: FailureStreak) -> Conclusion {
-    Conclusion { status, failure, hold_reasons: Vec::new(), file, counts: None, state: None, streak }
+fn ended(
+    status: RunStatus,
+    failure: Option<Failure>,
+    file: FileFacts,
+    streak: FailureStreak,
+) -> Conclusion {
+    Conclusion {
+        status,
+        failure,
+        hold_reasons: Vec::new(),
+        file,
+        counts: None,
+        state: None,
+        streak,
+    }
 }

@@ -19,7 +19,12 @@ use crate::store::NewMail;
 const REMIND_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// How a series of failures goes on after one more, and whether this one is mailed.
-pub(super) fn after_failure(streak: &FailureStreak, code: FailureCode, trigger: Trigger, now: DateTime<Utc>) -> (FailureStreak, bool) {
+pub(super) fn after_failure(
+    streak: &FailureStreak,
+    code: FailureCode,
+    trigger: Trigger,
+    now: DateTime<Utc>,
+) -> (FailureStreak, bool) {
     if code == FailureCode::ImportDisabled {
         // Nothing is failing: a person asked for what is switched off, and is told.
         return (streak.clone(), true);
@@ -28,12 +33,25 @@ pub(super) fn after_failure(streak: &FailureStreak, code: FailureCode, trigger: 
     let is_due = streak.mailed_at.is_none_or(|at| now - at >= REMIND_AFTER);
     let mail = trigger != Trigger::Schedule || !same || is_due;
     let mailed_at = if mail { Some(now) } else { streak.mailed_at };
-    (FailureStreak { since: streak.since.or(Some(now)), code: Some(code.to_string()), mailed_at }, mail)
+    (
+        FailureStreak {
+            since: streak.since.or(Some(now)),
+            code: Some(code.to_string()),
+            mailed_at,
+        },
+        mail,
+    )
 }
 
 /// The counts of a plan that was made from a roster.
 pub(super) fn counts(plan: &Plan, roster: &Roster) -> Counts {
-    let of = |severity| roster.issues.iter().filter(|issue| issue.severity == severity).count();
+    let of = |severity| {
+        roster
+            .issues
+            .iter()
+            .filter(|issue| issue.severity == severity)
+            .count()
+    };
     Counts {
         rows: roster.row_count,
         added: plan.added.len(),
@@ -53,8 +71,13 @@ pub(super) fn counts(plan: &Plan, roster: &Roster) -> Counts {
 pub(super) fn compare(issues: &[Issue], last: &[Issue]) -> (Vec<bool>, Vec<Issue>) {
     let before: HashSet<_> = last.iter().map(Issue::identity).collect();
     let now: HashSet<_> = issues.iter().map(Issue::identity).collect();
-    let is_new = issues.iter().map(|issue| !before.contains(&issue.identity())).collect();
-    let gone = last.iter().filter(|issue| issue.severity == Severity::Error && !now.contains(&issue.identity()));
+    let is_new = issues
+        .iter()
+        .map(|issue| !before.contains(&issue.identity()))
+        .collect();
+    let gone = last
+        .iter()
+        .filter(|issue| issue.severity == Severity::Error && !now.contains(&issue.identity()));
     (is_new, gone.cloned().collect())
 }
 
@@ -78,12 +101,26 @@ pub(super) fn blank_report(account: &Account, run: &ClaimedRun, outcome: Outcome
 
 /// Adds to a report whom a plan concerns.
 pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
-    let person = |state: &ContactState| Person { name: state.name.clone(), external_id: state.external_id.clone() };
-    let changed = plan.changed.iter().filter(|change| change.action != Action::Revived && Change::changes_identity(change));
+    let person = |state: &ContactState| Person {
+        name: state.name.clone(),
+        external_id: state.external_id.clone(),
+    };
+    let changed = plan
+        .changed
+        .iter()
+        .filter(|change| change.action != Action::Revived && Change::changes_identity(change));
     Report {
         counts,
-        removed: plan.removed.iter().map(|removal| person(&removal.before)).collect(),
-        withheld: plan.withheld.iter().map(|removal| person(&removal.before)).collect(),
+        removed: plan
+            .removed
+            .iter()
+            .map(|removal| person(&removal.before))
+            .collect(),
+        withheld: plan
+            .withheld
+            .iter()
+            .map(|removal| person(&removal.before))
+            .collect(),
         changed: if plan.hold_reasons.contains(&HoldReason::ChangesTooMany) {
             changed.map(|change| person(&change.before)).collect()
         } else {
@@ -96,22 +133,38 @@ pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
 
 impl Importer {
     /// The mails of a report: to each admin who wants it, or to the operator where the account has no admin.
-    pub(super) fn mails(&self, report: &Report, admins: &[Admin]) -> Result<Vec<NewMail>, ImportError> {
-        let mut recipients: Vec<&str> =
-            admins.iter().filter(|admin| report.is_wanted_by(admin.notify)).map(|admin| admin.email.as_str()).collect();
+    pub(super) fn mails(
+        &self,
+        report: &Report,
+        admins: &[Admin],
+    ) -> Result<Vec<NewMail>, ImportError> {
+        let mut recipients: Vec<&str> = admins
+            .iter()
+            .filter(|admin| report.is_wanted_by(admin.notify))
+            .map(|admin| admin.email.as_str())
+            .collect();
         if admins.is_empty() && report.is_wanted_by(crate::model::account::Notify::All) {
             recipients.extend(self.options.operator.as_deref());
             if recipients.is_empty() {
-                tracing::warn!("the account has no admin and `mail.operator` is not set: nobody receives the report");
+                tracing::warn!(
+                    "the account has no admin and `mail.operator` is not set: nobody receives the report"
+                );
             }
         }
         if recipients.is_empty() {
             return Ok(Vec::new());
         }
-        let rendered = report.render().map_err(|error| ImportError::Internal(error.to_string()))?;
+        let rendered = report
+            .render()
+            .map_err(|error| ImportError::Internal(error.to_string()))?;
         let mail = |recipient: &str| NewMail {
             recipient: recipient.to_owned(),
-            message_id: format!("<run-{}.{}@{}>", report.run, uuid::Uuid::new_v4(), self.options.mail_domain),
+            message_id: format!(
+                "<run-{}.{}@{}>",
+                report.run,
+                uuid::Uuid::new_v4(),
+                self.options.mail_domain
+            ),
             subject: rendered.subject.clone(),
             text: rendered.text.clone(),
             html: rendered.html.clone(),
@@ -130,9 +183,15 @@ mod tests {
         let day = |n: i64| DateTime::from_timestamp(n * 86_400, 0).unwrap();
         let mut streak = FailureStreak::default();
         let mut mailed = Vec::new();
-        for (n, code) in [(1, FailureCode::NotFound), (2, FailureCode::NotFound), (3, FailureCode::Forbidden), (4, FailureCode::Forbidden),
-            (9, FailureCode::Forbidden), (10, FailureCode::Forbidden), (11, FailureCode::Forbidden)]
-        {
+        for (n, code) in [
+            (1, FailureCode::NotFound),
+            (2, FailureCode::NotFound),
+            (3, FailureCode::Forbidden),
+            (4, FailureCode::Forbidden),
+            (9, FailureCode::Forbidden),
+            (10, FailureCode::Forbidden),
+            (11, FailureCode::Forbidden),
+        ] {
             let (next, mail) = after_failure(&streak, code, Trigger::Schedule, day(n));
             streak = next;
             if mail {

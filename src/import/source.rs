@@ -17,28 +17,66 @@ pub const PASSWORD_FIELD: &str = "password_sealed";
 
 impl Importer {
     /// What the settings ask for; opens the password.
-    pub(super) fn request(&self, account: AccountId, settings: &Settings, known: Option<Validators>) -> Result<Request, ImportError> {
-        let incomplete = |what: &str| ImportError::SettingsIncomplete(format!("the import settings are incomplete: {what} (`rosterd settings set`)"));
-        let url = settings.url.as_deref().filter(|url| !url.trim().is_empty()).ok_or_else(|| incomplete("enter the address of the file"))?;
+    pub(super) fn request(
+        &self,
+        account: AccountId,
+        settings: &Settings,
+        known: Option<Validators>,
+    ) -> Result<Request, ImportError> {
+        let incomplete = |what: &str| {
+            ImportError::SettingsIncomplete(format!(
+                "the import settings are incomplete: {what} (`rosterd settings set`)"
+            ))
+        };
+        let url = settings
+            .url
+            .as_deref()
+            .filter(|url| !url.trim().is_empty())
+            .ok_or_else(|| incomplete("enter the address of the file"))?;
         if !matches!(settings.source, SourceKind::Https | SourceKind::HttpsBasic) {
-            return Err(incomplete(&format!("this version of rosterd does not fetch from {} yet", settings.source)));
+            return Err(incomplete(&format!(
+                "this version of rosterd does not fetch from {} yet",
+                settings.source
+            )));
         }
         let url = parse_http_url(url).map_err(|error| incomplete(&error.to_string()))?;
         let credentials = match settings.source {
             SourceKind::HttpsBasic => {
-                let username = settings.username.clone().ok_or_else(|| incomplete("enter the user name"))?;
-                let sealed = settings.password_sealed.as_deref().ok_or_else(|| incomplete("enter the password"))?;
-                let binding = Binding { account: account.0, field: PASSWORD_FIELD, origin: &origin(&url) };
+                let username = settings
+                    .username
+                    .clone()
+                    .ok_or_else(|| incomplete("enter the user name"))?;
+                let sealed = settings
+                    .password_sealed
+                    .as_deref()
+                    .ok_or_else(|| incomplete("enter the password"))?;
+                let binding = Binding {
+                    account: account.0,
+                    field: PASSWORD_FIELD,
+                    origin: &origin(&url),
+                };
                 let keys = Keyring::load(&self.options.key_file).map_err(ImportError::Secret)?;
-                Some(Credentials { username, password: keys.open(sealed, binding).map_err(ImportError::Secret)? })
+                Some(Credentials {
+                    username,
+                    password: keys.open(sealed, binding).map_err(ImportError::Secret)?,
+                })
             }
             _ => None,
         };
-        Ok(Request { url, credentials, known })
+        Ok(Request {
+            url,
+            credentials,
+            known,
+        })
     }
 
     /// Fetches the file, again and again while the failure may pass by itself.
-    pub(super) async fn fetch(&self, request: &Request, observer: &Observer, stop: &CancellationToken) -> Result<Outcome, ImportError> {
+    pub(super) async fn fetch(
+        &self,
+        request: &Request,
+        observer: &Observer,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, ImportError> {
         let progress = |bytes, total| observer(Progress::Fetched { bytes, total });
         let mut attempt = 1;
         loop {
@@ -50,7 +88,11 @@ impl Importer {
                 Err(error) if error.is_transient() && attempt < self.options.attempts => error,
                 other => return other,
             };
-            let asked = if let ImportError::Fetch(error) = &error { error.retry_after() } else { None };
+            let asked = if let ImportError::Fetch(error) = &error {
+                error.retry_after()
+            } else {
+                None
+            };
             let pause = asked.unwrap_or_else(|| jittered(self.options.backoff, attempt));
             tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.failure().code, "fetching failed, trying again");
             tokio::select! {

@@ -42,7 +42,9 @@ pub enum MailError {
 #[derive(Debug, thiserror::Error)]
 pub enum MailConfigError {
     /// Not one of the three forms.
-    #[error("`smtp.url` must be smtp://host:port, smtps://host:port or smtp+starttls://user:password@host:port")]
+    #[error(
+        "`smtp.url` must be smtp://host:port, smtps://host:port or smtp+starttls://user:password@host:port"
+    )]
     Url,
     /// Not an address.
     #[error("`mail.from` is not an e-mail address: {0}")]
@@ -65,15 +67,27 @@ impl Mailer {
     ///
     /// # Errors
     /// [`MailConfigError`] names the setting that is wrong.
-    pub fn new(url: &SecretString, from: &str, timeout: Duration, extra_ca: Option<&[u8]>) -> Result<Self, MailConfigError> {
+    pub fn new(
+        url: &SecretString,
+        from: &str,
+        timeout: Duration,
+        extra_ca: Option<&[u8]>,
+    ) -> Result<Self, MailConfigError> {
         let url = Url::parse(url.expose_secret()).map_err(|_| MailConfigError::Url)?;
-        let host = url.host_str().ok_or(MailConfigError::Url)?.trim_matches(['[', ']']);
+        let host = url
+            .host_str()
+            .ok_or(MailConfigError::Url)?
+            .trim_matches(['[', ']']);
         let tls_parameters = || {
             let mut builder = TlsParameters::builder(host.to_owned());
             if let Some(pem) = extra_ca {
-                builder = builder.add_root_certificate(Certificate::from_pem(pem).map_err(|e| MailConfigError::Tls(e.to_string()))?);
+                builder = builder.add_root_certificate(
+                    Certificate::from_pem(pem).map_err(|e| MailConfigError::Tls(e.to_string()))?,
+                );
             }
-            builder.build().map_err(|error| MailConfigError::Tls(error.to_string()))
+            builder
+                .build()
+                .map_err(|error| MailConfigError::Tls(error.to_string()))
         };
         let (tls, port) = match url.scheme() {
             "smtp" => (Tls::None, 25),
@@ -86,10 +100,21 @@ impl Mailer {
             .timeout(Some(timeout))
             .tls(tls);
         if !url.username().is_empty() {
-            builder = builder.credentials(Credentials::new(decode(url.username()), decode(url.password().unwrap_or_default())));
+            builder = builder.credentials(Credentials::new(
+                decode(url.username()),
+                decode(url.password().unwrap_or_default()),
+            ));
         }
-        let from = from.parse().map_err(|error: lettre::address::AddressError| MailConfigError::From(error.to_string()))?;
-        Ok(Self { transport: builder.build(), from, timeout })
+        let from = from
+            .parse()
+            .map_err(|error: lettre::address::AddressError| {
+                MailConfigError::From(error.to_string())
+            })?;
+        Ok(Self {
+            transport: builder.build(),
+            from,
+            timeout,
+        })
     }
 
     /// Sends one message; one attempt.
@@ -100,7 +125,10 @@ impl Mailer {
         let message = self.message(outgoing)?;
         // lettre's own time-out ends with the connection being made.
         match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
-            Err(_) => Err(MailError::Transient(format!("no answer within {} s", self.timeout.as_secs()))),
+            Err(_) => Err(MailError::Transient(format!(
+                "no answer within {} s",
+                self.timeout.as_secs()
+            ))),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(sort(&error)),
         }
@@ -112,21 +140,30 @@ impl Mailer {
     /// What stands in the way.
     pub async fn test(&self) -> Result<(), MailError> {
         match tokio::time::timeout(self.timeout, self.transport.test_connection()).await {
-            Err(_) => Err(MailError::Transient(format!("no answer within {} s", self.timeout.as_secs()))),
+            Err(_) => Err(MailError::Transient(format!(
+                "no answer within {} s",
+                self.timeout.as_secs()
+            ))),
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(MailError::Transient("the connection was closed at once".to_owned())),
+            Ok(Ok(false)) => Err(MailError::Transient(
+                "the connection was closed at once".to_owned(),
+            )),
             Ok(Err(error)) => Err(sort(&error)),
         }
     }
 
     fn message(&self, outgoing: &Outgoing) -> Result<Message, MailError> {
         let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(error.to_string());
-        let to: Address = outgoing.recipient.parse().map_err(|error| permanent(&error))?;
+        let to: Address = outgoing
+            .recipient
+            .parse()
+            .map_err(|error| permanent(&error))?;
         let body = MultiPart::alternative_plain_html(outgoing.text.clone(), outgoing.html.clone());
         let content = match &outgoing.attachment {
             None => body,
             Some((name, text)) => {
-                let kind = ContentType::parse("text/csv; charset=utf-8").map_err(|error| permanent(&error))?;
+                let kind = ContentType::parse("text/csv; charset=utf-8")
+                    .map_err(|error| permanent(&error))?;
                 let file: SinglePart = Attachment::new(name.clone()).body(text.clone(), kind);
                 MultiPart::mixed().multipart(body).singlepart(file)
             }
@@ -144,15 +181,20 @@ impl Mailer {
 /// Only a final word about this message is permanent: a refused log-in or a missing TLS concerns them all, and is mended.
 fn sort(error: &lettre::transport::smtp::Error) -> MailError {
     let code = error.status().map(u16::from);
-    let text = std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    let text = std::error::Error::source(error)
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
     match code {
-        Some(500..=599) if !matches!(code, Some(500..=504 | 530 | 534 | 535 | 538)) => MailError::Permanent(text),
+        Some(500..=599) if !matches!(code, Some(500..=504 | 530 | 534 | 535 | 538)) => {
+            MailError::Permanent(text)
+        }
         _ => MailError::Transient(text),
     }
 }
 
 fn decode(part: &str) -> String {
-    percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
+    percent_encoding::percent_decode_str(part)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -162,9 +204,22 @@ mod tests {
     // The transport's pool wants a runtime from the start.
     #[tokio::test]
     async fn the_three_forms_of_url_are_taken_and_no_other() {
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let new = |url: &str| Mailer::new(&url.into(), "rosterd <r@example.org>", Duration::from_secs(1), None);
-        for url in ["smtp://127.0.0.1:2525", "smtps://mail.example.org", "smtp+starttls://u%40x:p%3A%20w@mail.example.org:587"] {
+        rustls::crypto::aws_lc_rs::default_provider()
+            .install_default()
+            .ok();
+        let new = |url: &str| {
+            Mailer::new(
+                &url.into(),
+                "rosterd <r@example.org>",
+                Duration::from_secs(1),
+                None,
+            )
+        };
+        for url in [
+            "smtp://127.0.0.1:2525",
+            "smtps://mail.example.org",
+            "smtp+starttls://u%40x:p%3A%20w@mail.example.org:587",
+        ] {
             assert!(new(url).is_ok(), "{url}");
         }
         for url in ["mail.example.org", "http://mail.example.org", "smtp://"] {

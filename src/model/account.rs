@@ -53,10 +53,16 @@ impl std::str::FromStr for AccountRef {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.parse::<u64>().ok().and_then(|id| i64::try_from(id).ok()) {
-            Some(id) if text.bytes().all(|b| b.is_ascii_digit()) => Self::Id(AccountId(id)),
-            _ => Self::Name(text.to_owned()),
-        })
+        Ok(
+            match text
+                .parse::<u64>()
+                .ok()
+                .and_then(|id| i64::try_from(id).ok())
+            {
+                Some(id) if text.bytes().all(|b| b.is_ascii_digit()) => Self::Id(AccountId(id)),
+                _ => Self::Name(text.to_owned()),
+            },
+        )
     }
 }
 

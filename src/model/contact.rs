@@ -59,7 +59,9 @@ impl PhoneNumber {
             }
         }
         let plus = text.find('+');
-        if plus.is_some() && (!text.trim_start_matches(['(', ' ']).starts_with('+') || !digits.starts_with('1')) {
+        if plus.is_some()
+            && (!text.trim_start_matches(['(', ' ']).starts_with('+') || !digits.starts_with('1'))
+        {
             return Err(PhoneNumberError::NotTenDigits);
         }
         if digits.len() == 11 && digits.starts_with('1') {
@@ -258,21 +260,47 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: Result<&str, PhoneNumberError>) {
-        assert_eq!(PhoneNumber::parse(text).as_ref().map(PhoneNumber::as_str), expected.as_ref().copied(), "{text}");
+        assert_eq!(
+            PhoneNumber::parse(text).as_ref().map(PhoneNumber::as_str),
+            expected.as_ref().copied(),
+            "{text}"
+        );
     }
 
     #[test]
     fn numbers_are_read_as_people_type_them() {
-        for text in ["6045550100", "(604) 555-0100", "604-555-0100", "604.555.0100", "+1 604 555 0100", "1-604-555-0100",
-            "+16045550100", "16045550100", "(+1) 604 555 0100", "604\u{2011}555\u{a0}0100"] {
+        for text in [
+            "6045550100",
+            "(604) 555-0100",
+            "604-555-0100",
+            "604.555.0100",
+            "+1 604 555 0100",
+            "1-604-555-0100",
+            "+16045550100",
+            "16045550100",
+            "(+1) 604 555 0100",
+            "604\u{2011}555\u{a0}0100",
+        ] {
             check(text, Ok("6045550100"));
         }
     }
 
     #[test]
     fn what_is_no_ten_digit_number_is_refused() {
-        for text in ["", "604555010", "60455501000", "6045550100x12", "6045550100 ext 5", "CALL 604555010", "+6045550100",
-            "+44 20 7946 0018", "604+5550100", "26045550100", "6.04E+09", "٦٠٤٥٥٥٠١٠٠"] {
+        for text in [
+            "",
+            "604555010",
+            "60455501000",
+            "6045550100x12",
+            "6045550100 ext 5",
+            "CALL 604555010",
+            "+6045550100",
+            "+44 20 7946 0018",
+            "604+5550100",
+            "26045550100",
+            "6.04E+09",
+            "٦٠٤٥٥٥٠١٠٠",
+        ] {
             check(text, Err(PhoneNumberError::NotTenDigits));
         }
     }

@@ -51,7 +51,10 @@ mod tests {
 
     #[test]
     fn a_cell_is_split_at_commas_without_blanks_and_repeats() {
-        assert_eq!(split(" Search Team, , Medics ,search team,"), ["Search Team", "Medics"]);
+        assert_eq!(
+            split(" Search Team, , Medics ,search team,"),
+            ["Search Team", "Medics"]
+        );
         assert!(split(" , ,").is_empty());
         assert_eq!(split("A; B"), ["A; B"]);
     }

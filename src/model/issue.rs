@@ -179,7 +179,11 @@ impl Issue {
             (None, Some(digest)) => Subject::Row(digest),
             (None, None) => Subject::File(self.value.clone()),
         };
-        IssueIdentity { code: self.code, subject, column: self.column.clone() }
+        IssueIdentity {
+            code: self.code,
+            subject,
+            column: self.column.clone(),
+        }
     }
 }
 
@@ -204,7 +208,9 @@ pub fn column_letters(index: usize) -> String {
     let mut letters = Vec::new();
     let mut rest = index + 1;
     while rest > 0 {
-        letters.push(char::from(b'A' + u8::try_from((rest - 1) % 26).unwrap_or(0)));
+        letters.push(char::from(
+            b'A' + u8::try_from((rest - 1) % 26).unwrap_or(0),
+        ));
         rest = (rest - 1) / 26;
     }
     letters.iter().rev().collect()
@@ -216,7 +222,16 @@ mod tests {
 
     #[test]
     fn columns_are_named_as_spreadsheet_programs_do() {
-        for (index, letters) in [(0, "A"), (25, "Z"), (26, "AA"), (51, "AZ"), (52, "BA"), (701, "ZZ"), (702, "AAA"), (16383, "XFD")] {
+        for (index, letters) in [
+            (0, "A"),
+            (25, "Z"),
+            (26, "AA"),
+            (51, "AZ"),
+            (52, "BA"),
+            (701, "ZZ"),
+            (702, "AAA"),
+            (16383, "XFD"),
+        ] {
             assert_eq!(column_letters(index), letters);
         }
     }

@@ -93,7 +93,8 @@ impl Change {
     /// Whether the contact gets another name or another set of numbers.
     #[must_use]
     pub fn changes_identity(&self) -> bool {
-        self.before.name != self.after.name || number_set(&self.before.numbers) != number_set(&self.after.numbers)
+        self.before.name != self.after.name
+            || number_set(&self.before.numbers) != number_set(&self.after.numbers)
     }
 }
 
@@ -140,7 +141,11 @@ impl Plan {
         match action {
             Action::Added => self.added.len(),
             Action::Removed => self.removed.len(),
-            other => self.changed.iter().filter(|change| change.action == other).count(),
+            other => self
+                .changed
+                .iter()
+                .filter(|change| change.action == other)
+                .count(),
         }
     }
 
@@ -150,20 +155,36 @@ impl Plan {
         self.added.is_empty()
             && self.changed.is_empty()
             && self.removed.is_empty()
-            && self.groups.iter().all(|group| group.change == GroupChange::None)
+            && self
+                .groups
+                .iter()
+                .all(|group| group.change == GroupChange::None)
     }
 
     /// The names of a contact's groups.
     pub fn group_names<'a>(&'a self, state: &'a ContactState) -> impl Iterator<Item = &'a str> {
-        state.groups.iter().filter_map(|place| self.groups.get(*place as usize)).map(|group| group.name.as_str())
+        state
+            .groups
+            .iter()
+            .filter_map(|place| self.groups.get(*place as usize))
+            .map(|group| group.name.as_str())
     }
 
     /// The plan as the JSON of SPEC §9 shows it: external IDs by action (a hand-made contact by its name).
     #[must_use]
     pub fn summary(&self) -> PlanSummary {
-        let label = |state: &ContactState| state.external_id.clone().unwrap_or_else(|| state.name.clone());
+        let label = |state: &ContactState| {
+            state
+                .external_id
+                .clone()
+                .unwrap_or_else(|| state.name.clone())
+        };
         let of = |action| {
-            self.changed.iter().filter(|c| c.action == action).map(|c| label(&c.after)).collect::<Vec<_>>()
+            self.changed
+                .iter()
+                .filter(|c| c.action == action)
+                .map(|c| label(&c.after))
+                .collect::<Vec<_>>()
         };
         PlanSummary {
             added: self.added.iter().map(|a| label(&a.after)).collect(),

@@ -49,7 +49,9 @@ pub struct Schedule {
 
 /// The zone of an account is not in the time zone database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("time zone `{0}` is unknown on this machine; install or update the Debian package `tzdata`")]
+#[error(
+    "time zone `{0}` is unknown on this machine; install or update the Debian package `tzdata`"
+)]
 pub struct UnknownZone(pub String);
 
 /// The zone of a name.
@@ -84,11 +86,15 @@ impl Schedule {
 fn instant(local: Local, zone: &TimeZone) -> Option<Timestamp> {
     let ambiguous = zone.to_ambiguous_timestamp(local);
     match ambiguous.offset() {
-        AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => ambiguous.earlier().ok(),
+        AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
+            ambiguous.earlier().ok()
+        }
         AmbiguousOffset::Gap { after, .. } => {
             // Read with the offset after the gap, the time lies before the transition that made the gap.
             let before_gap = after.to_timestamp(local).ok()?;
-            zone.following(before_gap).next().map(|transition| transition.timestamp())
+            zone.following(before_gap)
+                .next()
+                .map(|transition| transition.timestamp())
         }
     }
 }
@@ -96,18 +102,29 @@ fn instant(local: Local, zone: &TimeZone) -> Option<Timestamp> {
 /// An instant as the account's people read it: local time with the offset from UTC (RFC 3339).
 #[must_use]
 pub fn local_rfc3339(at: DateTime<Utc>, zone: &TimeZone) -> String {
-    let Ok(at) = Timestamp::from_second(at.timestamp()) else { return at.to_rfc3339() };
+    let Ok(at) = Timestamp::from_second(at.timestamp()) else {
+        return at.to_rfc3339();
+    };
     let zoned = at.to_zoned(zone.clone());
     zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 /// The next `count` instants at which any of the schedules is due; coinciding ones count once.
 #[must_use]
-pub fn upcoming(schedules: &[Schedule], after: DateTime<Utc>, zone: &TimeZone, count: usize) -> Vec<DateTime<Utc>> {
+pub fn upcoming(
+    schedules: &[Schedule],
+    after: DateTime<Utc>,
+    zone: &TimeZone,
+    count: usize,
+) -> Vec<DateTime<Utc>> {
     let mut due = Vec::with_capacity(count);
     let mut from = after;
     while due.len() < count {
-        let next = schedules.iter().filter(|s| s.enabled).filter_map(|s| s.next_after(from, zone)).min();
+        let next = schedules
+            .iter()
+            .filter(|s| s.enabled)
+            .filter_map(|s| s.next_after(from, zone))
+            .min();
         let Some(next) = next else { break };
         due.push(next);
         from = next;
@@ -120,51 +137,124 @@ mod tests {
     use super::*;
 
     fn schedule(days: &[Weekday], at: &str) -> Schedule {
-        Schedule { days: days.to_vec(), at: at.parse().unwrap(), enabled: true }
+        Schedule {
+            days: days.to_vec(),
+            at: at.parse().unwrap(),
+            enabled: true,
+        }
     }
 
     #[track_caller]
     fn check(zone_name: &str, days: &[Weekday], at: &str, after: &str, expected: &str) {
         let next = schedule(days, at).next_after(after.parse().unwrap(), &zone(zone_name).unwrap());
-        assert_eq!(next, Some(expected.parse().unwrap()), "{zone_name} {at} after {after}");
+        assert_eq!(
+            next,
+            Some(expected.parse().unwrap()),
+            "{zone_name} {at} after {after}"
+        );
     }
 
     #[test]
     fn a_weekly_time_keeps_its_wall_clock_across_daylight_saving() {
         use Weekday::Mon;
-        check("America/New_York", &[Mon], "02:30", "2026-10-26T12:00:00Z", "2026-11-02T07:30:00Z");
-        check("America/New_York", &[Mon], "02:30", "2026-10-20T12:00:00Z", "2026-10-26T06:30:00Z");
-        check("UTC", &[Mon], "00:00", "2026-11-22T23:59:59Z", "2026-11-23T00:00:00Z");
+        check(
+            "America/New_York",
+            &[Mon],
+            "02:30",
+            "2026-10-26T12:00:00Z",
+            "2026-11-02T07:30:00Z",
+        );
+        check(
+            "America/New_York",
+            &[Mon],
+            "02:30",
+            "2026-10-20T12:00:00Z",
+            "2026-10-26T06:30:00Z",
+        );
+        check(
+            "UTC",
+            &[Mon],
+            "00:00",
+            "2026-11-22T23:59:59Z",
+            "2026-11-23T00:00:00Z",
+        );
     }
 
     #[test]
     fn due_exactly_now_means_next_week() {
-        check("UTC", &[Weekday::Mon], "02:30", "2026-11-23T02:30:00Z", "2026-11-30T02:30:00Z");
+        check(
+            "UTC",
+            &[Weekday::Mon],
+            "02:30",
+            "2026-11-23T02:30:00Z",
+            "2026-11-30T02:30:00Z",
+        );
     }
 
     #[test]
     fn a_time_in_the_gap_runs_at_the_first_instant_after_it() {
-        check("America/Vancouver", &[Weekday::Sun], "02:30", "2026-03-07T12:00:00Z", "2026-03-08T10:00:00Z");
-        check("Europe/Oslo", &[Weekday::Sun], "02:00", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z");
+        check(
+            "America/Vancouver",
+            &[Weekday::Sun],
+            "02:30",
+            "2026-03-07T12:00:00Z",
+            "2026-03-08T10:00:00Z",
+        );
+        check(
+            "Europe/Oslo",
+            &[Weekday::Sun],
+            "02:00",
+            "2026-03-28T12:00:00Z",
+            "2026-03-29T01:00:00Z",
+        );
         // Lord Howe moves by half an hour.
-        check("Australia/Lord_Howe", &[Weekday::Sun], "02:15", "2026-10-03T00:00:00Z", "2026-10-03T15:30:00Z");
+        check(
+            "Australia/Lord_Howe",
+            &[Weekday::Sun],
+            "02:15",
+            "2026-10-03T00:00:00Z",
+            "2026-10-03T15:30:00Z",
+        );
     }
 
     #[test]
     fn of_a_time_that_occurs_twice_the_first_runs_and_only_the_first() {
-        check("Europe/Oslo", &[Weekday::Sun], "02:30", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z");
-        check("Europe/Oslo", &[Weekday::Sun], "02:30", "2026-10-25T00:30:00Z", "2026-11-01T01:30:00Z");
+        check(
+            "Europe/Oslo",
+            &[Weekday::Sun],
+            "02:30",
+            "2026-10-24T12:00:00Z",
+            "2026-10-25T00:30:00Z",
+        );
+        check(
+            "Europe/Oslo",
+            &[Weekday::Sun],
+            "02:30",
+            "2026-10-25T00:30:00Z",
+            "2026-11-01T01:30:00Z",
+        );
     }
 
     #[test]
     fn coinciding_rows_count_once_and_paused_ones_not() {
         let mut paused = schedule(&[Weekday::Wed], "01:00");
         paused.enabled = false;
-        let rows = [schedule(&[Weekday::Mon, Weekday::Thu], "02:30"), schedule(&[Weekday::Mon], "02:30"), paused];
+        let rows = [
+            schedule(&[Weekday::Mon, Weekday::Thu], "02:30"),
+            schedule(&[Weekday::Mon], "02:30"),
+            paused,
+        ];
         let zone = zone("America/Vancouver").unwrap();
         let due = upcoming(&rows, "2026-11-22T00:00:00Z".parse().unwrap(), &zone, 3);
         let shown: Vec<String> = due.into_iter().map(|at| local_rfc3339(at, &zone)).collect();
-        assert_eq!(shown, ["2026-11-23T02:30:00-08:00", "2026-11-26T02:30:00-08:00", "2026-11-30T02:30:00-08:00"]);
+        assert_eq!(
+            shown,
+            [
+                "2026-11-23T02:30:00-08:00",
+                "2026-11-26T02:30:00-08:00",
+                "2026-11-30T02:30:00-08:00"
+            ]
+        );
     }
 
     #[test]
@@ -172,7 +262,9 @@ mod tests {
         let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
         let end: DateTime<Utc> = "2028-01-01T00:00:00Z".parse().unwrap();
         for name in jiff::tz::db().available() {
-            let Ok(zone) = zone(name.as_str()) else { continue };
+            let Ok(zone) = zone(name.as_str()) else {
+                continue;
+            };
             for at in ["00:00", "02:30"] {
                 let row = schedule(&[Weekday::Sun], at);
                 let mut from = start;
@@ -180,7 +272,10 @@ mod tests {
                 while let Some(next) = row.next_after(from, &zone) {
                     if let Some(last) = last {
                         let hours = (next - last).num_hours();
-                        assert!((165..=171).contains(&hours), "{name} {at}: {last} then {next}");
+                        assert!(
+                            (165..=171).contains(&hours),
+                            "{name} {at}: {last} then {next}"
+                        );
                     }
                     if next > end {
                         break;

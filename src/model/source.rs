@@ -76,15 +76,30 @@ mod tests {
     #[test]
     fn origins_tell_scheme_host_and_port_apart() {
         let origin_of = |text| origin(&parse_http_url(text).unwrap());
-        assert_eq!(origin_of("https://Files.Example.org/a.csv"), "https://files.example.org");
-        assert_eq!(origin_of("https://files.example.org:443/b"), "https://files.example.org");
-        assert_eq!(origin_of("https://files.example.org:8443/b"), "https://files.example.org:8443");
-        assert_ne!(origin_of("http://files.example.org/"), origin_of("https://files.example.org/"));
+        assert_eq!(
+            origin_of("https://Files.Example.org/a.csv"),
+            "https://files.example.org"
+        );
+        assert_eq!(
+            origin_of("https://files.example.org:443/b"),
+            "https://files.example.org"
+        );
+        assert_eq!(
+            origin_of("https://files.example.org:8443/b"),
+            "https://files.example.org:8443"
+        );
+        assert_ne!(
+            origin_of("http://files.example.org/"),
+            origin_of("https://files.example.org/")
+        );
     }
 
     #[test]
     fn credentials_and_non_urls_are_refused_without_being_repeated() {
-        assert_eq!(parse_http_url("https://jane:secret@h/x"), Err(UrlError::Credentials));
+        assert_eq!(
+            parse_http_url("https://jane:secret@h/x"),
+            Err(UrlError::Credentials)
+        );
         let error = parse_http_url("jane:secret@").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
         assert!(parse_http_url("contacts.csv").is_err());
@@ -92,6 +107,9 @@ mod tests {
 
     #[test]
     fn tokens_in_queries_are_not_shown() {
-        assert_eq!(shown(&Url::parse("https://h/x.csv?sig=abc#f").unwrap()), "https://h/x.csv");
+        assert_eq!(
+            shown(&Url::parse("https://h/x.csv?sig=abc#f").unwrap()),
+            "https://h/x.csv"
+        );
     }
 }

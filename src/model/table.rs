@@ -32,7 +32,10 @@ impl Field {
     /// Whether a file without this column is refused.
     #[must_use]
     pub const fn is_required(self) -> bool {
-        matches!(self, Self::Id | Self::Name | Self::Number | Self::NumberType | Self::Groups)
+        matches!(
+            self,
+            Self::Id | Self::Name | Self::Number | Self::NumberType | Self::Groups
+        )
     }
 }
 
@@ -65,12 +68,22 @@ pub struct Header {
 impl Header {
     /// A header with these places.
     #[must_use]
-    pub fn new(row: u32, titles: Vec<String>, found: &[(Field, usize)], numbers: Vec<NumberColumns>) -> Self {
+    pub fn new(
+        row: u32,
+        titles: Vec<String>,
+        found: &[(Field, usize)],
+        numbers: Vec<NumberColumns>,
+    ) -> Self {
         let mut places = [None; Field::ALL.len()];
         for (field, place) in found {
             places[*field as usize] = Some(*place);
         }
-        Self { row, titles, places, numbers }
+        Self {
+            row,
+            titles,
+            places,
+            numbers,
+        }
     }
 
     /// Where a column stands.

@@ -7,7 +7,11 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 /// White space in the sense of a cell: Unicode's, and the characters of no width that spreadsheets leave behind.
 #[must_use]
 pub fn is_blank_char(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}' | '\u{180E}' | '\u{00AD}')
+    c.is_whitespace()
+        || matches!(
+            c,
+            '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}' | '\u{180E}' | '\u{00AD}'
+        )
 }
 
 /// The text without white space and zero-width characters at its ends.
@@ -32,41 +36,72 @@ pub struct Cleaned<'a> {
 pub fn clean(raw: &str) -> Cleaned<'_> {
     let trimmed = trim(raw);
     if trimmed.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        return Cleaned { text: Cow::Borrowed(trimmed), had_line_break: false, has_control: false };
+        return Cleaned {
+            text: Cow::Borrowed(trimmed),
+            had_line_break: false,
+            has_control: false,
+        };
     }
-    let is_break = |c| matches!(c, '\t' | '\n' | '\r' | '\u{0B}' | '\u{0C}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_break = |c| {
+        matches!(
+            c,
+            '\t' | '\n' | '\r' | '\u{0B}' | '\u{0C}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
     let had_line_break = trimmed.contains(is_break);
     let mut text = Cow::Borrowed(trimmed);
     if had_line_break {
-        let parts: Vec<&str> = trimmed.split(is_break).map(trim).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = trimmed
+            .split(is_break)
+            .map(trim)
+            .filter(|part| !part.is_empty())
+            .collect();
         text = Cow::Owned(parts.join(" "));
     }
     let has_control = text.chars().any(char::is_control);
     if !is_nfc(&text) {
         text = Cow::Owned(text.nfc().collect());
     }
-    Cleaned { text, had_line_break, has_control }
+    Cleaned {
+        text,
+        had_line_break,
+        has_control,
+    }
 }
 
 /// The text in a form that is equal for all its spellings in upper and lower case.
 #[must_use]
 pub fn fold(text: &str) -> String {
     // Up, then down: final sigma, sharp s and their like meet, which lower case alone would keep apart.
-    let folded = if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_uppercase().to_lowercase() };
-    if is_nfc(&folded) { folded } else { folded.nfc().collect() }
+    let folded = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        text.to_uppercase().to_lowercase()
+    };
+    if is_nfc(&folded) {
+        folded
+    } else {
+        folded.nfc().collect()
+    }
 }
 
 /// Whether a cell says "nothing" in words (`n/a`, `null`, …) where it should be blank.
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
-    ["n/a", "na", "null", "nil", "none", "-", "#n/a"].iter().any(|word| text.eq_ignore_ascii_case(word))
+    ["n/a", "na", "null", "nil", "none", "-", "#n/a"]
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// The first `limit` characters, with an ellipsis where something was cut.
 #[must_use]
 pub fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
-        Some(_) => text.chars().take(limit.saturating_sub(1)).chain(['…']).collect(),
+        Some(_) => text
+            .chars()
+            .take(limit.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
         None => text.to_owned(),
     }
 }
@@ -90,7 +125,14 @@ mod tests {
 
     #[track_caller]
     fn check(raw: &str, text: &str, had_line_break: bool, has_control: bool) {
-        assert_eq!(clean(raw), Cleaned { text: Cow::Borrowed(text), had_line_break, has_control });
+        assert_eq!(
+            clean(raw),
+            Cleaned {
+                text: Cow::Borrowed(text),
+                had_line_break,
+                has_control
+            }
+        );
     }
 
     #[test]
@@ -106,7 +148,12 @@ mod tests {
 
     #[test]
     fn folding_meets_all_spellings() {
-        for (one, other) in [("ΌΜΗΡΟΣ", "όμηρος"), ("STRASSE", "straße"), ("Search Team", "SEARCH TEAM"), ("É", "e\u{301}")] {
+        for (one, other) in [
+            ("ΌΜΗΡΟΣ", "όμηρος"),
+            ("STRASSE", "straße"),
+            ("Search Team", "SEARCH TEAM"),
+            ("É", "e\u{301}"),
+        ] {
             assert_eq!(fold(one), fold(other), "{one} and {other}");
         }
         assert_ne!(fold("North"), fold("South"));

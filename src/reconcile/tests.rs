@@ -5,8 +5,13 @@ use crate::model::GroupId;
 use crate::model::contact::{FileNumber, NumberType, PhoneNumber, Priority, Said};
 use crate::model::roster::NamelessRow;
 
-const RULES: HoldRules =
-    HoldRules { removed_percent: 10, removed_count: 5, changed_percent: 50, error_percent: 25, must_confirm: None };
+const RULES: HoldRules = HoldRules {
+    removed_percent: 10,
+    removed_count: 5,
+    changed_percent: 50,
+    error_percent: 25,
+    must_confirm: None,
+};
 
 fn phone(n: usize) -> PhoneNumber {
     PhoneNumber::parse(&format!("604555{n:04}")).unwrap()
@@ -21,28 +26,47 @@ fn file(n: usize, groups: &[&str]) -> FileContact {
         title: Said::This(None),
         email: Said::This(None),
         priority: Said::This(Priority::Normal),
-        numbers: vec![FileNumber { number: phone(n), number_type: NumberType::Mobile, description: Said::This(None) }],
+        numbers: vec![FileNumber {
+            number: phone(n),
+            number_type: NumberType::Mobile,
+            description: Said::This(None),
+        }],
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         rows: vec![u32::try_from(n).unwrap() + 1],
     }
 }
 
 fn roster(contacts: Vec<FileContact>) -> Roster {
-    Roster { row_count: contacts.len(), contacts, ..Roster::default() }
+    Roster {
+        row_count: contacts.len(),
+        contacts,
+        ..Roster::default()
+    }
 }
 
 /// What is stored once `contacts` have been imported into an empty account.
 fn stored(contacts: Vec<FileContact>) -> Snapshot {
-    let plan = plan(Snapshot::default(), &roster(contacts), RULES, &History::default());
+    let plan = plan(
+        Snapshot::default(),
+        &roster(contacts),
+        RULES,
+        &History::default(),
+    );
     let groups = (1..).zip(plan.groups).map(|(id, group)| StoredGroup {
         id: GroupId(id),
         name: group.name,
         name_key: group.name_key,
         removed: false,
     });
-    let contacts =
-        (1..).zip(plan.added).map(|(id, added)| StoredContact { id: ContactId(id), removed: false, state: added.after });
-    Snapshot { groups: groups.collect(), contacts: contacts.collect() }
+    let contacts = (1..).zip(plan.added).map(|(id, added)| StoredContact {
+        id: ContactId(id),
+        removed: false,
+        state: added.after,
+    });
+    Snapshot {
+        groups: groups.collect(),
+        contacts: contacts.collect(),
+    }
 }
 
 fn team(numbers: std::ops::RangeInclusive<usize>) -> Vec<FileContact> {
@@ -70,7 +94,10 @@ fn counts(plan: &Plan) -> [usize; 6] {
 fn the_same_file_again_changes_nothing() {
     let plan = plan_of(stored(team(1..=20)), team(1..=20));
     assert!(plan.is_empty());
-    assert_eq!((counts(&plan), plan.contacts_after), ([0, 0, 0, 0, 0, 20], 20));
+    assert_eq!(
+        (counts(&plan), plan.contacts_after),
+        ([0, 0, 0, 0, 0, 20], 20)
+    );
 }
 
 #[test]
@@ -80,7 +107,10 @@ fn contacts_are_added_updated_and_removed_by_id() {
     contacts[0].name = "Changed".to_owned();
     contacts.push(file(21, &["Team", "New"]));
     let plan = plan_of(stored(team(1..=20)), contacts);
-    assert_eq!((counts(&plan), plan.contacts_after), ([1, 1, 1, 0, 0, 18], 20));
+    assert_eq!(
+        (counts(&plan), plan.contacts_after),
+        ([1, 1, 1, 0, 0, 18], 20)
+    );
     assert_eq!(plan.changed[0].id, ContactId(1));
     assert_eq!(plan.removed[0].before.external_id.as_deref(), Some("5"));
     assert_eq!(plan.groups[1].change, GroupChange::Add);
@@ -92,7 +122,10 @@ fn a_removed_contact_comes_back_under_its_id() {
     let mut snapshot = stored(team(1..=20));
     snapshot.contacts[2].removed = true;
     let plan = plan_of(snapshot, team(1..=20));
-    assert_eq!((counts(&plan), plan.changed[0].id), ([0, 0, 0, 1, 0, 19], ContactId(3)));
+    assert_eq!(
+        (counts(&plan), plan.changed[0].id),
+        ([0, 0, 0, 1, 0, 19], ContactId(3))
+    );
     assert_eq!(plan.contacts_after, 20);
 }
 
@@ -102,9 +135,14 @@ fn a_contact_in_error_stays_and_keeps_its_group_alive() {
     before[0].groups = vec!["Solo".to_owned()];
     let mut roster = roster(team(2..=20));
     roster.in_error.insert("1".to_owned());
-    roster.rows_in_error.push(RowInError::Contact("1".to_owned()));
+    roster
+        .rows_in_error
+        .push(RowInError::Contact("1".to_owned()));
     let plan = plan(stored(before), &roster, RULES, &History::default());
-    assert!(plan.is_empty() && plan.unchanged == 19 && plan.contacts_after == 20, "{plan:?}");
+    assert!(
+        plan.is_empty() && plan.unchanged == 19 && plan.contacts_after == 20,
+        "{plan:?}"
+    );
 }
 
 #[test]
@@ -113,14 +151,42 @@ fn a_nameless_row_withholds_removals_until_it_is_accepted() {
     let mut roster = roster(team(2..=20));
     roster.nameless.push(NamelessRow { row: 2, digest });
     let withheld = plan(stored(team(1..=20)), &roster, RULES, &History::default());
-    assert_eq!((withheld.removed.len(), withheld.withheld.len(), withheld.contacts_after), (0, 1, 20));
-    let accepted = History { accepted_rows: HashSet::from([digest]), ..History::default() };
-    assert_eq!(plan(stored(team(1..=20)), &roster, RULES, &accepted).removed.len(), 1);
-    let approved = History { release_withheld: true, ..History::default() };
-    assert_eq!(plan(stored(team(1..=20)), &roster, RULES, &approved).removed.len(), 1);
+    assert_eq!(
+        (
+            withheld.removed.len(),
+            withheld.withheld.len(),
+            withheld.contacts_after
+        ),
+        (0, 1, 20)
+    );
+    let accepted = History {
+        accepted_rows: HashSet::from([digest]),
+        ..History::default()
+    };
+    assert_eq!(
+        plan(stored(team(1..=20)), &roster, RULES, &accepted)
+            .removed
+            .len(),
+        1
+    );
+    let approved = History {
+        release_withheld: true,
+        ..History::default()
+    };
+    assert_eq!(
+        plan(stored(team(1..=20)), &roster, RULES, &approved)
+            .removed
+            .len(),
+        1
+    );
     roster.nameless.clear();
     roster.maybe_cut = true;
-    assert_eq!(plan(stored(team(1..=20)), &roster, RULES, &History::default()).withheld.len(), 1);
+    assert_eq!(
+        plan(stored(team(1..=20)), &roster, RULES, &History::default())
+            .withheld
+            .len(),
+        1
+    );
 }
 
 #[track_caller]
@@ -142,13 +208,18 @@ fn too_many_removals_are_held() {
 fn too_many_changes_are_held() {
     let renamed = |count: usize| {
         let mut contacts = team(1..=20);
-        contacts.iter_mut().take(count).for_each(|contact| contact.name.push('x'));
+        contacts
+            .iter_mut()
+            .take(count)
+            .for_each(|contact| contact.name.push('x'));
         contacts
     };
     check_hold(team(1..=20), renamed(10), &[]);
     check_hold(team(1..=20), renamed(11), &[HoldReason::ChangesTooMany]);
     let mut retitled = team(1..=20);
-    retitled.iter_mut().for_each(|contact| contact.title = Said::This(Some("EMT".to_owned())));
+    retitled
+        .iter_mut()
+        .for_each(|contact| contact.title = Said::This(Some("EMT".to_owned())));
     check_hold(team(1..=20), retitled, &[]);
 }
 
@@ -156,7 +227,10 @@ fn too_many_changes_are_held() {
 fn emptying_a_group_of_more_than_five_is_held_and_named() {
     let with_drivers = |count: usize| {
         let mut contacts = team(1..=40);
-        contacts.iter_mut().take(count).for_each(|contact| contact.groups.push("Drivers".to_owned()));
+        contacts
+            .iter_mut()
+            .take(count)
+            .for_each(|contact| contact.groups.push("Drivers".to_owned()));
         contacts
     };
     check_hold(with_drivers(5), with_drivers(0), &[]);
@@ -174,8 +248,19 @@ fn too_many_rows_newly_in_error_are_held() {
         let ids: Vec<String> = (1..=errors).map(|n| n.to_string()).collect();
         file.rows_in_error = ids.iter().cloned().map(RowInError::Contact).collect();
         file.in_error = ids.into_iter().collect();
-        let in_error = (1..=known).map(|n| RowInError::Contact(n.to_string())).collect();
-        plan(stored(team(1..=20)), &file, RULES, &History { in_error, ..History::default() }).hold_reasons
+        let in_error = (1..=known)
+            .map(|n| RowInError::Contact(n.to_string()))
+            .collect();
+        plan(
+            stored(team(1..=20)),
+            &file,
+            RULES,
+            &History {
+                in_error,
+                ..History::default()
+            },
+        )
+        .hold_reasons
     };
     assert_eq!(hold(5, 0), []);
     assert_eq!(hold(6, 0), [HoldReason::ErrorsTooMany]);
@@ -184,11 +269,19 @@ fn too_many_rows_newly_in_error_are_held() {
 
 #[test]
 fn the_first_import_is_held_only_if_it_touches_someone() {
-    let rules = HoldRules { must_confirm: Some(HoldReason::FirstImport), ..RULES };
-    let hold = |snapshot, contacts| plan(snapshot, &roster(contacts), rules, &History::default()).hold_reasons;
+    let rules = HoldRules {
+        must_confirm: Some(HoldReason::FirstImport),
+        ..RULES
+    };
+    let hold = |snapshot, contacts| {
+        plan(snapshot, &roster(contacts), rules, &History::default()).hold_reasons
+    };
     assert_eq!(hold(Snapshot::default(), team(1..=20)), []);
     assert_eq!(hold(stored(team(1..=20)), team(1..=21)), []);
-    assert_eq!(hold(stored(team(1..=20)), team(2..=20)), [HoldReason::FirstImport]);
+    assert_eq!(
+        hold(stored(team(1..=20)), team(2..=20)),
+        [HoldReason::FirstImport]
+    );
 }
 
 #[test]
@@ -202,18 +295,33 @@ fn a_contact_made_by_hand_is_adopted_only_without_doubt() {
         snapshot
     };
     let plan = plan_of(by_hand(&[1]), team(1..=3));
-    assert_eq!((counts(&plan), plan.changed[0].id), ([2, 0, 0, 0, 1, 0], ContactId(1)));
+    assert_eq!(
+        (counts(&plan), plan.changed[0].id),
+        ([2, 0, 0, 0, 1, 0], ContactId(1))
+    );
     let plan = plan_of(by_hand(&[1, 1]), team(1..=3));
     assert_eq!(counts(&plan), [3, 0, 2, 0, 0, 0]);
 }
 
 #[test]
 fn a_group_keeps_its_id_and_takes_the_new_spelling_only_when_the_old_is_gone() {
-    let spelled = |names: &[&str]| (1..=20).zip(names.iter().cycle()).map(|(n, name)| file(n, &[*name])).collect::<Vec<_>>();
+    let spelled = |names: &[&str]| {
+        (1..=20)
+            .zip(names.iter().cycle())
+            .map(|(n, name)| file(n, &[*name]))
+            .collect::<Vec<_>>()
+    };
     let plan = plan_of(stored(spelled(&["Team"])), spelled(&["TEAM", "Team"]));
     assert!(plan.is_empty(), "{plan:?}");
     let plan = plan_of(stored(spelled(&["Team"])), spelled(&["TEAM"]));
-    assert_eq!((plan.groups[0].id, plan.groups[0].name.as_str(), plan.groups[0].change), (Some(GroupId(1)), "TEAM", GroupChange::Write));
+    assert_eq!(
+        (
+            plan.groups[0].id,
+            plan.groups[0].name.as_str(),
+            plan.groups[0].change
+        ),
+        (Some(GroupId(1)), "TEAM", GroupChange::Write)
+    );
     assert_eq!(plan.unchanged, 20);
 }
 

@@ -4,7 +4,8 @@ use crate::model::issue::Issue;
 
 /// The issues, one a row, with a byte order mark so that Excel reads UTF-8.
 pub(super) fn issues_csv(issues: &[(Issue, bool)]) -> String {
-    let mut csv = String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,What is wrong,New\r\n");
+    let mut csv =
+        String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,What is wrong,New\r\n");
     for (issue, is_new) in issues {
         let row = issue.row.map(|row| row.to_string());
         let fields = [
@@ -18,7 +19,11 @@ pub(super) fn issues_csv(issues: &[(Issue, bool)]) -> String {
             Some(&issue.message),
             Some(if *is_new { "new" } else { "still open" }),
         ];
-        csv.push_str(&fields.map(|field| quote(field.unwrap_or_default())).join(","));
+        csv.push_str(
+            &fields
+                .map(|field| quote(field.unwrap_or_default()))
+                .join(","),
+        );
         csv.push_str("\r\n");
     }
     csv
@@ -26,8 +31,14 @@ pub(super) fn issues_csv(issues: &[(Issue, bool)]) -> String {
 
 /// Quoted; what a spreadsheet program would take for a formula is marked as text.
 fn quote(field: &str) -> String {
-    let formula = field.trim_start().starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']);
-    format!("\"{}{}\"", if formula { "'" } else { "" }, field.replace('"', "\"\""))
+    let formula = field
+        .trim_start()
+        .starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']);
+    format!(
+        "\"{}{}\"",
+        if formula { "'" } else { "" },
+        field.replace('"', "\"\"")
+    )
 }
 
 #[cfg(test)]

@@ -135,7 +135,9 @@ impl Report {
             Outcome::Failed(_) | Outcome::Held(_) => true,
             Outcome::Applied | Outcome::Unchanged => self.counts.errors > 0 || self.recovered,
         };
-        is_problem || (notify == Notify::All && (!self.removed.is_empty() || !self.emptied_groups.is_empty()))
+        is_problem
+            || (notify == Notify::All
+                && (!self.removed.is_empty() || !self.emptied_groups.is_empty()))
     }
 
     /// The mail.
@@ -146,32 +148,70 @@ impl Report {
         let account = &shorten(&self.account, 80);
         let headline = &self.headline();
         let (happened, todo, sections) = (&self.happened(), &self.todo(), &self.sections());
-        let attachment = (self.issues.len() > MAX_LINES)
-            .then(|| (format!("issues-of-run-{}.csv", self.run), attachment::issues_csv(&self.issues)));
+        let attachment = (self.issues.len() > MAX_LINES).then(|| {
+            (
+                format!("issues-of-run-{}.csv", self.run),
+                attachment::issues_csv(&self.issues),
+            )
+        });
         let has_attachment = attachment.is_some();
         Ok(Rendered {
             subject: Subject { account, headline }.render()?.trim().to_owned(),
-            text: BodyText { account, headline, run: self.run, happened, todo, sections, has_attachment }.render()?,
-            html: BodyHtml { account, headline, run: self.run, happened, todo, sections, has_attachment }.render()?,
+            text: BodyText {
+                account,
+                headline,
+                run: self.run,
+                happened,
+                todo,
+                sections,
+                has_attachment,
+            }
+            .render()?,
+            html: BodyHtml {
+                account,
+                headline,
+                run: self.run,
+                happened,
+                todo,
+                sections,
+                has_attachment,
+            }
+            .render()?,
             attachment,
         })
     }
 
     fn contacts_in_error(&self) -> usize {
-        let errors = self.issues.iter().filter(|(issue, _)| issue.severity == Severity::Error);
-        errors.map(|(issue, _)| subject_of(issue)).collect::<std::collections::BTreeSet<_>>().len()
+        let errors = self
+            .issues
+            .iter()
+            .filter(|(issue, _)| issue.severity == Severity::Error);
+        errors
+            .map(|(issue, _)| subject_of(issue))
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
     }
 
     fn headline(&self) -> String {
-        let after = if self.recovered { "import works again" } else { "import done" };
+        let after = if self.recovered {
+            "import works again"
+        } else {
+            "import done"
+        };
         match &self.outcome {
             Outcome::Failed(_) => "import failed, nothing was changed".to_owned(),
             Outcome::Held(_) => "import waits for you, nothing was changed".to_owned(),
             Outcome::Unchanged => "import works again".to_owned(),
             Outcome::Applied if self.counts.errors > 0 => {
-                format!("{after}, {} in error", counted(self.contacts_in_error(), "contact"))
+                format!(
+                    "{after}, {} in error",
+                    counted(self.contacts_in_error(), "contact")
+                )
             }
-            Outcome::Applied if !self.removed.is_empty() => format!("{after}, {} removed", counted(self.removed.len(), "contact")),
+            Outcome::Applied if !self.removed.is_empty() => format!(
+                "{after}, {} removed",
+                counted(self.removed.len(), "contact")
+            ),
             Outcome::Applied => after.to_owned(),
         }
     }
@@ -180,10 +220,17 @@ impl Report {
         let counts = &self.counts;
         let mut sentences = Vec::new();
         match &self.outcome {
-            Outcome::Failed(failure) => sentences.push(format!("The import failed: {}.", failure.message.trim_end_matches('.'))),
+            Outcome::Failed(failure) => sentences.push(format!(
+                "The import failed: {}.",
+                failure.message.trim_end_matches('.')
+            )),
             Outcome::Held(reasons) => {
                 sentences.push("The import was read, but not carried out, because:".to_owned());
-                sentences.extend(reasons.iter().map(|reason| format!("* {}", self.reason(*reason))));
+                sentences.extend(
+                    reasons
+                        .iter()
+                        .map(|reason| format!("* {}", self.reason(*reason))),
+                );
                 sentences.push(format!(
                     "It would add {}, change {}, remove {} and leave {} as they are.",
                     counts.added,
@@ -200,7 +247,9 @@ impl Report {
                 counts.unchanged,
                 counted(counts.contacts_after, "contact")
             )),
-            Outcome::Unchanged => sentences.push("The file could be read again; it is the same as before.".to_owned()),
+            Outcome::Unchanged => {
+                sentences.push("The file could be read again; it is the same as before.".to_owned())
+            }
         }
         if matches!(self.outcome, Outcome::Applied) && counts.errors > 0 {
             sentences.push("The contacts in error were not imported: who was stored stays as before, who is new was not added.".to_owned());
@@ -237,10 +286,16 @@ impl Report {
             Origin::File => format!("rosterd import --file PATH --approve {}", self.run),
         };
         match &self.outcome {
-            Outcome::Failed(_) => vec!["What to do: mend what the sentence above names; the next import tries again.".to_owned()],
+            Outcome::Failed(_) => vec![
+                "What to do: mend what the sentence above names; the next import tries again."
+                    .to_owned(),
+            ],
             Outcome::Held(_) => vec![
                 format!("What to do: if this is right, have it approved ({approve})."),
-                format!("If it is not, mend the spreadsheet and import again, or have it rejected (rosterd runs reject {}).", self.run),
+                format!(
+                    "If it is not, mend the spreadsheet and import again, or have it rejected (rosterd runs reject {}).",
+                    self.run
+                ),
             ],
             Outcome::Applied | Outcome::Unchanged if self.counts.errors > 0 => {
                 let mut todo = vec!["What to do: mend these cells in the spreadsheet; the next import takes them over.".to_owned()];
@@ -257,38 +312,72 @@ impl Report {
         let mut room = MAX_LINES;
         let held = matches!(self.outcome, Outcome::Held(_));
         let errors = self.issue_section("Contacts in error:", Severity::Error, &mut room);
-        let warnings = self.issue_section("Warnings (imported all the same):", Severity::Warning, &mut room);
+        let warnings = self.issue_section(
+            "Warnings (imported all the same):",
+            Severity::Warning,
+            &mut room,
+        );
         let fixed = Section {
             title: "Fixed since last time:".to_owned(),
-            lines: self.fixed.iter().take(MAX_LINES).map(|issue| line(&[issue], "")).collect(),
+            lines: self
+                .fixed
+                .iter()
+                .take(MAX_LINES)
+                .map(|issue| line(&[issue], ""))
+                .collect(),
             more: self.fixed.len().saturating_sub(MAX_LINES),
         };
         let changed: &[Person] = match &self.outcome {
-            Outcome::Held(reasons) if reasons.contains(&HoldReason::ChangesTooMany) => &self.changed,
+            Outcome::Held(reasons) if reasons.contains(&HoldReason::ChangesTooMany) => {
+                &self.changed
+            }
             _ => &[],
         };
         let groups = Section {
-            title: if held { "Groups that would be empty:" } else { "Groups that are empty now:" }.to_owned(),
-            lines: self.emptied_groups.iter().map(|name| plain_line(name.clone())).collect(),
+            title: if held {
+                "Groups that would be empty:"
+            } else {
+                "Groups that are empty now:"
+            }
+            .to_owned(),
+            lines: self
+                .emptied_groups
+                .iter()
+                .map(|name| plain_line(name.clone()))
+                .collect(),
             more: 0,
         };
         let sections = vec![
             errors,
-            people(if held { "Would be removed:" } else { "Removed:" }, &self.removed),
+            people(
+                if held {
+                    "Would be removed:"
+                } else {
+                    "Removed:"
+                },
+                &self.removed,
+            ),
             people("Would have been removed:", &self.withheld),
             people("Would get another name or other numbers:", changed),
             groups,
             fixed,
             warnings,
         ];
-        sections.into_iter().filter(|section| !section.lines.is_empty()).collect()
+        sections
+            .into_iter()
+            .filter(|section| !section.lines.is_empty())
+            .collect()
     }
 
     /// A line per contact, with all that is wrong with it.
     fn issue_section(&self, title: &str, severity: Severity, room: &mut usize) -> Section {
         let mut by_subject: Vec<(Vec<&Issue>, bool)> = Vec::new();
         let mut place_of = std::collections::HashMap::new();
-        for (issue, is_new) in self.issues.iter().filter(|(issue, _)| issue.severity == severity) {
+        for (issue, is_new) in self
+            .issues
+            .iter()
+            .filter(|(issue, _)| issue.severity == severity)
+        {
             let place = *place_of.entry(subject_of(issue)).or_insert_with(|| {
                 by_subject.push((Vec::new(), false));
                 by_subject.len() - 1
@@ -305,7 +394,10 @@ impl Report {
         };
         Section {
             title: title.to_owned(),
-            lines: by_subject[..shown].iter().map(|(issues, is_new)| line(issues, mark(*is_new))).collect(),
+            lines: by_subject[..shown]
+                .iter()
+                .map(|(issues, is_new)| line(issues, mark(*is_new)))
+                .collect(),
             more: by_subject.len() - shown,
         }
     }
@@ -322,7 +414,9 @@ fn subject_of(issue: &Issue) -> (Option<&str>, Option<u32>, &str) {
 
 fn line(issues: &[&Issue], mark: &'static str) -> Line {
     let first = issues.first();
-    let name = issues.iter().find_map(|issue| issue.contact_name.as_deref());
+    let name = issues
+        .iter()
+        .find_map(|issue| issue.contact_name.as_deref());
     let id = first.and_then(|issue| issue.external_id.as_deref());
     let who = match (name, id, first.and_then(|issue| issue.row)) {
         (Some(name), Some(id), _) => format!("{} (ID {})", shorten(name, 80), shorten(id, 80)),
@@ -331,16 +425,34 @@ fn line(issues: &[&Issue], mark: &'static str) -> Line {
         (None, None, Some(row)) => format!("row {row}"),
         (None, None, None) => "the file".to_owned(),
     };
-    let cells: Vec<String> = issues.iter().filter_map(|issue| issue.cell.clone().or_else(|| issue.row.map(|row| format!("row {row}")))).collect();
+    let cells: Vec<String> = issues
+        .iter()
+        .filter_map(|issue| {
+            issue
+                .cell
+                .clone()
+                .or_else(|| issue.row.map(|row| format!("row {row}")))
+        })
+        .collect();
     let what = issues.iter().map(|issue| match &issue.value {
         Some(value) => format!("{} ({})", issue.message, shorten(value, 80)),
         None => issue.message.clone(),
     });
-    Line { who, place: cells.join(", "), what: what.collect::<Vec<_>>().join("; "), mark }
+    Line {
+        who,
+        place: cells.join(", "),
+        what: what.collect::<Vec<_>>().join("; "),
+        mark,
+    }
 }
 
 fn plain_line(who: String) -> Line {
-    Line { who, place: String::new(), what: String::new(), mark: "" }
+    Line {
+        who,
+        place: String::new(),
+        what: String::new(),
+        mark: "",
+    }
 }
 
 fn people(title: &str, people: &[Person]) -> Section {
@@ -351,11 +463,19 @@ fn people(title: &str, people: &[Person]) -> Section {
             None => format!("{name} (made by hand)"),
         })
     });
-    Section { title: title.to_owned(), lines: lines.collect(), more: people.len().saturating_sub(MAX_NAMES) }
+    Section {
+        title: title.to_owned(),
+        lines: lines.collect(),
+        more: people.len().saturating_sub(MAX_NAMES),
+    }
 }
 
 fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,14 @@ fn report(outcome: Outcome) -> Report {
         run: RunId(17),
         origin: Origin::Source,
         outcome,
-        counts: Counts { rows: 40, added: 2, updated: 1, unchanged: 36, contacts_after: 40, ..Counts::default() },
+        counts: Counts {
+            rows: 40,
+            added: 2,
+            updated: 1,
+            unchanged: 36,
+            contacts_after: 40,
+            ..Counts::default()
+        },
         issues: Vec::new(),
         fixed: Vec::new(),
         removed: Vec::new(),
@@ -29,30 +36,46 @@ fn error(row: u32, id: &str, name: &str) -> Issue {
         value: Some("555".to_owned()),
         external_id: Some(id.to_owned()),
         contact_name: Some(name.to_owned()),
-        ..Issue::of_file(Code::NumberNotTenDigits, "this is not a number of 10 digits")
+        ..Issue::of_file(
+            Code::NumberNotTenDigits,
+            "this is not a number of 10 digits",
+        )
     }
 }
 
 fn person(n: usize) -> Person {
-    Person { name: format!("Person {n}"), external_id: Some(n.to_string()) }
+    Person {
+        name: format!("Person {n}"),
+        external_id: Some(n.to_string()),
+    }
 }
 
 #[test]
 fn errors_are_one_line_per_contact() {
     let mut report = report(Outcome::Applied);
-    report.issues = vec![(error(5, "A5", "Ann Lee"), true), (error(9, "B9", "Bo <b>Ek</b>"), false)];
+    report.issues = vec![
+        (error(5, "A5", "Ann Lee"), true),
+        (error(9, "B9", "Bo <b>Ek</b>"), false),
+    ];
     report.counts.errors = 2;
     report.fixed = vec![error(7, "C7", "Cy Dow")];
     let mail = report.render().unwrap();
     insta::assert_snapshot!("errors_subject", mail.subject);
     insta::assert_snapshot!("errors_text", mail.text);
-    assert!(mail.html.contains("Bo &#60;b&#62;Ek&#60;/b&#62;"), "{}", mail.html);
+    assert!(
+        mail.html.contains("Bo &#60;b&#62;Ek&#60;/b&#62;"),
+        "{}",
+        mail.html
+    );
     assert_eq!(mail.attachment, None);
 }
 
 #[test]
 fn a_held_run_says_who_and_what_to_do() {
-    let mut report = report(Outcome::Held(vec![HoldReason::RemovesTooMany, HoldReason::EmptiesGroup]));
+    let mut report = report(Outcome::Held(vec![
+        HoldReason::RemovesTooMany,
+        HoldReason::EmptiesGroup,
+    ]));
     report.removed = (1..=7).map(person).collect();
     report.counts.removed = 7;
     report.emptied_groups = vec!["Drivers".to_owned()];
@@ -62,7 +85,10 @@ fn a_held_run_says_who_and_what_to_do() {
 
 #[test]
 fn a_failure_says_what_where_and_what_to_do() {
-    let failure = Failure::new(FailureCode::NotFound, "there is no file at https://files.example.org/c.csv; check the address");
+    let failure = Failure::new(
+        FailureCode::NotFound,
+        "there is no file at https://files.example.org/c.csv; check the address",
+    );
     let mail = report(Outcome::Failed(failure)).render().unwrap();
     insta::assert_snapshot!("failed_text", mail.text);
 }
@@ -70,25 +96,48 @@ fn a_failure_says_what_where_and_what_to_do() {
 #[test]
 fn withheld_removals_are_listed_with_the_way_to_carry_them_out() {
     let mut report = report(Outcome::Applied);
-    let nameless = Issue { external_id: None, row_digest: Some([1; 32]), ..error(5, "", "Ann Lee") };
+    let nameless = Issue {
+        external_id: None,
+        row_digest: Some([1; 32]),
+        ..error(5, "", "Ann Lee")
+    };
     report.issues = vec![(nameless, true)];
     report.counts.errors = 1;
     report.counts.withheld = 1;
     report.withheld = vec![person(3)];
     let mail = report.render().unwrap();
-    assert!(mail.text.contains("Would have been removed:\n- Person 3 (ID 3)"), "{}", mail.text);
-    assert!(mail.text.contains("rosterd runs approve 17"), "{}", mail.text);
+    assert!(
+        mail.text
+            .contains("Would have been removed:\n- Person 3 (ID 3)"),
+        "{}",
+        mail.text
+    );
+    assert!(
+        mail.text.contains("rosterd runs approve 17"),
+        "{}",
+        mail.text
+    );
 }
 
 #[test]
 fn beyond_a_hundred_issues_all_are_attached() {
     let mut report = report(Outcome::Applied);
-    report.issues = (1..=150).map(|n| (error(n, &n.to_string(), "=HYPERLINK(1)"), true)).collect();
+    report.issues = (1..=150)
+        .map(|n| (error(n, &n.to_string(), "=HYPERLINK(1)"), true))
+        .collect();
     report.counts.errors = 150;
     let mail = report.render().unwrap();
-    assert!(mail.text.contains("- and 50 more; all issues are in the attached file"), "{}", mail.text);
+    assert!(
+        mail.text
+            .contains("- and 50 more; all issues are in the attached file"),
+        "{}",
+        mail.text
+    );
     let (name, csv) = mail.attachment.unwrap();
-    assert_eq!((name.as_str(), csv.lines().count()), ("issues-of-run-17.csv", 151));
+    assert_eq!(
+        (name.as_str(), csv.lines().count()),
+        ("issues-of-run-17.csv", 151)
+    );
     assert!(csv.contains("\"'=HYPERLINK(1)\""));
 }
 

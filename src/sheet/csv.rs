@@ -10,21 +10,31 @@ use crate::model::table::{CellValue, Damage, Header, SheetRow};
 
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
-pub(super) fn read<F: FnMut(&Header, SheetRow)>(bytes: &[u8], limits: Limits, each: &mut F) -> Result<Facts, SheetError> {
+pub(super) fn read<F: FnMut(&Header, SheetRow)>(
+    bytes: &[u8],
+    limits: Limits,
+    each: &mut F,
+) -> Result<Facts, SheetError> {
     let decoded = encoding::decode(bytes)?;
     let text = decoded.text.as_ref();
     if let Some(at) = text.find('\0') {
         let row = 1 + text[..at].matches('\n').count();
-        return Err(SheetError::NulByte { row: u32::try_from(row).unwrap_or(u32::MAX) });
+        return Err(SheetError::NulByte {
+            row: u32::try_from(row).unwrap_or(u32::MAX),
+        });
     }
     let (declared, text) = declared_delimiter(text);
     let delimiter = declared.unwrap_or_else(|| guess_delimiter(text));
 
     let mut records = Records::new(text, delimiter);
-    let Some(first) = records.next_filled()? else { return Err(SheetError::Empty) };
+    let Some(first) = records.next_filled()? else {
+        return Err(SheetError::Empty);
+    };
     let (header, mut issues) = match header::parse(first.number, &texts(&first)) {
         Ok(found) => found,
-        Err(error @ SheetError::HeaderMissing { .. }) => return Err(header_further_down(&mut records)?.unwrap_or(error)),
+        Err(error @ SheetError::HeaderMissing { .. }) => {
+            return Err(header_further_down(&mut records)?.unwrap_or(error));
+        }
         Err(error) => return Err(error),
     };
     let width = header.titles.len();
@@ -50,18 +60,32 @@ pub(super) fn read<F: FnMut(&Header, SheetRow)>(bytes: &[u8], limits: Limits, ea
             "the file does not end with a line break, as a file that was cut off does; check that its last row is whole",
         ));
     }
-    let format =
-        Format { format: "csv", encoding: Some(decoded.encoding), delimiter: Some(char::from(delimiter)), sheet: None };
-    Ok(Facts { format, header, issues, final_newline: Some(final_newline) })
+    let format = Format {
+        format: "csv",
+        encoding: Some(decoded.encoding),
+        delimiter: Some(char::from(delimiter)),
+        sheet: None,
+    };
+    Ok(Facts {
+        format,
+        header,
+        issues,
+        final_newline: Some(final_newline),
+    })
 }
 
 fn texts(row: &SheetRow) -> Vec<String> {
-    row.cells.iter().map(|cell| cell.shown().to_owned()).collect()
+    row.cells
+        .iter()
+        .map(|cell| cell.shown().to_owned())
+        .collect()
 }
 
 fn header_further_down(records: &mut Records<'_>) -> Result<Option<SheetError>, SheetError> {
     for _ in 0..header::SEARCH_ROWS {
-        let Some(row) = records.next_filled()? else { break };
+        let Some(row) = records.next_filled()? else {
+            break;
+        };
         if header::parse(row.number, &texts(&row)).is_ok() {
             return Ok(Some(SheetError::HeaderNotFirst { row: row.number }));
         }
@@ -72,11 +96,17 @@ fn header_further_down(records: &mut Records<'_>) -> Result<Option<SheetError>, 
 /// Takes off a first line `sep=;`, by which a file tells Excel its delimiter; Excel does not count it as a row.
 fn declared_delimiter(text: &str) -> (Option<u8>, &str) {
     let line = text.split(['\n', '\r']).next().unwrap_or_default();
-    let declared = line.trim_matches('"').strip_prefix("sep=").map(str::as_bytes);
+    let declared = line
+        .trim_matches('"')
+        .strip_prefix("sep=")
+        .map(str::as_bytes);
     match declared {
         Some(&[delimiter]) if DELIMITERS.contains(&delimiter) => {
             let rest = &text[line.len()..];
-            let rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix(['\n', '\r'])).unwrap_or(rest);
+            let rest = rest
+                .strip_prefix("\r\n")
+                .or_else(|| rest.strip_prefix(['\n', '\r']))
+                .unwrap_or(rest);
             (Some(delimiter), rest)
         }
         _ => (None, text),
@@ -89,7 +119,9 @@ fn guess_delimiter(text: &str) -> u8 {
         let mut records = Records::new(text, delimiter);
         let mut best = 0;
         for _ in 0..5 {
-            let Ok(Some(row)) = records.next_filled() else { break };
+            let Ok(Some(row)) = records.next_filled() else {
+                break;
+            };
             best = best.max(header::count_known(&texts(&row)));
         }
         best
@@ -113,9 +145,16 @@ struct Records<'a> {
 
 impl<'a> Records<'a> {
     fn new(text: &'a str, delimiter: u8) -> Self {
-        let reader =
-            csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
-        Self { reader, record: csv::StringRecord::new(), scanner: Scanner::new(text.as_bytes(), delimiter) }
+        let reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter)
+            .from_reader(text.as_bytes());
+        Self {
+            reader,
+            record: csv::StringRecord::new(),
+            scanner: Scanner::new(text.as_bytes(), delimiter),
+        }
     }
 
     /// The next record that isn't blank.
@@ -127,11 +166,17 @@ impl<'a> Records<'a> {
                 return Ok(None);
             }
             let Some(seen) = self.scanner.next_record()? else {
-                return Err(SheetError::Undecodable("its records can't be told apart".to_owned()));
+                return Err(SheetError::Undecodable(
+                    "its records can't be told apart".to_owned(),
+                ));
             };
             let row = SheetRow {
                 number: seen.row,
-                cells: self.record.iter().map(|cell| CellValue::Text(cell.to_owned())).collect(),
+                cells: self
+                    .record
+                    .iter()
+                    .map(|cell| CellValue::Text(cell.to_owned()))
+                    .collect(),
                 damage: seen.damage,
             };
             if !row.is_blank() {
@@ -160,7 +205,13 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     fn new(text: &'a [u8], delimiter: u8) -> Self {
-        Self { text, at: 0, row: 0, delimiter, columns: 0 }
+        Self {
+            text,
+            at: 0,
+            row: 0,
+            delimiter,
+            columns: 0,
+        }
     }
 
     /// The next record that has at least one byte; `None` at the end.
@@ -175,7 +226,10 @@ impl<'a> Scanner<'a> {
             let blank = self.at == start;
             self.skip_line_end();
             if !blank {
-                return Ok(Some(Seen { row: self.row, damage }));
+                return Ok(Some(Seen {
+                    row: self.row,
+                    damage,
+                }));
             }
         }
     }
@@ -225,7 +279,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn at_cell_end(&self) -> bool {
-        self.text.get(self.at).is_none_or(|byte| *byte == self.delimiter || matches!(byte, b'\n' | b'\r'))
+        self.text
+            .get(self.at)
+            .is_none_or(|byte| *byte == self.delimiter || matches!(byte, b'\n' | b'\r'))
     }
 
     fn skip_line_end(&mut self) {
@@ -245,16 +301,32 @@ mod tests {
 
     fn rows_of(bytes: &[u8]) -> Result<(Facts, Vec<SheetRow>), SheetError> {
         let mut rows = Vec::new();
-        let facts = read(bytes, Limits { max_rows: 100 }, &mut |_: &Header, row| rows.push(row))?;
+        let facts = read(bytes, Limits { max_rows: 100 }, &mut |_: &Header, row| {
+            rows.push(row)
+        })?;
         Ok((facts, rows))
     }
 
     #[test]
     fn rows_are_numbered_as_spreadsheet_programs_show_them() {
         for eol in ["\n", "\r\n", "\r"] {
-            let text = [HEADER, "", "1,A,2,m,\"x", "y\"", "", ",,,,", "2,B,3,m,z", ""].join(eol);
+            let text = [
+                HEADER,
+                "",
+                "1,A,2,m,\"x",
+                "y\"",
+                "",
+                ",,,,",
+                "2,B,3,m,z",
+                "",
+            ]
+            .join(eol);
             let (_, rows) = rows_of(text.as_bytes()).unwrap();
-            assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [3, 6], "{eol:?}");
+            assert_eq!(
+                rows.iter().map(|row| row.number).collect::<Vec<_>>(),
+                [3, 6],
+                "{eol:?}"
+            );
         }
     }
 
@@ -262,9 +334,15 @@ mod tests {
     fn the_delimiter_is_found_or_believed() {
         for (delimiter, declared) in [(',', false), (';', false), ('\t', false), (';', true)] {
             let line = HEADER.replace(',', &delimiter.to_string());
-            let text = format!("{}{line}\n1{delimiter}A\n", if declared { "sep=;\n" } else { "" });
+            let text = format!(
+                "{}{line}\n1{delimiter}A\n",
+                if declared { "sep=;\n" } else { "" }
+            );
             let (facts, rows) = rows_of(text.as_bytes()).unwrap();
-            assert_eq!((facts.format.delimiter, rows[0].number), (Some(delimiter), 2));
+            assert_eq!(
+                (facts.format.delimiter, rows[0].number),
+                (Some(delimiter), 2)
+            );
         }
     }
 
@@ -272,7 +350,10 @@ mod tests {
     fn an_unclosed_quote_is_refused_with_its_row() {
         let text = format!("{HEADER}\n1,A,2,m,x\n2,B,3,m,\"y\n3,C,4,m,z\n");
         let error = rows_of(text.as_bytes()).unwrap_err();
-        assert!(matches!(error, SheetError::UnclosedQuote { row: 3 }), "{error}");
+        assert!(
+            matches!(error, SheetError::UnclosedQuote { row: 3 }),
+            "{error}"
+        );
     }
 
     #[test]
@@ -287,18 +368,27 @@ mod tests {
     fn surplus_cells_matter_only_when_filled() {
         let text = format!("{HEADER}\n1,A,2,m,x,,\n2,B,3,m,y,z\n");
         let (_, rows) = rows_of(text.as_bytes()).unwrap();
-        assert_eq!((rows[0].damage, rows[1].damage), (None, Some(Damage::SurplusCells)));
+        assert_eq!(
+            (rows[0].damage, rows[1].damage),
+            (None, Some(Damage::SurplusCells))
+        );
     }
 
     #[test]
     fn a_header_below_a_title_is_named_with_its_row() {
         let text = format!("Contacts of 2026\n\n{HEADER}\n1,A,2,m,x\n");
-        assert!(matches!(rows_of(text.as_bytes()), Err(SheetError::HeaderNotFirst { row: 3 })));
+        assert!(matches!(
+            rows_of(text.as_bytes()),
+            Err(SheetError::HeaderNotFirst { row: 3 })
+        ));
     }
 
     #[test]
     fn nul_bytes_and_empty_files_are_refused() {
-        assert!(matches!(rows_of(format!("{HEADER}\n1,A\0,2\n").as_bytes()), Err(SheetError::NulByte { row: 2 })));
+        assert!(matches!(
+            rows_of(format!("{HEADER}\n1,A\0,2\n").as_bytes()),
+            Err(SheetError::NulByte { row: 2 })
+        ));
         assert!(matches!(rows_of(b"\n \n"), Err(SheetError::Empty)));
     }
 
@@ -306,6 +396,9 @@ mod tests {
     fn a_missing_final_newline_is_a_warning() {
         let (facts, _) = rows_of(format!("{HEADER}\n1,A,2,m,x").as_bytes()).unwrap();
         assert_eq!(facts.final_newline, Some(false));
-        assert_eq!(facts.issues.last().map(|issue| issue.code), Some(Code::NoFinalNewline));
+        assert_eq!(
+            facts.issues.last().map(|issue| issue.code),
+            Some(Code::NoFinalNewline)
+        );
     }
 }

@@ -28,20 +28,43 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded<'_>, SheetError> {
     let marked = body.is_some();
     let body = body.unwrap_or(bytes);
     let error = match std::str::from_utf8(body) {
-        Ok(text) => return Ok(Decoded { text: Cow::Borrowed(text), encoding: "UTF-8", guessed: false }),
+        Ok(text) => {
+            return Ok(Decoded {
+                text: Cow::Borrowed(text),
+                encoding: "UTF-8",
+                guessed: false,
+            });
+        }
         Err(error) => error,
     };
     if marked || has_multi_byte_sequence(body) {
-        let row = 1 + body[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        return Err(SheetError::Undecodable(format!("broken UTF-8 about row {row}")));
+        let row = 1 + body[..error.valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        return Err(SheetError::Undecodable(format!(
+            "broken UTF-8 about row {row}"
+        )));
     }
     let (text, _) = WINDOWS_1252.decode_without_bom_handling(body);
-    Ok(Decoded { text, encoding: "windows-1252", guessed: true })
+    Ok(Decoded {
+        text,
+        encoding: "windows-1252",
+        guessed: true,
+    })
 }
 
-fn utf16<'a>(bytes: &'a [u8], encoding: &'static encoding_rs::Encoding, name: &'static str) -> Result<Decoded<'a>, SheetError> {
+fn utf16<'a>(
+    bytes: &'a [u8],
+    encoding: &'static encoding_rs::Encoding,
+    name: &'static str,
+) -> Result<Decoded<'a>, SheetError> {
     match encoding.decode_without_bom_handling_and_without_replacement(bytes) {
-        Some(text) if bytes.len() % 2 == 0 => Ok(Decoded { text, encoding: name, guessed: false }),
+        Some(text) if bytes.len() % 2 == 0 => Ok(Decoded {
+            text,
+            encoding: name,
+            guessed: false,
+        }),
         _ => Err(SheetError::Undecodable(format!("broken {name}"))),
     }
 }
@@ -58,7 +81,10 @@ mod tests {
     #[track_caller]
     fn check(bytes: &[u8], text: &str, encoding: &str, guessed: bool) {
         let decoded = decode(bytes).unwrap();
-        assert_eq!((decoded.text.as_ref(), decoded.encoding, decoded.guessed), (text, encoding, guessed));
+        assert_eq!(
+            (decoded.text.as_ref(), decoded.encoding, decoded.guessed),
+            (text, encoding, guessed)
+        );
     }
 
     #[test]
@@ -72,8 +98,16 @@ mod tests {
 
     #[test]
     fn broken_bytes_in_a_file_that_is_utf8_elsewhere_are_refused() {
-        for bytes in [&b"Zo\xc3\xab\nM\xfcller"[..], b"\xef\xbb\xbfM\xfcller", b"\xff\xfeI\0D", b"\xff\xfe\x00\xd8I\0"] {
-            assert!(matches!(decode(bytes), Err(SheetError::Undecodable(_))), "{bytes:?}");
+        for bytes in [
+            &b"Zo\xc3\xab\nM\xfcller"[..],
+            b"\xef\xbb\xbfM\xfcller",
+            b"\xff\xfeI\0D",
+            b"\xff\xfe\x00\xd8I\0",
+        ] {
+            assert!(
+                matches!(decode(bytes), Err(SheetError::Undecodable(_))),
+                "{bytes:?}"
+            );
         }
     }
 }

@@ -18,16 +18,28 @@ fn normalise(title: &str) -> String {
         .filter(|c| *c == ' ' || !text::is_blank_char(*c))
         .collect();
     let plain = plain.trim().trim_end_matches(['*', ' ']);
-    text::fold(&plain.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" "))
+    text::fold(
+        &plain
+            .split(' ')
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 /// A known column, with its ordinal where it is one of `Number 2`, `Number Type 2`, ….
 fn known(normalised: &str) -> Option<(Field, u32)> {
-    if let Some(field) = Field::ALL.iter().find(|field| text::fold(field.as_str()) == normalised) {
+    if let Some(field) = Field::ALL
+        .iter()
+        .find(|field| text::fold(field.as_str()) == normalised)
+    {
         return Some((*field, 1));
     }
     let (base, ordinal) = normalised.rsplit_once(' ')?;
-    let ordinal: u32 = ordinal.parse().ok().filter(|n| *n >= 2 && !ordinal.starts_with(['0', '+']))?;
+    let ordinal: u32 = ordinal
+        .parse()
+        .ok()
+        .filter(|n| *n >= 2 && !ordinal.starts_with(['0', '+']))?;
     [Field::Number, Field::NumberType, Field::NumberDescription]
         .into_iter()
         .find(|field| text::fold(field.as_str()) == base)
@@ -36,7 +48,10 @@ fn known(normalised: &str) -> Option<(Field, u32)> {
 
 /// How many known columns a row of titles has; the delimiter that gives most is the right one.
 pub(super) fn count_known(titles: &[String]) -> usize {
-    titles.iter().filter(|title| known(&normalise(title)).is_some()).count()
+    titles
+        .iter()
+        .filter(|title| known(&normalise(title)).is_some())
+        .count()
 }
 
 /// Reads the header row, with the issues it gives rise to.
@@ -48,7 +63,10 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         match known(&normalised) {
             Some(column) => {
                 if places.insert(column, place).is_some() {
-                    return Err(SheetError::HeaderDuplicate { row, title: shown(title) });
+                    return Err(SheetError::HeaderDuplicate {
+                        row,
+                        title: shown(title),
+                    });
                 }
             }
             None if normalised.is_empty() => {}
@@ -57,7 +75,10 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
     }
     for (i, (place, normalised)) in unknown.iter().enumerate() {
         if unknown[..i].iter().any(|(_, other)| other == normalised) {
-            return Err(SheetError::HeaderDuplicate { row, title: shown(&titles[*place]) });
+            return Err(SheetError::HeaderDuplicate {
+                row,
+                title: shown(&titles[*place]),
+            });
         }
     }
     let missing: Vec<String> = Field::ALL
@@ -71,7 +92,10 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
     }
     let numbers = number_columns(row, &places)?;
     let mut issues = Vec::new();
-    for field in Field::ALL.iter().filter(|field| !field.is_required() && !places.contains_key(&(**field, 1))) {
+    for field in Field::ALL
+        .iter()
+        .filter(|field| !field.is_required() && !places.contains_key(&(**field, 1)))
+    {
         issues.push(Issue {
             column: Some(field.as_str().to_owned()),
             ..Issue::of_file(
@@ -89,16 +113,28 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
             cell: Some(format!("{}{row}", column_letters(*place))),
             value: Some(title.clone()),
             column: Some(title.clone()),
-            ..Issue::of_file(Code::ColumnUnknown, format!("the column `{title}` is not known and was ignored{hint}"))
+            ..Issue::of_file(
+                Code::ColumnUnknown,
+                format!("the column `{title}` is not known and was ignored{hint}"),
+            )
         });
     }
-    let found: Vec<(Field, usize)> =
-        places.iter().filter(|((_, ordinal), _)| *ordinal == 1).map(|((field, _), place)| (*field, *place)).collect();
-    let titles = titles.iter().map(|title| text::clean(title).text.into_owned()).collect();
+    let found: Vec<(Field, usize)> = places
+        .iter()
+        .filter(|((_, ordinal), _)| *ordinal == 1)
+        .map(|((field, _), place)| (*field, *place))
+        .collect();
+    let titles = titles
+        .iter()
+        .map(|title| text::clean(title).text.into_owned())
+        .collect();
     Ok((Header::new(row, titles, &found, numbers), issues))
 }
 
-fn number_columns(row: u32, places: &HashMap<(Field, u32), usize>) -> Result<Vec<NumberColumns>, SheetError> {
+fn number_columns(
+    row: u32,
+    places: &HashMap<(Field, u32), usize>,
+) -> Result<Vec<NumberColumns>, SheetError> {
     let mut numbers = Vec::new();
     for ((field, ordinal), place) in places {
         if *field != Field::Number {
@@ -130,8 +166,13 @@ fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[Strin
     let guesses: Vec<String> = unknown
         .iter()
         .filter_map(|(place, normalised)| {
-            let meant = did_you_mean(normalised, |field, _| missing.iter().any(|m| m == field.as_str()))?;
-            Some(format!("`{}` looks like it: rename it to `{meant}`", shown(&titles[*place])))
+            let meant = did_you_mean(normalised, |field, _| {
+                missing.iter().any(|m| m == field.as_str())
+            })?;
+            Some(format!(
+                "`{}` looks like it: rename it to `{meant}`",
+                shown(&titles[*place])
+            ))
         })
         .collect();
     if guesses.is_empty() {
@@ -159,13 +200,21 @@ fn did_you_mean(normalised: &str, wanted: impl Fn(Field, u32) -> bool) -> Option
         ("contact id", Field::Id),
         ("description", Field::NumberDescription),
     ];
-    let synonym = SYNONYMS.iter().find(|(word, _)| *word == normalised).map(|(_, field)| *field);
+    let synonym = SYNONYMS
+        .iter()
+        .find(|(word, _)| *word == normalised)
+        .map(|(_, field)| *field);
     synonym.filter(|field| wanted(*field, 1)).or_else(|| {
         Field::ALL
             .iter()
             .copied()
             .filter(|field| wanted(*field, 1))
-            .map(|field| (strsim::damerau_levenshtein(&text::fold(field.as_str()), normalised), field))
+            .map(|field| {
+                (
+                    strsim::damerau_levenshtein(&text::fold(field.as_str()), normalised),
+                    field,
+                )
+            })
             .filter(|(distance, field)| *distance <= 2.min(field.as_str().len() / 3))
             .min_by_key(|(distance, _)| *distance)
             .map(|(_, field)| field)
@@ -192,32 +241,77 @@ mod tests {
 
     #[test]
     fn missing_required_columns_are_named_with_a_guess() {
-        let error = parse(1, &titles("ID|Name|Phone|Number Type|Groups")).unwrap_err().to_string();
-        assert_eq!(error, "the header (row 1) lacks the required column `Number`; `Phone` looks like it: rename it to `Number`");
+        let error = parse(1, &titles("ID|Name|Phone|Number Type|Groups"))
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "the header (row 1) lacks the required column `Number`; `Phone` looks like it: rename it to `Number`"
+        );
         let error = parse(3, &titles("A|B")).unwrap_err().to_string();
         assert!(error.contains("(row 3) lacks the required columns `ID`, `Name`, `Number`, `Number Type` and `Groups`"), "{error}");
     }
 
     #[test]
     fn a_header_twice_is_refused() {
-        assert!(matches!(parse(1, &titles("ID|Name|Number|Number Type|Groups|name *")), Err(SheetError::HeaderDuplicate { .. })));
-        assert!(matches!(parse(1, &titles("ID|Name|Number|Number Type|Groups|X|x")), Err(SheetError::HeaderDuplicate { .. })));
+        assert!(matches!(
+            parse(1, &titles("ID|Name|Number|Number Type|Groups|name *")),
+            Err(SheetError::HeaderDuplicate { .. })
+        ));
+        assert!(matches!(
+            parse(1, &titles("ID|Name|Number|Number Type|Groups|X|x")),
+            Err(SheetError::HeaderDuplicate { .. })
+        ));
     }
 
     #[test]
     fn further_numbers_need_their_type() {
-        let (header, _) = parse(1, &titles("ID|Name|Number|Number Type|Groups|Number 2|Number Type 2|Number Description 2")).unwrap();
-        assert_eq!(header.numbers.iter().map(|n| (n.ordinal, n.description)).collect::<Vec<_>>(), [(1, None), (2, Some(7))]);
+        let (header, _) = parse(
+            1,
+            &titles(
+                "ID|Name|Number|Number Type|Groups|Number 2|Number Type 2|Number Description 2",
+            ),
+        )
+        .unwrap();
+        assert_eq!(
+            header
+                .numbers
+                .iter()
+                .map(|n| (n.ordinal, n.description))
+                .collect::<Vec<_>>(),
+            [(1, None), (2, Some(7))]
+        );
         let error = parse(1, &titles("ID|Name|Number|Number Type|Groups|Number 3")).unwrap_err();
         assert!(error.to_string().contains("`Number Type 3`"), "{error}");
     }
 
     #[test]
     fn optional_and_unknown_columns_are_one_issue_each() {
-        let (_, issues) = parse(1, &titles("ID|Name|Number|Number Type|Groups|Emial Address|Shoe size")).unwrap();
+        let (_, issues) = parse(
+            1,
+            &titles("ID|Name|Number|Number Type|Groups|Emial Address|Shoe size"),
+        )
+        .unwrap();
         let codes: Vec<Code> = issues.iter().map(|issue| issue.code).collect();
-        assert_eq!(codes.iter().filter(|code| **code == Code::ColumnMissing).count(), 5);
-        assert_eq!(codes.iter().filter(|code| **code == Code::ColumnUnknown).count(), 2);
-        assert!(issues.iter().any(|issue| issue.message.contains("did you mean `Email Address`?")), "{issues:?}");
+        assert_eq!(
+            codes
+                .iter()
+                .filter(|code| **code == Code::ColumnMissing)
+                .count(),
+            5
+        );
+        assert_eq!(
+            codes
+                .iter()
+                .filter(|code| **code == Code::ColumnUnknown)
+                .count(),
+            2
+        );
+        assert!(
+            issues
+                .iter()
+                .any(|issue| issue.message.contains("did you mean `Email Address`?")),
+            "{issues:?}"
+        );
     }
 }

@@ -69,7 +69,9 @@ pub enum SheetError {
     #[error("the workbook is protected with a password; save it without one")]
     PasswordProtected,
     /// Damaged.
-    #[error("the workbook can't be read ({0}); open it in the spreadsheet program and save it anew as .xlsx")]
+    #[error(
+        "the workbook can't be read ({0}); open it in the spreadsheet program and save it anew as .xlsx"
+    )]
     WorkbookUnreadable(String),
     /// Beyond the caps.
     #[error("the workbook is too large: {0}; delete what does not belong to the contact list")]
@@ -87,13 +89,17 @@ pub enum SheetError {
         row: u32,
     },
     /// NUL in text.
-    #[error("row {row} contains NUL bytes, as damaged files do; export the file again as \"CSV UTF-8\"")]
+    #[error(
+        "row {row} contains NUL bytes, as damaged files do; export the file again as \"CSV UTF-8\""
+    )]
     NulByte {
         /// First such row.
         row: u32,
     },
     /// The header is further down.
-    #[error("the header is in row {row}, but must be the first row that isn't blank; delete what stands above it")]
+    #[error(
+        "the header is in row {row}, but must be the first row that isn't blank; delete what stands above it"
+    )]
     HeaderNotFirst {
         /// Where it was found.
         row: u32,
@@ -117,7 +123,9 @@ pub enum SheetError {
         title: String,
     },
     /// More rows than allowed.
-    #[error("the sheet has more than {limit} rows; delete what does not belong to the contact list")]
+    #[error(
+        "the sheet has more than {limit} rows; delete what does not belong to the contact list"
+    )]
     TooManyRows {
         /// How many are allowed.
         limit: u32,
@@ -129,7 +137,12 @@ fn plural(words: &[String]) -> &'static str {
 }
 
 fn quoted(words: &[String]) -> String {
-    text::join_and(&words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>())
+    text::join_and(
+        &words
+            .iter()
+            .map(|word| format!("`{word}`"))
+            .collect::<Vec<_>>(),
+    )
 }
 
 impl SheetError {
@@ -163,10 +176,16 @@ impl SheetError {
 ///
 /// # Errors
 /// [`SheetError`] if the file is refused; rows handed out before that must be thrown away.
-pub fn read(bytes: &[u8], limits: Limits, mut each: impl FnMut(&Header, SheetRow)) -> Result<Facts, SheetError> {
+pub fn read(
+    bytes: &[u8],
+    limits: Limits,
+    mut each: impl FnMut(&Header, SheetRow),
+) -> Result<Facts, SheetError> {
     match sniff::sniff(bytes)? {
         sniff::Kind::Workbook => {
-            let limits = Limits { max_rows: limits.max_rows.min(XLSX_MAX_ROWS) };
+            let limits = Limits {
+                max_rows: limits.max_rows.min(XLSX_MAX_ROWS),
+            };
             xlsx::read(bytes, limits, &mut each)
         }
         sniff::Kind::Text => csv::read(bytes, limits, &mut each),
@@ -183,7 +202,12 @@ struct Body<'a, F> {
 
 impl<'a, F: FnMut(&Header, SheetRow)> Body<'a, F> {
     fn new(header: Header, limits: Limits, each: &'a mut F) -> Self {
-        Self { header, limits, rows: 0, each }
+        Self {
+            header,
+            limits,
+            rows: 0,
+            each,
+        }
     }
 
     fn push(&mut self, row: SheetRow) -> Result<(), SheetError> {
@@ -192,7 +216,9 @@ impl<'a, F: FnMut(&Header, SheetRow)> Body<'a, F> {
         }
         self.rows += 1;
         if self.rows > self.limits.max_rows {
-            return Err(SheetError::TooManyRows { limit: self.limits.max_rows });
+            return Err(SheetError::TooManyRows {
+                limit: self.limits.max_rows,
+            });
         }
         (self.each)(&self.header, row);
         Ok(())

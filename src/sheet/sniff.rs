@@ -16,7 +16,10 @@ const OLE: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
 pub(super) fn sniff(bytes: &[u8]) -> Result<Kind, SheetError> {
     if bytes.starts_with(OLE) {
         // An encrypted .xlsx is an OLE file with this stream; its name is UTF-16 in the directory.
-        let name: Vec<u8> = "EncryptedPackage".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let name: Vec<u8> = "EncryptedPackage"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         return Err(if contains(bytes, &name) {
             SheetError::PasswordProtected
         } else {
@@ -47,18 +50,34 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Kind, SheetError> {
 fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return if bytes.len() > 2 { Ok(Kind::Text) } else { Err(SheetError::Empty) };
+        return if bytes.len() > 2 {
+            Ok(Kind::Text)
+        } else {
+            Err(SheetError::Empty)
+        };
     }
     let start = body.iter().position(|b| !b.is_ascii_whitespace());
-    let Some(start) = start else { return Err(SheetError::Empty) };
-    let head = String::from_utf8_lossy(&body[start..body.len().min(start + 1024)]).to_ascii_lowercase();
-    if head.starts_with("<!doctype html") || head.starts_with("<html") || (head.starts_with('<') && head.contains("<html")) {
-        return Err(SheetError::NotASpreadsheet("a web page (perhaps a log-in or sharing page)"));
+    let Some(start) = start else {
+        return Err(SheetError::Empty);
+    };
+    let head =
+        String::from_utf8_lossy(&body[start..body.len().min(start + 1024)]).to_ascii_lowercase();
+    if head.starts_with("<!doctype html")
+        || head.starts_with("<html")
+        || (head.starts_with('<') && head.contains("<html"))
+    {
+        return Err(SheetError::NotASpreadsheet(
+            "a web page (perhaps a log-in or sharing page)",
+        ));
     }
     if head.starts_with("<?xml") || head.starts_with('<') {
         return Err(SheetError::NotASpreadsheet("an XML or HTML document"));
     }
-    if head.starts_with('{') || head.starts_with("[{") || head.starts_with("[\"") || head.starts_with("[]") {
+    if head.starts_with('{')
+        || head.starts_with("[{")
+        || head.starts_with("[\"")
+        || head.starts_with("[]")
+    {
         return Err(SheetError::NotASpreadsheet("JSON data"));
     }
     Ok(Kind::Text)
@@ -66,10 +85,15 @@ fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
 
 fn archive(bytes: &[u8]) -> Result<Kind, SheetError> {
     let Ok(archive) = zip::ZipArchive::new(std::io::Cursor::new(bytes)) else {
-        return Err(SheetError::WorkbookUnreadable("it is cut off or damaged".to_owned()));
+        return Err(SheetError::WorkbookUnreadable(
+            "it is cut off or damaged".to_owned(),
+        ));
     };
-    let names: Vec<String> =
-        archive.file_names().filter_map(Result::ok).map(|name| name.trim_start_matches('/').to_owned()).collect();
+    let names: Vec<String> = archive
+        .file_names()
+        .filter_map(Result::ok)
+        .map(|name| name.trim_start_matches('/').to_owned())
+        .collect();
     let has = |part: &str| names.iter().any(|name| name.eq_ignore_ascii_case(part));
     let starts = |part: &str| names.iter().any(|name| name.starts_with(part));
     if has("[Content_Types].xml") && (starts("xl/") || !(starts("word/") || starts("ppt/"))) {
@@ -87,5 +111,7 @@ fn archive(bytes: &[u8]) -> Result<Kind, SheetError> {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
 }

@@ -15,15 +15,24 @@ const MAX_SHARED_STRINGS: u64 = 64 << 20;
 const MAX_SMALL_PART: u64 = 32 << 20;
 
 pub(super) fn check(bytes: &[u8]) -> Result<(), SheetError> {
-    let unreadable = |error: &dyn std::fmt::Display| SheetError::WorkbookUnreadable(error.to_string());
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| unreadable(&error))?;
+    let unreadable =
+        |error: &dyn std::fmt::Display| SheetError::WorkbookUnreadable(error.to_string());
+    let mut archive =
+        zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| unreadable(&error))?;
     if archive.len() > MAX_PARTS {
-        return Err(SheetError::WorkbookTooLarge(format!("it has more than {MAX_PARTS} parts")));
+        return Err(SheetError::WorkbookTooLarge(format!(
+            "it has more than {MAX_PARTS} parts"
+        )));
     }
     let mut total = 0;
     for index in 0..archive.len() {
-        let mut part = archive.by_index(index).map_err(|error| unreadable(&error))?;
-        let name = part.name().map_err(|error| unreadable(&error))?.to_ascii_lowercase();
+        let mut part = archive
+            .by_index(index)
+            .map_err(|error| unreadable(&error))?;
+        let name = part
+            .name()
+            .map_err(|error| unreadable(&error))?
+            .to_ascii_lowercase();
         let cap = if name.ends_with("sharedstrings.xml") {
             MAX_SHARED_STRINGS
         } else if name.contains("worksheets/") || name.contains("media/") {
@@ -31,9 +40,12 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), SheetError> {
         } else {
             MAX_SMALL_PART
         };
-        let size = inflate(&mut part, cap.min(MAX_TOTAL - total)).map_err(|error| unreadable(&error))?;
+        let size =
+            inflate(&mut part, cap.min(MAX_TOTAL - total)).map_err(|error| unreadable(&error))?;
         let Some(size) = size else {
-            return Err(SheetError::WorkbookTooLarge(format!("its part `{name}` unpacks to more than allowed")));
+            return Err(SheetError::WorkbookTooLarge(format!(
+                "its part `{name}` unpacks to more than allowed"
+            )));
         };
         total += size;
     }

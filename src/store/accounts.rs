@@ -32,7 +32,9 @@ impl From<AccountLookup> for Account {
             name: row.name,
             time_zone: row.time_zone,
             import_enabled: row.import_enabled,
-            set_aside: row.set_aside_at.map(|at| (at, row.set_aside_reason.unwrap_or_default())),
+            set_aside: row
+                .set_aside_at
+                .map(|at| (at, row.set_aside_reason.unwrap_or_default())),
         }
     }
 }
@@ -42,7 +44,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Refused`] says which part the database refuses.
-    pub async fn add_account(&self, name: &str, time_zone: &str, admins: &[String]) -> Result<AccountId, StoreError> {
+    pub async fn add_account(
+        &self,
+        name: &str,
+        time_zone: &str,
+        admins: &[String],
+    ) -> Result<AccountId, StoreError> {
         let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
         let id = sqlx::query_scalar!("INSERT INTO accounts (name, time_zone) VALUES ($1, $2) RETURNING id", name, time_zone)
             .fetch_one(&mut *tx)
@@ -80,7 +87,10 @@ impl Store {
             AccountLookup,
             "SELECT id, name, time_zone, import_enabled, set_aside_at, set_aside_reason FROM accounts ORDER BY name"
         );
-        let rows = rows.fetch_all(&self.pool).await.map_err(failed("list the accounts"))?;
+        let rows = rows
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("list the accounts"))?;
         Ok(rows.into_iter().map(Account::from).collect())
     }
 
@@ -99,9 +109,15 @@ impl Store {
             id,
             name
         );
-        let row = row.fetch_optional(&self.pool).await.map_err(failed("look up the account"))?;
-        row.map(Account::from)
-            .ok_or_else(|| StoreError::Refused(format!("there is no account `{wanted}`; see `rosterd account list`")))
+        let row = row
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("look up the account"))?;
+        row.map(Account::from).ok_or_else(|| {
+            StoreError::Refused(format!(
+                "there is no account `{wanted}`; see `rosterd account list`"
+            ))
+        })
     }
 
     /// The admins of an account.
@@ -109,12 +125,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn admins(&self, account: AccountId) -> Result<Vec<Admin>, StoreError> {
-        let rows = sqlx::query!("SELECT email, name, notify FROM account_admins WHERE account_id = $1 ORDER BY email", account.0)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed("read the admins"))?;
+        let rows = sqlx::query!(
+            "SELECT email, name, notify FROM account_admins WHERE account_id = $1 ORDER BY email",
+            account.0
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("read the admins"))?;
         let admin = |notify: &str| Notify::parse(notify).unwrap_or(Notify::All);
-        Ok(rows.into_iter().map(|row| Admin { notify: admin(&row.notify), email: row.email, name: row.name }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| Admin {
+                notify: admin(&row.notify),
+                email: row.email,
+                name: row.name,
+            })
+            .collect())
     }
 
     /// Contacts and groups of an account, without the removed.
@@ -127,7 +153,10 @@ impl Store {
                       (SELECT count(*) FROM active_groups WHERE account_id = $1) AS "groups!""#,
             account.0
         );
-        let row = row.fetch_one(&self.pool).await.map_err(failed("count the contacts"))?;
+        let row = row
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failed("count the contacts"))?;
         Ok((row.contacts, row.groups))
     }
 

@@ -18,7 +18,12 @@ pub(super) async fn mark_as_ours(db: &mut PgConnection) -> Result<(), StoreError
 }
 
 /// Applies a plan; gives back the ids of the added contacts, in the plan's order.
-pub(super) async fn apply(db: &mut PgConnection, account: AccountId, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<ContactId>, StoreError> {
+pub(super) async fn apply(
+    db: &mut PgConnection,
+    account: AccountId,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<Vec<ContactId>, StoreError> {
     if plan.is_empty() {
         return Ok(Vec::new());
     }
@@ -29,15 +34,24 @@ pub(super) async fn apply(db: &mut PgConnection, account: AccountId, plan: &Plan
     write_numbers(db, plan, &added).await?;
     write_members(db, plan, &added, &groups).await?;
     let removed: Vec<i64> = plan.removed.iter().map(|removal| removal.id.0).collect();
-    sqlx::query!("UPDATE contacts SET removed_at = $2, updated_at = $2 WHERE id = ANY ($1)", &removed, now)
-        .execute(&mut *db)
-        .await
-        .map_err(failed("remove contacts"))?;
+    sqlx::query!(
+        "UPDATE contacts SET removed_at = $2, updated_at = $2 WHERE id = ANY ($1)",
+        &removed,
+        now
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("remove contacts"))?;
     Ok(added.into_iter().map(ContactId).collect())
 }
 
 /// Makes, revives, renames and removes groups; gives back the id of each place in the plan's table.
-async fn write_groups(db: &mut PgConnection, account: AccountId, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+async fn write_groups(
+    db: &mut PgConnection,
+    account: AccountId,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>, StoreError> {
     let (mut names, mut keys) = (Vec::new(), Vec::new());
     let (mut written, mut written_names, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for group in &plan.groups {
@@ -74,15 +88,25 @@ async fn write_groups(db: &mut PgConnection, account: AccountId, plan: &Plan, no
     .execute(&mut *db)
     .await
     .map_err(failed("write groups"))?;
-    sqlx::query!("UPDATE groups SET removed_at = $2 WHERE id = ANY ($1)", &removed, now)
-        .execute(&mut *db)
-        .await
-        .map_err(failed("remove groups"))?;
-    let id_of: std::collections::HashMap<String, i64> = made.into_iter().map(|row| (row.name_key, row.id)).collect();
+    sqlx::query!(
+        "UPDATE groups SET removed_at = $2 WHERE id = ANY ($1)",
+        &removed,
+        now
+    )
+    .execute(&mut *db)
+    .await
+    .map_err(failed("remove groups"))?;
+    let id_of: std::collections::HashMap<String, i64> =
+        made.into_iter().map(|row| (row.name_key, row.id)).collect();
     Ok(plan
         .groups
         .iter()
-        .map(|group| group.id.map_or_else(|| id_of.get(&group.name_key).copied().unwrap_or(0), |id| id.0))
+        .map(|group| {
+            group.id.map_or_else(
+                || id_of.get(&group.name_key).copied().unwrap_or(0),
+                |id| id.0,
+            )
+        })
         .collect())
 }
 
@@ -110,7 +134,12 @@ impl Columns {
     }
 }
 
-async fn add_contacts(db: &mut PgConnection, account: AccountId, plan: &Plan, now: DateTime<Utc>) -> Result<Vec<i64>, StoreError> {
+async fn add_contacts(
+    db: &mut PgConnection,
+    account: AccountId,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>, StoreError> {
     if plan.added.is_empty() {
         return Ok(Vec::new());
     }
@@ -124,7 +153,9 @@ async fn add_contacts(db: &mut PgConnection, account: AccountId, plan: &Plan, no
     .await
     .map_err(failed("reserve ids"))?;
     let mut columns = Columns::default();
-    plan.added.iter().for_each(|addition| columns.push(plan, &addition.after));
+    plan.added
+        .iter()
+        .for_each(|addition| columns.push(plan, &addition.after));
     sqlx::query!(
         "INSERT INTO contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)
          OVERRIDING SYSTEM VALUE
@@ -148,10 +179,16 @@ async fn add_contacts(db: &mut PgConnection, account: AccountId, plan: &Plan, no
     Ok(ids)
 }
 
-async fn update_contacts(db: &mut PgConnection, plan: &Plan, now: DateTime<Utc>) -> Result<(), StoreError> {
+async fn update_contacts(
+    db: &mut PgConnection,
+    plan: &Plan,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     let ids: Vec<i64> = plan.changed.iter().map(|change| change.id.0).collect();
     let mut columns = Columns::default();
-    plan.changed.iter().for_each(|change| columns.push(plan, &change.after));
+    plan.changed
+        .iter()
+        .for_each(|change| columns.push(plan, &change.after));
     sqlx::query!(
         "UPDATE contacts c
          SET external_id = u.external_id, name = u.name, organization_name = u.organization_name, title = u.title,
@@ -175,7 +212,11 @@ async fn update_contacts(db: &mut PgConnection, plan: &Plan, now: DateTime<Utc>)
     Ok(())
 }
 
-async fn write_numbers(db: &mut PgConnection, plan: &Plan, added: &[i64]) -> Result<(), StoreError> {
+async fn write_numbers(
+    db: &mut PgConnection,
+    plan: &Plan,
+    added: &[i64],
+) -> Result<(), StoreError> {
     let (mut shortened, mut kept): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
     let mut rows = NumberRows::default();
     for (id, addition) in added.iter().zip(&plan.added) {
@@ -226,7 +267,11 @@ struct NumberRows {
 
 impl NumberRows {
     fn push_different(&mut self, contact: i64, before: &[Number], after: &[Number]) {
-        for (place, number) in after.iter().enumerate().filter(|(place, number)| before.get(*place) != Some(*number)) {
+        for (place, number) in after
+            .iter()
+            .enumerate()
+            .filter(|(place, number)| before.get(*place) != Some(*number))
+        {
             self.contacts.push(contact);
             self.positions.push(position(place + 1));
             self.numbers.push(number.number.as_str().to_owned());
@@ -242,7 +287,12 @@ fn position(place: usize) -> i16 {
     i16::try_from(place).unwrap_or(i16::MAX)
 }
 
-async fn write_members(db: &mut PgConnection, plan: &Plan, added: &[i64], groups: &[i64]) -> Result<(), StoreError> {
+async fn write_members(
+    db: &mut PgConnection,
+    plan: &Plan,
+    added: &[i64],
+    groups: &[i64],
+) -> Result<(), StoreError> {
     let (mut joins, mut joined) = (Vec::new(), Vec::new());
     let (mut leaves, mut left) = (Vec::new(), Vec::new());
     let id_of = |place: u32| groups.get(place as usize).copied().unwrap_or(0);
@@ -254,11 +304,17 @@ async fn write_members(db: &mut PgConnection, plan: &Plan, added: &[i64], groups
     }
     for change in &plan.changed {
         let (before, after) = (&change.before.groups, &change.after.groups);
-        for place in after.iter().filter(|place| before.binary_search(place).is_err()) {
+        for place in after
+            .iter()
+            .filter(|place| before.binary_search(place).is_err())
+        {
             joins.push(change.id.0);
             joined.push(id_of(*place));
         }
-        for place in before.iter().filter(|place| after.binary_search(place).is_err()) {
+        for place in before
+            .iter()
+            .filter(|place| after.binary_search(place).is_err())
+        {
             leaves.push(change.id.0);
             left.push(id_of(*place));
         }
@@ -293,16 +349,48 @@ pub(super) async fn record_changes(
 ) -> Result<(), StoreError> {
     let mut rows = ChangeRows::default();
     for (place, addition) in plan.added.iter().enumerate() {
-        rows.push(plan, added.get(place).copied(), Action::Added, applied, addition.row, None, Some(&addition.after));
+        rows.push(
+            plan,
+            added.get(place).copied(),
+            Action::Added,
+            applied,
+            addition.row,
+            None,
+            Some(&addition.after),
+        );
     }
     for change in &plan.changed {
-        rows.push(plan, Some(change.id), change.action, applied, change.row, Some(&change.before), Some(&change.after));
+        rows.push(
+            plan,
+            Some(change.id),
+            change.action,
+            applied,
+            change.row,
+            Some(&change.before),
+            Some(&change.after),
+        );
     }
     for removal in &plan.removed {
-        rows.push(plan, Some(removal.id), Action::Removed, applied, None, Some(&removal.before), None);
+        rows.push(
+            plan,
+            Some(removal.id),
+            Action::Removed,
+            applied,
+            None,
+            Some(&removal.before),
+            None,
+        );
     }
     for removal in &plan.withheld {
-        rows.push(plan, Some(removal.id), Action::Removed, false, None, Some(&removal.before), None);
+        rows.push(
+            plan,
+            Some(removal.id),
+            Action::Removed,
+            false,
+            None,
+            Some(&removal.before),
+            None,
+        );
     }
     sqlx::query!(
         "INSERT INTO import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after)
@@ -393,8 +481,12 @@ fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
         field(number.description.as_deref());
     }
     field(None);
-    let mut keys: Vec<&str> =
-        state.groups.iter().filter_map(|place| plan.groups.get(*place as usize)).map(|group| group.name_key.as_str()).collect();
+    let mut keys: Vec<&str> = state
+        .groups
+        .iter()
+        .filter_map(|place| plan.groups.get(*place as usize))
+        .map(|group| group.name_key.as_str())
+        .collect();
     keys.sort_unstable();
     keys.into_iter().for_each(|key| field(Some(key)));
     let mut digest = [0; 32];

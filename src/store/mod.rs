@@ -39,7 +39,9 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Not a database URL.
-    #[error("the database URL (`DATABASE_URL` or `database.url`) can't be read; write postgres://user:password@host/database")]
+    #[error(
+        "the database URL (`DATABASE_URL` or `database.url`) can't be read; write postgres://user:password@host/database"
+    )]
     Url,
     /// No connection.
     #[error("no connection to the database ({0}); check DATABASE_URL and that Postgres is up")]
@@ -62,10 +64,14 @@ pub enum StoreError {
     #[error("another process has taken this run over")]
     LeaseLost,
     /// The settings were edited, or the account disabled, while the run was under way.
-    #[error("the import settings were edited while the import was under way; nothing was changed, run it again")]
+    #[error(
+        "the import settings were edited while the import was under way; nothing was changed, run it again"
+    )]
     SettingsChanged,
     /// Imports are switched off.
-    #[error("imports are switched off for this account; switch them on with `rosterd account enable`")]
+    #[error(
+        "imports are switched off for this account; switch them on with `rosterd account enable`"
+    )]
     ImportDisabled,
     /// The database refuses what was asked.
     #[error("{0}")]
@@ -83,15 +89,21 @@ fn outer(error: &sqlx::Error) -> String {
 /// Names the operation of a failed statement.
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| match &source {
-        sqlx::Error::Database(database) if database.code().as_deref() == Some("42P01") => StoreError::NotMigrated,
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => StoreError::Unreachable(source.to_string()),
+        sqlx::Error::Database(database) if database.code().as_deref() == Some("42P01") => {
+            StoreError::NotMigrated
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => {
+            StoreError::Unreachable(source.to_string())
+        }
         _ => StoreError::Query { operation, source },
     }
 }
 
 /// The name of the constraint that a statement broke.
 fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
-    error.as_database_error().and_then(|error| error.constraint())
+    error
+        .as_database_error()
+        .and_then(|error| error.constraint())
 }
 
 impl Store {
@@ -99,12 +111,20 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Url`] or [`StoreError::Unreachable`].
-    pub async fn connect(url: &SecretString, max_connections: u32, patience: Duration) -> Result<Self, StoreError> {
+    pub async fn connect(
+        url: &SecretString,
+        max_connections: u32,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| StoreError::Url)?
             .application_name("rosterd")
             // A half-open connection must not hold a run for ever.
-            .options([("statement_timeout", "600s"), ("idle_in_transaction_session_timeout", "600s"), ("tcp_keepalives_idle", "30")]);
+            .options([
+                ("statement_timeout", "600s"),
+                ("idle_in_transaction_session_timeout", "600s"),
+                ("tcp_keepalives_idle", "30"),
+            ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(patience)
@@ -120,13 +140,19 @@ impl Store {
     /// [`StoreError`] if the server can't be reached or refuses.
     pub async fn ensure_database(admin_url: &SecretString, name: &str) -> Result<(), StoreError> {
         let store = Self::connect(admin_url, 1, Duration::from_secs(30)).await?;
-        let exists = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1) AS "exists!""#, name)
-            .fetch_one(&store.pool)
-            .await
-            .map_err(failed("look for the database"))?;
+        let exists = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1) AS "exists!""#,
+            name
+        )
+        .fetch_one(&store.pool)
+        .await
+        .map_err(failed("look for the database"))?;
         if !exists {
             let create = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
-            sqlx::query(sqlx::AssertSqlSafe(create)).execute(&store.pool).await.map_err(failed("create the database"))?;
+            sqlx::query(sqlx::AssertSqlSafe(create))
+                .execute(&store.pool)
+                .await
+                .map_err(failed("create the database"))?;
         }
         store.pool.close().await;
         Ok(())
@@ -145,24 +171,42 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotMigrated`] if not.
     pub async fn check_migrated(&self) -> Result<(), StoreError> {
-        let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-        let applied = sqlx::query_scalar::<_, Option<i64>>("SELECT max(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(&self.pool)
-            .await
-            .map_err(failed("look at the schema"))?;
-        if applied.is_some_and(|applied| applied >= newest) { Ok(()) } else { Err(StoreError::NotMigrated) }
+        let newest = MIGRATOR
+            .iter()
+            .map(|migration| migration.version)
+            .max()
+            .unwrap_or(0);
+        let applied = sqlx::query_scalar::<_, Option<i64>>(
+            "SELECT max(version) FROM _sqlx_migrations WHERE success",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed("look at the schema"))?;
+        if applied.is_some_and(|applied| applied >= newest) {
+            Ok(())
+        } else {
+            Err(StoreError::NotMigrated)
+        }
     }
 
     /// Name and version of the server, and how far its clock is from `now`, seconds.
     ///
     /// # Errors
     /// [`StoreError`] if it can't be asked.
-    pub async fn server(&self, now: chrono::DateTime<chrono::Utc>) -> Result<(String, i64), StoreError> {
+    pub async fn server(
+        &self,
+        now: chrono::DateTime<chrono::Utc>,
+    ) -> Result<(String, i64), StoreError> {
         let row = sqlx::query!(r#"SELECT version() AS "version!", clock_timestamp() AS "now!""#)
             .fetch_one(&self.pool)
             .await
             .map_err(failed("tell its version"))?;
-        let version = row.version.split(" on ").next().unwrap_or_default().to_owned();
+        let version = row
+            .version
+            .split(" on ")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Ok((version, (row.now - now).num_seconds()))
     }
 

@@ -87,7 +87,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn take_due_mail(&self, now: DateTime<Utc>, run: Option<RunId>, limit: i64) -> Result<Vec<DueMail>, StoreError> {
+    pub async fn take_due_mail(
+        &self,
+        now: DateTime<Utc>,
+        run: Option<RunId>,
+        limit: i64,
+    ) -> Result<Vec<DueMail>, StoreError> {
         let rows = sqlx::query!(
             "UPDATE mail_outbox m SET attempts = m.attempts + 1, next_attempt_at = $2
              WHERE m.id IN (
@@ -127,10 +132,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails; then it will be sent again.
     pub async fn mail_sent(&self, id: i64, now: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query!("UPDATE mail_outbox SET sent_at = $2, last_error = NULL WHERE id = $1", id, now)
-            .execute(&self.pool)
-            .await
-            .map_err(failed("note that mail was sent"))?;
+        sqlx::query!(
+            "UPDATE mail_outbox SET sent_at = $2, last_error = NULL WHERE id = $1",
+            id,
+            now
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("note that mail was sent"))?;
         Ok(())
     }
 
@@ -138,7 +147,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn mail_failed(&self, id: i64, error: &str, next: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn mail_failed(
+        &self,
+        id: i64,
+        error: &str,
+        next: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let refused = next.is_none().then_some(now);
         sqlx::query!(
             "UPDATE mail_outbox SET last_error = $2, failed_at = $3, next_attempt_at = coalesce($4, next_attempt_at) WHERE id = $1",

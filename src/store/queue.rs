@@ -34,7 +34,15 @@ fn until(now: DateTime<Utc>, lease: Duration) -> DateTime<Utc> {
     now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX)
 }
 
-fn claimed(id: i64, account: i64, trigger: &str, origin: &str, subject: Option<i64>, fence: i64, attempts: i32) -> ClaimedRun {
+fn claimed(
+    id: i64,
+    account: i64,
+    trigger: &str,
+    origin: &str,
+    subject: Option<i64>,
+    fence: i64,
+    attempts: i32,
+) -> ClaimedRun {
     ClaimedRun {
         id: RunId(id),
         account_id: AccountId(account),
@@ -52,7 +60,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; then nothing was claimed.
-    pub async fn claim_runs(&self, now: DateTime<Utc>, owner: &str, lease: Duration, limit: i64) -> Result<Vec<ClaimedRun>, StoreError> {
+    pub async fn claim_runs(
+        &self,
+        now: DateTime<Utc>,
+        owner: &str,
+        lease: Duration,
+        limit: i64,
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
         let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
         let rows = sqlx::query!(
             "WITH next AS (
@@ -81,14 +95,29 @@ impl Store {
         .await;
         let rows = match rows {
             // Another daemon was faster by a hair; the next tick will tell.
-            Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => return Ok(Vec::new()),
+            Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
+                return Ok(Vec::new());
+            }
             other => other.map_err(failed("claim runs"))?,
         };
         let runs: Vec<ClaimedRun> = rows
             .iter()
-            .map(|r| claimed(r.id, r.account_id, &r.trigger, &r.origin, r.subject_run_id, r.fence, r.attempts))
+            .map(|r| {
+                claimed(
+                    r.id,
+                    r.account_id,
+                    &r.trigger,
+                    &r.origin,
+                    r.subject_run_id,
+                    r.fence,
+                    r.attempts,
+                )
+            })
             .collect();
-        for run in runs.iter().filter(|run| matches!(run.trigger, Trigger::Schedule | Trigger::Manual)) {
+        for run in runs
+            .iter()
+            .filter(|run| matches!(run.trigger, Trigger::Schedule | Trigger::Manual))
+        {
             sqlx::query!(
                 "UPDATE import_runs SET status = 'superseded', superseded_by = $2, finished_at = $3
                  WHERE account_id = $1 AND status = 'queued' AND origin = 'source' AND trigger IN ('schedule', 'manual')",
@@ -133,12 +162,23 @@ impl Store {
         .fetch_one(&self.pool)
         .await;
         match inserted {
-            Ok(row) => Ok(Started::Run(ClaimedRun { id: RunId(row.id), account_id: account, trigger, origin, subject, fence: 1, attempts: 1 })),
+            Ok(row) => Ok(Started::Run(ClaimedRun {
+                id: RunId(row.id),
+                account_id: account,
+                trigger,
+                origin,
+                subject,
+                fence: 1,
+                attempts: 1,
+            })),
             Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
-                let running = sqlx::query_scalar!("SELECT id FROM import_runs WHERE account_id = $1 AND status = 'running'", account.0)
-                    .fetch_optional(&self.pool)
-                    .await
-                    .map_err(failed("look for the running import"))?;
+                let running = sqlx::query_scalar!(
+                    "SELECT id FROM import_runs WHERE account_id = $1 AND status = 'running'",
+                    account.0
+                )
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed("look for the running import"))?;
                 // Over in between: the caller asks again.
                 Ok(Started::Busy(RunId(running.unwrap_or(0))))
             }
@@ -150,7 +190,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn renew_lease(&self, run: &ClaimedRun, now: DateTime<Utc>, lease: Duration) -> Result<bool, StoreError> {
+    pub async fn renew_lease(
+        &self,
+        run: &ClaimedRun,
+        now: DateTime<Utc>,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
         let renewed = sqlx::query!(
             "UPDATE import_runs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND status = 'running'",
             run.id.0,
@@ -184,7 +229,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn take_over_dead(&self, now: DateTime<Utc>, owner: &str, lease: Duration) -> Result<Vec<Abandoned>, StoreError> {
+    pub async fn take_over_dead(
+        &self,
+        now: DateTime<Utc>,
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Vec<Abandoned>, StoreError> {
         let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
         sqlx::query!(
             "UPDATE import_runs SET status = 'queued', lease_owner = NULL, lease_until = NULL
@@ -210,12 +260,25 @@ impl Store {
         .fetch_all(&mut *tx)
         .await
         .map_err(failed("take up runs of dead processes"))?;
-        tx.commit().await.map_err(failed("take up runs of dead processes"))?;
+        tx.commit()
+            .await
+            .map_err(failed("take up runs of dead processes"))?;
         Ok(rows
             .iter()
             .map(|r| {
-                let run = claimed(r.id, r.account_id, &r.trigger, &r.origin, r.subject_run_id, r.fence, r.attempts);
-                Abandoned { repeatedly: run.origin == Origin::Source, run }
+                let run = claimed(
+                    r.id,
+                    r.account_id,
+                    &r.trigger,
+                    &r.origin,
+                    r.subject_run_id,
+                    r.fence,
+                    r.attempts,
+                );
+                Abandoned {
+                    repeatedly: run.origin == Origin::Source,
+                    run,
+                }
             })
             .collect())
     }

@@ -9,7 +9,10 @@ use crate::model::{AccountId, RunId};
 
 /// A row of `import_runs`; serialises as SPEC §9 has it.
 #[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "the columns of import_runs, which the database comments on")]
+#[expect(
+    missing_docs,
+    reason = "the columns of import_runs, which the database comments on"
+)]
 pub struct RunRow {
     pub id: i64,
     pub account_id: i64,
@@ -44,13 +47,21 @@ pub struct RunRow {
 }
 
 fn hex<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
-    let hex = bytes.as_ref().map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let hex = bytes.as_ref().map(|bytes| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    });
     hex.serialize(to)
 }
 
 /// A row of `import_issues` as the commands show it.
 #[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "the columns of import_issues, which the database comments on")]
+#[expect(
+    missing_docs,
+    reason = "the columns of import_issues, which the database comments on"
+)]
 pub struct IssueRow {
     pub severity: String,
     pub code: String,
@@ -66,7 +77,10 @@ pub struct IssueRow {
 
 /// A row of `import_changes`, with the contact's name.
 #[derive(Debug, Clone, Serialize)]
-#[expect(missing_docs, reason = "the columns of import_changes, which the database comments on")]
+#[expect(
+    missing_docs,
+    reason = "the columns of import_changes, which the database comments on"
+)]
 pub struct ChangeRow {
     pub contact_id: Option<i64>,
     pub external_id: Option<String>,
@@ -90,15 +104,24 @@ impl Store {
              FROM import_runs WHERE id = $1",
             id.0
         );
-        let row = row.fetch_optional(&self.pool).await.map_err(failed("read the run"))?;
-        row.ok_or_else(|| StoreError::Refused(format!("there is no run {id}; see `rosterd runs list`")))
+        let row = row
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("read the run"))?;
+        row.ok_or_else(|| {
+            StoreError::Refused(format!("there is no run {id}; see `rosterd runs list`"))
+        })
     }
 
     /// The newest runs, of one account or of all.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn runs(&self, account: Option<AccountId>, limit: i64) -> Result<Vec<RunRow>, StoreError> {
+    pub async fn runs(
+        &self,
+        account: Option<AccountId>,
+        limit: i64,
+    ) -> Result<Vec<RunRow>, StoreError> {
         sqlx::query_as!(
             RunRow,
             "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
@@ -168,15 +191,23 @@ impl RunRow {
     #[must_use]
     pub fn is_approvable(&self) -> bool {
         self.status == RunStatus::Held.as_str()
-            || (self.status == RunStatus::SucceededWithIssues.as_str() && self.withheld.is_some_and(|withheld| withheld > 0))
+            || (self.status == RunStatus::SucceededWithIssues.as_str()
+                && self.withheld.is_some_and(|withheld| withheld > 0))
     }
 
     /// Why there is nothing to approve or reject.
     #[must_use]
     pub fn waits_no_more(&self) -> String {
         match self.superseded_by {
-            Some(successor) => format!("run {} was superseded by run {successor}; look at that one", self.id),
-            None => format!("run {} is {} and waits for nobody", self.id, self.status.replace('_', " ")),
+            Some(successor) => format!(
+                "run {} was superseded by run {successor}; look at that one",
+                self.id
+            ),
+            None => format!(
+                "run {} is {} and waits for nobody",
+                self.id,
+                self.status.replace('_', " ")
+            ),
         }
     }
 }

@@ -43,14 +43,22 @@ struct ScheduleLookup {
 
 impl From<ScheduleLookup> for ScheduleRow {
     fn from(row: ScheduleLookup) -> Self {
-        Self { id: row.id, time_zone: row.time_zone, schedule: schedule(&row.days, row.at, row.enabled) }
+        Self {
+            id: row.id,
+            time_zone: row.time_zone,
+            schedule: schedule(&row.days, row.at, row.enabled),
+        }
     }
 }
 
 fn schedule(days: &[String], at: NaiveTime, enabled: bool) -> Schedule {
     let part = |value: u32| i8::try_from(value).unwrap_or(0);
     let at = jiff::civil::time(part(at.hour()), part(at.minute()), part(at.second()), 0);
-    Schedule { days: days.iter().filter_map(|day| Weekday::parse(day)).collect(), at, enabled }
+    Schedule {
+        days: days.iter().filter_map(|day| Weekday::parse(day)).collect(),
+        at,
+        enabled,
+    }
 }
 
 impl Store {
@@ -63,20 +71,33 @@ impl Store {
             r#"SELECT days::text[] AS "days!", at, enabled FROM import_schedules WHERE account_id = $1 ORDER BY id"#,
             account.0
         );
-        let rows = rows.fetch_all(&self.pool).await.map_err(failed("read the schedule"))?;
-        Ok(rows.iter().map(|row| schedule(&row.days, row.at, row.enabled)).collect())
+        let rows = rows
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("read the schedule"))?;
+        Ok(rows
+            .iter()
+            .map(|row| schedule(&row.days, row.at, row.enabled))
+            .collect())
     }
 
     /// Replaces all schedules of an account.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn replace_schedules(&self, account: AccountId, schedules: &[Schedule]) -> Result<(), StoreError> {
+    pub async fn replace_schedules(
+        &self,
+        account: AccountId,
+        schedules: &[Schedule],
+    ) -> Result<(), StoreError> {
         let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
-        sqlx::query!("DELETE FROM import_schedules WHERE account_id = $1", account.0)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed("replace the schedule"))?;
+        sqlx::query!(
+            "DELETE FROM import_schedules WHERE account_id = $1",
+            account.0
+        )
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("replace the schedule"))?;
         for schedule in schedules {
             let days: Vec<String> = schedule.days.iter().map(ToString::to_string).collect();
             let at = schedule.at.to_string();
@@ -129,12 +150,21 @@ impl Store {
                 account_id: AccountId(row.account_id),
                 due_at: row.due_at,
                 runs: row.runs && row.due_at > now - Duration::hours(CATCH_UP_HOURS),
-                row: ScheduleLookup { id: row.id, days: row.days, at: row.at, enabled: row.enabled, time_zone: row.time_zone }
-                    .into(),
+                row: ScheduleLookup {
+                    id: row.id,
+                    days: row.days,
+                    at: row.at,
+                    enabled: row.enabled,
+                    time_zone: row.time_zone,
+                }
+                .into(),
             })
             .collect();
-        let (accounts, due): (Vec<i64>, Vec<DateTime<Utc>>) =
-            slots.iter().filter(|slot| slot.runs).map(|slot| (slot.account_id.0, slot.due_at)).unzip();
+        let (accounts, due): (Vec<i64>, Vec<DateTime<Utc>>) = slots
+            .iter()
+            .filter(|slot| slot.runs)
+            .map(|slot| (slot.account_id.0, slot.due_at))
+            .unzip();
         // Coinciding rows make one run, and so does a slot for which a run waits already.
         sqlx::query!(
             "INSERT INTO import_runs (account_id, trigger, due_at)
@@ -150,7 +180,10 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(failed("queue the due imports"))?;
-        let nexts: Vec<(i64, Option<DateTime<Utc>>)> = slots.iter().map(|slot| (slot.row.id, next(&slot.row))).collect();
+        let nexts: Vec<(i64, Option<DateTime<Utc>>)> = slots
+            .iter()
+            .map(|slot| (slot.row.id, next(&slot.row)))
+            .collect();
         set_next(&mut tx, &nexts).await?;
         tx.commit().await.map_err(failed("queue the due imports"))?;
         Ok(slots)
@@ -183,17 +216,29 @@ impl Store {
         .await
         .map_err(failed("look for edited schedules"))?;
         let rows: Vec<ScheduleRow> = rows.into_iter().map(ScheduleRow::from).collect();
-        let next_of = |row: &ScheduleRow| if row.schedule.enabled { next(row) } else { None };
-        let nexts: Vec<(i64, Option<DateTime<Utc>>)> = rows.iter().map(|row| (row.id, next_of(row))).collect();
+        let next_of = |row: &ScheduleRow| {
+            if row.schedule.enabled {
+                next(row)
+            } else {
+                None
+            }
+        };
+        let nexts: Vec<(i64, Option<DateTime<Utc>>)> =
+            rows.iter().map(|row| (row.id, next_of(row))).collect();
         if !nexts.is_empty() {
             set_next(&mut tx, &nexts).await?;
         }
-        tx.commit().await.map_err(failed("follow edited schedules"))?;
+        tx.commit()
+            .await
+            .map_err(failed("follow edited schedules"))?;
         Ok(nexts.len())
     }
 }
 
-async fn set_next(tx: &mut sqlx::PgTransaction<'_>, nexts: &[(i64, Option<DateTime<Utc>>)]) -> Result<(), StoreError> {
+async fn set_next(
+    tx: &mut sqlx::PgTransaction<'_>,
+    nexts: &[(i64, Option<DateTime<Utc>>)],
+) -> Result<(), StoreError> {
     let (ids, times): (Vec<i64>, Vec<Option<DateTime<Utc>>>) = nexts.iter().copied().unzip();
     sqlx::query!(
         "UPDATE import_schedules s

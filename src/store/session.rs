@@ -92,12 +92,18 @@ impl Store {
     /// [`StoreError`] if the database fails or the account is gone.
     pub async fn open_session(&self, run: &ClaimedRun) -> Result<Session, StoreError> {
         let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
-        sqlx::query!("SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE", run.account_id.0)
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed("lock the account"))?
-            .ok_or(StoreError::LeaseLost)?;
-        Ok(Session { tx, run: run.clone() })
+        sqlx::query!(
+            "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE",
+            run.account_id.0
+        )
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(failed("lock the account"))?
+        .ok_or(StoreError::LeaseLost)?;
+        Ok(Session {
+            tx,
+            run: run.clone(),
+        })
     }
 
     /// What a run must know of its account before it begins.
@@ -105,7 +111,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails or the account is gone.
     pub async fn run_context(&self, run: &ClaimedRun) -> Result<RunContext, StoreError> {
-        let mut db = self.pool.acquire().await.map_err(failed("get a connection"))?;
+        let mut db = self
+            .pool
+            .acquire()
+            .await
+            .map_err(failed("get a connection"))?;
         context(&mut db, run).await
     }
 }
@@ -135,7 +145,11 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
         reader_version: row.reader_version,
         final_newline: row.final_newline,
         accepted_rows: row.accepted_rows.into_iter().filter_map(digest).collect(),
-        streak: FailureStreak { since: row.failing_since, code: row.failure_code, mailed_at: row.failure_mailed_at },
+        streak: FailureStreak {
+            since: row.failing_since,
+            code: row.failure_code,
+            mailed_at: row.failure_mailed_at,
+        },
         applied_run: row.applied_run_id.map(RunId),
     })
 }
@@ -154,7 +168,10 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError::ImportDisabled`] or [`StoreError::SettingsChanged`].
-    pub async fn check_still_wanted(&mut self, settings: Option<&Settings>) -> Result<(), StoreError> {
+    pub async fn check_still_wanted(
+        &mut self,
+        settings: Option<&Settings>,
+    ) -> Result<(), StoreError> {
         let row = sqlx::query!(
             r#"SELECT a.import_enabled, s.updated_at AS "updated_at?"
                FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id WHERE a.id = $1"#,
@@ -170,10 +187,13 @@ impl Session {
             return Err(StoreError::SettingsChanged);
         }
         // Edits wait from here on until we are through.
-        sqlx::query!("SELECT account_id FROM import_settings WHERE account_id = $1 FOR SHARE", self.run.account_id.0)
-            .fetch_optional(&mut *self.tx)
-            .await
-            .map_err(failed("lock the settings"))?;
+        sqlx::query!(
+            "SELECT account_id FROM import_settings WHERE account_id = $1 FOR SHARE",
+            self.run.account_id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("lock the settings"))?;
         Ok(())
     }
 
@@ -265,14 +285,25 @@ impl Session {
         .fetch_optional(&mut *self.tx)
         .await
         .map_err(failed("read the approved run"))?;
-        let Some(run) = run.filter(|run| run.waits) else { return Ok(None) };
-        let changes = sqlx::query!("SELECT contact_id, action, applied FROM import_changes WHERE run_id = $1", subject.0)
-            .fetch_all(&mut *self.tx)
-            .await
-            .map_err(failed("read the approved changes"))?;
-        let mut approved = Approved { sha256: run.sha256.and_then(digest), in_error: self.rows_in_error(subject).await?, ..Approved::default() };
+        let Some(run) = run.filter(|run| run.waits) else {
+            return Ok(None);
+        };
+        let changes = sqlx::query!(
+            "SELECT contact_id, action, applied FROM import_changes WHERE run_id = $1",
+            subject.0
+        )
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(failed("read the approved changes"))?;
+        let mut approved = Approved {
+            sha256: run.sha256.and_then(digest),
+            in_error: self.rows_in_error(subject).await?,
+            ..Approved::default()
+        };
         for change in changes {
-            let Some(contact) = change.contact_id.map(ContactId) else { continue };
+            let Some(contact) = change.contact_id.map(ContactId) else {
+                continue;
+            };
             match change.action.as_str() {
                 "added" => {}
                 "removed" => {
@@ -307,15 +338,37 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn record_issues(&mut self, issues: &[Issue], is_new: &[bool]) -> Result<(), StoreError> {
+    pub async fn record_issues(
+        &mut self,
+        issues: &[Issue],
+        is_new: &[bool],
+    ) -> Result<(), StoreError> {
         // Postgres holds no NUL, wherever one may have slipped through.
-        let clean = |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{FFFD}"));
-        let column = |pick: fn(&Issue) -> &Option<String>| issues.iter().map(|issue| clean(pick(issue))).collect::<Vec<_>>();
-        let severities: Vec<String> = issues.iter().map(|issue| issue.severity.to_string()).collect();
+        let clean =
+            |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{FFFD}"));
+        let column = |pick: fn(&Issue) -> &Option<String>| {
+            issues
+                .iter()
+                .map(|issue| clean(pick(issue)))
+                .collect::<Vec<_>>()
+        };
+        let severities: Vec<String> = issues
+            .iter()
+            .map(|issue| issue.severity.to_string())
+            .collect();
         let codes: Vec<String> = issues.iter().map(|issue| issue.code.to_string()).collect();
-        let rows: Vec<Option<i32>> = issues.iter().map(|issue| issue.row.and_then(|row| i32::try_from(row).ok())).collect();
-        let messages: Vec<String> = issues.iter().map(|issue| issue.message.replace('\0', "\u{FFFD}")).collect();
-        let digests: Vec<Option<Vec<u8>>> = issues.iter().map(|issue| issue.row_digest.map(|digest| digest.to_vec())).collect();
+        let rows: Vec<Option<i32>> = issues
+            .iter()
+            .map(|issue| issue.row.and_then(|row| i32::try_from(row).ok()))
+            .collect();
+        let messages: Vec<String> = issues
+            .iter()
+            .map(|issue| issue.message.replace('\0', "\u{FFFD}"))
+            .collect();
+        let digests: Vec<Option<Vec<u8>>> = issues
+            .iter()
+            .map(|issue| issue.row_digest.map(|digest| digest.to_vec()))
+            .collect();
         sqlx::query!(
             "INSERT INTO import_issues (run_id, account_id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, is_new, row_digest)
              SELECT $1, $2, u.severity, u.code, u.row_number, u.column_name, u.cell, u.value, u.external_id, u.contact_name, u.message, u.is_new, u.row_digest
@@ -346,8 +399,19 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn queue_mail(&mut self, mail: &[NewMail], now: DateTime<Utc>) -> Result<(), StoreError> {
-        outbox::queue(&mut self.tx, Some(self.run.id), self.run.account_id, mail, now).await
+    pub async fn queue_mail(
+        &mut self,
+        mail: &[NewMail],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        outbox::queue(
+            &mut self.tx,
+            Some(self.run.id),
+            self.run.account_id,
+            mail,
+            now,
+        )
+        .await
     }
 
     /// Sets the account aside until a person runs it again.
@@ -355,10 +419,15 @@ impl Session {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn set_aside(&mut self, now: DateTime<Utc>, reason: &str) -> Result<(), StoreError> {
-        sqlx::query!("UPDATE accounts SET set_aside_at = $2, set_aside_reason = $3 WHERE id = $1", self.run.account_id.0, now, reason)
-            .execute(&mut *self.tx)
-            .await
-            .map_err(failed("set the account aside"))?;
+        sqlx::query!(
+            "UPDATE accounts SET set_aside_at = $2, set_aside_reason = $3 WHERE id = $1",
+            self.run.account_id.0,
+            now,
+            reason
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("set the account aside"))?;
         Ok(())
     }
 
@@ -381,7 +450,11 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if another process has taken the run over; then nothing was written.
-    pub async fn conclude(mut self, end: &Conclusion, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn conclude(
+        mut self,
+        end: &Conclusion,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         if end.state.is_some() || end.status == RunStatus::Held {
             sqlx::query!(
                 "UPDATE import_runs SET status = 'superseded', superseded_by = $2 WHERE account_id = $1 AND status = 'held'",
@@ -398,7 +471,8 @@ impl Session {
     }
 
     async fn write_run(&mut self, end: &Conclusion, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let counted = |pick: fn(&Counts) -> usize| end.counts.as_ref().map(|counts| count(pick(counts)));
+        let counted =
+            |pick: fn(&Counts) -> usize| end.counts.as_ref().map(|counts| count(pick(counts)));
         let reasons: Vec<String> = end.hold_reasons.iter().map(ToString::to_string).collect();
         let written = sqlx::query!(
             "UPDATE import_runs
@@ -432,7 +506,11 @@ impl Session {
         .execute(&mut *self.tx)
         .await
         .map_err(failed("write the run"))?;
-        if written.rows_affected() == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+        if written.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err(StoreError::LeaseLost)
+        }
     }
 
     async fn write_state(&mut self, end: &Conclusion) -> Result<(), StoreError> {
@@ -446,9 +524,15 @@ impl Session {
         .execute(&mut *self.tx)
         .await
         .map_err(failed("write the account's state"))?;
-        let Some(state) = &end.state else { return Ok(()) };
+        let Some(state) = &end.state else {
+            return Ok(());
+        };
         let file = state.known_file.clone().unwrap_or_default();
-        let accepted: Vec<Vec<u8>> = state.accepted_rows.iter().map(|digest| digest.to_vec()).collect();
+        let accepted: Vec<Vec<u8>> = state
+            .accepted_rows
+            .iter()
+            .map(|digest| digest.to_vec())
+            .collect();
         sqlx::query!(
             "UPDATE import_state
              SET applied_run_id = $2, sha256 = $3, etag = $4, last_modified = $5, size_bytes = $6, reader_version = $7,

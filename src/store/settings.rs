@@ -50,10 +50,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn settings(&self, account: AccountId) -> Result<Option<Settings>, StoreError> {
-        let row = sqlx::query!("SELECT * FROM import_settings WHERE account_id = $1", account.0)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failed("read the import settings"))?;
+        let row = sqlx::query!(
+            "SELECT * FROM import_settings WHERE account_id = $1",
+            account.0
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("read the import settings"))?;
         Ok(row.and_then(|row| {
             Some(Settings {
                 source: SourceKind::parse(&row.source)?,
@@ -64,7 +67,12 @@ impl Store {
                 s3_region: row.s3_region,
                 s3_access_key_id: row.s3_access_key_id,
                 s3_secret_sealed: row.s3_secret_sealed,
-                holds: [row.hold_removed_percent, row.hold_removed_count, row.hold_changed_percent, row.hold_error_percent],
+                holds: [
+                    row.hold_removed_percent,
+                    row.hold_removed_count,
+                    row.hold_changed_percent,
+                    row.hold_error_percent,
+                ],
                 updated_at: row.updated_at,
             })
         }))
@@ -74,7 +82,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Refused`] says what the database refuses.
-    pub async fn save_settings(&self, account: AccountId, new: &NewSettings) -> Result<(), StoreError> {
+    pub async fn save_settings(
+        &self,
+        account: AccountId,
+        new: &NewSettings,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "INSERT INTO import_settings (account_id, source, url, username, password_sealed)
              VALUES ($1, $2, $3, $4, $5)

@@ -5,12 +5,17 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 
 use super::{StoreError, failed};
-use crate::model::contact::{ContactState, Number, NumberType, PhoneNumber, Priority, StoredContact};
+use crate::model::contact::{
+    ContactState, Number, NumberType, PhoneNumber, Priority, StoredContact,
+};
 use crate::model::group::StoredGroup;
 use crate::model::{AccountId, ContactId, GroupId};
 use crate::reconcile::Snapshot;
 
-pub(super) async fn load(db: &mut PgConnection, account: AccountId) -> Result<Snapshot, StoreError> {
+pub(super) async fn load(
+    db: &mut PgConnection,
+    account: AccountId,
+) -> Result<Snapshot, StoreError> {
     let groups: Vec<StoredGroup> = sqlx::query!(
         r#"SELECT id, name, name_key, removed_at IS NOT NULL AS "removed!" FROM groups WHERE account_id = $1 ORDER BY id"#,
         account.0
@@ -47,7 +52,11 @@ pub(super) async fn load(db: &mut PgConnection, account: AccountId) -> Result<Sn
     })
     .collect();
 
-    let place_of: HashMap<i64, usize> = contacts.iter().enumerate().map(|(place, contact)| (contact.id.0, place)).collect();
+    let place_of: HashMap<i64, usize> = contacts
+        .iter()
+        .enumerate()
+        .map(|(place, contact)| (contact.id.0, place))
+        .collect();
     let numbers = sqlx::query!(
         "SELECT n.contact_id, n.number, n.number_type, n.description
          FROM contact_numbers n JOIN contacts c ON c.id = n.contact_id
@@ -67,7 +76,10 @@ pub(super) async fn load(db: &mut PgConnection, account: AccountId) -> Result<Sn
         }
     }
 
-    let group_place: HashMap<i64, u32> = (0..).zip(&groups).map(|(place, group)| (group.id.0, place)).collect();
+    let group_place: HashMap<i64, u32> = (0..)
+        .zip(&groups)
+        .map(|(place, group)| (group.id.0, place))
+        .collect();
     let members = sqlx::query!(
         "SELECT m.contact_id, m.group_id FROM group_members m JOIN groups g ON g.id = m.group_id WHERE g.account_id = $1",
         account.0
@@ -76,7 +88,10 @@ pub(super) async fn load(db: &mut PgConnection, account: AccountId) -> Result<Sn
     .await
     .map_err(failed("read the members"))?;
     for row in members {
-        if let (Some(contact), Some(group)) = (place_of.get(&row.contact_id), group_place.get(&row.group_id)) {
+        if let (Some(contact), Some(group)) = (
+            place_of.get(&row.contact_id),
+            group_place.get(&row.group_id),
+        ) {
             contacts[*contact].state.groups.push(*group);
         }
     }

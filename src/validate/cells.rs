@@ -25,7 +25,9 @@ impl<T> Reading<T> {
 
 /// Whether the text is a number as Excel shows it when the column is too narrow or the number too long: `6.04E+09`.
 pub(super) fn is_scientific(text: &str) -> bool {
-    let Some((mantissa, exponent)) = text.split_once("E+") else { return false };
+    let Some((mantissa, exponent)) = text.split_once("E+") else {
+        return false;
+    };
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let mantissa_ok = match mantissa.split_once('.') {
         None => mantissa.len() == 1 && digits(mantissa),
@@ -36,8 +38,17 @@ pub(super) fn is_scientific(text: &str) -> bool {
 
 /// Whether the text can be an e-mail address: something, `@`, and a domain with a dot.
 pub(super) fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.rsplit_once('@') else { return false };
-    let forbidden = |c: char| c.is_control() || text::is_blank_char(c) || matches!(c, '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']');
+    let Some((local, domain)) = text.rsplit_once('@') else {
+        return false;
+    };
+    let forbidden = |c: char| {
+        c.is_control()
+            || text::is_blank_char(c)
+            || matches!(
+                c,
+                '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']'
+            )
+    };
     let label_ok = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
@@ -63,18 +74,36 @@ mod tests {
         for text in ["6.04E+09", "6E+09", "1.234567E+15", "6.0E+123"] {
             assert!(is_scientific(text), "{text}");
         }
-        for text in ["6.04e+09", "60.4E+09", "E+09", "6.E+09", "6.04E+9", "6.04E09", "ABE+09", "6.04E+0x"] {
+        for text in [
+            "6.04e+09", "60.4E+09", "E+09", "6.E+09", "6.04E+9", "6.04E09", "ABE+09", "6.04E+0x",
+        ] {
             assert!(!is_scientific(text), "{text}");
         }
     }
 
     #[test]
     fn addresses_are_told_from_what_is_none() {
-        for text in ["jane@example.org", "J.O'Neil+x@mail.example.co.uk", "a@b.c", "zoë@bücher.example"] {
+        for text in [
+            "jane@example.org",
+            "J.O'Neil+x@mail.example.co.uk",
+            "a@b.c",
+            "zoë@bücher.example",
+        ] {
             assert!(is_email(text), "{text}");
         }
-        for text in ["jane", "jane@", "@example.org", "jane@example", "jane doe@example.org", "a@b@c.d", "jane@example..org",
-            "jane@-x.org", "a@b.c, d@e.f", "<a@b.c>", ".a@b.c"] {
+        for text in [
+            "jane",
+            "jane@",
+            "@example.org",
+            "jane@example",
+            "jane doe@example.org",
+            "a@b@c.d",
+            "jane@example..org",
+            "jane@-x.org",
+            "a@b.c, d@e.f",
+            "<a@b.c>",
+            ".a@b.c",
+        ] {
             assert!(!is_email(text), "{text}");
         }
     }

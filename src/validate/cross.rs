@@ -15,17 +15,30 @@ pub(super) fn check(drafts: &[Draft]) -> Vec<(Option<usize>, Issue)> {
     for (place, draft) in drafts.iter().enumerate() {
         for number in draft.numbers() {
             let number = number.number.as_str();
-            if let Some(other) = numbers.insert(number, place).filter(|other| *other != place) {
+            if let Some(other) = numbers
+                .insert(number, place)
+                .filter(|other| *other != place)
+            {
                 let other = text::shorten(&drafts[other].id, 60);
-                let message = format!("the contact with the ID `{other}` has the same number; check that both are right");
-                issues.push((Some(place), issue(draft, Code::NumberShared, Field::Number, number, message)));
+                let message = format!(
+                    "the contact with the ID `{other}` has the same number; check that both are right"
+                );
+                issues.push((
+                    Some(place),
+                    issue(draft, Code::NumberShared, Field::Number, number, message),
+                ));
             }
         }
         let key = text::fold(&draft.id).trim_start_matches('0').to_owned();
         if let Some(other) = ids.insert(key, place) {
             let other = text::shorten(&drafts[other].id, 60);
-            let message = format!("this ID differs from `{other}` only in case or leading zeros; check that these are two people");
-            issues.push((Some(place), issue(draft, Code::SimilarId, Field::Id, &draft.id, message)));
+            let message = format!(
+                "this ID differs from `{other}` only in case or leading zeros; check that these are two people"
+            );
+            issues.push((
+                Some(place),
+                issue(draft, Code::SimilarId, Field::Id, &draft.id, message),
+            ));
         }
     }
     issues

@@ -22,18 +22,29 @@ struct Merged<T> {
 
 impl<T> Default for Merged<T> {
     fn default() -> Self {
-        Self { value: None, present: false, bad: false }
+        Self {
+            value: None,
+            present: false,
+            bad: false,
+        }
     }
 }
 
 impl<T: Clone> Merged<T> {
     /// Takes one row's reading; gives back the earlier value and its row if the two disagree.
-    fn take(&mut self, row: u32, reading: Option<Reading<T>>, same: impl Fn(&T, &T) -> bool) -> Option<(T, u32, T)> {
+    fn take(
+        &mut self,
+        row: u32,
+        reading: Option<Reading<T>>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Option<(T, u32, T)> {
         self.present |= reading.is_some();
         match reading {
             Some(Reading::Value(value)) => match &self.value {
                 None => self.value = Some((value, row)),
-                Some((earlier, earlier_row)) if !same(earlier, &value) => return Some((earlier.clone(), *earlier_row, value)),
+                Some((earlier, earlier_row)) if !same(earlier, &value) => {
+                    return Some((earlier.clone(), *earlier_row, value));
+                }
                 Some(_) => {}
             },
             Some(Reading::Bad) => self.bad = true,
@@ -102,7 +113,10 @@ impl Draft {
 
     /// The name for messages, where known.
     pub(super) fn name(&self) -> Option<String> {
-        self.name.value.as_ref().map(|(name, _)| text::shorten(name, VALUE_LIMIT))
+        self.name
+            .value
+            .as_ref()
+            .map(|(name, _)| text::shorten(name, VALUE_LIMIT))
     }
 
     /// Takes one more row of the contact.
@@ -112,22 +126,55 @@ impl Draft {
         self.rows.push(row);
         self.digests.push(digest);
         if let Some(twin) = twin {
-            let message = format!("this row is the same as row {} and was read once; delete one", self.rows[twin]);
+            let message = format!(
+                "this row is the same as row {} and was read once; delete one",
+                self.rows[twin]
+            );
             reader.issue(Field::Id, 1, Code::DuplicateRow, "", message);
             return;
         }
         let reading = reader.field(Field::Name);
-        disagreement(reader, Field::Name, self.name.take(row, reading, |a, b| a == b), String::clone);
+        disagreement(
+            reader,
+            Field::Name,
+            self.name.take(row, reading, |a, b| a == b),
+            String::clone,
+        );
         let reading = reader.field(Field::OrganizationName);
-        disagreement(reader, Field::OrganizationName, self.organization_name.take(row, reading, |a, b| a == b), String::clone);
+        disagreement(
+            reader,
+            Field::OrganizationName,
+            self.organization_name.take(row, reading, |a, b| a == b),
+            String::clone,
+        );
         let reading = reader.field(Field::Title);
-        disagreement(reader, Field::Title, self.title.take(row, reading, |a, b| a == b), String::clone);
+        disagreement(
+            reader,
+            Field::Title,
+            self.title.take(row, reading, |a, b| a == b),
+            String::clone,
+        );
         let reading = reader.email();
-        disagreement(reader, Field::Email, self.email.take(row, reading, |a, b| a == b), String::clone);
+        disagreement(
+            reader,
+            Field::Email,
+            self.email.take(row, reading, |a, b| a == b),
+            String::clone,
+        );
         let reading = reader.priority();
-        disagreement(reader, Field::Priority, self.priority.take(row, reading, |a, b| a == b), ToString::to_string);
+        disagreement(
+            reader,
+            Field::Priority,
+            self.priority.take(row, reading, |a, b| a == b),
+            ToString::to_string,
+        );
         let reading = reader.groups();
-        disagreement(reader, Field::Groups, self.groups.take(row, reading, same_groups), |groups| groups.join(", "));
+        disagreement(
+            reader,
+            Field::Groups,
+            self.groups.take(row, reading, same_groups),
+            |groups| groups.join(", "),
+        );
         for columns in reader.number_columns() {
             match reader.phone(*columns) {
                 Phone::Number(number) => self.add_number(reader, columns.ordinal, number),
@@ -140,9 +187,19 @@ impl Draft {
     }
 
     fn add_number(&mut self, reader: &mut RowReader<'_>, ordinal: u32, number: FileNumber) {
-        if self.numbers.iter().any(|known| known.number == number.number) {
+        if self
+            .numbers
+            .iter()
+            .any(|known| known.number == number.number)
+        {
             let message = "this number stands twice on the contact and was kept once; delete one";
-            reader.issue(Field::Number, ordinal, Code::DuplicateNumber, number.number.as_str(), message);
+            reader.issue(
+                Field::Number,
+                ordinal,
+                Code::DuplicateNumber,
+                number.number.as_str(),
+                message,
+            );
         } else {
             self.numbers.push(number);
         }
@@ -153,7 +210,10 @@ impl Draft {
         self.failed = true;
         let message = "the file does not end with a line break, but the last one did: it may be cut off in this row. \
                        The contact stays as it is and nobody was removed; export the file again, or add a line break at its end";
-        Issue { row: self.rows.last().copied(), ..Issue::of_file(Code::LastRowMaybeCut, message) }
+        Issue {
+            row: self.rows.last().copied(),
+            ..Issue::of_file(Code::LastRowMaybeCut, message)
+        }
     }
 
     /// Judges what only shows on the contact put together.
@@ -164,13 +224,19 @@ impl Draft {
             issues.push(Issue {
                 row,
                 column: Some(field.as_str().to_owned()),
-                ..Issue::of_file(Code::RequiredMissing, format!("{field} is blank, but is required; enter it"))
+                ..Issue::of_file(
+                    Code::RequiredMissing,
+                    format!("{field} is blank, but is required; enter it"),
+                )
             });
         };
         for (field, absent) in [
             (Field::Name, self.name.value.is_none() && !self.name.bad),
             (Field::Number, self.numbers.is_empty() && !self.number_bad),
-            (Field::Groups, self.groups.value.is_none() && !self.groups.bad),
+            (
+                Field::Groups,
+                self.groups.value.is_none() && !self.groups.bad,
+            ),
         ] {
             if absent {
                 missing(field);
@@ -210,14 +276,26 @@ impl Draft {
 }
 
 fn same_groups(one: &Vec<String>, other: &Vec<String>) -> bool {
-    let keys = |groups: &[String]| groups.iter().map(|name| name_key(name)).collect::<BTreeSet<_>>();
+    let keys = |groups: &[String]| {
+        groups
+            .iter()
+            .map(|name| name_key(name))
+            .collect::<BTreeSet<_>>()
+    };
     keys(one) == keys(other)
 }
 
-fn disagreement<T>(reader: &mut RowReader<'_>, field: Field, found: Option<(T, u32, T)>, show: impl Fn(&T) -> String) {
+fn disagreement<T>(
+    reader: &mut RowReader<'_>,
+    field: Field,
+    found: Option<(T, u32, T)>,
+    show: impl Fn(&T) -> String,
+) {
     if let Some((earlier, row, value)) = found {
         let (earlier, value) = (text::shorten(&show(&earlier), 60), show(&value));
-        let message = format!("{field} differs from `{earlier}` in row {row}, which has the same ID; make them agree, or give each person an ID of their own");
+        let message = format!(
+            "{field} differs from `{earlier}` in row {row}, which has the same ID; make them agree, or give each person an ID of their own"
+        );
         reader.issue(field, 1, Code::RowsDisagree, &value, message);
     }
 }

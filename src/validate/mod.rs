@@ -49,7 +49,8 @@ impl Collector {
         self.last_draft = None;
         let mut reader = RowReader::new(header, row);
         if reader.is_example() {
-            let message = "this is the example row of the template and was skipped; delete it when you like";
+            let message =
+                "this is the example row of the template and was skipped; delete it when you like";
             reader.issue(Field::Id, 1, Code::ExampleRow, "EXAMPLE-1", message);
             self.keep_issues(None, reader.into_issues());
             return;
@@ -66,7 +67,10 @@ impl Collector {
                 self.keep_issues(Some(place), reader.into_issues());
             }
             RowIdentity::Nameless => {
-                self.nameless.push(NamelessRow { row: row.number, digest: reader.digest() });
+                self.nameless.push(NamelessRow {
+                    row: row.number,
+                    digest: reader.digest(),
+                });
                 self.keep_issues(None, reader.into_nameless_issues());
             }
             RowIdentity::Ignored => self.keep_issues(None, reader.into_issues()),
@@ -74,7 +78,8 @@ impl Collector {
     }
 
     fn keep_issues(&mut self, draft: Option<usize>, issues: Vec<Issue>) {
-        self.issues.extend(issues.into_iter().map(|issue| (draft, issue)));
+        self.issues
+            .extend(issues.into_iter().map(|issue| (draft, issue)));
     }
 
     /// Judges what only shows once all rows are in. `maybe_cut`: the file lacks the final newline that the last applied
@@ -99,16 +104,32 @@ impl Collector {
         let mut found: Vec<Issue> = self
             .issues
             .into_iter()
-            .map(|(draft, issue)| match draft.map(|place| &self.drafts[place]) {
-                Some(draft) => Issue { external_id: Some(draft.id.clone()), contact_name: draft.name(), ..issue },
-                None => issue,
-            })
+            .map(
+                |(draft, issue)| match draft.map(|place| &self.drafts[place]) {
+                    Some(draft) => Issue {
+                        external_id: Some(draft.id.clone()),
+                        contact_name: draft.name(),
+                        ..issue
+                    },
+                    None => issue,
+                },
+            )
             .collect();
         found.sort_by_key(|issue| issue.row);
         issues.extend(found);
 
-        let mut rows_in_error: Vec<RowInError> = self.nameless.iter().map(|row| RowInError::Nameless(row.digest)).collect();
-        let mut roster = Roster { nameless: self.nameless, maybe_cut, row_count: self.row_count, issues, ..Roster::default() };
+        let mut rows_in_error: Vec<RowInError> = self
+            .nameless
+            .iter()
+            .map(|row| RowInError::Nameless(row.digest))
+            .collect();
+        let mut roster = Roster {
+            nameless: self.nameless,
+            maybe_cut,
+            row_count: self.row_count,
+            issues,
+            ..Roster::default()
+        };
         for draft in self.drafts {
             let (id, rows) = (draft.id.clone(), draft.row_count());
             match draft.into_contact() {

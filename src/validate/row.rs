@@ -2,7 +2,9 @@
 
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
-use crate::model::contact::{ExternalId, FileNumber, NumberType, PhoneNumber, PhoneNumberError, Priority, Said};
+use crate::model::contact::{
+    ExternalId, FileNumber, NumberType, PhoneNumber, PhoneNumberError, Priority, Said,
+};
 use crate::model::group;
 use crate::model::issue::{Code, Issue, Severity, VALUE_LIMIT, column_letters};
 use crate::model::table::{CellValue, Damage, Field, Header, NumberColumns, SheetRow};
@@ -30,7 +32,11 @@ const BLANK: &CellValue = &CellValue::Text(String::new());
 
 impl<'a> RowReader<'a> {
     pub(super) fn new(header: &'a Header, row: &'a SheetRow) -> Self {
-        Self { header, row, issues: Vec::new() }
+        Self {
+            header,
+            row,
+            issues: Vec::new(),
+        }
     }
 
     pub(super) fn number(&self) -> u32 {
@@ -44,7 +50,10 @@ impl<'a> RowReader<'a> {
     /// Of a nameless row only what makes it so counts; each such issue carries the row's digest and its name.
     pub(super) fn into_nameless_issues(self) -> Vec<Issue> {
         let (digest, name) = (self.digest(), self.plain(Field::Name));
-        let errors = self.issues.into_iter().filter(|issue| issue.severity == Severity::Error);
+        let errors = self
+            .issues
+            .into_iter()
+            .filter(|issue| issue.severity == Severity::Error);
         errors
             .map(|issue| Issue {
                 row_digest: Some(digest),
@@ -57,7 +66,12 @@ impl<'a> RowReader<'a> {
     /// SHA-256 of the row's cells: the same for the same content, whatever the row's number.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let filled = self.row.cells.iter().rposition(|cell| !cell.is_blank()).map_or(0, |last| last + 1);
+        let filled = self
+            .row
+            .cells
+            .iter()
+            .rposition(|cell| !cell.is_blank())
+            .map_or(0, |last| last + 1);
         for cell in &self.row.cells[..filled] {
             let cleaned = text::clean(cell.shown());
             context.update(&(cleaned.text.len() as u64).to_le_bytes());
@@ -73,19 +87,27 @@ impl<'a> RowReader<'a> {
     }
 
     fn plain(&self, field: Field) -> String {
-        self.header.place(field).map_or_else(String::new, |place| text::clean(self.cell(place).shown()).text.into_owned())
+        self.header.place(field).map_or_else(String::new, |place| {
+            text::clean(self.cell(place).shown()).text.into_owned()
+        })
     }
 
     pub(super) fn is_example(&self) -> bool {
         self.plain(Field::Id) == EXAMPLE_ROW[0]
-            && Field::ALL
-                .iter()
-                .zip(EXAMPLE_ROW)
-                .all(|(field, example)| self.header.place(*field).is_none() || self.plain(*field) == example)
+            && Field::ALL.iter().zip(EXAMPLE_ROW).all(|(field, example)| {
+                self.header.place(*field).is_none() || self.plain(*field) == example
+            })
     }
 
     /// Notes an issue on a cell. `ordinal` is that of a numbered column, else 1.
-    pub(super) fn issue(&mut self, field: Field, ordinal: u32, code: Code, value: &str, message: impl Into<String>) {
+    pub(super) fn issue(
+        &mut self,
+        field: Field,
+        ordinal: u32,
+        code: Code,
+        value: &str,
+        message: impl Into<String>,
+    ) {
         self.issue_of(field, ordinal, code, code.severity(), value, message);
     }
 
@@ -98,7 +120,12 @@ impl<'a> RowReader<'a> {
         value: &str,
         message: impl Into<String>,
     ) {
-        let place = match self.header.numbers.iter().find(|columns| columns.ordinal == ordinal) {
+        let place = match self
+            .header
+            .numbers
+            .iter()
+            .find(|columns| columns.ordinal == ordinal)
+        {
             Some(columns) if field == Field::Number => Some(columns.number),
             Some(columns) if field == Field::NumberType => Some(columns.number_type),
             Some(columns) if field == Field::NumberDescription => columns.description,
@@ -118,16 +145,26 @@ impl<'a> RowReader<'a> {
     pub(super) fn identity(&mut self) -> RowIdentity {
         if let Some(damage) = self.row.damage {
             let why = match damage {
-                Damage::SurplusCells => "has more cells than the header, so it can't be known which belongs where",
-                Damage::TextAfterQuote => "has text behind a closing quotation mark, so it can't be known where its cells end",
-                Damage::SwallowedRecord => "has a quoted cell that seems to contain another row: a quotation mark is missing or too many",
+                Damage::SurplusCells => {
+                    "has more cells than the header, so it can't be known which belongs where"
+                }
+                Damage::TextAfterQuote => {
+                    "has text behind a closing quotation mark, so it can't be known where its cells end"
+                }
+                Damage::SwallowedRecord => {
+                    "has a quoted cell that seems to contain another row: a quotation mark is missing or too many"
+                }
             };
-            let message = format!("the row {why}; mend it in the spreadsheet and export it again. Nobody was removed by this import");
+            let message = format!(
+                "the row {why}; mend it in the spreadsheet and export it again. Nobody was removed by this import"
+            );
             let id = self.plain(Field::Id);
             self.issue(Field::Id, 1, Code::RowDamaged, &id, message);
             return RowIdentity::Nameless;
         }
-        let Some(place) = self.header.place(Field::Id) else { return RowIdentity::Ignored };
+        let Some(place) = self.header.place(Field::Id) else {
+            return RowIdentity::Ignored;
+        };
         let cell = self.cell(place);
         let (code, message) = match cell {
             CellValue::Text(raw) => {
@@ -138,23 +175,39 @@ impl<'a> RowReader<'a> {
                         self.issue(Field::Id, 1, Code::RowWithoutIdIgnored, "", message);
                         return RowIdentity::Ignored;
                     }
-                    (Code::IdMissing, "the ID is blank, so it can't be known whose row this is; enter the ID. Nobody was removed by this import")
+                    (
+                        Code::IdMissing,
+                        "the ID is blank, so it can't be known whose row this is; enter the ID. Nobody was removed by this import",
+                    )
                 } else if cleaned.has_control {
-                    (Code::IdUnreadable, "the ID contains an invisible control character; type it anew. Nobody was removed by this import")
+                    (
+                        Code::IdUnreadable,
+                        "the ID contains an invisible control character; type it anew. Nobody was removed by this import",
+                    )
                 } else if is_scientific(&cleaned.text) {
                     (Code::IdUnreadable, EXCEL_ROUNDED_ID)
                 } else if text::is_placeholder(&cleaned.text) {
-                    (Code::PlaceholderInRequired, "the ID says \"nothing\" in words, so it can't be known whose row this is; enter the ID. Nobody was removed by this import")
+                    (
+                        Code::PlaceholderInRequired,
+                        "the ID says \"nothing\" in words, so it can't be known whose row this is; enter the ID. Nobody was removed by this import",
+                    )
                 } else {
                     if cleaned.had_line_break {
                         self.line_break(Field::Id, 1, &cleaned.text);
                     }
-                    return ExternalId::parse(&cleaned.text).map_or(RowIdentity::Ignored, RowIdentity::Contact);
+                    return ExternalId::parse(&cleaned.text)
+                        .map_or(RowIdentity::Ignored, RowIdentity::Contact);
                 }
             }
             CellValue::Rounded(_) => (Code::IdUnreadable, EXCEL_ROUNDED_ID),
-            CellValue::Error(_) => (Code::IdUnreadable, "the ID cell shows an error of the spreadsheet program; mend its formula or type the ID. Nobody was removed by this import"),
-            CellValue::FormulaWithoutValue => (Code::IdUnreadable, "the ID cell holds a formula without a value; open and save the workbook in the spreadsheet program. Nobody was removed by this import"),
+            CellValue::Error(_) => (
+                Code::IdUnreadable,
+                "the ID cell shows an error of the spreadsheet program; mend its formula or type the ID. Nobody was removed by this import",
+            ),
+            CellValue::FormulaWithoutValue => (
+                Code::IdUnreadable,
+                "the ID cell holds a formula without a value; open and save the workbook in the spreadsheet program. Nobody was removed by this import",
+            ),
         };
         let shown = cell.shown().to_owned();
         self.issue(Field::Id, 1, code, &shown, message);
@@ -162,11 +215,17 @@ impl<'a> RowReader<'a> {
     }
 
     fn has_number(&self) -> bool {
-        self.header.numbers.iter().any(|columns| !self.cell(columns.number).is_blank())
+        self.header
+            .numbers
+            .iter()
+            .any(|columns| !self.cell(columns.number).is_blank())
     }
 
     fn line_break(&mut self, field: Field, ordinal: u32, value: &str) {
-        let message = format!("a line break or tab inside {} was read as a space", column_name(field, ordinal));
+        let message = format!(
+            "a line break or tab inside {} was read as a space",
+            column_name(field, ordinal)
+        );
         self.issue(field, ordinal, Code::LineBreakInCell, value, message);
     }
 
@@ -174,18 +233,37 @@ impl<'a> RowReader<'a> {
     fn text(&mut self, field: Field, ordinal: u32, place: usize) -> Reading<String> {
         let required = field.is_required() && ordinal == 1;
         let column = column_name(field, ordinal);
-        let severity = if required { Severity::Error } else { Severity::Warning };
-        let kept = if required { "" } else { "; what is stored stays" };
+        let severity = if required {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        let kept = if required {
+            ""
+        } else {
+            "; what is stored stays"
+        };
         let raw = match self.cell(place) {
             CellValue::Text(raw) | CellValue::Rounded(raw) => raw,
             CellValue::Error(shown) => {
-                let message = format!("{column} shows an error of the spreadsheet program; mend its formula or type the value{kept}");
+                let message = format!(
+                    "{column} shows an error of the spreadsheet program; mend its formula or type the value{kept}"
+                );
                 self.issue_of(field, ordinal, Code::CellError, severity, shown, message);
                 return Reading::Bad;
             }
             CellValue::FormulaWithoutValue => {
-                let message = format!("{column} holds a formula without a value; open and save the workbook in the spreadsheet program{kept}");
-                self.issue_of(field, ordinal, Code::FormulaWithoutValue, severity, "", message);
+                let message = format!(
+                    "{column} holds a formula without a value; open and save the workbook in the spreadsheet program{kept}"
+                );
+                self.issue_of(
+                    field,
+                    ordinal,
+                    Code::FormulaWithoutValue,
+                    severity,
+                    "",
+                    message,
+                );
                 return Reading::Bad;
             }
         };
@@ -194,8 +272,15 @@ impl<'a> RowReader<'a> {
             return Reading::Blank;
         }
         if cleaned.has_control {
-            let message = format!("{column} contains an invisible control character; type the cell anew");
-            self.issue(field, ordinal, Code::ControlCharacter, &cleaned.text, message);
+            let message =
+                format!("{column} contains an invisible control character; type the cell anew");
+            self.issue(
+                field,
+                ordinal,
+                Code::ControlCharacter,
+                &cleaned.text,
+                message,
+            );
             return Reading::Bad;
         }
         if cleaned.had_line_break {
@@ -203,12 +288,27 @@ impl<'a> RowReader<'a> {
         }
         if text::is_placeholder(&cleaned.text) {
             return if required {
-                let message = format!("{column} says \"nothing\" in words, but is required; enter it");
-                self.issue(field, ordinal, Code::PlaceholderInRequired, &cleaned.text, message);
+                let message =
+                    format!("{column} says \"nothing\" in words, but is required; enter it");
+                self.issue(
+                    field,
+                    ordinal,
+                    Code::PlaceholderInRequired,
+                    &cleaned.text,
+                    message,
+                );
                 Reading::Bad
             } else {
-                let message = format!("{column} says \"nothing\" in words and was read as blank; leave the cell empty");
-                self.issue(field, ordinal, Code::PlaceholderInOptional, &cleaned.text, message);
+                let message = format!(
+                    "{column} says \"nothing\" in words and was read as blank; leave the cell empty"
+                );
+                self.issue(
+                    field,
+                    ordinal,
+                    Code::PlaceholderInOptional,
+                    &cleaned.text,
+                    message,
+                );
                 Reading::Blank
             };
         }
@@ -262,7 +362,13 @@ impl<'a> RowReader<'a> {
         let ordinal = columns.ordinal;
         let number = if let CellValue::Rounded(shown) = self.cell(columns.number) {
             let shown = shown.clone();
-            self.issue(Field::Number, ordinal, Code::NumberScientific, &shown, EXCEL_ROUNDED_NUMBER);
+            self.issue(
+                Field::Number,
+                ordinal,
+                Code::NumberScientific,
+                &shown,
+                EXCEL_ROUNDED_NUMBER,
+            );
             Reading::Bad
         } else {
             self.text(Field::Number, ordinal, columns.number)
@@ -289,25 +395,42 @@ impl<'a> RowReader<'a> {
             },
         };
         match (number, number_type) {
-            (Some(number), Some(number_type)) => Phone::Number(FileNumber { number, number_type, description }),
+            (Some(number), Some(number_type)) => Phone::Number(FileNumber {
+                number,
+                number_type,
+                description,
+            }),
             _ => Phone::Bad,
         }
     }
 
     fn phone_number(&mut self, ordinal: u32, text: &str) -> Option<PhoneNumber> {
         if is_scientific(text) {
-            self.issue(Field::Number, ordinal, Code::NumberScientific, text, EXCEL_ROUNDED_NUMBER);
+            self.issue(
+                Field::Number,
+                ordinal,
+                Code::NumberScientific,
+                text,
+                EXCEL_ROUNDED_NUMBER,
+            );
             return None;
         }
         match PhoneNumber::parse(text) {
             Ok(number) => Some(number),
             Err(PhoneNumberError::NotTenDigits) => {
                 let message = "this is not a number of 10 digits; enter area code and local number, without an extension";
-                self.issue(Field::Number, ordinal, Code::NumberNotTenDigits, text, message);
+                self.issue(
+                    Field::Number,
+                    ordinal,
+                    Code::NumberNotTenDigits,
+                    text,
+                    message,
+                );
                 None
             }
             Err(PhoneNumberError::NotNanp) => {
-                let message = "no such number exists: area code and exchange begin with 2 to 9; correct it";
+                let message =
+                    "no such number exists: area code and exchange begin with 2 to 9; correct it";
                 self.issue(Field::Number, ordinal, Code::NumberNotNanp, text, message);
                 None
             }
@@ -321,13 +444,27 @@ impl<'a> RowReader<'a> {
                 let found = NumberType::parse(&word.to_lowercase());
                 if found.is_none() {
                     let message = "this Number Type is not known; write mobile, landline or pager";
-                    self.issue(Field::NumberType, ordinal, Code::NumberTypeUnknown, &word, message);
+                    self.issue(
+                        Field::NumberType,
+                        ordinal,
+                        Code::NumberTypeUnknown,
+                        &word,
+                        message,
+                    );
                 }
                 found
             }
             Reading::Blank => {
-                let message = format!("the number {number} has no Number Type; write mobile, landline or pager");
-                self.issue(Field::NumberType, ordinal, Code::NumberTypeMissing, "", message);
+                let message = format!(
+                    "the number {number} has no Number Type; write mobile, landline or pager"
+                );
+                self.issue(
+                    Field::NumberType,
+                    ordinal,
+                    Code::NumberTypeMissing,
+                    "",
+                    message,
+                );
                 None
             }
             Reading::Bad => None,
@@ -340,7 +477,9 @@ impl<'a> RowReader<'a> {
 
     /// Whether an issue so far means that the contact is not imported.
     pub(super) fn has_error(&self) -> bool {
-        self.issues.iter().any(|issue| issue.severity == Severity::Error)
+        self.issues
+            .iter()
+            .any(|issue| issue.severity == Severity::Error)
     }
 }
 
@@ -362,5 +501,9 @@ pub(super) enum Phone {
 
 /// The name of a column, with its ordinal where it is a further number's.
 pub(super) fn column_name(field: Field, ordinal: u32) -> String {
-    if ordinal == 1 { field.as_str().to_owned() } else { format!("{field} {ordinal}") }
+    if ordinal == 1 {
+        field.as_str().to_owned()
+    } else {
+        format!("{field} {ordinal}")
+    }
 }

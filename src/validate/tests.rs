@@ -5,20 +5,41 @@ use crate::model::contact::{Priority, Said};
 use crate::model::table::{CellValue, NumberColumns};
 
 fn header() -> Header {
-    let places: Vec<(Field, usize)> = Field::ALL.iter().enumerate().map(|(place, field)| (*field, place)).collect();
-    let titles = Field::ALL.iter().map(|field| field.as_str().to_owned()).collect();
-    let numbers = vec![NumberColumns { ordinal: 1, number: 4, number_type: 5, description: Some(6) }];
+    let places: Vec<(Field, usize)> = Field::ALL
+        .iter()
+        .enumerate()
+        .map(|(place, field)| (*field, place))
+        .collect();
+    let titles = Field::ALL
+        .iter()
+        .map(|field| field.as_str().to_owned())
+        .collect();
+    let numbers = vec![NumberColumns {
+        ordinal: 1,
+        number: 4,
+        number_type: 5,
+        description: Some(6),
+    }];
     Header::new(1, titles, &places, numbers)
 }
 
 fn cells(line: &str) -> Vec<CellValue> {
-    line.split('|').map(|cell| CellValue::Text(cell.to_owned())).collect()
+    line.split('|')
+        .map(|cell| CellValue::Text(cell.to_owned()))
+        .collect()
 }
 
 fn roster_of(lines: &[&str]) -> Roster {
     let mut collector = Collector::default();
     for (number, line) in (2..).zip(lines) {
-        collector.push(&header(), &SheetRow { number, cells: cells(line), damage: None });
+        collector.push(
+            &header(),
+            &SheetRow {
+                number,
+                cells: cells(line),
+                damage: None,
+            },
+        );
     }
     collector.finish(Vec::new(), false)
 }
@@ -27,8 +48,17 @@ fn roster_of(lines: &[&str]) -> Roster {
 #[track_caller]
 fn check(lines: &[&str], codes: &[&str], contacts: usize) -> Roster {
     let roster = roster_of(lines);
-    let found: Vec<&str> = roster.issues.iter().map(|issue| issue.code.as_str()).collect();
-    assert_eq!((found.as_slice(), roster.contacts.len()), (codes, contacts), "{:#?}", roster.issues);
+    let found: Vec<&str> = roster
+        .issues
+        .iter()
+        .map(|issue| issue.code.as_str())
+        .collect();
+    assert_eq!(
+        (found.as_slice(), roster.contacts.len()),
+        (codes, contacts),
+        "{:#?}",
+        roster.issues
+    );
     roster
 }
 
@@ -38,7 +68,10 @@ const GOOD: &str = "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A,
 fn a_good_row_is_a_contact() {
     let roster = check(&[GOOD], &[], 1);
     let contact = &roster.contacts[0];
-    assert_eq!((contact.name.as_str(), contact.rows.as_slice()), ("Ann", &[2][..]));
+    assert_eq!(
+        (contact.name.as_str(), contact.rows.as_slice()),
+        ("Ann", &[2][..])
+    );
     assert_eq!(contact.priority, Said::This(Priority::High));
     assert_eq!(contact.groups, ["A", "B"]);
 }
@@ -47,10 +80,24 @@ fn a_good_row_is_a_contact() {
 fn blank_optional_cells_clear_and_bad_ones_keep() {
     let roster = check(&["1|Ann|||6045550101|mobile|||| A"], &[], 1);
     let contact = &roster.contacts[0];
-    assert_eq!((&contact.title, &contact.priority), (&Said::This(None), &Said::This(Priority::Normal)));
-    let roster = check(&["1|Ann|||6045550101|mobile||nobody|urgent|A"], &["email_invalid", "priority_unknown"], 1);
-    assert_eq!((&roster.contacts[0].email, &roster.contacts[0].priority), (&Said::Nothing, &Said::Nothing));
-    let roster = check(&["1|Ann|n/a||6045550101|mobile||||A"], &["placeholder_in_optional"], 1);
+    assert_eq!(
+        (&contact.title, &contact.priority),
+        (&Said::This(None), &Said::This(Priority::Normal))
+    );
+    let roster = check(
+        &["1|Ann|||6045550101|mobile||nobody|urgent|A"],
+        &["email_invalid", "priority_unknown"],
+        1,
+    );
+    assert_eq!(
+        (&roster.contacts[0].email, &roster.contacts[0].priority),
+        (&Said::Nothing, &Said::Nothing)
+    );
+    let roster = check(
+        &["1|Ann|n/a||6045550101|mobile||||A"],
+        &["placeholder_in_optional"],
+        1,
+    );
     assert_eq!(roster.contacts[0].organization_name, Said::This(None));
 }
 
@@ -60,14 +107,34 @@ fn what_is_required_is_an_error_where_it_is_missing() {
     check(&["1|Ann||||||||A"], &["required_missing"], 0);
     check(&["1|Ann||||mobile||||A"], &["required_missing"], 0);
     check(&["1|Ann|||6045550101|mobile||||"], &["required_missing"], 0);
-    check(&["1|Ann|||6045550101|mobile||||,, ,"], &["required_missing"], 0);
+    check(
+        &["1|Ann|||6045550101|mobile||||,, ,"],
+        &["required_missing"],
+        0,
+    );
     check(&["1|Ann|||6045550101|||||A"], &["number_type_missing"], 0);
-    check(&["1|Ann|||6045550101|fax||||A"], &["number_type_unknown"], 0);
-    check(&["1|none|||6045550101|mobile||||-"], &["placeholder_in_required", "placeholder_in_required"], 0);
-    check(&["1|Ann|||604555010|mobile||||A"], &["number_not_10_digits"], 0);
+    check(
+        &["1|Ann|||6045550101|fax||||A"],
+        &["number_type_unknown"],
+        0,
+    );
+    check(
+        &["1|none|||6045550101|mobile||||-"],
+        &["placeholder_in_required", "placeholder_in_required"],
+        0,
+    );
+    check(
+        &["1|Ann|||604555010|mobile||||A"],
+        &["number_not_10_digits"],
+        0,
+    );
     check(&["1|Ann|||1045550101|mobile||||A"], &["number_not_nanp"], 0);
     check(&["1|Ann|||6.04E+09|mobile||||A"], &["number_scientific"], 0);
-    check(&["1|A\u{7}nn|||6045550101|mobile||||A"], &["control_character"], 0);
+    check(
+        &["1|A\u{7}nn|||6045550101|mobile||||A"],
+        &["control_character"],
+        0,
+    );
 }
 
 #[test]
@@ -76,7 +143,10 @@ fn rows_without_a_knowable_id_are_nameless() {
         ("|Ann|||6045550101|mobile||||A", "id_missing"),
         ("6.04E+09|Ann|||6045550101|mobile||||A", "id_unreadable"),
         ("1\u{7}|Ann|||6045550101|mobile||||A", "id_unreadable"),
-        ("n/a|Ann|||6045550101|mobile||||A", "placeholder_in_required"),
+        (
+            "n/a|Ann|||6045550101|mobile||||A",
+            "placeholder_in_required",
+        ),
     ] {
         let roster = check(&[line, GOOD], &[code, "number_shared"][..1], 1);
         assert_eq!(roster.nameless.len(), 1, "{line}");
@@ -96,35 +166,95 @@ fn a_nameless_row_is_known_again_wherever_it_stands() {
 
 #[test]
 fn rows_of_one_id_make_one_contact() {
-    let roster = check(&["1|Ann|||6045550101|mobile|cell|||A, B", "1||||6045550102|landline|home|||b,a"], &[], 1);
-    assert_eq!((roster.contacts[0].numbers.len(), roster.contacts[0].rows.as_slice()), (2, &[2, 3][..]));
-    check(&["1|Ann|||6045550101|mobile||||A", "1|Bob|||6045550102|mobile||||A"], &["rows_disagree"], 0);
-    check(&["1|Ann|||6045550101|mobile||||A", "1|Ann|||6045550102|mobile||||C"], &["rows_disagree"], 0);
+    let roster = check(
+        &[
+            "1|Ann|||6045550101|mobile|cell|||A, B",
+            "1||||6045550102|landline|home|||b,a",
+        ],
+        &[],
+        1,
+    );
+    assert_eq!(
+        (
+            roster.contacts[0].numbers.len(),
+            roster.contacts[0].rows.as_slice()
+        ),
+        (2, &[2, 3][..])
+    );
+    check(
+        &[
+            "1|Ann|||6045550101|mobile||||A",
+            "1|Bob|||6045550102|mobile||||A",
+        ],
+        &["rows_disagree"],
+        0,
+    );
+    check(
+        &[
+            "1|Ann|||6045550101|mobile||||A",
+            "1|Ann|||6045550102|mobile||||C",
+        ],
+        &["rows_disagree"],
+        0,
+    );
     check(&[GOOD, GOOD], &["duplicate_row"], 1);
-    check(&[GOOD, "1||||604-555-0101|mobile||||"], &["duplicate_number"], 1);
+    check(
+        &[GOOD, "1||||604-555-0101|mobile||||"],
+        &["duplicate_number"],
+        1,
+    );
     check(&[GOOD, "1||||123|mobile||||"], &["number_not_10_digits"], 0);
     check(&[GOOD, "1|||||mobile||||"], &["type_without_number"], 1);
 }
 
 #[test]
 fn contacts_are_held_against_each_other() {
-    check(&[GOOD, "2|Bob|||6045550101|mobile||||A"], &["number_shared"], 2);
-    check(&["a1|Ann|||6045550101|mobile||||A", "A1|Bob|||6045550102|mobile||||A"], &["similar_id"], 2);
-    check(&["7|Ann|||6045550101|mobile||||A", "007|Bob|||6045550102|mobile||||A"], &["similar_id"], 2);
+    check(
+        &[GOOD, "2|Bob|||6045550101|mobile||||A"],
+        &["number_shared"],
+        2,
+    );
+    check(
+        &[
+            "a1|Ann|||6045550101|mobile||||A",
+            "A1|Bob|||6045550102|mobile||||A",
+        ],
+        &["similar_id"],
+        2,
+    );
+    check(
+        &[
+            "7|Ann|||6045550101|mobile||||A",
+            "007|Bob|||6045550102|mobile||||A",
+        ],
+        &["similar_id"],
+        2,
+    );
 }
 
 #[test]
 fn the_example_row_is_skipped_only_if_unchanged() {
     let example = EXAMPLE_ROW.join("|");
     check(&[&example, GOOD], &["example_row"], 1);
-    check(&[&example.replace("Jane Example", "Jane Doe"), GOOD], &[], 2);
+    check(
+        &[&example.replace("Jane Example", "Jane Doe"), GOOD],
+        &[],
+        2,
+    );
 }
 
 #[test]
 fn a_file_that_may_be_cut_puts_its_last_contact_in_error() {
     let mut collector = Collector::default();
     for (number, line) in [(2, GOOD), (3, "2|Bob|||6045550102|mobile||||A")] {
-        collector.push(&header(), &SheetRow { number, cells: cells(line), damage: None });
+        collector.push(
+            &header(),
+            &SheetRow {
+                number,
+                cells: cells(line),
+                damage: None,
+            },
+        );
     }
     let roster = collector.finish(Vec::new(), true);
     assert_eq!(roster.issues[0].code, Code::LastRowMaybeCut);
@@ -135,6 +265,12 @@ fn a_file_that_may_be_cut_puts_its_last_contact_in_error() {
 fn cells_are_named_as_in_the_spreadsheet() {
     let roster = roster_of(&[GOOD, "2|Bob|||60455501|mobile||||A"]);
     let issue = &roster.issues[0];
-    assert_eq!((issue.cell.as_deref(), issue.row, issue.column.as_deref()), (Some("E3"), Some(3), Some("Number")));
-    assert_eq!((issue.external_id.as_deref(), issue.contact_name.as_deref()), (Some("2"), Some("Bob")));
+    assert_eq!(
+        (issue.cell.as_deref(), issue.row, issue.column.as_deref()),
+        (Some("E3"), Some(3), Some("Number"))
+    );
+    assert_eq!(
+        (issue.external_id.as_deref(), issue.contact_name.as_deref()),
+        (Some("2"), Some("Bob"))
+    );
 }

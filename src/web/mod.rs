@@ -49,8 +49,13 @@ impl Server {
     /// # Errors
     /// If the listener fails.
     pub async fn serve(self, store: Store, stop: CancellationToken) -> std::io::Result<()> {
-        let router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(store);
-        axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .with_state(store);
+        axum::serve(self.listener, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
     }
 }
 

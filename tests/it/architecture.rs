@@ -21,8 +21,34 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // The plan's inputs and outputs pass through the store.
     ("store", &["model", "clock", "telemetry", "reconcile"]),
     ("outbox", &["store", "mail", "model", "clock"]),
-    ("import", &["model", "clock", "telemetry", "lifecycle", "fetch", "sheet", "validate", "reconcile", "report", "seal", "store"]),
-    ("dispatch", &["import", "store", "outbox", "mail", "model", "clock", "lifecycle"]),
+    (
+        "import",
+        &[
+            "model",
+            "clock",
+            "telemetry",
+            "lifecycle",
+            "fetch",
+            "sheet",
+            "validate",
+            "reconcile",
+            "report",
+            "seal",
+            "store",
+        ],
+    ),
+    (
+        "dispatch",
+        &[
+            "import",
+            "store",
+            "outbox",
+            "mail",
+            "model",
+            "clock",
+            "lifecycle",
+        ],
+    ),
     ("web", &["config", "store", "model"]),
 ];
 
@@ -61,7 +87,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 
 /// The room of a file: the first folder or file name below `src`.
 fn room(path: &Path, src: &Path) -> String {
-    let first = path.strip_prefix(src).unwrap().iter().next().unwrap().to_string_lossy().into_owned();
+    let first = path
+        .strip_prefix(src)
+        .unwrap()
+        .iter()
+        .next()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -69,7 +102,10 @@ fn room(path: &Path, src: &Path) -> String {
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]").next().unwrap();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Words that follow `prefix`, as in `crate::WORD` or `use crate::{WORD::…, WORD}`.
@@ -107,9 +143,15 @@ fn words_after<'a>(code: &'a str, prefix: &str) -> BTreeSet<&'a str> {
 fn breaches(path: &Path, room: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
     if let Some((_, allowed)) = MAY_KNOW.iter().find(|(name, _)| *name == room) {
-        for known in words_after(code, "crate::").into_iter().filter(|known| MAY_KNOW.iter().any(|(name, _)| name == known) || *known == "cli") {
+        for known in words_after(code, "crate::")
+            .into_iter()
+            .filter(|known| MAY_KNOW.iter().any(|(name, _)| name == known) || *known == "cli")
+        {
             if known != room && !allowed.contains(&known) {
-                found.push(format!("{}: `{room}` must not know `{known}`", path.display()));
+                found.push(format!(
+                    "{}: `{room}` must not know `{known}`",
+                    path.display()
+                ));
             }
         }
     }
@@ -120,7 +162,10 @@ fn breaches(path: &Path, room: &str, code: &str) -> Vec<String> {
             !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
         });
         if names && !rooms.contains(&room) && !code.contains(&format!("mod {outside};")) {
-            found.push(format!("{}: `{outside}` lives in {rooms:?}", path.display()));
+            found.push(format!(
+                "{}: `{outside}` lives in {rooms:?}",
+                path.display()
+            ));
         }
     }
     found
@@ -135,8 +180,13 @@ fn no_room_knows_what_it_must_not() {
     let mut found = Vec::new();
     for path in &files {
         let room = room(path, &src);
-        let known = MAY_KNOW.iter().any(|(name, _)| *name == room) || ["cli", "lib", "main"].contains(&room.as_str());
-        assert!(known, "{}: `{room}` has no place in the house; say in MAY_KNOW what it may know", path.display());
+        let known = MAY_KNOW.iter().any(|(name, _)| *name == room)
+            || ["cli", "lib", "main"].contains(&room.as_str());
+        assert!(
+            known,
+            "{}: `{room}` has no place in the house; say in MAY_KNOW what it may know",
+            path.display()
+        );
         found.extend(breaches(path, &room, &code(path)));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -146,8 +196,17 @@ fn no_room_knows_what_it_must_not() {
 fn a_breach_would_be_noticed() {
     let check = |room: &str, code: &str| breaches(Path::new("x.rs"), room, code).len();
     assert_eq!(check("model", "use crate::store::Store;"), 1);
-    assert_eq!(check("fetch", "use crate::{model::RunId, sheet::{Facts, Limits}, store};"), 2);
+    assert_eq!(
+        check(
+            "fetch",
+            "use crate::{model::RunId, sheet::{Facts, Limits}, store};"
+        ),
+        2
+    );
     assert_eq!(check("import", "let x = sqlx::query(\"\");"), 1);
-    assert_eq!(check("store", "use sqlx::PgConnection; use crate::model::RunId;"), 0);
+    assert_eq!(
+        check("store", "use sqlx::PgConnection; use crate::model::RunId;"),
+        0
+    );
     assert_eq!(check("sheet", "mod csv; use super::csv::read;"), 0);
 }

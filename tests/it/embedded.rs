@@ -6,7 +6,9 @@ use crate::support::daemon::{Daemon, rosterd};
 fn processes_with(text: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let cmdlines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    cmdlines.filter(|cmdline| String::from_utf8_lossy(cmdline).contains(text)).count()
+    cmdlines
+        .filter(|cmdline| String::from_utf8_lossy(cmdline).contains(text))
+        .count()
 }
 
 #[tokio::test]
@@ -15,14 +17,33 @@ async fn commands_need_nothing_set_up_and_leave_nothing_running() {
     let folder = tempfile::tempdir().unwrap();
     let type_in = async |args: &[&str]| {
         let done = rosterd(folder.path()).args(args).output().await.unwrap();
-        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-        (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
+        assert!(
+            done.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        (
+            String::from_utf8(done.stdout).unwrap(),
+            String::from_utf8(done.stderr).unwrap(),
+        )
     };
     let (_, log) = type_in(&["account", "add", "North Shore", "--time-zone", "UTC"]).await;
-    assert!(log.lines().next().unwrap().contains("DATABASE_URL is not set: started the private Postgres"), "{log}");
+    assert!(
+        log.lines()
+            .next()
+            .unwrap()
+            .contains("DATABASE_URL is not set: started the private Postgres"),
+        "{log}"
+    );
     let (out, _) = type_in(&["account", "list"]).await;
     assert!(out.contains("North Shore"), "{out}");
-    assert!(!folder.path().join("rosterd-data/postgres/postmaster.pid").exists(), "the server was stopped in good order");
+    assert!(
+        !folder
+            .path()
+            .join("rosterd-data/postgres/postmaster.pid")
+            .exists(),
+        "the server was stopped in good order"
+    );
 }
 
 #[tokio::test]
@@ -30,13 +51,25 @@ async fn two_commands_at_once_share_one_server() {
     let folder = tempfile::tempdir().unwrap();
     let add = async |name: &str| {
         let mut command = rosterd(folder.path());
-        command.args(["account", "add", name, "--time-zone", "UTC"]).output().await.unwrap()
+        command
+            .args(["account", "add", name, "--time-zone", "UTC"])
+            .output()
+            .await
+            .unwrap()
     };
     let (one, two, three) = tokio::join!(add("one"), add("two"), add("three"));
     for done in [one, two, three] {
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
-    let listed = rosterd(folder.path()).args(["account", "list", "--format", "json"]).output().await.unwrap();
+    let listed = rosterd(folder.path())
+        .args(["account", "list", "--format", "json"])
+        .output()
+        .await
+        .unwrap();
     let accounts: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(accounts.as_array().unwrap().len(), 3);
 }
@@ -45,17 +78,34 @@ async fn two_commands_at_once_share_one_server() {
 async fn commands_join_a_running_daemon_and_its_death_takes_the_server_along() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(rosterd(folder.path())).await;
-    let joined = rosterd(folder.path()).args(["account", "add", "x", "--time-zone", "UTC"]).output().await.unwrap();
+    let joined = rosterd(folder.path())
+        .args(["account", "add", "x", "--time-zone", "UTC"])
+        .output()
+        .await
+        .unwrap();
     let log = String::from_utf8(joined.stderr).unwrap();
-    assert!(joined.status.success() && log.contains("using the private Postgres"), "{log}");
+    assert!(
+        joined.status.success() && log.contains("using the private Postgres"),
+        "{log}"
+    );
     let pid_file = folder.path().join("rosterd-data/postgres/postmaster.pid");
-    let server: u32 = std::fs::read_to_string(&pid_file).unwrap().lines().next().unwrap().parse().unwrap();
+    let server: u32 = std::fs::read_to_string(&pid_file)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     daemon.kill().await;
     // The kernel has told the server; it is gone once it has shut down.
     while std::path::Path::new(&format!("/proc/{server}/exe")).exists() && pid_file.exists() {
         tokio::task::yield_now().await;
     }
-    let after = rosterd(folder.path()).args(["account", "list"]).output().await.unwrap();
+    let after = rosterd(folder.path())
+        .args(["account", "list"])
+        .output()
+        .await
+        .unwrap();
     assert!(after.status.success() && String::from_utf8(after.stdout).unwrap().contains('x'));
     assert_eq!(processes_with(&folder.path().display().to_string()), 0);
 }

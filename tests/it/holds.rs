@@ -10,13 +10,31 @@ async fn a_truncated_file_is_held_and_its_mail_names_everybody() {
     app.import(account).await;
     let before = app.fingerprint().await;
     let run = app.import_sheet(account, people(1..=20)).await;
-    assert_eq!((run.status.as_str(), run.hold_reasons.as_deref()), ("held", Some(&["removes_too_many".to_owned()][..])));
+    assert_eq!(
+        (run.status.as_str(), run.hold_reasons.as_deref()),
+        ("held", Some(&["removes_too_many".to_owned()][..]))
+    );
     assert_eq!(app.fingerprint().await, before);
     let mail = app.smtp.messages().pop().unwrap();
-    assert_eq!(mail.subject(), "[North Shore Rescue] import waits for you, nothing was changed");
-    assert!(mail.text().contains("it would remove 20 of 40 contacts"), "{}", mail.text());
-    assert!((21..=40).all(|n| mail.text().contains(&format!("- Name {n} (ID {n})"))), "{}", mail.text());
-    assert_eq!(app.count("SELECT count(*) FROM import_changes WHERE NOT applied").await, 20);
+    assert_eq!(
+        mail.subject(),
+        "[North Shore Rescue] import waits for you, nothing was changed"
+    );
+    assert!(
+        mail.text().contains("it would remove 20 of 40 contacts"),
+        "{}",
+        mail.text()
+    );
+    assert!(
+        (21..=40).all(|n| mail.text().contains(&format!("- Name {n} (ID {n})"))),
+        "{}",
+        mail.text()
+    );
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_changes WHERE NOT applied")
+            .await,
+        20
+    );
 }
 
 #[tokio::test]
@@ -26,10 +44,20 @@ async fn an_approved_run_is_carried_out_once() {
     app.import(account).await;
     let held = app.import_sheet(account, people(1..=20)).await;
     let approval = app.approve(account, held.id).await;
-    assert_eq!((approval.status.as_str(), approval.removed, approval.subject_run_id), ("succeeded", Some(20), Some(held.id)));
+    assert_eq!(
+        (
+            approval.status.as_str(),
+            approval.removed,
+            approval.subject_run_id
+        ),
+        ("succeeded", Some(20), Some(held.id))
+    );
     assert_eq!(app.contacts().await.len(), 20);
     let held = app.store.run(rosterd::model::RunId(held.id)).await.unwrap();
-    assert_eq!((held.status.as_str(), held.superseded_by), ("superseded", Some(approval.id)));
+    assert_eq!(
+        (held.status.as_str(), held.superseded_by),
+        ("superseded", Some(approval.id))
+    );
     let again = app.approve(account, held.id).await;
     assert_eq!((again.status.as_str(), again.removed), ("failed", None));
 }
@@ -47,7 +75,10 @@ async fn an_approval_does_not_cover_a_file_that_removes_others() {
     // Fewer people than were approved are covered.
     app.serve(people(1..=25));
     let approval = app.approve(account, approval.id).await;
-    assert_eq!((approval.status.as_str(), approval.removed), ("succeeded", Some(15)));
+    assert_eq!(
+        (approval.status.as_str(), approval.removed),
+        ("succeeded", Some(15))
+    );
 }
 
 #[tokio::test]
@@ -56,17 +87,43 @@ async fn a_rejected_file_is_held_again_and_a_later_run_supersedes() {
     let account = app.account(people(1..=40)).await;
     app.import(account).await;
     let first = app.import_sheet(account, people(1..=20)).await;
-    app.store.reject_run(rosterd::model::RunId(first.id), app.now()).await.unwrap();
+    app.store
+        .reject_run(rosterd::model::RunId(first.id), app.now())
+        .await
+        .unwrap();
     let second = app.import(account).await;
     assert_eq!(second.status, "held");
     app.import_sheet(account, "nonsense").await;
-    assert_eq!(app.store.run(rosterd::model::RunId(second.id)).await.unwrap().status, "held", "a failed run supersedes nothing");
+    assert_eq!(
+        app.store
+            .run(rosterd::model::RunId(second.id))
+            .await
+            .unwrap()
+            .status,
+        "held",
+        "a failed run supersedes nothing"
+    );
     let third = app.import_sheet(account, people(1..=41)).await;
     assert_eq!(third.status, "succeeded");
-    let second = app.store.run(rosterd::model::RunId(second.id)).await.unwrap();
-    assert_eq!((second.status.as_str(), second.superseded_by), ("superseded", Some(third.id)));
-    let refusal = app.store.reject_run(rosterd::model::RunId(second.id), app.now()).await.unwrap_err().to_string();
-    assert!(refusal.contains(&format!("superseded by run {}", third.id)), "{refusal}");
+    let second = app
+        .store
+        .run(rosterd::model::RunId(second.id))
+        .await
+        .unwrap();
+    assert_eq!(
+        (second.status.as_str(), second.superseded_by),
+        ("superseded", Some(third.id))
+    );
+    let refusal = app
+        .store
+        .reject_run(rosterd::model::RunId(second.id), app.now())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refusal.contains(&format!("superseded by run {}", third.id)),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]
@@ -77,17 +134,28 @@ async fn the_first_import_after_enabling_waits_if_it_touches_anyone() {
     app.store.set_enabled(account, false).await.unwrap();
     app.store.set_enabled(account, true).await.unwrap();
     let run = app.import_sheet(account, people(1..=19)).await;
-    assert_eq!((run.status.as_str(), run.hold_reasons.as_deref()), ("held", Some(&["first_import".to_owned()][..])));
+    assert_eq!(
+        (run.status.as_str(), run.hold_reasons.as_deref()),
+        ("held", Some(&["first_import".to_owned()][..]))
+    );
     let run = app.approve(account, run.id).await;
     assert_eq!((run.status.as_str(), run.removed), ("succeeded", Some(1)));
     let run = app.import_sheet(account, people(1..=18)).await;
-    assert_eq!((run.status.as_str(), run.removed), ("succeeded", Some(1)), "only the first one waits");
+    assert_eq!(
+        (run.status.as_str(), run.removed),
+        ("succeeded", Some(1)),
+        "only the first one waits"
+    );
 }
 
 #[tokio::test]
 async fn a_contact_made_by_hand_is_adopted_with_its_id() {
     let app = TestApp::start().await;
-    let account = app.store.add_account("North Shore Rescue", "UTC", &[]).await.unwrap();
+    let account = app
+        .store
+        .add_account("North Shore Rescue", "UTC", &[])
+        .await
+        .unwrap();
     for sql in [
         "INSERT INTO contacts (account_id, name) SELECT id, 'NAME 1' FROM accounts",
         "INSERT INTO contact_numbers (contact_id, position, number, number_type) SELECT id, 1, '6045550001', 'landline' FROM contacts",
@@ -101,22 +169,54 @@ async fn a_contact_made_by_hand_is_adopted_with_its_id() {
     let held = app.import(account).await;
     assert_eq!((held.status.as_str(), held.adopted), ("held", Some(1)));
     let run = app.approve(account, held.id).await;
-    assert_eq!((run.status.as_str(), run.adopted, run.added), ("succeeded", Some(1), Some(2)));
-    assert_eq!(app.count("SELECT id FROM contacts WHERE external_id = '1' AND name = 'Name 1'").await, by_hand);
+    assert_eq!(
+        (run.status.as_str(), run.adopted, run.added),
+        ("succeeded", Some(1), Some(2))
+    );
+    assert_eq!(
+        app.count("SELECT id FROM contacts WHERE external_id = '1' AND name = 'Name 1'")
+            .await,
+        by_hand
+    );
 }
 
 #[tokio::test]
 async fn an_emptied_group_is_held_by_name_and_comes_back_with_its_id() {
     let app = TestApp::start().await;
-    let drivers = |n: usize| if n <= 6 { row(n).replace("Team", "\"Team, Drivers\"") } else { row(n) };
-    let account = app.account(crate::support::sheet::csv((1..=40).map(drivers))).await;
+    let drivers = |n: usize| {
+        if n <= 6 {
+            row(n).replace("Team", "\"Team, Drivers\"")
+        } else {
+            row(n)
+        }
+    };
+    let account = app
+        .account(crate::support::sheet::csv((1..=40).map(drivers)))
+        .await;
     app.import(account).await;
-    let group = app.count("SELECT id FROM groups WHERE name = 'Drivers'").await;
+    let group = app
+        .count("SELECT id FROM groups WHERE name = 'Drivers'")
+        .await;
     let held = app.import_sheet(account, people(1..=40)).await;
-    assert_eq!((held.status.as_str(), held.hold_reasons.as_deref()), ("held", Some(&["empties_group".to_owned()][..])));
-    assert!(app.smtp.messages().pop().unwrap().text().contains("Groups that would be empty:\n- Drivers"));
+    assert_eq!(
+        (held.status.as_str(), held.hold_reasons.as_deref()),
+        ("held", Some(&["empties_group".to_owned()][..]))
+    );
+    assert!(
+        app.smtp
+            .messages()
+            .pop()
+            .unwrap()
+            .text()
+            .contains("Groups that would be empty:\n- Drivers")
+    );
     app.approve(account, held.id).await;
     assert_eq!(app.count("SELECT count(*) FROM active_groups").await, 1);
-    app.import_sheet(account, crate::support::sheet::csv((1..=40).map(drivers))).await;
-    assert_eq!(app.count("SELECT id FROM active_groups WHERE name = 'Drivers'").await, group);
+    app.import_sheet(account, crate::support::sheet::csv((1..=40).map(drivers)))
+        .await;
+    assert_eq!(
+        app.count("SELECT id FROM active_groups WHERE name = 'Drivers'")
+            .await,
+        group
+    );
 }

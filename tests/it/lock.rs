@@ -25,12 +25,18 @@ async fn other_writers_are_refused_with_the_reason() {
         "TRUNCATE group_members",
     ] {
         match app.execute(sql).await {
-            Ok(rows) => assert!(rows == 0 && sql.contains("ON CONFLICT"), "{sql} wrote {rows} rows"),
+            Ok(rows) => assert!(
+                rows == 0 && sql.contains("ON CONFLICT"),
+                "{sql} wrote {rows} rows"
+            ),
             Err(error) => {
                 let message = error.to_string();
                 assert!(message.contains("managed by an import"), "{sql}: {message}");
                 if !sql.starts_with("TRUNCATE") {
-                    assert!(message.contains("North Shore Rescue") && message.contains("/contacts.csv"), "{sql}: {message}");
+                    assert!(
+                        message.contains("North Shore Rescue") && message.contains("/contacts.csv"),
+                        "{sql}: {message}"
+                    );
                 }
             }
         }
@@ -45,15 +51,30 @@ async fn while_imports_are_off_others_write_freely_and_the_next_import_reads_the
     app.import(account).await;
     app.store.set_enabled(account, false).await.unwrap();
     app.execute("UPDATE contact_numbers SET number = '6045559999' WHERE contact_id = (SELECT id FROM contacts WHERE external_id = '1')").await.unwrap();
-    assert_eq!(app.count("SELECT count(*) FROM contacts WHERE digest IS NULL").await, 1);
+    assert_eq!(
+        app.count("SELECT count(*) FROM contacts WHERE digest IS NULL")
+            .await,
+        1
+    );
     let run = app.import(account).await;
-    assert_eq!((run.status.as_str(), run.failure_code.as_deref()), ("failed", Some("import_disabled")));
+    assert_eq!(
+        (run.status.as_str(), run.failure_code.as_deref()),
+        ("failed", Some("import_disabled"))
+    );
     app.store.set_enabled(account, true).await.unwrap();
     let run = app.import(account).await;
-    assert_eq!((run.status.as_str(), run.updated), ("held", Some(1)), "the same file, but not unchanged");
+    assert_eq!(
+        (run.status.as_str(), run.updated),
+        ("held", Some(1)),
+        "the same file, but not unchanged"
+    );
     let run = app.approve(account, run.id).await;
     assert_eq!(run.updated, Some(1));
-    assert_eq!(app.count("SELECT count(*) FROM contact_numbers WHERE number = '6045559999'").await, 0);
+    assert_eq!(
+        app.count("SELECT count(*) FROM contact_numbers WHERE number = '6045559999'")
+            .await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -61,7 +82,9 @@ async fn a_settings_edit_makes_the_file_be_read_again() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.import(account).await;
-    app.execute("UPDATE import_settings SET hold_removed_percent = 20").await.unwrap();
+    app.execute("UPDATE import_settings SET hold_removed_percent = 20")
+        .await
+        .unwrap();
     assert_eq!(app.import(account).await.status, "succeeded");
     assert_eq!(app.import(account).await.status, "unchanged");
 }
@@ -71,7 +94,8 @@ async fn deleting_an_account_takes_everything_with_it() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.import(account).await;
-    app.import_sheet(account, people(1..=19).replace("6045550003", "1")).await;
+    app.import_sheet(account, people(1..=19).replace("6045550003", "1"))
+        .await;
     app.execute("DELETE FROM accounts").await.unwrap();
     for sql in [
         "SELECT count(*) FROM contacts",
@@ -94,21 +118,59 @@ async fn the_database_refuses_settings_and_names_that_make_no_sense() {
     let app = TestApp::start().await;
     app.account(people(1..=2)).await;
     for (sql, constraint) in [
-        ("UPDATE import_settings SET url = 'https://jane:pw@example.org/x'", "import_settings_url_without_credentials"),
-        ("UPDATE import_settings SET url = 'HTTPS:\\jane@example.org'", "import_settings_url_without_credentials"),
-        ("UPDATE import_settings SET url = 'jane:pw@example.org/x'", "import_settings_url_without_credentials"),
-        ("UPDATE import_settings SET username = 'jane'", "import_settings_username_of_source"),
-        ("UPDATE import_settings SET s3_region = 'ca-central-1'", "import_settings_s3_of_source"),
-        ("UPDATE import_settings SET source = 'https_basic', password_sealed = 'hunter2'", "import_settings_password_sealed"),
-        ("UPDATE accounts SET name = '123'", "accounts_name_not_a_number"),
-        ("UPDATE accounts SET time_zone = 'Mars/Olympus'", "accounts_time_zone_known"),
-        ("UPDATE accounts SET time_zone = 'posix/UTC'", "accounts_time_zone_known"),
-        ("INSERT INTO import_schedules (account_id, days, at) SELECT id, '{}', '02:30' FROM accounts", "import_schedules_days_not_empty"),
+        (
+            "UPDATE import_settings SET url = 'https://jane:pw@example.org/x'",
+            "import_settings_url_without_credentials",
+        ),
+        (
+            "UPDATE import_settings SET url = 'HTTPS:\\jane@example.org'",
+            "import_settings_url_without_credentials",
+        ),
+        (
+            "UPDATE import_settings SET url = 'jane:pw@example.org/x'",
+            "import_settings_url_without_credentials",
+        ),
+        (
+            "UPDATE import_settings SET username = 'jane'",
+            "import_settings_username_of_source",
+        ),
+        (
+            "UPDATE import_settings SET s3_region = 'ca-central-1'",
+            "import_settings_s3_of_source",
+        ),
+        (
+            "UPDATE import_settings SET source = 'https_basic', password_sealed = 'hunter2'",
+            "import_settings_password_sealed",
+        ),
+        (
+            "UPDATE accounts SET name = '123'",
+            "accounts_name_not_a_number",
+        ),
+        (
+            "UPDATE accounts SET time_zone = 'Mars/Olympus'",
+            "accounts_time_zone_known",
+        ),
+        (
+            "UPDATE accounts SET time_zone = 'posix/UTC'",
+            "accounts_time_zone_known",
+        ),
+        (
+            "INSERT INTO import_schedules (account_id, days, at) SELECT id, '{}', '02:30' FROM accounts",
+            "import_schedules_days_not_empty",
+        ),
     ] {
         let error = app.execute(sql).await.expect_err(sql);
-        assert_eq!(error.as_database_error().and_then(|error| error.constraint()), Some(constraint), "{sql}");
+        assert_eq!(
+            error
+                .as_database_error()
+                .and_then(|error| error.constraint()),
+            Some(constraint),
+            "{sql}"
+        );
     }
-    app.execute("UPDATE import_settings SET url = 'https://example.org/@me/x?y=a@b'").await.unwrap();
+    app.execute("UPDATE import_settings SET url = 'https://example.org/@me/x?y=a@b'")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -21,11 +21,28 @@ async fn one_admin_who_is_refused_keeps_nobody_else_from_their_mail() {
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].to, ["admin@example.org"]);
     let troubles = app.store.mail_troubles(app.now()).await.unwrap();
-    assert_eq!((troubles.len(), troubles[0].permanent, troubles[0].recipient.as_str()), (1, true, "gone@example.org"));
-    assert!(troubles[0].last_error.as_ref().unwrap().contains("no such user"));
+    assert_eq!(
+        (
+            troubles.len(),
+            troubles[0].permanent,
+            troubles[0].recipient.as_str()
+        ),
+        (1, true, "gone@example.org")
+    );
+    assert!(
+        troubles[0]
+            .last_error
+            .as_ref()
+            .unwrap()
+            .contains("no such user")
+    );
     app.advance(TimeDelta::days(1));
     app.settle().await;
-    assert_eq!(app.smtp.messages().len(), 1, "a refusal for good is not repeated");
+    assert_eq!(
+        app.smtp.messages().len(),
+        1,
+        "a refusal for good is not repeated"
+    );
 }
 
 #[tokio::test]
@@ -35,15 +52,29 @@ async fn mail_waits_out_a_server_that_is_busy_and_keeps_its_message_id() {
     app.smtp.answer_data("451 try later");
     app.import(account).await;
     assert_eq!(app.smtp.messages().len(), 0);
-    let message_id: String = sqlx::query_scalar("SELECT message_id FROM mail_outbox").fetch_one(&app.pool).await.unwrap();
+    let message_id: String = sqlx::query_scalar("SELECT message_id FROM mail_outbox")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
     app.advance(TimeDelta::minutes(2));
     app.settle().await;
     let messages = app.smtp.messages();
-    assert_eq!((messages.len(), format!("<{}>", messages[0].message_id())), (1, message_id));
+    assert_eq!(
+        (messages.len(), format!("<{}>", messages[0].message_id())),
+        (1, message_id)
+    );
     app.advance(TimeDelta::days(1));
     app.settle().await;
-    assert_eq!(app.smtp.messages().len(), 1, "what was taken is not sent again");
-    assert_eq!(app.count("SELECT count(*) FROM mail_outbox WHERE sent_at IS NOT NULL AND attempts = 2").await, 1);
+    assert_eq!(
+        app.smtp.messages().len(),
+        1,
+        "what was taken is not sent again"
+    );
+    assert_eq!(
+        app.count("SELECT count(*) FROM mail_outbox WHERE sent_at IS NOT NULL AND attempts = 2")
+            .await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -64,15 +95,26 @@ async fn a_failure_that_goes_on_is_mailed_once_and_its_end_too() {
         subjects.push(app.smtp.messages().len());
     }
     assert_eq!(subjects, [1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
-    assert_eq!(app.count("SELECT count(*) FROM import_state WHERE failing_since = '2026-11-23 12:00Z'").await, 1);
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_state WHERE failing_since = '2026-11-23 12:00Z'")
+            .await,
+        1
+    );
     app.advance(TimeDelta::days(1));
     app.settle().await;
-    assert_eq!(app.smtp.messages().len(), 3, "a week after it was last mailed it is mailed again");
+    assert_eq!(
+        app.smtp.messages().len(),
+        3,
+        "a week after it was last mailed it is mailed again"
+    );
     app.serve(people(1..=20));
     app.advance(TimeDelta::days(1));
     app.settle().await;
     let messages = app.smtp.messages();
-    assert_eq!((messages.len(), messages[3].subject().as_str()), (4, "[North Shore Rescue] import works again"));
+    assert_eq!(
+        (messages.len(), messages[3].subject().as_str()),
+        (4, "[North Shore Rescue] import works again")
+    );
 }
 
 #[tokio::test]
@@ -85,7 +127,11 @@ async fn who_wants_problems_only_does_not_hear_of_removals() {
     let messages = app.smtp.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].to, ["admin@example.org"]);
-    assert!(messages[0].text().contains("Removed:\n- Name 20 (ID 20)"), "{}", messages[0].text());
+    assert!(
+        messages[0].text().contains("Removed:\n- Name 20 (ID 20)"),
+        "{}",
+        messages[0].text()
+    );
 }
 
 #[tokio::test]
@@ -102,10 +148,16 @@ async fn many_issues_come_as_an_attachment() {
     let app = TestApp::start().await;
     let mut sheet = people(1..=400);
     for n in 1..=99 {
-        sheet = sheet.replace(&format!("\r\n{n},Name {n},,,604"), &format!("\r\n{n},=Name {n},,n/a,604"));
+        sheet = sheet.replace(
+            &format!("\r\n{n},Name {n},,,604"),
+            &format!("\r\n{n},=Name {n},,n/a,604"),
+        );
     }
     for n in 100..=180 {
-        sheet = sheet.replace(&format!("\r\n{n},Name {n},,,604"), &format!("\r\n{n},=Name {n},,,1"));
+        sheet = sheet.replace(
+            &format!("\r\n{n},Name {n},,,604"),
+            &format!("\r\n{n},=Name {n},,,1"),
+        );
     }
     let account = app.account(sheet).await;
     app.import(account).await;

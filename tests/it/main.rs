@@ -1,5 +1,10 @@
 //! Integration tests, in one binary: one private Postgres per run, one database per test, real TLS and SMTP servers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, reason = "a test fails by panicking, and starts what it needs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and starts what it needs"
+)]
 
 mod architecture;
 mod commands;

@@ -8,13 +8,22 @@ use crate::support::sheet::{HEADER, csv, people, row, xlsx};
 async fn a_first_import_adds_contacts_numbers_and_groups() {
     let app = TestApp::start().await;
     let sheet = csv([
-        "A1,Ann Lee,Org,EMT,(604) 555-0101,mobile,cell,ann@example.org,High,\"Team, Medics\"".to_owned(),
+        "A1,Ann Lee,Org,EMT,(604) 555-0101,mobile,cell,ann@example.org,High,\"Team, Medics\""
+            .to_owned(),
         "A1,,,,604-555-0102,Landline,home,,,".to_owned(),
         "B2,Bo Ek,,,+1 604 555 0103,PAGER,,,,team".to_owned(),
     ]);
     let account = app.account(sheet).await;
     let run = app.import(account).await;
-    assert_eq!((run.status.as_str(), run.added, run.contacts_after, run.row_count), ("succeeded", Some(2), Some(2), Some(3)));
+    assert_eq!(
+        (
+            run.status.as_str(),
+            run.added,
+            run.contacts_after,
+            run.row_count
+        ),
+        ("succeeded", Some(2), Some(2), Some(3))
+    );
     let contact: (String, Option<String>, Option<String>, Option<String>, String) = sqlx::query_as(
         "SELECT name, organization_name, title, email, notification_priority FROM contacts WHERE external_id = 'A1'",
     )
@@ -22,7 +31,16 @@ async fn a_first_import_adds_contacts_numbers_and_groups() {
     .await
     .unwrap();
     let some = |text: &str| Some(text.to_owned());
-    assert_eq!(contact, ("Ann Lee".to_owned(), some("Org"), some("EMT"), some("ann@example.org"), "high".to_owned()));
+    assert_eq!(
+        contact,
+        (
+            "Ann Lee".to_owned(),
+            some("Org"),
+            some("EMT"),
+            some("ann@example.org"),
+            "high".to_owned()
+        )
+    );
     let numbers: Vec<(i16, String, String, Option<String>)> = sqlx::query_as(
         "SELECT position, number, number_type, description FROM contact_numbers n JOIN contacts c ON c.id = n.contact_id
          ORDER BY c.external_id, position",
@@ -30,8 +48,24 @@ async fn a_first_import_adds_contacts_numbers_and_groups() {
     .fetch_all(&app.pool)
     .await
     .unwrap();
-    assert_eq!(numbers[0], (1, "6045550101".to_owned(), "mobile".to_owned(), some("cell")));
-    assert_eq!(numbers[1], (2, "6045550102".to_owned(), "landline".to_owned(), some("home")));
+    assert_eq!(
+        numbers[0],
+        (
+            1,
+            "6045550101".to_owned(),
+            "mobile".to_owned(),
+            some("cell")
+        )
+    );
+    assert_eq!(
+        numbers[1],
+        (
+            2,
+            "6045550102".to_owned(),
+            "landline".to_owned(),
+            some("home")
+        )
+    );
     assert_eq!(numbers[2].2, "pager");
     let groups: Vec<(String, i64)> = sqlx::query_as(
         "SELECT g.name, count(*) FROM active_groups g JOIN active_group_members m ON m.group_id = g.id GROUP BY g.name ORDER BY g.name",
@@ -40,7 +74,11 @@ async fn a_first_import_adds_contacts_numbers_and_groups() {
     .await
     .unwrap();
     assert_eq!(groups, [("Medics".to_owned(), 1), ("Team".to_owned(), 2)]);
-    assert_eq!(app.smtp.messages().len(), 0, "a run without problems mails nobody");
+    assert_eq!(
+        app.smtp.messages().len(),
+        0,
+        "a run without problems mails nobody"
+    );
 }
 
 #[tokio::test]
@@ -53,10 +91,16 @@ async fn the_same_content_a_second_time_writes_no_row() {
     assert_eq!(run.status, "unchanged", "the same bytes are not read again");
     // Other bytes, same content.
     let run = app.import_sheet(account, people((1..=20).rev())).await;
-    assert_eq!((run.status.as_str(), run.unchanged), ("succeeded", Some(20)));
+    assert_eq!(
+        (run.status.as_str(), run.unchanged),
+        ("succeeded", Some(20))
+    );
     // Another format.
     let run = app.import_sheet(account, xlsx(&people(1..=20))).await;
-    assert_eq!((run.status.as_str(), run.unchanged), ("succeeded", Some(20)));
+    assert_eq!(
+        (run.status.as_str(), run.unchanged),
+        ("succeeded", Some(20))
+    );
     assert_eq!(app.fingerprint().await, before);
 }
 
@@ -65,23 +109,34 @@ async fn the_next_file_adds_updates_removes_and_revives_under_stable_ids() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.import(account).await;
-    let id_of_5 = app.count("SELECT id FROM contacts WHERE external_id = '5'").await;
+    let id_of_5 = app
+        .count("SELECT id FROM contacts WHERE external_id = '5'")
+        .await;
     let sheet = people((1..=21).filter(|n| *n != 5)).replace("Name 7,", "Name Seven,");
     let run = app.import_sheet(account, sheet).await;
-    assert_eq!((run.added, run.updated, run.removed, run.unchanged), (Some(1), Some(1), Some(1), Some(18)));
+    assert_eq!(
+        (run.added, run.updated, run.removed, run.unchanged),
+        (Some(1), Some(1), Some(1), Some(18))
+    );
     assert_eq!(app.contacts().await.len(), 20);
     assert_eq!(app.count("SELECT count(*) FROM contact_numbers WHERE contact_id IN (SELECT id FROM contacts WHERE removed_at IS NOT NULL)").await, 1);
-    let changes: Vec<(String, Option<String>, bool)> =
-        sqlx::query_as("SELECT action, external_id, applied FROM import_changes WHERE run_id = $1 ORDER BY action")
-            .bind(run.id)
-            .fetch_all(&app.pool)
-            .await
-            .unwrap();
-    let expected = [("added", "21"), ("removed", "5"), ("updated", "7")].map(|(action, id)| (action.to_owned(), Some(id.to_owned()), true));
+    let changes: Vec<(String, Option<String>, bool)> = sqlx::query_as(
+        "SELECT action, external_id, applied FROM import_changes WHERE run_id = $1 ORDER BY action",
+    )
+    .bind(run.id)
+    .fetch_all(&app.pool)
+    .await
+    .unwrap();
+    let expected = [("added", "21"), ("removed", "5"), ("updated", "7")]
+        .map(|(action, id)| (action.to_owned(), Some(id.to_owned()), true));
     assert_eq!(changes, expected);
     let run = app.import_sheet(account, people(1..=21)).await;
     assert_eq!((run.revived, run.updated), (Some(1), Some(1)));
-    assert_eq!(app.count("SELECT id FROM active_contacts WHERE external_id = '5'").await, id_of_5);
+    assert_eq!(
+        app.count("SELECT id FROM active_contacts WHERE external_id = '5'")
+            .await,
+        id_of_5
+    );
 }
 
 #[tokio::test]
@@ -92,19 +147,52 @@ async fn a_row_in_error_keeps_the_stored_contact_and_the_mail_names_it() {
     let before = app.fingerprint().await;
     let bad = people(1..=20).replace("3,Name 3,,,6045550003", "3,Name Three,,,555");
     let run = app.import_sheet(account, bad.clone()).await;
-    assert_eq!((run.status.as_str(), run.errors, run.removed, run.unchanged), ("succeeded_with_issues", Some(1), Some(0), Some(19)));
-    assert_eq!(app.fingerprint().await, before, "nothing at all was written to the contacts");
+    assert_eq!(
+        (run.status.as_str(), run.errors, run.removed, run.unchanged),
+        ("succeeded_with_issues", Some(1), Some(0), Some(19))
+    );
+    assert_eq!(
+        app.fingerprint().await,
+        before,
+        "nothing at all was written to the contacts"
+    );
     let mail = app.smtp.messages().pop().unwrap();
-    assert_eq!((mail.to.as_slice(), mail.subject().as_str()), (&["admin@example.org".to_owned()][..], "[North Shore Rescue] import done, 1 contact in error"));
-    assert!(mail.text().contains("- Name Three (ID 3), E4: this is not a number of 10 digits"), "{}", mail.text());
-    assert!(mail.text().contains("[new]") && mail.html().contains("<bdi>Name Three (ID 3)</bdi>"), "{}", mail.html());
+    assert_eq!(
+        (mail.to.as_slice(), mail.subject().as_str()),
+        (
+            &["admin@example.org".to_owned()][..],
+            "[North Shore Rescue] import done, 1 contact in error"
+        )
+    );
+    assert!(
+        mail.text()
+            .contains("- Name Three (ID 3), E4: this is not a number of 10 digits"),
+        "{}",
+        mail.text()
+    );
+    assert!(
+        mail.text().contains("[new]") && mail.html().contains("<bdi>Name Three (ID 3)</bdi>"),
+        "{}",
+        mail.html()
+    );
     // The same error a week later is still open; mended, it is reported as fixed only together with another problem.
-    app.import_sheet(account, bad.replace("Name 9,", "Name Nine,")).await;
-    assert!(app.smtp.messages().pop().unwrap().text().contains("[still open]"));
+    app.import_sheet(account, bad.replace("Name 9,", "Name Nine,"))
+        .await;
+    assert!(
+        app.smtp
+            .messages()
+            .pop()
+            .unwrap()
+            .text()
+            .contains("[still open]")
+    );
     let other = people(1..=20).replace("4,Name 4,,,6045550004", "4,Name 4,,,none");
     app.import_sheet(account, other).await;
     let text = app.smtp.messages().pop().unwrap().text();
-    assert!(text.contains("Fixed since last time:\n- Name Three (ID 3)"), "{text}");
+    assert!(
+        text.contains("Fixed since last time:\n- Name Three (ID 3)"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -115,14 +203,29 @@ async fn a_nameless_row_removes_nobody_until_it_is_approved() {
     // Contact 5 lost its ID, contact 6 is gone, contact 21 is new.
     let sheet = people((1..=21).filter(|n| *n != 6)).replace("\r\n5,Name 5,", "\r\n,Name 5,");
     let run = app.import_sheet(account, sheet.clone()).await;
-    assert_eq!((run.status.as_str(), run.removed, run.withheld, run.added), ("succeeded_with_issues", Some(0), Some(2), Some(1)));
+    assert_eq!(
+        (run.status.as_str(), run.removed, run.withheld, run.added),
+        ("succeeded_with_issues", Some(0), Some(2), Some(1))
+    );
     assert_eq!(app.contacts().await.len(), 21);
     let text = app.smtp.messages().pop().unwrap().text();
-    assert!(text.contains("Would have been removed:\n- Name 5 (ID 5)\n- Name 6 (ID 6)"), "{text}");
+    assert!(
+        text.contains("Would have been removed:\n- Name 5 (ID 5)\n- Name 6 (ID 6)"),
+        "{text}"
+    );
     let approval = app.approve(account, run.id).await;
-    assert_eq!((approval.status.as_str(), approval.removed), ("succeeded_with_issues", Some(2)));
+    assert_eq!(
+        (approval.status.as_str(), approval.removed),
+        ("succeeded_with_issues", Some(2))
+    );
     // The same nameless row blocks no more.
-    let run = app.import_sheet(account, people((1..=21).filter(|n| *n != 6 && *n != 7)).replace("\r\n5,Name 5,", "\r\n,Name 5,")).await;
+    let run = app
+        .import_sheet(
+            account,
+            people((1..=21).filter(|n| *n != 6 && *n != 7))
+                .replace("\r\n5,Name 5,", "\r\n,Name 5,"),
+        )
+        .await;
     assert_eq!((run.withheld, run.removed), (Some(0), Some(1)));
 }
 
@@ -135,7 +238,11 @@ async fn a_file_that_lost_its_last_line_break_removes_nobody_however_often_it_co
     let cut = &whole[..whole.find("\r\n19,").unwrap() - 3];
     for _ in 0..2 {
         let run = app.import_sheet(account, cut).await;
-        assert_eq!((run.removed, run.withheld, run.errors), (Some(0), Some(2), Some(1)), "{run:?}");
+        assert_eq!(
+            (run.removed, run.withheld, run.errors),
+            (Some(0), Some(2), Some(1)),
+            "{run:?}"
+        );
     }
     assert_eq!(app.contacts().await.len(), 20);
 }
@@ -147,29 +254,66 @@ async fn bad_input_fails_with_its_reason_and_changes_nothing() {
     app.import(account).await;
     let before = app.fingerprint().await;
     let page = "<!DOCTYPE html><html><body>Please log in</body></html>";
-    let wide = format!("{HEADER}\r\n1,A,,,6045550001,mobile,,,,\"Team\r\n{}", row(2));
+    let wide = format!(
+        "{HEADER}\r\n1,A,,,6045550001,mobile,,,,\"Team\r\n{}",
+        row(2)
+    );
     for (sheet, code, sentence) in [
         (page.to_owned(), "not_a_spreadsheet", "web page"),
         (String::new(), "empty_file", "is empty"),
-        (people(1..=20).replace("Number Type", "Kind"), "header_missing", "`Number Type`"),
-        (people(1..=20).replace("Title", "Name"), "header_duplicate", "`Name` twice"),
-        (format!("Our people\r\n{}", people(1..=20)), "header_not_first", "row 2"),
+        (
+            people(1..=20).replace("Number Type", "Kind"),
+            "header_missing",
+            "`Number Type`",
+        ),
+        (
+            people(1..=20).replace("Title", "Name"),
+            "header_duplicate",
+            "`Name` twice",
+        ),
+        (
+            format!("Our people\r\n{}", people(1..=20)),
+            "header_not_first",
+            "row 2",
+        ),
         (wide, "unclosed_quote", "row 2"),
         (people(0..0), "no_contacts", "no rows"),
-        (people(1..=3).replace("mobile", "fax"), "no_contacts", "all of its 3 rows"),
-        (people(1..=20).replace("Name 3", "Name\0"), "nul_byte", "row 4"),
+        (
+            people(1..=3).replace("mobile", "fax"),
+            "no_contacts",
+            "all of its 3 rows",
+        ),
+        (
+            people(1..=20).replace("Name 3", "Name\0"),
+            "nul_byte",
+            "row 4",
+        ),
     ] {
         let run = app.import_sheet(account, sheet).await;
         let message = run.failure_message.clone().unwrap_or_default();
-        assert_eq!((run.status.as_str(), run.failure_code.as_deref()), ("failed", Some(code)), "{message}");
+        assert_eq!(
+            (run.status.as_str(), run.failure_code.as_deref()),
+            ("failed", Some(code)),
+            "{message}"
+        );
         assert!(message.contains(sentence), "{code}: {message}");
         let mail = app.smtp.messages().pop().unwrap();
-        assert_eq!(mail.subject(), "[North Shore Rescue] import failed, nothing was changed");
-        assert!(mail.text().contains(message.trim_end_matches('.')), "{}", mail.text());
+        assert_eq!(
+            mail.subject(),
+            "[North Shore Rescue] import failed, nothing was changed"
+        );
+        assert!(
+            mail.text().contains(message.trim_end_matches('.')),
+            "{}",
+            mail.text()
+        );
     }
     assert_eq!(app.fingerprint().await, before);
     let run = app.import_sheet(account, people(1..=20)).await;
-    assert_eq!(run.status, "unchanged", "the next good file is taken as if nothing had been");
+    assert_eq!(
+        run.status, "unchanged",
+        "the next good file is taken as if nothing had been"
+    );
 }
 
 #[tokio::test]
@@ -193,24 +337,52 @@ async fn markup_formulas_and_sql_in_names_are_stored_as_they_are() {
     let app = TestApp::start().await;
     let name = "=cmd|' /C calc'!A0 <script>alert(1)</script>'); DROP TABLE contacts; -- \u{202E}x";
     let bad = format!("2,{name},,,555,mobile,,,,Team");
-    let sheet = csv([format!("1,{name},,,6045550001,mobile,,,,Team"), bad].into_iter().chain((3..=5).map(row)));
+    let sheet = csv([format!("1,{name},,,6045550001,mobile,,,,Team"), bad]
+        .into_iter()
+        .chain((3..=5).map(row)));
     let account = app.account(sheet).await;
     app.import(account).await;
     assert_eq!(app.contacts().await[0], ("1".to_owned(), name.to_owned()));
     let mail = app.smtp.messages().pop().unwrap();
-    assert!(!mail.html().contains("<script>") && mail.html().contains("&#60;script&#62;"), "{}", mail.html());
+    assert!(
+        !mail.html().contains("<script>") && mail.html().contains("&#60;script&#62;"),
+        "{}",
+        mail.html()
+    );
 }
 
 #[tokio::test]
 async fn an_id_may_be_of_any_length_and_differ_only_in_case() {
     let app = TestApp::start().await;
     let long = "x".repeat(100_000);
-    let ids = [long.clone(), format!("{long}y"), "a".to_owned(), "A".to_owned(), "0007".to_owned(), "7".to_owned(), "é".to_owned()];
-    let sheet = csv(ids.iter().enumerate().map(|(n, id)| row(n).replacen(&n.to_string(), id, 1)));
+    let ids = [
+        long.clone(),
+        format!("{long}y"),
+        "a".to_owned(),
+        "A".to_owned(),
+        "0007".to_owned(),
+        "7".to_owned(),
+        "é".to_owned(),
+    ];
+    let sheet = csv(ids
+        .iter()
+        .enumerate()
+        .map(|(n, id)| row(n).replacen(&n.to_string(), id, 1)));
     let account = app.account(sheet).await;
     let run = app.import(account).await;
     assert_eq!((run.added, run.errors), (Some(7), Some(0)), "{run:?}");
     // The same ID in another Unicode form is the same ID.
-    let run = app.import_sheet(account, csv(ids.iter().enumerate().map(|(n, id)| row(n).replacen(&n.to_string(), &id.replace('é', "e\u{301}"), 1)))).await;
-    assert_eq!((run.unchanged, run.added, run.removed), (Some(7), Some(0), Some(0)));
+    let run = app
+        .import_sheet(
+            account,
+            csv(ids
+                .iter()
+                .enumerate()
+                .map(|(n, id)| row(n).replacen(&n.to_string(), &id.replace('é', "e\u{301}"), 1))),
+        )
+        .await;
+    assert_eq!(
+        (run.unchanged, run.added, run.removed),
+        (Some(7), Some(0), Some(0))
+    );
 }

@@ -35,15 +35,26 @@ async fn an_edit_in_sql_moves_the_next_run_within_two_seconds_and_it_fires_witho
     .await
     .unwrap();
     daemon.until("schedule edits followed").await;
-    assert!(edited.elapsed() < Duration::from_secs(2), "{:?}", edited.elapsed());
+    assert!(
+        edited.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        edited.elapsed()
+    );
     daemon.until("import ended").await;
     assert_eq!(app.contacts().await.len(), 20);
-    assert_eq!(app.count("SELECT count(*) FROM import_runs WHERE trigger = 'schedule' AND status = 'succeeded'").await, 1);
+    assert_eq!(
+        app.count(
+            "SELECT count(*) FROM import_runs WHERE trigger = 'schedule' AND status = 'succeeded'"
+        )
+        .await,
+        1
+    );
     assert!(daemon.stop().await.success());
 }
 
 #[tokio::test]
-async fn a_daemon_killed_in_the_middle_of_a_large_import_leaves_the_data_as_before_and_its_successor_does_the_run() {
+async fn a_daemon_killed_in_the_middle_of_a_large_import_leaves_the_data_as_before_and_its_successor_does_the_run()
+ {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.import(account).await;
@@ -51,24 +62,40 @@ async fn a_daemon_killed_in_the_middle_of_a_large_import_leaves_the_data_as_befo
     app.serve(people(1..=100_000));
     // Held back in the middle of its transaction: contacts and numbers are written, members wait for this lock.
     let mut blocker = app.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE group_members IN SHARE MODE").execute(&mut *blocker).await.unwrap();
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts").await.unwrap();
+    sqlx::query("LOCK TABLE group_members IN SHARE MODE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
     let daemon = Daemon::start(serve(&app, "1s")).await;
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
                    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     while app.count(waiting).await == 0 {
         tokio::task::yield_now().await;
     }
     daemon.kill().await;
     blocker.rollback().await.unwrap();
-    assert_eq!(app.count("SELECT count(*) FROM import_runs WHERE status = 'running'").await, 1);
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_runs WHERE status = 'running'")
+            .await,
+        1
+    );
     assert_eq!(app.fingerprint().await, before);
 
     let mut successor = Daemon::start(serve(&app, "30s")).await;
     successor.until("import ended").await;
-    assert_eq!(app.count("SELECT count(*) FROM active_contacts").await, 100_000);
+    assert_eq!(
+        app.count("SELECT count(*) FROM active_contacts").await,
+        100_000
+    );
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
-    assert_eq!((run.status.as_str(), run.attempts, run.added, run.unchanged), ("succeeded", 2, Some(99_980), Some(20)));
+    assert_eq!(
+        (run.status.as_str(), run.attempts, run.added, run.unchanged),
+        ("succeeded", 2, Some(99_980), Some(20))
+    );
     assert!(successor.stop().await.success());
 }
 
@@ -78,17 +105,36 @@ async fn the_daemon_migrates_an_empty_database_and_says_how_it_is() {
     let url = cluster::empty_database().await;
     let mut command = rosterd(folder.path());
     // Announced on loopback before it says that it is ready.
-    let port = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    command.env("DATABASE_URL", &url).env("ROSTERD_WEB__LISTEN", format!("127.0.0.1:{port}"));
+    let port = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    command
+        .env("DATABASE_URL", &url)
+        .env("ROSTERD_WEB__LISTEN", format!("127.0.0.1:{port}"));
     let daemon = Daemon::start(command).await;
     let healthcheck = async || {
         let mut command = rosterd(folder.path());
-        command.arg("healthcheck").env("DATABASE_URL", &url).env("ROSTERD_WEB__LISTEN", format!("127.0.0.1:{port}"));
+        command
+            .arg("healthcheck")
+            .env("DATABASE_URL", &url)
+            .env("ROSTERD_WEB__LISTEN", format!("127.0.0.1:{port}"));
         command.output().await.unwrap().status.code()
     };
     assert_eq!(healthcheck().await, Some(0));
     let mut migrate = rosterd(folder.path());
-    assert!(migrate.arg("migrate").env("DATABASE_URL", &url).status().await.unwrap().success(), "migrating twice is harmless");
+    assert!(
+        migrate
+            .arg("migrate")
+            .env("DATABASE_URL", &url)
+            .status()
+            .await
+            .unwrap()
+            .success(),
+        "migrating twice is harmless"
+    );
     assert!(daemon.stop().await.success());
     assert_eq!(healthcheck().await, Some(1));
 }
@@ -97,11 +143,20 @@ async fn the_daemon_migrates_an_empty_database_and_says_how_it_is() {
 async fn an_unreachable_mail_server_keeps_no_import_from_being_done() {
     let app = TestApp::start().await;
     app.account(people(1..=20).replace("6045550003", "3")).await;
-    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut command = serve(&app, "30s");
-    command.env("ROSTERD_SMTP__URL", format!("smtp://127.0.0.1:{}", free.port()));
+    command.env(
+        "ROSTERD_SMTP__URL",
+        format!("smtp://127.0.0.1:{}", free.port()),
+    );
     let mut daemon = Daemon::start(command).await;
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts").await.unwrap();
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
     daemon.until("mail not taken").await;
     assert_eq!(app.contacts().await.len(), 19);
     assert_eq!(app.count("SELECT count(*) FROM mail_outbox WHERE sent_at IS NULL AND failed_at IS NULL AND last_error IS NOT NULL").await, 1);
@@ -111,21 +166,52 @@ async fn an_unreachable_mail_server_keeps_no_import_from_being_done() {
 #[tokio::test]
 async fn no_log_line_carries_a_name_a_number_or_a_password() {
     let app = TestApp::start().await;
-    app.https.serve("/private.csv", crate::support::https_server::Reply::ok(people(1..=3).replace("6045550003", "canary-number")).basic("jane", "canary-password"));
+    app.https.serve(
+        "/private.csv",
+        crate::support::https_server::Reply::ok(
+            people(1..=3).replace("6045550003", "canary-number"),
+        )
+        .basic("jane", "canary-password"),
+    );
     let account = app.account("").await;
-    app.basic_settings(account, &app.https.url("/private.csv?token=canary-token"), "canary-password", &app.https.url("")).await;
-    app.https.serve("/private.csv?token=canary-token", crate::support::https_server::Reply::ok(people(1..=3).replace("6045550003", "canary-number")).basic("jane", "canary-password"));
+    app.basic_settings(
+        account,
+        &app.https.url("/private.csv?token=canary-token"),
+        "canary-password",
+        &app.https.url(""),
+    )
+    .await;
+    app.https.serve(
+        "/private.csv?token=canary-token",
+        crate::support::https_server::Reply::ok(
+            people(1..=3).replace("6045550003", "canary-number"),
+        )
+        .basic("jane", "canary-password"),
+    );
     let mut command = serve(&app, "30s");
-    command.env("ROSTERD_SECRETS__KEY_FILE", app.folder.path().join("secrets.key")).env("ROSTERD_LOG__LEVEL", "info,rosterd=trace");
+    command
+        .env(
+            "ROSTERD_SECRETS__KEY_FILE",
+            app.folder.path().join("secrets.key"),
+        )
+        .env("ROSTERD_LOG__LEVEL", "info,rosterd=trace");
     let mut daemon = Daemon::start(command).await;
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts").await.unwrap();
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
     let mut log = String::new();
     while !log.contains("mail sent") {
         let line = daemon.until("").await;
         log.push_str(&line);
         log.push('\n');
     }
-    for canary in ["canary", "Name 1", "6045550001", "admin@example.org", "jane"] {
+    for canary in [
+        "canary",
+        "Name 1",
+        "6045550001",
+        "admin@example.org",
+        "jane",
+    ] {
         assert!(!log.contains(canary), "{canary} is in the log:\n{log}");
     }
     assert!(daemon.stop().await.success());

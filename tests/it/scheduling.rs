@@ -21,7 +21,10 @@ impl TestApp {
     }
 
     async fn next_run(&self) -> Option<DateTime<Utc>> {
-        sqlx::query_scalar("SELECT next_run_at FROM import_schedules").fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("SELECT next_run_at FROM import_schedules")
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     async fn runs(&self) -> i64 {
@@ -39,7 +42,9 @@ async fn a_schedule_fires_at_its_time_and_follows_a_plain_edit() {
     let account = app.account(people(1..=20)).await;
     app.schedule(account, "{mon}", "02:30").await;
     assert_eq!(app.next_run().await, at("2026-11-23T10:30:00Z"));
-    app.execute("UPDATE import_schedules SET days = '{sun}', at = '05:00'").await.unwrap();
+    app.execute("UPDATE import_schedules SET days = '{sun}', at = '05:00'")
+        .await
+        .unwrap();
     app.settle().await;
     assert_eq!(app.next_run().await, at("2026-11-22T13:00:00Z"));
     assert_eq!(app.runs().await, 0);
@@ -48,7 +53,10 @@ async fn a_schedule_fires_at_its_time_and_follows_a_plain_edit() {
     assert_eq!(app.contacts().await.len(), 20);
     assert_eq!(app.next_run().await, at("2026-11-29T13:00:00Z"));
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
-    assert_eq!((run.trigger.as_str(), run.due_at, run.status.as_str()), ("schedule", at("2026-11-22T13:00:00Z"), "succeeded"));
+    assert_eq!(
+        (run.trigger.as_str(), run.due_at, run.status.as_str()),
+        ("schedule", at("2026-11-22T13:00:00Z"), "succeeded")
+    );
     app.settle().await;
     assert_eq!(app.runs().await, 1);
 }
@@ -59,13 +67,22 @@ async fn an_edit_to_a_time_just_past_waits_for_next_week_and_a_new_zone_is_follo
     let account = app.account(people(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
     // 12:00 UTC is 04:00 in Vancouver.
-    app.execute("UPDATE import_schedules SET at = '03:59'").await.unwrap();
+    app.execute("UPDATE import_schedules SET at = '03:59'")
+        .await
+        .unwrap();
     app.settle().await;
-    assert_eq!((app.next_run().await, app.runs().await), (at("2026-11-29T11:59:00Z"), 0));
-    app.execute("UPDATE accounts SET time_zone = 'UTC'").await.unwrap();
+    assert_eq!(
+        (app.next_run().await, app.runs().await),
+        (at("2026-11-29T11:59:00Z"), 0)
+    );
+    app.execute("UPDATE accounts SET time_zone = 'UTC'")
+        .await
+        .unwrap();
     app.settle().await;
     assert_eq!(app.next_run().await, at("2026-11-29T03:59:00Z"));
-    app.execute("UPDATE import_schedules SET enabled = false").await.unwrap();
+    app.execute("UPDATE import_schedules SET enabled = false")
+        .await
+        .unwrap();
     app.settle().await;
     assert_eq!(app.next_run().await, None);
 }
@@ -76,9 +93,14 @@ async fn a_slot_that_is_due_stays_due_through_an_edit() {
     let account = app.account(people(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
     app.advance(TimeDelta::hours(2));
-    app.execute("UPDATE import_schedules SET days = '{wed}'").await.unwrap();
+    app.execute("UPDATE import_schedules SET days = '{wed}'")
+        .await
+        .unwrap();
     app.settle().await;
-    assert_eq!((app.next_run().await, app.runs().await), (at("2026-11-25T13:00:00Z"), 1));
+    assert_eq!(
+        (app.next_run().await, app.runs().await),
+        (at("2026-11-25T13:00:00Z"), 1)
+    );
 }
 
 #[tokio::test]
@@ -101,12 +123,21 @@ async fn coinciding_rows_and_repeated_requests_make_one_run() {
     app.schedule(account, "{sun}", "05:00").await;
     app.schedule(account, "{sun,mon}", "05:00").await;
     app.advance(TimeDelta::hours(2));
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts").await.unwrap();
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
     app.settle().await;
     assert_eq!(app.runs().await, 1);
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts, generate_series(1, 2)").await.unwrap();
+    app.execute(
+        "INSERT INTO import_runs (account_id) SELECT id FROM accounts, generate_series(1, 2)",
+    )
+    .await
+    .unwrap();
     app.settle().await;
-    let statuses: Vec<String> = sqlx::query_scalar("SELECT status FROM import_runs ORDER BY id").fetch_all(&app.pool).await.unwrap();
+    let statuses: Vec<String> = sqlx::query_scalar("SELECT status FROM import_runs ORDER BY id")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
     assert_eq!(statuses, ["succeeded", "unchanged", "superseded"]);
 }
 
@@ -118,12 +149,18 @@ async fn while_imports_are_off_slots_pass_without_a_run_and_enabling_catches_not
     app.store.set_enabled(account, false).await.unwrap();
     app.advance(TimeDelta::hours(2));
     app.settle().await;
-    assert_eq!((app.runs().await, app.next_run().await), (0, at("2026-11-29T13:00:00Z")));
+    assert_eq!(
+        (app.runs().await, app.next_run().await),
+        (0, at("2026-11-29T13:00:00Z"))
+    );
     // Off while the slot passed and no daemon looked.
     app.advance(TimeDelta::days(7));
     app.store.set_enabled(account, true).await.unwrap();
     app.settle().await;
-    assert_eq!((app.runs().await, app.next_run().await), (0, at("2026-12-06T13:00:00Z")));
+    assert_eq!(
+        (app.runs().await, app.next_run().await),
+        (0, at("2026-12-06T13:00:00Z"))
+    );
 }
 
 #[tokio::test]
@@ -142,7 +179,12 @@ async fn each_slot_runs_once_however_many_daemons_look() {
         let app = Arc::clone(&app);
         tokio::spawn(async move {
             loop {
-                let taken = app.store.take_due_slots(now, 7, |_| Some(now + TimeDelta::days(1))).await.unwrap().len();
+                let taken = app
+                    .store
+                    .take_due_slots(now, 7, |_| Some(now + TimeDelta::days(1)))
+                    .await
+                    .unwrap()
+                    .len();
                 if taken == 0 {
                     break;
                 }
@@ -152,16 +194,32 @@ async fn each_slot_runs_once_however_many_daemons_look() {
     for look in looks.collect::<Vec<_>>() {
         look.await.unwrap();
     }
-    assert_eq!(app.count("SELECT count(*) FROM import_runs WHERE trigger = 'schedule'").await, 200);
-    assert_eq!(app.count("SELECT count(DISTINCT account_id) FROM import_runs").await, 200);
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_runs WHERE trigger = 'schedule'")
+            .await,
+        200
+    );
+    assert_eq!(
+        app.count("SELECT count(DISTINCT account_id) FROM import_runs")
+            .await,
+        200
+    );
     let claims = (0..4).map(|n| {
         let app = Arc::clone(&app);
         tokio::spawn(async move {
             let mut ids = Vec::new();
             // A look that finds all candidates locked by the others comes back empty and is repeated.
-            while app.count("SELECT count(*) FROM import_runs WHERE status = 'queued'").await > 0 {
+            while app
+                .count("SELECT count(*) FROM import_runs WHERE status = 'queued'")
+                .await
+                > 0
+            {
                 let lease = std::time::Duration::from_secs(30);
-                let claimed = app.store.claim_runs(now, &format!("daemon {n}"), lease, 5).await.unwrap();
+                let claimed = app
+                    .store
+                    .claim_runs(now, &format!("daemon {n}"), lease, 5)
+                    .await
+                    .unwrap();
                 ids.extend(claimed.into_iter().map(|run| run.id));
             }
             ids
@@ -181,37 +239,81 @@ async fn each_slot_runs_once_however_many_daemons_look() {
 async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts").await.unwrap();
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
     let lease = std::time::Duration::from_secs(30);
     for attempt in 1..=3 {
-        let claimed = app.store.claim_runs(app.now(), "a process that dies", lease, 1).await.unwrap();
+        let claimed = app
+            .store
+            .claim_runs(app.now(), "a process that dies", lease, 1)
+            .await
+            .unwrap();
         assert_eq!(claimed[0].attempts, attempt);
-        assert!(app.store.take_over_dead(app.now(), "other", lease).await.unwrap().is_empty(), "its lease still runs");
+        assert!(
+            app.store
+                .take_over_dead(app.now(), "other", lease)
+                .await
+                .unwrap()
+                .is_empty(),
+            "its lease still runs"
+        );
         app.advance(TimeDelta::seconds(31));
         if attempt < 3 {
-            assert!(app.store.take_over_dead(app.now(), "other", lease).await.unwrap().is_empty());
+            assert!(
+                app.store
+                    .take_over_dead(app.now(), "other", lease)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
         }
     }
     app.settle().await;
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
-    assert_eq!((run.status.as_str(), run.failure_code.as_deref()), ("failed", Some("set_aside")));
-    assert!(app.store.account(&"1".parse().unwrap()).await.unwrap().set_aside.is_some());
+    assert_eq!(
+        (run.status.as_str(), run.failure_code.as_deref()),
+        ("failed", Some("set_aside"))
+    );
+    assert!(
+        app.store
+            .account(&"1".parse().unwrap())
+            .await
+            .unwrap()
+            .set_aside
+            .is_some()
+    );
     assert_eq!(app.smtp.messages().len(), 1);
     app.schedule(account, "{sun}", "05:00").await;
     app.advance(TimeDelta::hours(2));
     app.settle().await;
     assert_eq!(app.runs().await, 1, "scheduled imports stay away");
     assert_eq!(app.import(account).await.status, "succeeded");
-    assert!(app.store.account(&"1".parse().unwrap()).await.unwrap().set_aside.is_none(), "a person has run it again");
+    assert!(
+        app.store
+            .account(&"1".parse().unwrap())
+            .await
+            .unwrap()
+            .set_aside
+            .is_none(),
+        "a person has run it again"
+    );
 }
 
 #[tokio::test]
 async fn a_process_that_was_thought_dead_can_no_longer_commit() {
     let app = TestApp::start().await;
     app.account(people(1..=20)).await;
-    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts").await.unwrap();
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
     let lease = std::time::Duration::from_secs(30);
-    let old = app.store.claim_runs(app.now(), "slow", lease, 1).await.unwrap().remove(0);
+    let old = app
+        .store
+        .claim_runs(app.now(), "slow", lease, 1)
+        .await
+        .unwrap()
+        .remove(0);
     app.advance(TimeDelta::seconds(31));
     app.settle().await;
     assert_eq!(app.contacts().await.len(), 20);
@@ -219,13 +321,23 @@ async fn a_process_that_was_thought_dead_can_no_longer_commit() {
     let session = app.store.open_session(&old).await.unwrap();
     let end = rosterd::store::Conclusion {
         status: rosterd::model::run::RunStatus::Failed,
-        failure: Some(rosterd::model::failure::Failure::new(rosterd::model::failure::FailureCode::Internal, "late")),
+        failure: Some(rosterd::model::failure::Failure::new(
+            rosterd::model::failure::FailureCode::Internal,
+            "late",
+        )),
         hold_reasons: Vec::new(),
         file: Default::default(),
         counts: None,
         state: None,
         streak: Default::default(),
     };
-    assert!(matches!(session.conclude(&end, app.now()).await, Err(rosterd::store::StoreError::LeaseLost)));
-    assert_eq!(app.count("SELECT count(*) FROM import_runs WHERE status = 'succeeded'").await, 1);
+    assert!(matches!(
+        session.conclude(&end, app.now()).await,
+        Err(rosterd::store::StoreError::LeaseLost)
+    ));
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_runs WHERE status = 'succeeded'")
+            .await,
+        1
+    );
 }

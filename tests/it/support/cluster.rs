@@ -18,8 +18,14 @@ fn cluster() -> &'static Embedded {
         remove_leftovers(root);
         let data_dir = root.join(format!("postgres-{}", std::process::id()));
         // The server dies with this process, so nothing of it need outlive a power cut.
-        let settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=400"];
-        Embedded::start(&data_dir, Role::Daemon, &settings).expect("a private Postgres for the tests")
+        let settings = [
+            "fsync=off",
+            "synchronous_commit=off",
+            "full_page_writes=off",
+            "max_connections=400",
+        ];
+        Embedded::start(&data_dir, Role::Daemon, &settings)
+            .expect("a private Postgres for the tests")
     })
 }
 
@@ -27,9 +33,12 @@ fn cluster() -> &'static Embedded {
 fn remove_leftovers(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(pid) = name.strip_prefix("postgres-") else { continue };
+        let Some(pid) = name.strip_prefix("postgres-") else {
+            continue;
+        };
         if !PathBuf::from(format!("/proc/{pid}")).exists() {
-            std::fs::remove_dir_all(entry.path()).expect("leftovers of an earlier run can be removed");
+            std::fs::remove_dir_all(entry.path())
+                .expect("leftovers of an earlier run can be removed");
         }
     }
 }
@@ -45,8 +54,12 @@ pub async fn database() -> String {
     let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
     MIGRATED
         .get_or_init(|| async {
-            Store::ensure_database(&cluster.url("postgres").into(), TEMPLATE).await.unwrap();
-            let store = Store::connect(&cluster.url(TEMPLATE).into(), 4, Duration::from_secs(30)).await.unwrap();
+            Store::ensure_database(&cluster.url("postgres").into(), TEMPLATE)
+                .await
+                .unwrap();
+            let store = Store::connect(&cluster.url(TEMPLATE).into(), 4, Duration::from_secs(30))
+                .await
+                .unwrap();
             store.migrate().await.unwrap();
             store.close().await;
         })
@@ -58,8 +71,15 @@ async fn create(template: Option<&str>) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();
     let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut db = PgConnection::connect(&cluster.url("postgres")).await.unwrap();
+    let mut db = PgConnection::connect(&cluster.url("postgres"))
+        .await
+        .unwrap();
     let template = template.map_or_else(String::new, |template| format!(" TEMPLATE {template}"));
-    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}{template}"))).execute(&mut db).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "CREATE DATABASE {name}{template}"
+    )))
+    .execute(&mut db)
+    .await
+    .unwrap();
     cluster.url(&name)
 }

@@ -19,7 +19,11 @@ pub fn rosterd(folder: &std::path::Path) -> Command {
             command.env_remove(name);
         }
     }
-    command.current_dir(folder).env("ROSTERD_WEB__LISTEN", "127.0.0.1:0").stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .current_dir(folder)
+        .env("ROSTERD_WEB__LISTEN", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     command
 }
 
@@ -55,7 +59,11 @@ impl Daemon {
 
     /// Sends SIGTERM and waits for the end.
     pub async fn stop(mut self) -> ExitStatus {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), nix::sys::signal::Signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.pid()),
+            nix::sys::signal::Signal::SIGTERM,
+        )
+        .unwrap();
         while self.log.next_line().await.unwrap().is_some() {}
         self.child.wait().await.unwrap()
     }

@@ -27,11 +27,18 @@ pub struct Reply {
 
 impl Reply {
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, body: body.into(), ..Self::default() }
+        Self {
+            status: 200,
+            body: body.into(),
+            ..Self::default()
+        }
     }
 
     pub fn status(status: u16) -> Self {
-        Self { status, ..Self::default() }
+        Self {
+            status,
+            ..Self::default()
+        }
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -78,7 +85,10 @@ impl HttpsServer {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -89,8 +99,17 @@ impl HttpsServer {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Self { address, ca_pem: issuer.pem(), replies: Arc::default(), seen: Arc::default() };
-        let (acceptor, replies, seen) = (TlsAcceptor::from(Arc::new(config)), server.replies.clone(), server.seen.clone());
+        let server = Self {
+            address,
+            ca_pem: issuer.pem(),
+            replies: Arc::default(),
+            seen: Arc::default(),
+        };
+        let (acceptor, replies, seen) = (
+            TlsAcceptor::from(Arc::new(config)),
+            server.replies.clone(),
+            server.seen.clone(),
+        );
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, replies, seen) = (acceptor.clone(), replies.clone(), seen.clone());
@@ -149,7 +168,10 @@ async fn answer<S: AsyncWrite + tokio::io::AsyncRead + Unpin>(
     let reply = judge(reply, &headers);
     seen.lock().unwrap().push(Seen { path, headers });
     let length = reply.claimed_length.unwrap_or(reply.body.len());
-    let mut head = format!("HTTP/1.1 {} Status\r\nContent-Length: {length}\r\nConnection: close\r\n", reply.status);
+    let mut head = format!(
+        "HTTP/1.1 {} Status\r\nContent-Length: {length}\r\nConnection: close\r\n",
+        reply.status
+    );
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -164,12 +186,19 @@ async fn answer<S: AsyncWrite + tokio::io::AsyncRead + Unpin>(
 fn judge(reply: Reply, headers: &HashMap<String, String>) -> Reply {
     if let Some((user, password)) = &reply.basic {
         use base64::Engine;
-        let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")));
+        let expected = format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+        );
         if headers.get("authorization") != Some(&expected) {
             return Reply::status(401).header("WWW-Authenticate", "Basic realm=\"files\"");
         }
     }
-    let etag = reply.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("etag")).map(|(_, value)| value);
+    let etag = reply
+        .headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("etag"))
+        .map(|(_, value)| value);
     if etag.is_some() && headers.get("if-none-match") == etag {
         return Reply::status(304);
     }

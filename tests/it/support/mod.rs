@@ -67,15 +67,26 @@ impl TestApp {
     }
 
     pub async fn start_with(setup: Setup) -> Self {
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        rustls::crypto::aws_lc_rs::default_provider()
+            .install_default()
+            .ok();
         let url = cluster::database().await;
-        let store = Store::connect(&url.as_str().into(), 8, Duration::from_secs(30)).await.unwrap();
+        let store = Store::connect(&url.as_str().into(), 8, Duration::from_secs(30))
+            .await
+            .unwrap();
         let pool = PgPool::connect(&url).await.unwrap();
         // A Sunday.
         let clock = Arc::new(ManualClock::new("2026-11-22T12:00:00Z".parse().unwrap()));
-        let (https, smtp) = (HttpsServer::start_for(setup.server_name).await, SmtpServer::start().await);
+        let (https, smtp) = (
+            HttpsServer::start_for(setup.server_name).await,
+            SmtpServer::start().await,
+        );
         let folder = tempfile::tempdir().unwrap();
-        let networks: Vec<_> = setup.allow_networks.iter().map(|network| network.parse().unwrap()).collect();
+        let networks: Vec<_> = setup
+            .allow_networks
+            .iter()
+            .map(|network| network.parse().unwrap())
+            .collect();
         let limits = Limits {
             max_bytes: setup.max_bytes,
             connect_timeout: Duration::from_secs(5),
@@ -84,7 +95,13 @@ impl TestApp {
             per_host: 2,
         };
         let ca = setup.trust_server.then_some(https.ca_pem.as_bytes());
-        let fetcher = HttpFetcher::new(NetworkPolicy::new(&networks), limits, setup.allow_plain_http, ca).unwrap();
+        let fetcher = HttpFetcher::new(
+            NetworkPolicy::new(&networks),
+            limits,
+            setup.allow_plain_http,
+            ca,
+        )
+        .unwrap();
         let options = Options {
             key_file: folder.path().join("secrets.key"),
             attempts: 3,
@@ -95,10 +112,36 @@ impl TestApp {
             mail_domain: "example.org".to_owned(),
             operator: setup.operator.map(str::to_owned),
         };
-        let importer = Arc::new(Importer::new(store.clone(), clock.clone(), fetcher, options));
-        let mailer = Mailer::new(&smtp.url().into(), "rosterd <rosterd@example.org>", Duration::from_secs(10), None).unwrap();
-        let dispatcher = Dispatcher::new(importer, Some(Arc::new(mailer)), clock.clone(), Lifecycle::default(), 4);
-        Self { store, pool, clock, https, smtp, dispatcher, folder, url }
+        let importer = Arc::new(Importer::new(
+            store.clone(),
+            clock.clone(),
+            fetcher,
+            options,
+        ));
+        let mailer = Mailer::new(
+            &smtp.url().into(),
+            "rosterd <rosterd@example.org>",
+            Duration::from_secs(10),
+            None,
+        )
+        .unwrap();
+        let dispatcher = Dispatcher::new(
+            importer,
+            Some(Arc::new(mailer)),
+            clock.clone(),
+            Lifecycle::default(),
+            4,
+        );
+        Self {
+            store,
+            pool,
+            clock,
+            https,
+            smtp,
+            dispatcher,
+            folder,
+            url,
+        }
     }
 
     /// Looks at what is due until nothing is left to do, mail included.
@@ -120,25 +163,51 @@ impl TestApp {
     /// An enabled account with one admin whose file is `sheet`, served at `/contacts.csv`.
     pub async fn account(&self, sheet: impl Into<Vec<u8>>) -> AccountId {
         self.https.serve("/contacts.csv", Reply::ok(sheet));
-        let id = self.store.add_account("North Shore Rescue", "America/Vancouver", &["admin@example.org".to_owned()]).await.unwrap();
+        let id = self
+            .store
+            .add_account(
+                "North Shore Rescue",
+                "America/Vancouver",
+                &["admin@example.org".to_owned()],
+            )
+            .await
+            .unwrap();
         self.settings(id, &self.https.url("/contacts.csv")).await;
         self.store.set_enabled(id, true).await.unwrap();
         id
     }
 
     pub async fn settings(&self, account: AccountId, url: &str) {
-        let new = NewSettings { source: SourceKind::Https, url: url.to_owned(), username: None, password_sealed: None };
+        let new = NewSettings {
+            source: SourceKind::Https,
+            url: url.to_owned(),
+            username: None,
+            password_sealed: None,
+        };
         self.store.save_settings(account, &new).await.unwrap();
     }
 
     /// Settings with a password sealed for `origin`.
-    pub async fn basic_settings(&self, account: AccountId, url: &str, password: &str, origin: &str) {
+    pub async fn basic_settings(
+        &self,
+        account: AccountId,
+        url: &str,
+        password: &str,
+        origin: &str,
+    ) {
         let key = self.folder.path().join("secrets.key");
         if !key.exists() {
             Keyring::generate(&key).unwrap();
         }
-        let binding = Binding { account: account.0, field: PASSWORD_FIELD, origin };
-        let sealed = Keyring::load(&key).unwrap().seal(&password.into(), binding).unwrap();
+        let binding = Binding {
+            account: account.0,
+            field: PASSWORD_FIELD,
+            origin,
+        };
+        let sealed = Keyring::load(&key)
+            .unwrap()
+            .seal(&password.into(), binding)
+            .unwrap();
         let new = NewSettings {
             source: SourceKind::HttpsBasic,
             url: url.to_owned(),
@@ -154,11 +223,13 @@ impl TestApp {
 
     /// Asks for an import as an operator would, and sees it through.
     pub async fn import(&self, account: AccountId) -> RunRow {
-        let id = sqlx::query_scalar::<_, i64>("INSERT INTO import_runs (account_id) VALUES ($1) RETURNING id")
-            .bind(account.0)
-            .fetch_one(&self.pool)
-            .await
-            .unwrap();
+        let id = sqlx::query_scalar::<_, i64>(
+            "INSERT INTO import_runs (account_id) VALUES ($1) RETURNING id",
+        )
+        .bind(account.0)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
         self.settle().await;
         self.store.run(rosterd::model::RunId(id)).await.unwrap()
     }
@@ -185,7 +256,10 @@ impl TestApp {
 
     /// External IDs and names of the contacts that are there.
     pub async fn contacts(&self) -> Vec<(String, String)> {
-        sqlx::query_as("SELECT coalesce(external_id, '-'), name FROM active_contacts ORDER BY id").fetch_all(&self.pool).await.unwrap()
+        sqlx::query_as("SELECT coalesce(external_id, '-'), name FROM active_contacts ORDER BY id")
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
     }
 
     pub async fn count(&self, sql: &'static str) -> i64 {
@@ -193,7 +267,10 @@ impl TestApp {
     }
 
     pub async fn execute(&self, sql: &'static str) -> Result<u64, sqlx::Error> {
-        sqlx::query(sql).execute(&self.pool).await.map(|done| done.rows_affected())
+        sqlx::query(sql)
+            .execute(&self.pool)
+            .await
+            .map(|done| done.rows_affected())
     }
 
     /// Everything that is stored of contacts and groups, with the transaction that wrote each row.
@@ -205,7 +282,12 @@ impl TestApp {
             "SELECT format('%s %s', g.xmin, g) FROM groups g ORDER BY g.id",
             "SELECT format('%s %s', m.xmin, m) FROM group_members m ORDER BY m.contact_id, m.group_id",
         ] {
-            rows.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&self.pool).await.unwrap());
+            rows.extend(
+                sqlx::query_scalar::<_, String>(sql)
+                    .fetch_all(&self.pool)
+                    .await
+                    .unwrap(),
+            );
         }
         rows
     }

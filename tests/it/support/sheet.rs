@@ -2,8 +2,7 @@
 
 use rust_xlsxwriter::Workbook;
 
-pub const HEADER: &str =
-    "\"ID\",Name,Organization Name,Title,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
+pub const HEADER: &str = "\"ID\",Name,Organization Name,Title,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
 
 /// A good row.
 pub fn row(n: usize) -> String {
@@ -31,7 +30,9 @@ pub fn xlsx(csv: &str) -> Vec<u8> {
     let sheet = workbook.add_worksheet();
     for (row, line) in (0..).zip(csv.lines()) {
         for (column, cell) in (0..).zip(line.split(',')) {
-            sheet.write_string(row, column, cell.trim_matches('"')).unwrap();
+            sheet
+                .write_string(row, column, cell.trim_matches('"'))
+                .unwrap();
         }
     }
     workbook.save_to_buffer().unwrap()

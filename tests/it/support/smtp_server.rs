@@ -15,27 +15,37 @@ pub struct Message {
 
 impl Message {
     fn parsed<T>(&self, read: impl FnOnce(&mail_parser::Message<'_>) -> Option<T>) -> Option<T> {
-        mail_parser::MessageParser::default().parse(&self.raw).and_then(|message| read(&message))
+        mail_parser::MessageParser::default()
+            .parse(&self.raw)
+            .and_then(|message| read(&message))
     }
 
     pub fn subject(&self) -> String {
-        self.parsed(|message| message.subject().map(str::to_owned)).unwrap_or_default()
+        self.parsed(|message| message.subject().map(str::to_owned))
+            .unwrap_or_default()
     }
 
     pub fn message_id(&self) -> String {
-        self.parsed(|message| message.message_id().map(str::to_owned)).unwrap_or_default()
+        self.parsed(|message| message.message_id().map(str::to_owned))
+            .unwrap_or_default()
     }
 
     pub fn text(&self) -> String {
-        self.parsed(|message| message.body_text(0).map(|text| text.replace("\r\n", "\n"))).unwrap_or_default()
+        self.parsed(|message| message.body_text(0).map(|text| text.replace("\r\n", "\n")))
+            .unwrap_or_default()
     }
 
     pub fn html(&self) -> String {
-        self.parsed(|message| message.body_html(0).map(std::borrow::Cow::into_owned)).unwrap_or_default()
+        self.parsed(|message| message.body_html(0).map(std::borrow::Cow::into_owned))
+            .unwrap_or_default()
     }
 
     pub fn attachment(&self) -> Option<String> {
-        self.parsed(|message| message.attachment(0).and_then(|part| part.text_contents().map(str::to_owned)))
+        self.parsed(|message| {
+            message
+                .attachment(0)
+                .and_then(|part| part.text_contents().map(str::to_owned))
+        })
     }
 }
 
@@ -58,7 +68,10 @@ impl SmtpServer {
     /// Starts on a free port; ends with the runtime.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+        };
         let state = server.state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -80,12 +93,20 @@ impl SmtpServer {
 
     /// Answers this to a recipient, for example `550 no such user`.
     pub fn refuse(&self, recipient: &str, answer: &str) {
-        self.state.lock().unwrap().refused.push((recipient.to_owned(), answer.to_owned()));
+        self.state
+            .lock()
+            .unwrap()
+            .refused
+            .push((recipient.to_owned(), answer.to_owned()));
     }
 
     /// Answers this to the next message's `DATA`.
     pub fn answer_data(&self, answer: &str) {
-        self.state.lock().unwrap().data_answers.push(answer.to_owned());
+        self.state
+            .lock()
+            .unwrap()
+            .data_answers
+            .push(answer.to_owned());
     }
 }
 
@@ -99,7 +120,11 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             return Ok(());
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        let verb = line
+            .split([' ', ':'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
         let answer = match verb.as_str() {
             "EHLO" => "250-localhost\r\n250-8BITMIME\r\n250 SMTPUTF8".to_owned(),
             "HELO" | "NOOP" => "250 ok".to_owned(),
@@ -109,7 +134,13 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             }
             "RCPT" => {
                 let address = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-                let refused = state.lock().unwrap().refused.iter().find(|(who, _)| *who == address).cloned();
+                let refused = state
+                    .lock()
+                    .unwrap()
+                    .refused
+                    .iter()
+                    .find(|(who, _)| *who == address)
+                    .cloned();
                 to.push(address);
                 refused.map_or("250 ok".to_owned(), |(_, answer)| answer)
             }
@@ -123,7 +154,10 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
                     None => {
                         stream.write_all(b"354 go on\r\n").await?;
                         let raw = read_data(&mut stream).await?;
-                        state.lock().unwrap().messages.push(Message { to: std::mem::take(&mut to), raw });
+                        state.lock().unwrap().messages.push(Message {
+                            to: std::mem::take(&mut to),
+                            raw,
+                        });
                         "250 taken".to_owned()
                     }
                 }
