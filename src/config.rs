@@ -178,7 +178,7 @@ impl Default for Smtp {
         Self {
             url: None,
             extra_ca_file: None,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_mins(2),
         }
     }
 }
@@ -201,7 +201,7 @@ impl Default for Fetch {
             max_bytes: 64 << 20,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
-            total_timeout: Duration::from_secs(600),
+            total_timeout: Duration::from_mins(10),
             attempts: 4,
             backoff: Duration::from_secs(2),
             per_host: 2,
@@ -250,16 +250,29 @@ impl Config {
         {
             return Err(ConfigError::FileMissing(file.to_owned()));
         }
-        let names: Vec<String> = std::env::vars_os()
-            .filter_map(|(name, _)| name.into_string().ok())
+        let variables = || {
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        };
+        check_names(&variables().map(|(name, _)| name).collect::<Vec<_>>())?;
+        // An empty variable is one that is not set, as compose files and unit files leave them.
+        let filled: Vec<String> = variables()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, _)| name)
             .collect();
-        check_names(&names)?;
+        let is_filled =
+            move |name: &str| filled.iter().any(|known| known.eq_ignore_ascii_case(name));
         let toml = Toml::file(file.unwrap_or(Path::new(DEFAULT_FILE)));
         let plain_url = Env::raw()
-            .only(&["DATABASE_URL"])
+            .only(if is_filled("DATABASE_URL") {
+                &["DATABASE_URL"]
+            } else {
+                &[]
+            })
             .map(|_| "database.url".into());
         let prefixed = Env::prefixed(PREFIX)
-            .filter(|name| name.as_str().contains("__"))
+            .filter(move |name| {
+                name.as_str().contains("__") && is_filled(&format!("{PREFIX}{name}"))
+            })
             .split("__");
         Self::from_figment(Figment::new().merge(toml).merge(plain_url).merge(prefixed))
     }
@@ -388,15 +401,15 @@ mod tests {
         .unwrap();
         let shown = Config::from_toml(&example).unwrap();
         assert_eq!(format!("{shown:?}"), format!("{:?}", Config::default()));
-        let uncommented: String = example
+        let uncommented = example
             .lines()
             .map(|line| {
                 line.strip_prefix("# ")
                     .filter(|rest| rest.contains(" = "))
                     .unwrap_or(line)
             })
-            .map(|line| format!("{line}\n"))
-            .collect();
+            .collect::<Vec<_>>()
+            .join("\n");
         let all = format!("{:?}", Config::from_toml(&uncommented).unwrap());
         assert!(
             !all.contains("None"),

@@ -80,7 +80,7 @@ impl Dispatcher {
             match &outcome {
                 Ok(()) if failing => tracing::info!("the database answers again"),
                 Err(error) if !failing => {
-                    tracing::error!(%error, "the schedule can't be looked at; trying again every second")
+                    tracing::error!(%error, "the schedule can't be looked at; trying again every second");
                 }
                 _ => {}
             }

@@ -19,8 +19,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 
+use crate::model::digest::{hex, sha256};
+
 const POLL: Duration = Duration::from_millis(25);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Longest path of a Unix socket, bytes, less the file's name.
 const SOCKET_DIR_LIMIT: usize = 88;
 const USER: &str = "rosterd";
@@ -244,14 +246,8 @@ impl Cluster {
         let socket_dir = if pgdata.as_os_str().len() <= SOCKET_DIR_LIMIT {
             pgdata.clone()
         } else {
-            let digest = aws_lc_rs::digest::digest(
-                &aws_lc_rs::digest::SHA256,
-                pgdata.as_os_str().as_encoded_bytes(),
-            );
-            let name: String = digest.as_ref()[..8]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let digest = sha256(pgdata.as_os_str().as_encoded_bytes());
+            let name = hex(&digest[..8]);
             std::env::temp_dir().join(format!("rosterd-{name}"))
         };
         Ok(Self {
@@ -454,15 +450,12 @@ impl Cluster {
 
 /// Waits for the word to stop, then ends the server in good order.
 fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) {
-    loop {
-        match stopped.recv_timeout(Duration::from_millis(500)) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                if let Ok(Some(status)) = child.try_wait() {
-                    tracing::error!(%status, "the private Postgres has ended; see postgres.log in the data directory");
-                    return;
-                }
-            }
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+    while let Err(mpsc::RecvTimeoutError::Timeout) =
+        stopped.recv_timeout(Duration::from_millis(500))
+    {
+        if let Ok(Some(status)) = child.try_wait() {
+            tracing::error!(%status, "the private Postgres has ended; see postgres.log in the data directory");
+            return;
         }
     }
     if let Ok(pid) = i32::try_from(child.id())

@@ -145,9 +145,9 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
                 before: known.state,
             };
             if withhold {
-                plan.withheld.push(removal)
+                plan.withheld.push(removal);
             } else {
-                plan.removed.push(removal)
+                plan.removed.push(removal);
             }
         }
     }

@@ -17,6 +17,8 @@ pub fn init(log: &Log) -> Result<(), ConfigError> {
         .map_err(|error| ConfigError::Invalid(format!("`log.level`: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // With standard error closed there is nowhere to complain; complaining there would be a panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {

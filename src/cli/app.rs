@@ -72,7 +72,7 @@ impl App {
         match app.store.check_migrated().await {
             Ok(()) => {}
             Err(StoreError::NotMigrated) if migrate || app.embedded.is_some() => {
-                app.store.migrate().await?
+                app.store.migrate().await?;
             }
             Err(error) => {
                 app.close().await;

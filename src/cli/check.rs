@@ -11,6 +11,7 @@ use super::output::{Format, json as print_json, line, plain};
 use crate::config::Config;
 use crate::import::{self, Preview, Reading};
 use crate::model::contact::{FileContact, FileNumber, Priority, Said};
+use crate::model::digest::{hex, sha256};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::Severity;
 use crate::model::plan::PlanSummary;
@@ -25,7 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let bytes = read_file(&args.file, config.fetch.max_bytes)?;
     let facts = FileFacts {
-        sha256: Some(import::sha256(&bytes)),
+        sha256: Some(sha256(&bytes)),
         size_bytes: Some(bytes.len() as u64),
         ..FileFacts::default()
     };
@@ -77,10 +78,7 @@ pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {
 }
 
 fn to_json(preview: &Preview) -> Value {
-    let sha256: Option<String> = preview
-        .file
-        .sha256
-        .map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect());
+    let sha256 = preview.file.sha256.map(|digest| hex(&digest));
     let mut value = match &preview.reading {
         Err(_) => json!({
             "file": {"format": null, "encoding": null, "delimiter": null, "sheet": null, "rows": null, "sha256": sha256},

@@ -124,7 +124,8 @@ fn key(config: &Config) -> Result<String, String> {
         .map_err(|error| error.to_string())?
         .permissions()
         .mode();
-    if mode & 0o077 == 0 {
+    let open_to_others = mode & 0o077;
+    if open_to_others == 0 {
         Ok(format!("{} can be used", path.display()))
     } else {
         Err(format!(

@@ -125,11 +125,25 @@ pub(super) fn counts(run: &RunRow) -> String {
         (run.revived, "revived"),
         (run.adopted, "adopted"),
         (run.withheld, "removals withheld"),
-        (run.errors, "errors"),
-        (run.warnings, "warnings"),
+        (
+            run.errors,
+            if run.errors == Some(1) {
+                "error"
+            } else {
+                "errors"
+            },
+        ),
+        (
+            run.warnings,
+            if run.warnings == Some(1) {
+                "warning"
+            } else {
+                "warnings"
+            },
+        ),
     ] {
         if of(count) > 0 {
-            text.push_str(&format!(", {} {what}", of(count)));
+            text = format!("{text}, {} {what}", of(count));
         }
     }
     text

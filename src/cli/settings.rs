@@ -32,7 +32,7 @@ pub(super) struct SetArgs {
     /// Id or name.
     #[arg(value_parser = account_ref)]
     account: AccountRef,
-    /// https or https_basic.
+    /// https or `https_basic`.
     #[arg(long, value_parser = source)]
     source: SourceKind,
     /// Address of the file.

@@ -21,7 +21,7 @@ use crate::model::source::shown;
 
 const MAX_REDIRECTS: usize = 5;
 /// Longest stay away that a server may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(2);
 
 /// Fetches files over HTTPS.
 #[derive(Debug)]

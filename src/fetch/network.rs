@@ -88,18 +88,15 @@ fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
     match segments {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("an unspecified address"),
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("this machine itself"),
-        [0, 0, 0, 0, 0, 0xffff, ..]
-        | [0, 0, 0, 0, 0, 0, ..]
-        | [0x64, 0xff9b, ..]
-        | [0x2002, ..]
-        | [0x2001, 0, ..] => Some("a translated IPv4 address"),
-        [0xfc00..=0xfdff, ..] => Some("a private address"),
+        [0, 0, 0, 0, 0, 0xffff | 0, ..] | [0x64, 0xff9b, ..] | [0x2002, ..] | [0x2001, 0, ..] => {
+            Some("a translated IPv4 address")
+        }
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Some("a private address"),
         [0xfe80..=0xfebf, ..] => Some("a link-local address"),
-        [0xfec0..=0xfeff, ..] => Some("a private address"),
         [0xff00..=0xffff, ..] => Some("a multicast address"),
         // ISATAP: the last 32 bits are an IPv4 address.
         [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some("a translated IPv4 address"),
-        [0x2001, 0x1..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => {
+        [0x2001, 0x1..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => {
             Some("an address reserved for special use")
         }
         [0x2000..=0x3fff, ..] => None,

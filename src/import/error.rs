@@ -141,7 +141,10 @@ fn sheet_failure(error: &SheetError, url: Option<&Url>) -> Failure {
     if let (SheetError::NotASpreadsheet(_), Some(direct)) =
         (error, url.and_then(direct_download_hint))
     {
-        failure.message.push_str(&format!(". The address is a share link, which leads to a page about the file; enter {direct} instead"));
+        failure.message = format!(
+            "{}. The address is a share link, which leads to a page about the file; enter {direct} instead",
+            failure.message
+        );
     }
     failure
 }

@@ -21,6 +21,7 @@ use crate::clock::SharedClock;
 use crate::fetch::{self, HttpFetcher, Validators};
 use crate::lifecycle;
 use crate::model::account::{Account, AccountRef};
+use crate::model::digest::sha256;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::roster::Roster;
@@ -130,14 +131,6 @@ struct SourceFile {
     facts: FileFacts,
 }
 
-/// SHA-256 of a file.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut digest = [0; 32];
-    digest.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
-    digest
-}
-
 /// Reads and judges a file. `final_newline`: whether the last applied file ended with one.
 ///
 /// # Errors
@@ -149,7 +142,7 @@ pub fn read(
 ) -> Result<Reading, sheet::SheetError> {
     let mut collector = Collector::default();
     let facts = sheet::read(bytes, Limits { max_rows }, |header, row| {
-        collector.push(header, &row)
+        collector.push(header, &row);
     })?;
     let maybe_cut = final_newline == Some(true) && facts.final_newline == Some(false);
     let roster = collector.finish(facts.issues.clone(), maybe_cut);

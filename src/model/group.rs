@@ -1,5 +1,6 @@
 //! Groups, matched without regard to case.
 
+use super::digest::{hex, sha256};
 use super::{GroupId, text};
 
 /// Longest folded name that is its own key, bytes; a longer one is shortened so that an index can hold it.
@@ -12,12 +13,9 @@ pub fn name_key(name: &str) -> String {
     if folded.len() <= KEY_LIMIT {
         return folded;
     }
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, folded.as_bytes());
     let mut key: String = folded.chars().take(64).collect();
     key.push('…');
-    for byte in digest.as_ref() {
-        key.push_str(&format!("{byte:02x}"));
-    }
+    key.push_str(&hex(&sha256(folded.as_bytes())));
     key
 }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod contact;
+pub mod digest;
 pub mod failure;
 pub mod group;
 pub mod issue;

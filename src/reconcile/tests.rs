@@ -217,9 +217,9 @@ fn too_many_changes_are_held() {
     check_hold(team(1..=20), renamed(10), &[]);
     check_hold(team(1..=20), renamed(11), &[HoldReason::ChangesTooMany]);
     let mut retitled = team(1..=20);
-    retitled
-        .iter_mut()
-        .for_each(|contact| contact.title = Said::This(Some("EMT".to_owned())));
+    for contact in &mut retitled {
+        contact.title = Said::This(Some("EMT".to_owned()));
+    }
     check_hold(team(1..=20), retitled, &[]);
 }
 

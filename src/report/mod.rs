@@ -248,7 +248,8 @@ impl Report {
                 counted(counts.contacts_after, "contact")
             )),
             Outcome::Unchanged => {
-                sentences.push("The file could be read again; it is the same as before.".to_owned())
+                sentences
+                    .push("The file could be read again; it is the same as before.".to_owned());
             }
         }
         if matches!(self.outcome, Outcome::Applied) && counts.errors > 0 {

@@ -302,7 +302,7 @@ mod tests {
     fn rows_of(bytes: &[u8]) -> Result<(Facts, Vec<SheetRow>), SheetError> {
         let mut rows = Vec::new();
         let facts = read(bytes, Limits { max_rows: 100 }, &mut |_: &Header, row| {
-            rows.push(row)
+            rows.push(row);
         })?;
         Ok((facts, rows))
     }

@@ -38,10 +38,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decoded<'_>, SheetError> {
         Err(error) => error,
     };
     if marked || has_multi_byte_sequence(body) {
-        let row = 1 + body[..error.valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
+        let row = body[..error.valid_up_to()].split(|b| *b == b'\n').count();
         return Err(SheetError::Undecodable(format!(
             "broken UTF-8 about row {row}"
         )));
@@ -60,7 +57,7 @@ fn utf16<'a>(
     name: &'static str,
 ) -> Result<Decoded<'a>, SheetError> {
     match encoding.decode_without_bom_handling_and_without_replacement(bytes) {
-        Some(text) if bytes.len() % 2 == 0 => Ok(Decoded {
+        Some(text) if bytes.len().is_multiple_of(2) => Ok(Decoded {
             text,
             encoding: name,
             guessed: false,

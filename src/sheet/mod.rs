@@ -226,7 +226,6 @@ impl<'a, F: FnMut(&Header, SheetRow)> Body<'a, F> {
 }
 
 /// The columns as the template has them, in order.
-#[must_use]
 pub fn template_columns() -> impl Iterator<Item = &'static str> {
     Field::ALL.iter().map(|field| field.as_str())
 }

@@ -81,7 +81,7 @@ fn find_header(workbook: &mut Workbook<'_>, sheet: &str) -> Result<Found, SheetE
             (Ok(_), false) => {
                 found = Some(Found::Refused(SheetError::HeaderNotFirst {
                     row: row.number,
-                }))
+                }));
             }
             (Err(error @ SheetError::HeaderMissing { .. }), true) => refused = Some(error),
             (Err(error), true) => found = Some(Found::Refused(error)),
@@ -203,7 +203,6 @@ fn iso(date: &calamine::ExcelDateTime) -> String {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used as a map_err function")]
 fn unreadable(error: XlsxError) -> SheetError {
     match error {
         XlsxError::Password => SheetError::PasswordProtected,

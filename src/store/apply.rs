@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use super::{StoreError, failed};
 use crate::model::contact::{ContactImage, ContactState, Number, NumberImage};
+use crate::model::digest::TextDigest;
 use crate::model::plan::{Action, GroupChange, Plan};
 use crate::model::{AccountId, ContactId, RunId};
 
@@ -422,7 +423,6 @@ struct ChangeRows {
 }
 
 impl ChangeRows {
-    #[expect(clippy::too_many_arguments, reason = "one per column of the row")]
     fn push(
         &mut self,
         plan: &Plan,
@@ -460,15 +460,8 @@ fn image(plan: &Plan, state: &ContactState) -> ContactImage {
 
 /// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing.
 fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    let mut field = |text: Option<&str>| match text {
-        None => context.update(&[0]),
-        Some(text) => {
-            context.update(&[1]);
-            context.update(&(text.len() as u64).to_le_bytes());
-            context.update(text.as_bytes());
-        }
-    };
+    let mut digest = TextDigest::default();
+    let mut field = |text: Option<&str>| digest.push(text);
     field(state.external_id.as_deref());
     field(Some(&state.name));
     field(state.organization_name.as_deref());
@@ -488,8 +481,8 @@ fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
         .map(|group| group.name_key.as_str())
         .collect();
     keys.sort_unstable();
-    keys.into_iter().for_each(|key| field(Some(key)));
-    let mut digest = [0; 32];
-    digest.copy_from_slice(context.finish().as_ref());
-    digest
+    for key in keys {
+        field(Some(key));
+    }
+    digest.finish()
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
 use super::{Store, StoreError, failed};
+use crate::model::digest::hex;
 use crate::model::run::RunStatus;
 use crate::model::{AccountId, RunId};
 
@@ -27,7 +28,7 @@ pub struct RunRow {
     pub subject_run_id: Option<i64>,
     pub superseded_by: Option<i64>,
     pub hold_reasons: Option<Vec<String>>,
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "hex_or_null")]
     pub sha256: Option<Vec<u8>>,
     pub etag: Option<String>,
     pub size_bytes: Option<i64>,
@@ -46,14 +47,12 @@ pub struct RunRow {
     pub failure_message: Option<String>,
 }
 
-fn hex<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
-    let hex = bytes.as_ref().map(|bytes| {
-        bytes
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    });
-    hex.serialize(to)
+#[expect(
+    clippy::ref_option,
+    reason = "serde hands over a reference to the field"
+)]
+fn hex_or_null<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
+    bytes.as_deref().map(hex).serialize(to)
 }
 
 /// A row of `import_issues` as the commands show it.

@@ -275,6 +275,7 @@ impl Draft {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "compares what a merged field holds")]
 fn same_groups(one: &Vec<String>, other: &Vec<String>) -> bool {
     let keys = |groups: &[String]| {
         groups

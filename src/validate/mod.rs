@@ -132,12 +132,11 @@ impl Collector {
         };
         for draft in self.drafts {
             let (id, rows) = (draft.id.clone(), draft.row_count());
-            match draft.into_contact() {
-                Some(contact) => roster.contacts.push(contact),
-                None => {
-                    rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
-                    roster.in_error.insert(id);
-                }
+            if let Some(contact) = draft.into_contact() {
+                roster.contacts.push(contact);
+            } else {
+                rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
+                roster.in_error.insert(id);
             }
         }
         roster.rows_in_error = rows_in_error;

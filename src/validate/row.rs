@@ -5,6 +5,7 @@ use super::cells::{Reading, is_email, is_scientific};
 use crate::model::contact::{
     ExternalId, FileNumber, NumberType, PhoneNumber, PhoneNumberError, Priority, Said,
 };
+use crate::model::digest::TextDigest;
 use crate::model::group;
 use crate::model::issue::{Code, Issue, Severity, VALUE_LIMIT, column_letters};
 use crate::model::table::{CellValue, Damage, Field, Header, NumberColumns, SheetRow};
@@ -65,21 +66,12 @@ impl<'a> RowReader<'a> {
 
     /// SHA-256 of the row's cells: the same for the same content, whatever the row's number.
     pub(super) fn digest(&self) -> [u8; 32] {
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        let filled = self
-            .row
-            .cells
-            .iter()
-            .rposition(|cell| !cell.is_blank())
-            .map_or(0, |last| last + 1);
-        for cell in &self.row.cells[..filled] {
-            let cleaned = text::clean(cell.shown());
-            context.update(&(cleaned.text.len() as u64).to_le_bytes());
-            context.update(cleaned.text.as_bytes());
+        let mut digest = TextDigest::default();
+        let filled = self.row.cells.iter().rposition(|cell| !cell.is_blank());
+        for cell in &self.row.cells[..filled.map_or(0, |last| last + 1)] {
+            digest.push(Some(&text::clean(cell.shown()).text));
         }
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        digest
+        digest.finish()
     }
 
     fn cell(&self, place: usize) -> &'a CellValue {
@@ -335,13 +327,10 @@ impl<'a> RowReader<'a> {
 
     pub(super) fn priority(&mut self) -> Option<Reading<Priority>> {
         let reading = self.field(Field::Priority)?;
-        Some(reading.map(|word| match Priority::parse(&word.to_lowercase()) {
-            Some(priority) => Reading::Value(priority),
-            None => {
-                let message = "Notification Priority is High, Normal or Low; correct it. What is stored stays";
-                self.issue(Field::Priority, 1, Code::PriorityUnknown, &word, message);
-                Reading::Bad
-            }
+        Some(reading.map(|word| if let Some(priority) = Priority::parse(&word.to_lowercase()) { Reading::Value(priority) } else {
+            let message = "Notification Priority is High, Normal or Low; correct it. What is stored stays";
+            self.issue(Field::Priority, 1, Code::PriorityUnknown, &word, message);
+            Reading::Bad
         }))
     }
 

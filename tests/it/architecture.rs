@@ -9,7 +9,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("config", &[]),
     ("seal", &[]),
-    ("embedded", &[]),
+    ("embedded", &["model"]),
     ("lifecycle", &[]),
     ("telemetry", &["config"]),
     ("fetch", &["model", "clock", "telemetry"]),

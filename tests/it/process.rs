@@ -216,3 +216,12 @@ async fn no_log_line_carries_a_name_a_number_or_a_password() {
     }
     assert!(daemon.stop().await.success());
 }
+
+#[tokio::test]
+async fn a_daemon_whose_log_nobody_reads_any_more_still_stops_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = rosterd(folder.path());
+    command.env("DATABASE_URL", cluster::database().await);
+    let daemon = Daemon::start(command).await;
+    assert!(daemon.stop_unheard().await.success());
+}

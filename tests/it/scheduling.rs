@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::model::AccountId;
+use rosterd::model::run::{FailureStreak, FileFacts};
 
 use crate::support::TestApp;
 use crate::support::sheet::people;
@@ -32,6 +33,7 @@ impl TestApp {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "compared with a nullable column")]
 fn at(text: &str) -> Option<DateTime<Utc>> {
     Some(text.parse().unwrap())
 }
@@ -326,10 +328,10 @@ async fn a_process_that_was_thought_dead_can_no_longer_commit() {
             "late",
         )),
         hold_reasons: Vec::new(),
-        file: Default::default(),
+        file: FileFacts::default(),
         counts: None,
         state: None,
-        streak: Default::default(),
+        streak: FailureStreak::default(),
     };
     assert!(matches!(
         session.conclude(&end, app.now()).await,

@@ -59,12 +59,23 @@ impl Daemon {
 
     /// Sends SIGTERM and waits for the end.
     pub async fn stop(mut self) -> ExitStatus {
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.pid()),
-            nix::sys::signal::Signal::SIGTERM,
-        )
-        .unwrap();
+        self.terminate();
         while self.log.next_line().await.unwrap().is_some() {}
         self.child.wait().await.unwrap()
+    }
+
+    /// The same, with its log closed.
+    pub async fn stop_unheard(self) -> ExitStatus {
+        let pid = self.pid();
+        let Self { mut child, log } = self;
+        drop(log);
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        child.wait().await.unwrap()
+    }
+
+    fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.pid());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     }
 }

@@ -173,7 +173,7 @@ async fn answer<S: AsyncWrite + tokio::io::AsyncRead + Unpin>(
         reply.status
     );
     for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        head = format!("{head}{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     let mut stream = reader.into_inner().into_inner();

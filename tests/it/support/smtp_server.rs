@@ -149,17 +149,16 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
                     let mut state = state.lock().unwrap();
                     (!state.data_answers.is_empty()).then(|| state.data_answers.remove(0))
                 };
-                match refusal {
-                    Some(answer) => answer,
-                    None => {
-                        stream.write_all(b"354 go on\r\n").await?;
-                        let raw = read_data(&mut stream).await?;
-                        state.lock().unwrap().messages.push(Message {
-                            to: std::mem::take(&mut to),
-                            raw,
-                        });
-                        "250 taken".to_owned()
-                    }
+                if let Some(answer) = refusal {
+                    answer
+                } else {
+                    stream.write_all(b"354 go on\r\n").await?;
+                    let raw = read_data(&mut stream).await?;
+                    state.lock().unwrap().messages.push(Message {
+                        to: std::mem::take(&mut to),
+                        raw,
+                    });
+                    "250 taken".to_owned()
                 }
             }
             "QUIT" => {

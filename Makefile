@@ -1,0 +1,25 @@
+# The commands of a newcomer, and of everybody else. See README.md and CONTRIBUTING.md.
+
+.PHONY: demo test lint sqlx packages
+
+# Shows the main job on real input; Ctrl-C leaves nothing running.
+demo: packages
+	@cargo build --quiet --bin rosterd --example demo
+	@cargo run --quiet --example demo
+
+# Everything that must pass.
+test: packages
+	cargo test --locked
+
+lint: packages
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+	scripts/prepare-queries --check
+
+# After a change of a query or a migration.
+sqlx: packages
+	scripts/prepare-queries
+
+packages:
+	@scripts/install-debian-packages

@@ -1,0 +1,77 @@
+//! SHA-256, by which files, rows and contacts are known again.
+
+use std::fmt::Write;
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+
+/// SHA-256 of bytes.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    fixed(digest(&SHA256, bytes).as_ref())
+}
+
+/// Lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String can't fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// SHA-256 of a list of texts, each with its length, so that no two lists run into the same bytes.
+pub struct TextDigest(Context);
+
+impl Default for TextDigest {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl TextDigest {
+    /// Takes the next text, or that there is none.
+    pub fn push(&mut self, text: Option<&str>) {
+        match text {
+            None => self.0.update(&[0]),
+            Some(text) => {
+                self.0.update(&[1]);
+                self.0.update(&(text.len() as u64).to_le_bytes());
+                self.0.update(text.as_bytes());
+            }
+        }
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        fixed(self.0.finish().as_ref())
+    }
+}
+
+fn fixed(digest: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_sha_256_and_lists_keep_their_borders() {
+        assert_eq!(hex(&sha256(b"abc"))[..16], *"ba7816bf8f01cfea");
+        let of = |texts: &[Option<&str>]| {
+            let mut digest = TextDigest::default();
+            for text in texts {
+                digest.push(*text);
+            }
+            digest.finish()
+        };
+        assert_ne!(of(&[Some("ab"), Some("c")]), of(&[Some("a"), Some("bc")]));
+        assert_ne!(of(&[Some("")]), of(&[None]));
+    }
+}
