@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::app::{App, mailer, read_file};
-use super::output::{Format, json as print_json, line};
-use super::{Exit, account_ref, check, runs};
+use super::output::{Format, counts, json as print_json, line};
+use super::{Exit, account_ref, check};
 use crate::import::{Importer, Observer, Progress};
 use crate::lifecycle::Lifecycle;
 use crate::model::account::{Account, AccountRef};
@@ -197,7 +197,7 @@ fn print_summary(row: &RunRow) -> std::io::Result<()> {
         line(format!("  {message}"))?;
     }
     if row.row_count.is_some() {
-        line(format!("  {}", runs::counts(row)))?;
+        line(format!("  {}", counts(row)))?;
     }
     for reason in row.hold_reasons.iter().flatten() {
         line(format!("  held: {reason}"))?;

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::store::RunRow;
+
 /// What `--format` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatArg {
@@ -59,4 +61,43 @@ pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()
+}
+
+/// What a run did, in a line.
+pub(super) fn counts(run: &RunRow) -> String {
+    let of = |count: Option<i32>| count.unwrap_or(0);
+    let mut text = format!(
+        "{} rows: {} added, {} updated, {} removed, {} unchanged",
+        of(run.row_count),
+        of(run.added),
+        of(run.updated),
+        of(run.removed),
+        of(run.unchanged)
+    );
+    for (count, what) in [
+        (run.revived, "revived"),
+        (run.adopted, "adopted"),
+        (run.withheld, "removals withheld"),
+        (
+            run.errors,
+            if run.errors == Some(1) {
+                "error"
+            } else {
+                "errors"
+            },
+        ),
+        (
+            run.warnings,
+            if run.warnings == Some(1) {
+                "warning"
+            } else {
+                "warnings"
+            },
+        ),
+    ] {
+        if of(count) > 0 {
+            text = format!("{text}, {} {what}", of(count));
+        }
+    }
+    text
 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::app::App;
-use super::output::{Format, json as print_json, line, or_blank, plain, table};
+use super::output::{Format, counts, json as print_json, line, or_blank, plain, table};
 use super::{Exit, account_ref, import};
 use crate::model::account::AccountRef;
 use crate::model::run::{Origin, Trigger};
@@ -108,45 +108,6 @@ async fn approve(app: &App, id: RunId, format: Format) -> anyhow::Result<Exit> {
         format,
     )
     .await
-}
-
-/// What a run did, in a line.
-pub(super) fn counts(run: &RunRow) -> String {
-    let of = |count: Option<i32>| count.unwrap_or(0);
-    let mut text = format!(
-        "{} rows: {} added, {} updated, {} removed, {} unchanged",
-        of(run.row_count),
-        of(run.added),
-        of(run.updated),
-        of(run.removed),
-        of(run.unchanged)
-    );
-    for (count, what) in [
-        (run.revived, "revived"),
-        (run.adopted, "adopted"),
-        (run.withheld, "removals withheld"),
-        (
-            run.errors,
-            if run.errors == Some(1) {
-                "error"
-            } else {
-                "errors"
-            },
-        ),
-        (
-            run.warnings,
-            if run.warnings == Some(1) {
-                "warning"
-            } else {
-                "warnings"
-            },
-        ),
-    ] {
-        if of(count) > 0 {
-            text = format!("{text}, {} {what}", of(count));
-        }
-    }
-    text
 }
 
 fn list(runs: &[RunRow]) -> std::io::Result<()> {

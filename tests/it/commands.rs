@@ -521,11 +521,19 @@ async fn settings_that_are_wrong_stop_the_start_and_are_named() {
     );
     let done = daemon::rosterd(folder.path())
         .args(["check", "nowhere.csv"])
-        .envs([("ROSTERD_SMTP__URL", ""), ("ROSTERD_FETCH__MAX_BYTES", ""), ("DATABASE_URL", "")])
+        .envs([
+            ("ROSTERD_SMTP__URL", ""),
+            ("ROSTERD_FETCH__MAX_BYTES", ""),
+            ("DATABASE_URL", ""),
+        ])
         .output()
         .await
         .unwrap();
-    assert_eq!(done.status.code(), Some(1), "empty variables count as not set");
+    assert_eq!(
+        done.status.code(),
+        Some(1),
+        "empty variables count as not set"
+    );
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()

@@ -1,0 +1,284 @@
+//! How a run ends: its plan applied or held, its file found unchanged, or failed. Each is one transaction.
+
+use super::{ImportError, Importer, Reading, outcome};
+use crate::model::account::AccountRef;
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::plan::{HoldReason, Plan};
+use crate::model::roster::Roster;
+use crate::model::run::{ClaimedRun, FailureStreak, FileFacts, RunStatus, Trigger};
+use crate::reconcile::{self, Approved, History, HoldRules};
+use crate::report::Outcome;
+use crate::sheet::READER_VERSION;
+use crate::store::{Abandoned, Conclusion, RunContext, Session, Settings, StateAfter};
+use crate::telemetry::blocking;
+use tokio_util::sync::CancellationToken;
+
+impl Importer {
+    /// Plans under the lock, and applies the plan or holds it.
+    pub(super) async fn reconcile(
+        &self,
+        run: &ClaimedRun,
+        settings: Option<&Settings>,
+        reading: Reading,
+        file: FileFacts,
+        stop: &CancellationToken,
+    ) -> Result<RunStatus, ImportError> {
+        let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
+        let admins = self.store.admins(run.account_id).await?;
+        let rules_from = self.store.settings(run.account_id).await?;
+        let mut session = self.store.open_session(run).await?;
+        session.check_still_wanted(settings).await?;
+        let context = session.context().await?;
+        let approved = match run.subject {
+            Some(subject) => Some(
+                session
+                    .approved(subject)
+                    .await?
+                    .ok_or(ImportError::NothingToApprove)?,
+            ),
+            None => None,
+        };
+        let history = history(&mut session, &context, approved.as_ref()).await?;
+        let rules = hold_rules(rules_from.as_ref(), context.must_confirm);
+        let snapshot = session.snapshot().await?;
+        let (mut plan, reading, history) = plan_blocking(snapshot, reading, rules, history).await?;
+        if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
+            && approved.covers(&plan, &reading.roster, sha256)
+        {
+            plan.hold_reasons.clear();
+        }
+        if stop.is_cancelled() {
+            return Err(ImportError::Stopped);
+        }
+        let now = self.clock.now();
+        let held = !plan.hold_reasons.is_empty();
+        if held {
+            session.record_held(&plan).await?;
+        } else {
+            session.apply(&plan, now).await?;
+        }
+        let last_issues = match session.last_read_run().await? {
+            Some(last) => session.issues_of(last).await?,
+            None => Vec::new(),
+        };
+        let roster = &reading.roster;
+        let (is_new, fixed) = outcome::compare(&roster.issues, &last_issues);
+        session.record_issues(&roster.issues, &is_new).await?;
+
+        let counts = outcome::counts(&plan, roster);
+        let outcome = if held {
+            Outcome::Held(plan.hold_reasons.clone())
+        } else {
+            Outcome::Applied
+        };
+        let mut report =
+            outcome::with_plan(outcome::blank_report(&account, run, outcome), &plan, counts);
+        report.issues = roster.issues.iter().cloned().zip(is_new).collect();
+        report.fixed = fixed;
+        report.recovered = context.streak.since.is_some();
+        session
+            .queue_mail(&self.mails(&report, &admins)?, now)
+            .await?;
+        if run.trigger != Trigger::Schedule {
+            session.take_back().await?;
+        }
+        let status = match (held, counts.errors > 0 || counts.withheld > 0) {
+            (true, _) => RunStatus::Held,
+            (false, true) => RunStatus::SucceededWithIssues,
+            (false, false) => RunStatus::Succeeded,
+        };
+        let end = Conclusion {
+            status,
+            failure: None,
+            hold_reasons: plan.hold_reasons.clone(),
+            state: (!held)
+                .then(|| state_after(&reading, &plan, &history, approved.as_ref(), status, &file)),
+            file,
+            counts: Some(counts),
+            streak: FailureStreak::default(),
+        };
+        session.conclude(&end, now).await?;
+        Ok(status)
+    }
+
+    pub(super) async fn conclude_unchanged(
+        &self,
+        run: &ClaimedRun,
+        file: FileFacts,
+    ) -> Result<RunStatus, ImportError> {
+        let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
+        let admins = self.store.admins(run.account_id).await?;
+        let now = self.clock.now();
+        let mut session = self.store.open_session(run).await?;
+        let context = session.context().await?;
+        if context.streak.since.is_some() {
+            let mut report = outcome::blank_report(&account, run, Outcome::Unchanged);
+            report.recovered = true;
+            session
+                .queue_mail(&self.mails(&report, &admins)?, now)
+                .await?;
+        }
+        if run.trigger != Trigger::Schedule {
+            session.take_back().await?;
+        }
+        session
+            .conclude(
+                &ended(RunStatus::Unchanged, None, file, FailureStreak::default()),
+                now,
+            )
+            .await?;
+        Ok(RunStatus::Unchanged)
+    }
+
+    pub(super) async fn conclude_failed(
+        &self,
+        run: &ClaimedRun,
+        failure: Failure,
+        file: FileFacts,
+        roster: &Roster,
+    ) -> Result<(), ImportError> {
+        let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
+        let admins = self.store.admins(run.account_id).await?;
+        let now = self.clock.now();
+        let mut session = self.store.open_session(run).await?;
+        let context = session.context().await?;
+        let (streak, mail) =
+            outcome::after_failure(&context.streak, failure.code, run.trigger, now);
+        let all_new = vec![true; roster.issues.len()];
+        session.record_issues(&roster.issues, &all_new).await?;
+        if mail {
+            let mut report = outcome::blank_report(&account, run, Outcome::Failed(failure.clone()));
+            report.issues = roster.issues.iter().cloned().zip(all_new).collect();
+            session
+                .queue_mail(&self.mails(&report, &admins)?, now)
+                .await?;
+        }
+        if failure.code == FailureCode::SetAside {
+            session.set_aside(now, &failure.message).await?;
+        }
+        session
+            .conclude(&ended(RunStatus::Failed, Some(failure), file, streak), now)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends a run whose process died and which is not tried again.
+    ///
+    /// # Errors
+    /// [`ImportError`] if that could not be recorded; then it is found dead again.
+    pub async fn end_abandoned(&self, abandoned: &Abandoned) -> Result<(), ImportError> {
+        let run = &abandoned.run;
+        let failure = if abandoned.repeatedly {
+            let message = format!(
+                "the import ended its process {} times and is set aside; look at the file, then run it again with `rosterd import {}`",
+                run.attempts, run.account_id
+            );
+            Failure::new(FailureCode::SetAside, message)
+        } else {
+            Failure::new(
+                FailureCode::LeaseLost,
+                "the command that imported this file ended before it was done; nothing was changed, run it again",
+            )
+        };
+        self.conclude_failed(run, failure, FileFacts::default(), &Roster::default())
+            .await
+    }
+}
+
+pub(super) async fn plan_blocking(
+    snapshot: reconcile::Snapshot,
+    reading: Reading,
+    rules: HoldRules,
+    history: History,
+) -> Result<(Plan, Reading, History), ImportError> {
+    blocking(move || {
+        (
+            reconcile::plan(snapshot, &reading.roster, rules, &history),
+            reading,
+            history,
+        )
+    })
+    .await
+    .map_err(|error| ImportError::Internal(format!("planning: {error}")))
+}
+
+pub(super) async fn history(
+    session: &mut Session,
+    context: &RunContext,
+    approved: Option<&Approved>,
+) -> Result<History, ImportError> {
+    let in_error = match context.applied_run {
+        Some(applied) => session.rows_in_error(applied).await?,
+        None => std::collections::HashSet::new(),
+    };
+    Ok(History {
+        in_error,
+        accepted_rows: context.accepted_rows.clone(),
+        release_withheld: approved.is_some(),
+    })
+}
+
+pub(super) fn hold_rules(
+    settings: Option<&Settings>,
+    must_confirm: Option<HoldReason>,
+) -> HoldRules {
+    let [
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+    ] = settings
+        .map_or([10, 5, 50, 25], |settings| settings.holds)
+        .map(|limit| usize::try_from(limit).unwrap_or(0));
+    HoldRules {
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+        must_confirm,
+    }
+}
+
+fn state_after(
+    reading: &Reading,
+    plan: &Plan,
+    history: &History,
+    approved: Option<&Approved>,
+    status: RunStatus,
+    file: &FileFacts,
+) -> StateAfter {
+    // What a person has seen and approved blocks no more; what is gone from the file is forgotten.
+    let accepted = reading.roster.nameless.iter().map(|row| row.digest);
+    let accepted = accepted
+        .filter(|digest| approved.is_some() || history.accepted_rows.contains(digest))
+        .collect();
+    StateAfter {
+        known_file: (status == RunStatus::Succeeded).then(|| file.clone()),
+        reader_version: READER_VERSION,
+        // A file that may be cut off is no measure for the next one, unless a person has said that it is whole.
+        final_newline: if reading.roster.maybe_cut && approved.is_none() {
+            Some(true)
+        } else {
+            reading.facts.final_newline
+        },
+        accepted_rows: accepted,
+        keep_must_confirm: !plan.withheld.is_empty(),
+    }
+}
+
+fn ended(
+    status: RunStatus,
+    failure: Option<Failure>,
+    file: FileFacts,
+    streak: FailureStreak,
+) -> Conclusion {
+    Conclusion {
+        status,
+        failure,
+        hold_reasons: Vec::new(),
+        file,
+        counts: None,
+        state: None,
+        streak,
+    }
+}

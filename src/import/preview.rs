@@ -1,0 +1,128 @@
+//! Looking at a file and at what an import would do, without changing anything.
+
+use tokio_util::sync::CancellationToken;
+
+use super::conclude::{history, hold_rules, plan_blocking};
+use super::{ImportError, Importer, Observer, Progress, Reading, local_file};
+use crate::model::RunId;
+use crate::model::account::Account;
+use crate::model::failure::Failure;
+use crate::model::plan::{HoldReason, Plan};
+use crate::model::run::{ClaimedRun, FileFacts, Origin, Trigger};
+
+/// A file that was looked at without changing anything.
+#[derive(Debug)]
+pub struct Preview {
+    /// What is known of the file, if it could be had.
+    pub file: FileFacts,
+    /// What it turned out to be and says, or why it was refused.
+    pub reading: Result<Reading, Failure>,
+    /// What an import would do, if the file could be read.
+    pub plan: Option<Plan>,
+}
+
+impl Preview {
+    /// Why an import of the file would fail.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.reading {
+            Err(failure) => Some(failure.clone()),
+            Ok(reading) if reading.roster.contacts.is_empty() => {
+                Some(ImportError::NoContacts(Box::new(reading.roster.clone())).failure())
+            }
+            Ok(_) => None,
+        }
+    }
+}
+
+impl Importer {
+    /// Looks at the file of an account (or a local one) and at what an import would do; changes nothing.
+    ///
+    /// # Errors
+    /// [`ImportError`] if the database or the source fails.
+    pub async fn preview(
+        &self,
+        account: &Account,
+        file: Option<Vec<u8>>,
+        observer: &Observer,
+    ) -> Result<Preview, ImportError> {
+        let run = ClaimedRun {
+            id: RunId(0),
+            account_id: account.id,
+            trigger: Trigger::Manual,
+            origin: if file.is_some() {
+                Origin::File
+            } else {
+                Origin::Source
+            },
+            subject: None,
+            fence: 0,
+            attempts: 1,
+        };
+        let settings = self.store.settings(account.id).await?;
+        let source = match file {
+            Some(bytes) => local_file(bytes),
+            None => match self
+                .fetch_source(
+                    account.id,
+                    settings.as_ref(),
+                    None,
+                    observer,
+                    &CancellationToken::new(),
+                )
+                .await?
+            {
+                Some(source) => source,
+                None => {
+                    return Err(ImportError::Internal(
+                        "an unconditional request was answered as unchanged".to_owned(),
+                    ));
+                }
+            },
+        };
+        let context = self.store.run_context(&run).await?;
+        let url = settings
+            .as_ref()
+            .filter(|_| run.origin == Origin::Source)
+            .and_then(|s| s.url.clone());
+        observer(Progress::Reading);
+        let reading = match self
+            .read_blocking(source.bytes, context.final_newline, url)
+            .await
+        {
+            Ok(reading) => reading,
+            Err(error @ ImportError::Sheet { .. }) => {
+                return Ok(Preview {
+                    file: source.facts,
+                    reading: Err(error.failure()),
+                    plan: None,
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        if reading.roster.contacts.is_empty() {
+            return Ok(Preview {
+                file: source.facts,
+                reading: Ok(reading),
+                plan: None,
+            });
+        }
+        // Dropped without a conclusion, the session leaves no trace.
+        let mut session = self.store.open_session(&run).await?;
+        let history = history(&mut session, &context, None).await?;
+        let must_confirm = if account.import_enabled {
+            context.must_confirm
+        } else {
+            Some(HoldReason::FirstImport)
+        };
+        let rules = hold_rules(settings.as_ref(), must_confirm);
+        let snapshot = session.snapshot().await?;
+        drop(session);
+        let (plan, reading, _) = plan_blocking(snapshot, reading, rules, history).await?;
+        Ok(Preview {
+            file: source.facts,
+            reading: Ok(reading),
+            plan: Some(plan),
+        })
+    }
+}
