@@ -7,13 +7,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{ConfigError, Log, LogFormat};
 
+/// Other crates say nothing below this, whatever level is asked for: at their finest they print statements and headers.
+/// A filter that names one of them still prevails.
+const QUIET: &str = "sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
+
 /// Starts logging for the life of the process.
 ///
 /// # Errors
 /// [`ConfigError`] if `log.level` is no filter.
 pub fn init(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::builder()
-        .parse(&log.level)
+        .parse(format!("{QUIET},{}", log.level))
         .map_err(|error| ConfigError::Invalid(format!("`log.level`: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -12,7 +12,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::embedded::{Embedded, Role};
 use crate::fetch::{HttpFetcher, Limits, NetworkPolicy};
-use crate::import::{Importer, Options};
+use crate::import::{Importer, Options, WhenStopped};
 use crate::mail::Mailer;
 use crate::store::{Store, StoreError};
 use crate::telemetry::blocking;
@@ -102,7 +102,12 @@ impl App {
     }
 
     pub(super) fn importer(&self) -> anyhow::Result<Importer> {
-        importer(&self.config, self.store.clone(), Arc::clone(&self.clock))
+        importer(
+            &self.config,
+            self.store.clone(),
+            Arc::clone(&self.clock),
+            WhenStopped::GiveUp,
+        )
     }
 
     pub(super) async fn close(self) {
@@ -116,6 +121,7 @@ pub(super) fn importer(
     config: &Config,
     store: Store,
     clock: SharedClock,
+    stopped: WhenStopped,
 ) -> anyhow::Result<Importer> {
     let fetch = &config.fetch;
     let limits = Limits {
@@ -144,6 +150,7 @@ pub(super) fn importer(
         owner: owner(),
         mail_domain: domain.to_owned(),
         operator: config.mail.operator.clone(),
+        stopped,
     };
     Ok(Importer::new(store, clock, fetcher, options))
 }

@@ -11,6 +11,7 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Web};
 use crate::dispatch::Dispatcher;
 use crate::embedded::Role;
+use crate::import::WhenStopped;
 use crate::lifecycle::{self, Lifecycle};
 use crate::store::{Store, StoreError};
 use crate::web::Server;
@@ -72,7 +73,12 @@ async fn connect(
 
 async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
-    let importer = Arc::new(importer(config, store.clone(), Arc::clone(&clock))?);
+    let importer = Arc::new(importer(
+        config,
+        store.clone(),
+        Arc::clone(&clock),
+        WhenStopped::HandBack,
+    )?);
     let mailer = mailer(config)?.map(Arc::new);
     if mailer.is_none() {
         tracing::warn!("`smtp.url` is not set: mail to admins waits in the outbox");

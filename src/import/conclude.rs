@@ -47,15 +47,20 @@ impl Importer {
         {
             plan.hold_reasons.clear();
         }
-        if stop.is_cancelled() {
-            return Err(ImportError::Stopped);
-        }
         let now = self.clock.now();
         let held = !plan.hold_reasons.is_empty();
-        if held {
-            session.record_held(&plan).await?;
-        } else {
-            session.apply(&plan, now).await?;
+        let write = async {
+            if held {
+                session.record_held(&plan).await
+            } else {
+                session.apply(&plan, now).await
+            }
+        };
+        // Dropped half-way, the transaction is rolled back.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Err(ImportError::Stopped),
+            written = write => written?,
         }
         let last_issues = match session.last_read_run().await? {
             Some(last) => session.issues_of(last).await?,

@@ -77,6 +77,17 @@ pub struct Options {
     pub mail_domain: String,
     /// Receives what no admin can.
     pub operator: Option<String>,
+    /// What becomes of a run that is stopped.
+    pub stopped: WhenStopped,
+}
+
+/// What becomes of a run that is stopped before it has changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenStopped {
+    /// It is queued again for another process.
+    HandBack,
+    /// It ends as failed.
+    GiveUp,
 }
 
 /// Imports accounts.
@@ -182,7 +193,11 @@ impl Importer {
                 Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import did not end; it will be taken up again"),
             }
             if matches!(outcome, Err(ImportError::Stopped)) {
-                self.store.hand_back(run).await?;
+                // A daemon's run goes to the next daemon; what a person has stopped stays stopped.
+                match self.options.stopped {
+                    WhenStopped::HandBack => self.store.hand_back(run).await?,
+                    WhenStopped::GiveUp => self.store.give_up(run, self.clock.now()).await?,
+                }
             }
             outcome.map(|(status, _)| status)
         }

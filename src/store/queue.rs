@@ -225,6 +225,26 @@ impl Store {
         Ok(())
     }
 
+    /// Ends a run that its user has stopped before it changed anything.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn give_up(&self, run: &ClaimedRun, now: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_runs
+             SET status = 'failed', finished_at = $3, lease_owner = NULL, lease_until = NULL,
+                 failure_code = 'lease_lost', failure_message = 'the import was stopped before it changed anything'
+             WHERE id = $1 AND fence = $2 AND status = 'running'",
+            run.id.0,
+            run.fence,
+            now
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("end the stopped run"))?;
+        Ok(())
+    }
+
     /// Queues the runs again whose process has died, and takes over those that are not tried again, to end them.
     ///
     /// # Errors

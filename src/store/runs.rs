@@ -25,6 +25,9 @@ pub struct RunRow {
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub attempts: i32,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<DateTime<Utc>>,
+    pub fence: i64,
     pub subject_run_id: Option<i64>,
     pub superseded_by: Option<i64>,
     pub hold_reasons: Option<Vec<String>>,
@@ -98,6 +101,7 @@ impl Store {
         let row = sqlx::query_as!(
             RunRow,
             "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
+                    lease_owner, lease_until, fence,
                     subject_run_id, superseded_by, hold_reasons, sha256, etag, size_bytes, row_count, added, updated, unchanged,
                     removed, revived, adopted, withheld, errors, warnings, contacts_after, failure_code, failure_message
              FROM import_runs WHERE id = $1",
@@ -124,6 +128,7 @@ impl Store {
         sqlx::query_as!(
             RunRow,
             "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
+                    lease_owner, lease_until, fence,
                     subject_run_id, superseded_by, hold_reasons, sha256, etag, size_bytes, row_count, added, updated, unchanged,
                     removed, revived, adopted, withheld, errors, warnings, contacts_after, failure_code, failure_message
              FROM import_runs WHERE $1::bigint IS NULL OR account_id = $1 ORDER BY id DESC LIMIT $2",

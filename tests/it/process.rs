@@ -194,7 +194,7 @@ async fn no_log_line_carries_a_name_a_number_or_a_password() {
             "ROSTERD_SECRETS__KEY_FILE",
             app.folder.path().join("secrets.key"),
         )
-        .env("ROSTERD_LOG__LEVEL", "info,rosterd=trace");
+        .env("ROSTERD_LOG__LEVEL", "trace");
     let mut daemon = Daemon::start(command).await;
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
@@ -224,4 +224,44 @@ async fn a_daemon_whose_log_nobody_reads_any_more_still_stops_when_told() {
     command.env("DATABASE_URL", cluster::database().await);
     let daemon = Daemon::start(command).await;
     assert!(daemon.stop_unheard().await.success());
+}
+
+#[tokio::test]
+async fn a_command_that_is_stopped_half_way_changes_nothing_and_leaves_nothing_queued() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    std::fs::write(app.folder.path().join("people.csv"), people(1..=20)).unwrap();
+    let mut blocker = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE group_members IN SHARE MODE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let mut command = serve(&app, "30s");
+    let mut child = command
+        .args(["import", &account.to_string(), "--file", "people.csv"])
+        .spawn()
+        .unwrap();
+    let waiting =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while app.count(waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    while app
+        .count("SELECT count(*) FROM import_runs WHERE status = 'failed'")
+        .await
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    blocker.rollback().await.unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    assert_eq!(app.contacts().await.len(), 0);
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_runs WHERE status IN ('queued', 'running')")
+            .await,
+        0
+    );
 }

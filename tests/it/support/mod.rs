@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::clock::{Clock, ManualClock};
 use rosterd::dispatch::Dispatcher;
 use rosterd::fetch::{HttpFetcher, Limits, NetworkPolicy};
-use rosterd::import::{Importer, Options, PASSWORD_FIELD};
+use rosterd::import::{Importer, Options, PASSWORD_FIELD, WhenStopped};
 use rosterd::lifecycle::Lifecycle;
 use rosterd::mail::Mailer;
 use rosterd::model::AccountId;
@@ -111,6 +111,7 @@ impl TestApp {
             owner: "test".to_owned(),
             mail_domain: "example.org".to_owned(),
             operator: setup.operator.map(str::to_owned),
+            stopped: WhenStopped::HandBack,
         };
         let importer = Arc::new(Importer::new(
             store.clone(),
