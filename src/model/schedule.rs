@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_time_in_the_gap_runs_at_the_first_instant_after_it() {
         check(
-            "America/Vancouver",
+            "America/Los_Angeles",
             &[Weekday::Sun],
             "02:30",
             "2026-03-07T12:00:00Z",
@@ -244,7 +244,7 @@ mod tests {
             schedule(&[Weekday::Mon], "02:30"),
             paused,
         ];
-        let zone = zone("America/Vancouver").unwrap();
+        let zone = zone("America/Los_Angeles").unwrap();
         let due = upcoming(&rows, "2026-11-22T00:00:00Z".parse().unwrap(), &zone, 3);
         let shown: Vec<String> = due.into_iter().map(|at| local_rfc3339(at, &zone)).collect();
         assert_eq!(

@@ -30,7 +30,7 @@ async fn an_edit_in_sql_moves_the_next_run_within_two_seconds_and_it_fires_witho
     // Two seconds from now by the account's clock, whatever day that is.
     app.execute(
         "UPDATE import_schedules SET days = enum_range(NULL::weekday),
-                at = ((now() + interval '2 seconds') AT TIME ZONE 'America/Vancouver')::time(0)",
+                at = ((now() + interval '2 seconds') AT TIME ZONE 'America/Los_Angeles')::time(0)",
     )
     .await
     .unwrap();

@@ -68,7 +68,7 @@ async fn an_edit_to_a_time_just_past_waits_for_next_week_and_a_new_zone_is_follo
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
-    // 12:00 UTC is 04:00 in Vancouver.
+    // 12:00 UTC is 04:00 in Los Angeles.
     app.execute("UPDATE import_schedules SET at = '03:59'")
         .await
         .unwrap();

@@ -168,7 +168,7 @@ impl TestApp {
             .store
             .add_account(
                 "North Shore Rescue",
-                "America/Vancouver",
+                "America/Los_Angeles",
                 &["admin@example.org".to_owned()],
             )
             .await
