@@ -195,6 +195,8 @@ impl Stage {
             .env("ROSTERD_MAIL__FROM", "rosterd <rosterd@example.org>")
             .env("ROSTERD_WEB__LISTEN", "127.0.0.1:0")
             .env("ROSTERD_LOG__LEVEL", "warn")
+            // Ctrl-C is for us, who then stop the daemon.
+            .process_group(0)
             .stdin(Stdio::null());
         command
     }
