@@ -95,12 +95,12 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
     let mut plan = Plan::default();
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
     let mut members = MemberCount::default();
-    for contact in &roster.contacts {
+    for contact in roster.contacts.iter() {
         let known = place_of
             .get(contact.external_id.as_str())
             .and_then(|place| stored[*place].take());
         let after = desired(
-            contact,
+            &contact,
             known.as_ref().map(|known| &known.state),
             &mut groups,
         );
@@ -220,7 +220,7 @@ fn desired(
 
 /// Contacts made by hand that share folded name and a number with exactly one new contact, and it with exactly one of
 /// them: the external ID they get, and their place among the stored.
-fn adoptions<'a>(stored: &[StoredContact], roster: &'a Roster) -> Vec<(&'a ExternalId, usize)> {
+fn adoptions(stored: &[StoredContact], roster: &Roster) -> Vec<(ExternalId, usize)> {
     let by_hand: Vec<usize> = (0..stored.len())
         .filter(|place| !stored[*place].removed && stored[*place].state.external_id.is_none())
         .collect();
@@ -231,7 +231,7 @@ fn adoptions<'a>(stored: &[StoredContact], roster: &'a Roster) -> Vec<(&'a Exter
         .iter()
         .filter_map(|contact| contact.state.external_id.as_deref())
         .collect();
-    let mut by_name: HashMap<String, Vec<&FileContact>> = HashMap::new();
+    let mut by_name: HashMap<String, Vec<FileContact>> = HashMap::new();
     for contact in roster
         .contacts
         .iter()
@@ -242,7 +242,7 @@ fn adoptions<'a>(stored: &[StoredContact], roster: &'a Roster) -> Vec<(&'a Exter
             .or_default()
             .push(contact);
     }
-    let mut pairs: Vec<(&ExternalId, usize)> = Vec::new();
+    let mut pairs: Vec<(ExternalId, usize)> = Vec::new();
     for place in by_hand {
         let state = &stored[place].state;
         for contact in by_name.get(&fold(&state.name)).into_iter().flatten() {
@@ -252,14 +252,14 @@ fn adoptions<'a>(stored: &[StoredContact], roster: &'a Roster) -> Vec<(&'a Exter
                     .iter()
                     .any(|known| known.number == number.number)
             }) {
-                pairs.push((&contact.external_id, place));
+                pairs.push((contact.external_id.clone(), place));
             }
         }
     }
-    let mut ids: HashMap<&str, usize> = HashMap::new();
+    let mut ids: HashMap<String, usize> = HashMap::new();
     let mut places: HashMap<usize, usize> = HashMap::new();
     for (id, place) in &pairs {
-        *ids.entry(id.as_str()).or_default() += 1;
+        *ids.entry(id.as_str().to_owned()).or_default() += 1;
         *places.entry(*place).or_default() += 1;
     }
     pairs.retain(|(id, place)| ids[id.as_str()] == 1 && places[place] == 1);

@@ -14,6 +14,7 @@ use crate::embedded::{Embedded, Role};
 use crate::fetch::{HttpFetcher, Limits, NetworkPolicy};
 use crate::import::{Importer, Options, WhenStopped};
 use crate::mail::Mailer;
+use crate::sheet::WorkbookReader;
 use crate::store::{Store, StoreError};
 use crate::telemetry::blocking;
 
@@ -146,6 +147,7 @@ pub(super) fn importer(
         attempts: fetch.attempts,
         backoff: fetch.backoff,
         max_rows: config.import.max_rows,
+        workbooks: WorkbookReader::own_child(),
         lease: config.import.lease,
         owner: owner(),
         mail_domain: domain.to_owned(),

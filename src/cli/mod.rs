@@ -14,6 +14,7 @@ mod settings;
 mod template;
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 use crate::model::account::AccountRef;
+use crate::sheet::{self, Limits, WORKBOOK_COMMAND};
 use crate::telemetry;
 use app::App;
 use output::{Format, FormatArg};
@@ -106,6 +108,9 @@ enum Command {
     /// The key that seals passwords.
     #[command(subcommand)]
     Key(key::Command),
+    /// Reads a workbook from standard input for the process that started this one.
+    #[command(name = WORKBOOK_COMMAND, hide = true)]
+    ReadWorkbook { max_rows: u32 },
 }
 
 impl Cli {
@@ -131,6 +136,9 @@ fn account_ref(text: &str) -> Result<AccountRef, std::convert::Infallible> {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::ReadWorkbook { max_rows } = cli.command {
+        return read_workbook(max_rows);
+    }
     let format = match cli.format() {
         Ok(format) => format,
         Err(error) => return complain(error, USAGE),
@@ -146,6 +154,10 @@ pub fn main() -> ExitCode {
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     // Fails only if one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // Looking at a file needs neither database nor network, and no runtime.
+    if let Command::Check(args) = &cli.command {
+        return end(check::run(args, &config, format));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -153,7 +165,23 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("the program could not be started: {error}"), 1),
     };
-    match runtime.block_on(run(cli, format, config)) {
+    end(runtime.block_on(run(cli, format, config)))
+}
+
+/// The child behind the wall: no settings, no log, nothing but the workbook.
+fn read_workbook(max_rows: u32) -> ExitCode {
+    let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let done = input.and_then(|input| {
+        sheet::read_for_parent(input.into(), std::io::stdout().lock(), Limits { max_rows })
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn end(outcome: anyhow::Result<Exit>) -> ExitCode {
+    match outcome {
         Ok(exit) => exit.into(),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => complain(&format!("{error:#}"), 1),
@@ -180,7 +208,6 @@ async fn run(cli: Cli, format: Format, config: Config) -> anyhow::Result<Exit> {
             cli.format == Some(FormatArg::Csv),
             cli.format.is_some(),
         ),
-        Command::Check(args) => check::run(&args, &config, format),
         Command::Key(command) => key::run(&command, &config),
         Command::Serve { no_migrate } => serve::run(config, !no_migrate).await,
         Command::Healthcheck => serve::healthcheck(&config).await,

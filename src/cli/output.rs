@@ -35,10 +35,26 @@ pub(super) fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
 }
 
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
     writeln!(out)?;
+    out.flush()?;
     Ok(())
+}
+
+/// Prints with colours on a terminal, and without where nobody sees them or `NO_COLOR` asks for none.
+pub(super) fn styled(
+    print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = std::io::BufWriter::new(anstream::AutoStream::auto(std::io::stdout()));
+    print(&mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Says something beside the data.
+pub(super) fn note(text: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "{text}")
 }
 
 /// A table with these titles, as wide as the terminal allows.

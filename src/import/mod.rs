@@ -28,7 +28,7 @@ use crate::model::digest::sha256;
 use crate::model::failure::FailureCode;
 use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
-use crate::sheet::{self, Facts, Limits, READER_VERSION};
+use crate::sheet::{self, Content, Facts, Limits, READER_VERSION, WorkbookReader};
 use crate::store::{Settings, Store, StoreError};
 use crate::telemetry::blocking;
 use crate::validate::Collector;
@@ -69,6 +69,8 @@ pub struct Options {
     pub backoff: Duration,
     /// Most rows of a CSV file.
     pub max_rows: u32,
+    /// Who reads workbooks.
+    pub workbooks: WorkbookReader,
     /// How long this process vouches for a run.
     pub lease: Duration,
     /// This process, in `import_runs.lease_owner`.
@@ -119,13 +121,14 @@ struct SourceFile {
 /// # Errors
 /// [`sheet::SheetError`] if the file is refused.
 pub fn read(
-    bytes: &[u8],
+    content: Content<'_>,
+    workbooks: &WorkbookReader,
     max_rows: u32,
     final_newline: Option<bool>,
 ) -> Result<Reading, sheet::SheetError> {
     let mut collector = Collector::default();
-    let facts = sheet::read(bytes, Limits { max_rows }, |header, row| {
-        collector.push(header, &row);
+    let facts = sheet::read_guarded(content, workbooks, Limits { max_rows }, |header, row| {
+        collector.push(header, row);
     })?;
     let maybe_cut = final_newline == Some(true) && facts.final_newline == Some(false);
     let roster = collector.finish(facts.issues.clone(), maybe_cut);
@@ -365,8 +368,12 @@ impl Importer {
         final_newline: Option<bool>,
         url: Option<String>,
     ) -> Result<Reading, ImportError> {
-        let max_rows = self.options.max_rows;
-        let reading = blocking(move || read(&bytes, max_rows, final_newline)).await;
+        let (max_rows, workbooks) = (self.options.max_rows, self.options.workbooks.clone());
+        let reading = blocking(move || {
+            let content = Content::Bytes(&bytes);
+            read(content, &workbooks, max_rows, final_newline)
+        })
+        .await;
         let reading = reading
             .map_err(|error| ImportError::Internal(format!("reading the sheet: {error}")))?;
         reading.map_err(|source| {

@@ -16,6 +16,12 @@ impl ExternalId {
         (!cleaned.is_empty()).then(|| Self(cleaned.to_owned()))
     }
 
+    /// Takes what was an ID before.
+    #[must_use]
+    pub fn stored(id: String) -> Self {
+        Self(id)
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -10,6 +10,34 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     fixed(digest(&SHA256, bytes).as_ref())
 }
 
+/// SHA-256 of a file, which is written into it piece by piece.
+pub struct FileDigest(Context);
+
+impl Default for FileDigest {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl FileDigest {
+    /// The digest of all that was written.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        fixed(self.0.finish().as_ref())
+    }
+}
+
+impl std::io::Write for FileDigest {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {

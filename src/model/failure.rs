@@ -103,7 +103,7 @@ words!(
 );
 
 /// A failure as recorded and mailed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// Fixed word.
     pub code: FailureCode,

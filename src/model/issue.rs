@@ -1,7 +1,8 @@
 //! What can be wrong or odd in a file: the catalogue of codes, and one finding.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::catalogue::{About, Finding};
 use super::words;
 
 words!(
@@ -84,51 +85,11 @@ words!(
     }
 );
 
-impl Code {
-    /// Severity in a required column (and everywhere, for codes that know no columns).
-    #[must_use]
-    pub const fn severity(self) -> Severity {
-        match self {
-            Self::IdMissing
-            | Self::IdUnreadable
-            | Self::RowDamaged
-            | Self::RequiredMissing
-            | Self::PlaceholderInRequired
-            | Self::NumberNotTenDigits
-            | Self::NumberNotNanp
-            | Self::NumberScientific
-            | Self::NumberTypeMissing
-            | Self::NumberTypeUnknown
-            | Self::CellError
-            | Self::FormulaWithoutValue
-            | Self::ControlCharacter
-            | Self::RowsDisagree
-            | Self::LastRowMaybeCut => Severity::Error,
-            Self::PlaceholderInOptional
-            | Self::EmailInvalid
-            | Self::PriorityUnknown
-            | Self::TypeWithoutNumber
-            | Self::DuplicateRow
-            | Self::DuplicateNumber
-            | Self::NumberShared
-            | Self::SimilarId
-            | Self::RowWithoutIdIgnored
-            | Self::ColumnMissing
-            | Self::ColumnUnknown
-            | Self::EncodingGuessed
-            | Self::NoFinalNewline
-            | Self::LineBreakInCell
-            | Self::SemicolonInGroups => Severity::Warning,
-            Self::ExampleRow => Severity::Notice,
-        }
-    }
-}
-
 /// Longest offending value that an issue carries, characters.
 pub const VALUE_LIMIT: usize = 200;
 
 /// One finding in a file. Serialises as the JSON of SPEC §9 has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issue {
     /// What it means for the contact.
     pub severity: Severity,
@@ -154,21 +115,34 @@ pub struct Issue {
 }
 
 impl Issue {
-    /// An issue about the file as a whole, of the code's own severity.
+    /// A finding with its message.
     #[must_use]
-    pub fn of_file(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(finding: Finding, about: About<'_>) -> Self {
+        let rule = finding.rule();
         Self {
-            severity: code.severity(),
-            code,
+            severity: rule.severity,
+            code: rule.code,
             row: None,
             column: None,
             cell: None,
             value: None,
             external_id: None,
             contact_name: None,
-            message: message.into(),
+            message: finding.message(about),
             row_digest: None,
         }
+    }
+
+    /// A finding about the file as a whole.
+    #[must_use]
+    pub fn of_file(finding: Finding) -> Self {
+        Self::new(finding, About::default())
+    }
+
+    /// Place in the sheet: row, then column, counted from 0; what has no row comes first.
+    #[must_use]
+    pub fn place(&self) -> (Option<u32>, Option<usize>) {
+        (self.row, self.cell.as_deref().and_then(column_of))
     }
 
     /// What makes two issues of two runs the same one: code, contact (or nameless row) and column.
@@ -216,6 +190,17 @@ pub fn column_letters(index: usize) -> String {
     letters.iter().rev().collect()
 }
 
+/// The column of a cell (`E17`), counted from 0.
+#[must_use]
+pub fn column_of(cell: &str) -> Option<usize> {
+    let letters = cell.trim_end_matches(|c: char| c.is_ascii_digit());
+    let place = letters.bytes().try_fold(0_usize, |place, letter| {
+        let letter = usize::from(letter.checked_sub(b'A')?);
+        (letter < 26).then_some(place * 26 + letter + 1)
+    })?;
+    place.checked_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +218,7 @@ mod tests {
             (16383, "XFD"),
         ] {
             assert_eq!(column_letters(index), letters);
+            assert_eq!(column_of(&format!("{letters}17")), Some(index));
         }
     }
 }

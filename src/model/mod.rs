@@ -1,6 +1,7 @@
 //! The words of the domain as types: pure, without I/O, without knowledge of any other module of ours.
 
 pub mod account;
+pub mod catalogue;
 pub mod contact;
 pub mod digest;
 pub mod failure;
@@ -80,6 +81,13 @@ macro_rules! words {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let word = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                Self::parse(&word).ok_or_else(|| serde::de::Error::custom(format_args!("`{word}` is not known")))
             }
         }
     };

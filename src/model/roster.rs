@@ -1,15 +1,17 @@
 //! What a whole file says, once it has been judged.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::contact::FileContact;
+use super::contact::{
+    ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
+};
 use super::issue::Issue;
 
 /// The contacts of a file, and what the plan must know of those that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roster {
     /// Contacts without error, in the order of the sheet.
-    pub contacts: Vec<FileContact>,
+    pub contacts: Contacts,
     /// External IDs of the contacts in error: stored, they stay exactly as they are.
     pub in_error: HashSet<String>,
     /// Rows whose ID can't be known.
@@ -40,4 +42,316 @@ pub enum RowInError {
     Contact(String),
     /// By its cells.
     Nameless([u8; 32]),
+}
+
+/// Contacts packed one after the other into one piece of memory, about as large as their text: a million of them fit
+/// where a million structures with strings would not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contacts {
+    packed: Vec<u8>,
+    /// Where each begins.
+    places: Vec<usize>,
+    /// Spellings of groups; contacts hold their places here.
+    groups: Vec<String>,
+    group_of: HashMap<String, u32>,
+}
+
+/// A packed contact, by what is needed of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedContact<'a> {
+    /// Its ID.
+    pub external_id: &'a str,
+    unread: Unpacker<'a>,
+}
+
+impl Contacts {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Adds a contact at the end.
+    pub fn push(&mut self, contact: &FileContact) {
+        let place = self.pack(contact);
+        self.places.push(place);
+    }
+
+    /// The contact at a place, counted from 0.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn get(&self, place: usize) -> FileContact {
+        self.packed(place).unpack(&self.groups)
+    }
+
+    /// The packed contact at a place, counted from 0.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn packed(&self, place: usize) -> PackedContact<'_> {
+        let mut unread = Unpacker(&self.packed[self.places[place]..]);
+        PackedContact {
+            external_id: unread.text(),
+            unread,
+        }
+    }
+
+    /// All contacts in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FileContact> + '_ {
+        (0..self.len()).map(|place| self.get(place))
+    }
+
+    /// Puts the contacts at these places in this order, and drops the others.
+    pub fn arrange(&mut self, order: &[usize]) {
+        self.places = order.iter().map(|place| self.places[*place]).collect();
+    }
+
+    fn pack(&mut self, contact: &FileContact) -> usize {
+        let place = self.packed.len();
+        let mut out = Packer(std::mem::take(&mut self.packed));
+        out.text(contact.external_id.as_str());
+        out.count(contact.numbers.len());
+        for number in &contact.numbers {
+            out.text(number.number.as_str());
+            out.0.push(number.number_type as u8);
+            out.said_text(&number.description);
+        }
+        out.text(&contact.name);
+        out.said_text(&contact.organization_name);
+        out.said_text(&contact.title);
+        out.said_text(&contact.email);
+        out.0.push(match contact.priority {
+            Said::Nothing => NOTHING,
+            Said::This(priority) => priority as u8,
+        });
+        out.count(contact.groups.len());
+        for name in &contact.groups {
+            let known = self.group_of.get(name).copied();
+            let group = known.unwrap_or_else(|| {
+                let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+                self.groups.push(name.clone());
+                self.group_of.insert(name.clone(), group);
+                group
+            });
+            out.count(group as usize);
+        }
+        out.count(contact.rows.len());
+        for row in &contact.rows {
+            out.count(*row as usize);
+        }
+        self.packed = out.0;
+        place
+    }
+}
+
+impl Extend<FileContact> for Contacts {
+    fn extend<T: IntoIterator<Item = FileContact>>(&mut self, contacts: T) {
+        for contact in contacts {
+            self.push(&contact);
+        }
+    }
+}
+
+impl FromIterator<FileContact> for Contacts {
+    fn from_iter<T: IntoIterator<Item = FileContact>>(contacts: T) -> Self {
+        let mut packed = Self::default();
+        packed.extend(contacts);
+        packed
+    }
+}
+
+impl<'a> PackedContact<'a> {
+    /// The digits of its numbers, in order.
+    pub fn numbers(self) -> impl Iterator<Item = &'a str> {
+        let mut unread = self.unread;
+        (0..unread.count()).map(move |_| {
+            let number = unread.text();
+            unread.byte();
+            unread.said_text();
+            number
+        })
+    }
+
+    /// The first row it came from.
+    #[must_use]
+    pub fn first_row(self) -> u32 {
+        let mut unread = self.unread;
+        for _ in 0..unread.count() {
+            unread.text();
+            unread.byte();
+            unread.said_text();
+        }
+        unread.text();
+        for _ in 0..3 {
+            unread.said_text();
+        }
+        unread.byte();
+        for _ in 0..unread.count() {
+            unread.count();
+        }
+        unread.count();
+        unread.row()
+    }
+
+    fn unpack(self, groups: &[String]) -> FileContact {
+        let mut unread = self.unread;
+        let owned = |said: Said<Option<&str>>| match said {
+            Said::Nothing => Said::Nothing,
+            Said::This(text) => Said::This(text.map(str::to_owned)),
+        };
+        let numbers = (0..unread.count())
+            .map(|_| FileNumber {
+                number: PhoneNumber::stored(unread.text().to_owned()),
+                number_type: NumberType::ALL[usize::from(unread.byte())],
+                description: owned(unread.said_text()),
+            })
+            .collect();
+        FileContact {
+            external_id: ExternalId::stored(self.external_id.to_owned()),
+            numbers,
+            name: unread.text().to_owned(),
+            organization_name: owned(unread.said_text()),
+            title: owned(unread.said_text()),
+            email: owned(unread.said_text()),
+            priority: match unread.byte() {
+                NOTHING => Said::Nothing,
+                priority => Said::This(Priority::ALL[usize::from(priority)]),
+            },
+            groups: (0..unread.count())
+                .map(|_| groups[unread.count()].clone())
+                .collect(),
+            rows: (0..unread.count()).map(|_| unread.row()).collect(),
+        }
+    }
+}
+
+/// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
+const NOTHING: u8 = 0xFF;
+
+/// Writes counts seven bits a byte, and texts with their length before them.
+struct Packer(Vec<u8>);
+
+impl Packer {
+    fn count(&mut self, mut count: usize) {
+        while count >= 0x80 {
+            self.0.push(0x80 | low_bits(count));
+            count >>= 7;
+        }
+        self.0.push(low_bits(count));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn said_text(&mut self, said: &Said<Option<String>>) {
+        match said {
+            Said::Nothing => self.0.push(NOTHING),
+            Said::This(None) => self.0.push(0),
+            Said::This(Some(text)) => {
+                self.0.push(1);
+                self.text(text);
+            }
+        }
+    }
+}
+
+/// The lowest seven bits.
+fn low_bits(count: usize) -> u8 {
+    u8::try_from(count & 0x7F).unwrap_or(0x7F)
+}
+
+/// Reads what a [`Packer`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unpacker<'a>(&'a [u8]);
+
+impl<'a> Unpacker<'a> {
+    fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *byte
+    }
+
+    fn count(&mut self) -> usize {
+        let (mut count, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            count |= usize::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return count;
+            }
+            shift += 7;
+        }
+    }
+
+    fn row(&mut self) -> u32 {
+        u32::try_from(self.count()).unwrap_or(u32::MAX)
+    }
+
+    fn text(&mut self) -> &'a str {
+        let length = self.count();
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+
+    fn said_text(&mut self) -> Said<Option<&'a str>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            0 => Said::This(None),
+            _ => Said::This(Some(self.text())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contact(id: &str, groups: &[&str]) -> FileContact {
+        FileContact {
+            external_id: ExternalId::stored(id.to_owned()),
+            name: "Zoë".to_owned(),
+            organization_name: Said::Nothing,
+            title: Said::This(None),
+            email: Said::This(Some("a".repeat(300))),
+            priority: Said::This(Priority::Low),
+            numbers: [NumberType::Pager, NumberType::Mobile]
+                .map(|number_type| FileNumber {
+                    number: PhoneNumber::stored("6045550100".to_owned()),
+                    number_type,
+                    description: Said::This(Some("x".to_owned())),
+                })
+                .to_vec(),
+            groups: groups.iter().map(|&name| name.to_owned()).collect(),
+            rows: vec![2, 1_000_000],
+        }
+    }
+
+    #[test]
+    fn contacts_come_out_as_they_went_in() {
+        let (mut one, two) = (contact("1", &["A", "B"]), contact("2", &["B", "C"]));
+        one.priority = Said::Nothing;
+        let mut contacts: Contacts = [one.clone(), two.clone()].into_iter().collect();
+        assert_eq!(
+            contacts.iter().collect::<Vec<_>>(),
+            [one.clone(), two.clone()]
+        );
+        let packed = contacts.packed(0);
+        assert_eq!((packed.external_id, packed.first_row()), ("1", 2));
+        assert_eq!(packed.numbers().collect::<Vec<_>>(), ["6045550100"; 2]);
+        contacts.push(&one);
+        contacts.arrange(&[2, 1]);
+        assert_eq!(contacts.iter().collect::<Vec<_>>(), [one, two]);
+    }
 }

@@ -1,5 +1,7 @@
 //! The sheet as rows under a header, before anything is made of it.
 
+use serde::{Deserialize, Serialize};
+
 use super::words;
 
 words!(
@@ -40,7 +42,7 @@ impl Field {
 }
 
 /// The columns of one number: `Number`, or `Number 2` and so on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberColumns {
     /// 1 for the plain columns.
     pub ordinal: u32,
@@ -53,7 +55,7 @@ pub struct NumberColumns {
 }
 
 /// Which column stands where.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Header {
     /// Row of the header, from 1, as the spreadsheet program shows it.
     pub row: u32,
@@ -86,6 +88,23 @@ impl Header {
         }
     }
 
+    /// Where the column with this name stands; `Number 2` and its like are those of a further number.
+    #[must_use]
+    pub fn place_named(&self, name: &str) -> Option<usize> {
+        if let Some(field) = Field::parse(name) {
+            return self.place(field);
+        }
+        let (base, ordinal) = name.rsplit_once(' ')?;
+        let ordinal: u32 = ordinal.parse().ok()?;
+        let columns = self.numbers.iter().find(|n| n.ordinal == ordinal)?;
+        match Field::parse(base)? {
+            Field::Number => Some(columns.number),
+            Field::NumberType => Some(columns.number_type),
+            Field::NumberDescription => columns.description,
+            _ => None,
+        }
+    }
+
     /// Where a column stands.
     #[must_use]
     pub fn place(&self, field: Field) -> Option<usize> {
@@ -94,22 +113,25 @@ impl Header {
 }
 
 /// What a cell holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CellValue {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cell<'a> {
     /// Text as stored, not yet cleaned.
-    Text(String),
+    Text(&'a str),
     /// A number of more than 15 digits, of which Excel has lost the rest.
-    Rounded(String),
+    Rounded(&'a str),
     /// An error such as `#N/A`.
-    Error(String),
+    Error(&'a str),
     /// A formula that was never calculated.
     FormulaWithoutValue,
 }
 
-impl CellValue {
+impl<'a> Cell<'a> {
+    /// An empty cell.
+    pub const BLANK: Self = Self::Text("");
+
     /// The text of the cell, or what stands for it in a message.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub fn shown(self) -> &'a str {
         match self {
             Self::Text(text) | Self::Rounded(text) | Self::Error(text) => text,
             Self::FormulaWithoutValue => "",
@@ -118,37 +140,145 @@ impl CellValue {
 
     /// Whether nothing but white space is in it.
     #[must_use]
-    pub fn is_blank(&self) -> bool {
+    pub fn is_blank(self) -> bool {
         matches!(self, Self::Text(text) if super::text::trim(text).is_empty())
     }
 }
 
-/// How a row is out of shape.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a row is out of shape: its cells can't be trusted to stand in their columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Damage {
     /// More cells than the header, and not blank.
     SurplusCells,
     /// Text between a closing quote and the next delimiter.
     TextAfterQuote,
-    /// A quoted cell that seems to have swallowed a record.
+    /// A quote inside a cell that is not quoted.
+    StrayQuote,
+    /// A quoted cell that seems to have swallowed a record, or one of the rows that it swallowed.
     SwallowedRecord,
+    /// One of two neighbours that look like a single record torn by a line break.
+    TornRecord,
+    /// Another count of cells than the header, and the number stands beside its column.
+    Shifted,
+    /// A record with another delimiter than the rest of the file.
+    OtherDelimiter,
 }
 
-/// A row below the header.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The kind of a [`Cell`], kept apart from its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Rounded,
+    Error,
+    FormulaWithoutValue,
+}
+
+/// A row below the header. Its cells lie in one text one after the other, so that a row that is used again and again
+/// allocates nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SheetRow {
     /// From 1, as the spreadsheet program shows it.
     pub number: u32,
-    /// Cells by place; missing trailing ones are blank.
-    pub cells: Vec<CellValue>,
     /// Set where the cells can't be trusted to stand in their columns.
     pub damage: Option<Damage>,
+    text: String,
+    /// Kind and end of each cell, bytes.
+    cells: Vec<(Kind, usize)>,
 }
 
 impl SheetRow {
+    /// An empty row.
+    #[must_use]
+    pub fn new(number: u32) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    /// Begins anew as an empty, undamaged row with this number.
+    pub fn restart(&mut self, number: u32) {
+        self.number = number;
+        self.damage = None;
+        self.text.clear();
+        self.cells.clear();
+    }
+
+    /// Adds a cell at the end.
+    pub fn push(&mut self, cell: Cell<'_>) {
+        let kind = match cell {
+            Cell::Text(_) => Kind::Text,
+            Cell::Rounded(_) => Kind::Rounded,
+            Cell::Error(_) => Kind::Error,
+            Cell::FormulaWithoutValue => Kind::FormulaWithoutValue,
+        };
+        self.text.push_str(cell.shown());
+        self.cells.push((kind, self.text.len()));
+    }
+
+    /// Adds blank cells until there are `count`.
+    pub fn pad(&mut self, count: usize) {
+        let end = self.text.len();
+        if self.cells.len() < count {
+            self.cells.resize(count, (Kind::Text, end));
+        }
+    }
+
+    /// How many cells it has; further ones are blank.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether it has no cells at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Bytes of all its cells.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The cell at a place, counted from 0; blank where the row has none.
+    #[must_use]
+    pub fn cell(&self, place: usize) -> Cell<'_> {
+        let Some((kind, end)) = self.cells.get(place).copied() else {
+            return Cell::BLANK;
+        };
+        let start = match place {
+            0 => 0,
+            _ => self.cells[place - 1].1,
+        };
+        let text = &self.text[start..end];
+        match kind {
+            Kind::Text => Cell::Text(text),
+            Kind::Rounded => Cell::Rounded(text),
+            Kind::Error => Cell::Error(text),
+            Kind::FormulaWithoutValue => Cell::FormulaWithoutValue,
+        }
+    }
+
+    /// Its cells in order.
+    pub fn cells(&self) -> impl DoubleEndedIterator<Item = Cell<'_>> + ExactSizeIterator {
+        (0..self.cells.len()).map(|place| self.cell(place))
+    }
+
     /// Whether nothing but white space is in it.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.cells.iter().all(CellValue::is_blank)
+        self.cells().all(Cell::is_blank)
+    }
+}
+
+impl<'a> FromIterator<&'a str> for SheetRow {
+    fn from_iter<T: IntoIterator<Item = &'a str>>(texts: T) -> Self {
+        let mut row = Self::default();
+        for text in texts {
+            row.push(Cell::Text(text));
+        }
+        row
     }
 }

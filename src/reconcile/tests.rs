@@ -39,7 +39,7 @@ fn file(n: usize, groups: &[&str]) -> FileContact {
 fn roster(contacts: Vec<FileContact>) -> Roster {
     Roster {
         row_count: contacts.len(),
-        contacts,
+        contacts: contacts.into_iter().collect(),
         ..Roster::default()
     }
 }

@@ -1,8 +1,8 @@
 //! Mails as an admin reads them.
 
 use super::*;
+use crate::model::catalogue::Finding;
 use crate::model::failure::FailureCode;
-use crate::model::issue::Code;
 
 fn report(outcome: Outcome) -> Report {
     Report {
@@ -36,10 +36,7 @@ fn error(row: u32, id: &str, name: &str) -> Issue {
         value: Some("555".to_owned()),
         external_id: Some(id.to_owned()),
         contact_name: Some(name.to_owned()),
-        ..Issue::of_file(
-            Code::NumberNotTenDigits,
-            "this is not a number of 10 digits",
-        )
+        ..Issue::of_file(Finding::NumberNotTenDigits)
     }
 }
 

@@ -1,110 +1,237 @@
 //! From bytes to text: byte order marks, UTF-8, UTF-16, and Windows-1252 where nothing speaks for UTF-8.
+//!
+//! The text comes as UTF-8 in pieces, so that a file of any size takes little memory. What can't be decoded is passed on
+//! as [`BROKEN`], a byte that no UTF-8 text has; whoever splits the records meets it and can name the row.
 
-use std::borrow::Cow;
+use std::io::{Read, Seek, SeekFrom};
 
-use encoding_rs::{UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Decoder, DecoderResult, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-use super::SheetError;
+/// Stands where text could not be decoded.
+pub(super) const BROKEN: u8 = 0xFF;
 
-/// Text, and how it was encoded.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Decoded<'a> {
-    /// Without a byte order mark.
-    pub(super) text: Cow<'a, str>,
-    /// Name for people.
-    pub(super) encoding: &'static str,
-    /// No mark and no valid UTF-8: a guess.
-    pub(super) guessed: bool,
+/// Bytes read at a time.
+const PIECE: usize = 64 << 10;
+
+/// How a file is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// With a mark, or valid throughout, or with valid sequences of several bytes.
+    Utf8,
+    Utf16Le,
+    Utf16Be,
+    /// A guess: no mark, not valid UTF-8, and no valid sequence of several bytes.
+    Windows1252,
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Decoded<'_>, SheetError> {
-    if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
-        return utf16(rest, UTF_16LE, "UTF-16LE");
+impl Encoding {
+    /// Name for people.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Utf8 => "UTF-8",
+            Self::Utf16Le => "UTF-16LE",
+            Self::Utf16Be => "UTF-16BE",
+            Self::Windows1252 => "windows-1252",
+        }
     }
-    if let Some(rest) = bytes.strip_prefix(b"\xfe\xff") {
-        return utf16(rest, UTF_16BE, "UTF-16BE");
+}
+
+/// Tells the encoding from the whole file, and leaves the file behind its byte order mark.
+pub(super) fn detect<R: Read + Seek>(file: &mut R) -> std::io::Result<Encoding> {
+    file.rewind()?;
+    let mut mark = [0; 3];
+    let marked = read_full(file, &mut mark)?;
+    let (encoding, skip) = match &mark[..marked] {
+        [0xFF, 0xFE, ..] => (Encoding::Utf16Le, 2),
+        [0xFE, 0xFF, ..] => (Encoding::Utf16Be, 2),
+        [0xEF, 0xBB, 0xBF] => (Encoding::Utf8, 3),
+        _ => {
+            file.rewind()?;
+            (without_mark(file)?, 0)
+        }
+    };
+    file.seek(SeekFrom::Start(skip))?;
+    Ok(encoding)
+}
+
+fn read_full<R: Read>(file: &mut R, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
     }
-    let body = bytes.strip_prefix(b"\xef\xbb\xbf");
-    let marked = body.is_some();
-    let body = body.unwrap_or(bytes);
-    let error = match std::str::from_utf8(body) {
-        Ok(text) => {
-            return Ok(Decoded {
-                text: Cow::Borrowed(text),
-                encoding: "UTF-8",
-                guessed: false,
+    Ok(filled)
+}
+
+fn without_mark<R: Read>(file: &mut R) -> std::io::Result<Encoding> {
+    let mut buffer = vec![0; PIECE];
+    let (mut kept, mut broken) = (0, false);
+    loop {
+        let read = read_full(file, &mut buffer[kept..])?;
+        let filled = kept + read;
+        let ended = filled < buffer.len();
+        let mut piece = &buffer[..filled];
+        kept = 0;
+        loop {
+            let valid = match std::str::from_utf8(piece) {
+                Ok(text) => text.len(),
+                Err(error) => error.valid_up_to(),
+            };
+            if !piece[..valid].is_ascii() {
+                // A valid sequence of several bytes: then the file is UTF-8, and whatever is broken in it is broken.
+                return Ok(Encoding::Utf8);
+            }
+            piece = &piece[valid..];
+            match std::str::from_utf8(piece).map_err(|error| error.error_len()) {
+                Ok(_) => break,
+                Err(None) if !ended => {
+                    kept = piece.len();
+                    break;
+                }
+                Err(length) => {
+                    broken = true;
+                    piece = &piece[length.unwrap_or(piece.len())..];
+                }
+            }
+        }
+        if ended {
+            return Ok(if broken {
+                Encoding::Windows1252
+            } else {
+                Encoding::Utf8
             });
         }
-        Err(error) => error,
-    };
-    if marked || has_multi_byte_sequence(body) {
-        let row = body[..error.valid_up_to()].split(|b| *b == b'\n').count();
-        return Err(SheetError::Undecodable(format!(
-            "broken UTF-8 about row {row}"
-        )));
-    }
-    let (text, _) = WINDOWS_1252.decode_without_bom_handling(body);
-    Ok(Decoded {
-        text,
-        encoding: "windows-1252",
-        guessed: true,
-    })
-}
-
-fn utf16<'a>(
-    bytes: &'a [u8],
-    encoding: &'static encoding_rs::Encoding,
-    name: &'static str,
-) -> Result<Decoded<'a>, SheetError> {
-    match encoding.decode_without_bom_handling_and_without_replacement(bytes) {
-        Some(text) if bytes.len().is_multiple_of(2) => Ok(Decoded {
-            text,
-            encoding: name,
-            guessed: false,
-        }),
-        _ => Err(SheetError::Undecodable(format!("broken {name}"))),
+        buffer.copy_within(filled - kept..filled, 0);
     }
 }
 
-/// Whether any valid UTF-8 sequence of two or more bytes occurs: then the file is UTF-8 with broken bytes in it.
-fn has_multi_byte_sequence(bytes: &[u8]) -> bool {
-    bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii())
+/// The text of a file as UTF-8, piece by piece.
+pub(super) struct Text<R> {
+    file: R,
+    decoder: Option<Decoder>,
+    raw: Vec<u8>,
+    ended: bool,
+}
+
+impl<R: Read> Text<R> {
+    /// The text from where the file stands.
+    pub(super) fn new(file: R, encoding: Encoding) -> Self {
+        let decoder = match encoding {
+            Encoding::Utf8 => None,
+            Encoding::Utf16Le => Some(UTF_16LE.new_decoder_without_bom_handling()),
+            Encoding::Utf16Be => Some(UTF_16BE.new_decoder_without_bom_handling()),
+            Encoding::Windows1252 => Some(WINDOWS_1252.new_decoder_without_bom_handling()),
+        };
+        let raw = if decoder.is_some() {
+            vec![0; PIECE]
+        } else {
+            Vec::new()
+        };
+        Self {
+            file,
+            decoder,
+            raw,
+            ended: false,
+        }
+    }
+
+    /// Adds more text to `out`, about `wanted` bytes; `false` at the end.
+    pub(super) fn more(&mut self, out: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        let Some(decoder) = &mut self.decoder else {
+            let start = out.len();
+            out.resize(start + wanted.max(PIECE), 0);
+            let read = read_full(&mut self.file, &mut out[start..])?;
+            out.truncate(start + read);
+            self.ended = read == 0;
+            return Ok(!self.ended);
+        };
+        let read = read_full(&mut self.file, &mut self.raw)?;
+        self.ended = read < self.raw.len();
+        let mut raw = &self.raw[..read];
+        // Decoding may grow what is decoded threefold; what doesn't fit is asked for again.
+        let mut decoded = vec![0; raw.len() * 3 + 16];
+        loop {
+            let (result, taken, written) =
+                decoder.decode_to_utf8_without_replacement(raw, &mut decoded, self.ended);
+            out.extend_from_slice(&decoded[..written]);
+            raw = &raw[taken..];
+            match result {
+                DecoderResult::InputEmpty => return Ok(true),
+                DecoderResult::OutputFull => {}
+                DecoderResult::Malformed(..) => out.push(BROKEN),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
+    fn decode(bytes: &[u8]) -> (Encoding, Vec<u8>) {
+        let mut file = Cursor::new(bytes);
+        let encoding = detect(&mut file).unwrap();
+        let mut text = Text::new(file, encoding);
+        let mut out = Vec::new();
+        while text.more(&mut out, 1).unwrap() {}
+        (encoding, out)
+    }
+
     #[track_caller]
-    fn check(bytes: &[u8], text: &str, encoding: &str, guessed: bool) {
-        let decoded = decode(bytes).unwrap();
-        assert_eq!(
-            (decoded.text.as_ref(), decoded.encoding, decoded.guessed),
-            (text, encoding, guessed)
-        );
+    fn check(bytes: &[u8], text: &str, encoding: Encoding) {
+        assert_eq!(decode(bytes), (encoding, text.as_bytes().to_vec()));
     }
 
     #[test]
     fn every_supported_encoding_is_told() {
-        check("Zoë".as_bytes(), "Zoë", "UTF-8", false);
-        check(b"\xef\xbb\xbfID", "ID", "UTF-8", false);
-        check(b"\xff\xfeI\0D\0", "ID", "UTF-16LE", false);
-        check(b"\xfe\xff\0I\0D", "ID", "UTF-16BE", false);
-        check(b"Zo\xeb", "Zoë", "windows-1252", true);
+        check("Zoë".as_bytes(), "Zoë", Encoding::Utf8);
+        check(b"\xef\xbb\xbfID", "ID", Encoding::Utf8);
+        check(b"\xff\xfeI\0D\0", "ID", Encoding::Utf16Le);
+        check(b"\xfe\xff\0I\0D", "ID", Encoding::Utf16Be);
+        check(b"Zo\xeb", "Zoë", Encoding::Windows1252);
+        check(b"", "", Encoding::Utf8);
     }
 
     #[test]
-    fn broken_bytes_in_a_file_that_is_utf8_elsewhere_are_refused() {
+    fn broken_bytes_in_a_file_that_is_utf8_elsewhere_stay_broken() {
         for bytes in [
             &b"Zo\xc3\xab\nM\xfcller"[..],
+            b"M\xfcller\nZo\xc3\xab",
             b"\xef\xbb\xbfM\xfcller",
-            b"\xff\xfeI\0D",
-            b"\xff\xfe\x00\xd8I\0",
         ] {
-            assert!(
-                matches!(decode(bytes), Err(SheetError::Undecodable(_))),
-                "{bytes:?}"
-            );
+            let (encoding, text) = decode(bytes);
+            assert_eq!(encoding, Encoding::Utf8);
+            assert!(std::str::from_utf8(&text).is_err(), "{bytes:?}");
+        }
+        for bytes in [&b"\xff\xfeI\0D"[..], b"\xff\xfe\x00\xd8I\0"] {
+            let (encoding, text) = decode(bytes);
+            assert_eq!(encoding, Encoding::Utf16Le);
+            assert!(text.contains(&BROKEN), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_for_an_encoding_may_come_late_and_across_pieces() {
+        for pad in PIECE - 3..PIECE + 3 {
+            let mut valid = vec![b'a'; pad];
+            valid.extend("é".as_bytes());
+            assert_eq!(decode(&valid), (Encoding::Utf8, valid.clone()));
+            let mut guessed = vec![b'a'; pad];
+            guessed.extend(b"\xe9b");
+            assert_eq!(decode(&guessed).0, Encoding::Windows1252);
+            let mut broken = b"\xfc\n".to_vec();
+            broken.extend(&valid);
+            assert_eq!(decode(&broken).0, Encoding::Utf8);
+            let mut cut = vec![b'a'; pad];
+            cut.extend(b"\xc3");
+            assert_eq!(decode(&cut).0, Encoding::Windows1252);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Finds the columns in the header row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::SheetError;
-use crate::model::issue::{Code, Issue, column_letters};
+use crate::model::catalogue::{About, Finding};
+use crate::model::issue::{Issue, column_letters};
 use crate::model::table::{Field, Header, NumberColumns};
 use crate::model::text;
 
@@ -73,8 +74,9 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
             None => unknown.push((place, normalised)),
         }
     }
-    for (i, (place, normalised)) in unknown.iter().enumerate() {
-        if unknown[..i].iter().any(|(_, other)| other == normalised) {
+    let mut seen = HashSet::new();
+    for (place, normalised) in &unknown {
+        if !seen.insert(normalised) {
             return Err(SheetError::HeaderDuplicate {
                 row,
                 title: shown(&titles[*place]),
@@ -96,27 +98,34 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         .iter()
         .filter(|field| !field.is_required() && !places.contains_key(&(**field, 1)))
     {
+        let about = About {
+            column: field.as_str(),
+            ..About::default()
+        };
         issues.push(Issue {
             column: Some(field.as_str().to_owned()),
-            ..Issue::of_file(
-                Code::ColumnMissing,
-                format!("the column `{field}` is missing, so what is stored for it stays as it is; add the column to change it"),
-            )
+            ..Issue::new(Finding::ColumnMissing, about)
         });
     }
     for (place, normalised) in &unknown {
         let title = shown(&titles[*place]);
-        let hint = did_you_mean(normalised, |field, n| !places.contains_key(&(field, n)))
-            .map_or_else(String::new, |field| format!("; did you mean `{field}`?"));
+        let meant = did_you_mean(normalised, |field, n| !places.contains_key(&(field, n)));
+        let about = About {
+            column: &title,
+            other: meant.map_or("", Field::as_str),
+            ..About::default()
+        };
+        let finding = if meant.is_some() {
+            Finding::ColumnMisspelled
+        } else {
+            Finding::ColumnUnknown
+        };
         issues.push(Issue {
             row: Some(row),
             cell: Some(format!("{}{row}", column_letters(*place))),
             value: Some(title.clone()),
             column: Some(title.clone()),
-            ..Issue::of_file(
-                Code::ColumnUnknown,
-                format!("the column `{title}` is not known and was ignored{hint}"),
-            )
+            ..Issue::new(finding, about)
         });
     }
     let found: Vec<(Field, usize)> = places
@@ -224,6 +233,7 @@ fn did_you_mean(normalised: &str, wanted: impl Fn(Field, u32) -> bool) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::issue::Code;
 
     fn titles(line: &str) -> Vec<String> {
         line.split('|').map(str::to_owned).collect()

@@ -10,15 +10,22 @@ mod sniff;
 mod wall;
 mod xlsx;
 
+pub use wall::{COMMAND as WORKBOOK_COMMAND, WorkbookReader, read_for_parent};
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, Write};
+
 use serde::Serialize;
 
+use crate::model::catalogue::{About, Finding};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::issue::Issue;
+use crate::model::issue::{Issue, column_letters};
 use crate::model::table::{Field, Header, SheetRow};
 use crate::model::text;
 
 /// Raised whenever the same bytes may read differently than before, so that an unchanged file is read again.
-pub const READER_VERSION: i32 = 1;
+pub const READER_VERSION: i32 = 2;
 
 /// Most rows of a workbook, whatever the configuration allows.
 const XLSX_MAX_ROWS: u32 = 200_000;
@@ -77,8 +84,13 @@ pub enum SheetError {
     #[error("the workbook is too large: {0}; delete what does not belong to the contact list")]
     WorkbookTooLarge(String),
     /// Not text.
-    #[error("the text can't be decoded ({0}); save the file as \"CSV UTF-8\"")]
-    Undecodable(String),
+    #[error(
+        "row {row} holds bytes that are no text in the encoding of the rest of the file; save the file as \"CSV UTF-8\""
+    )]
+    Undecodable {
+        /// First such row.
+        row: u32,
+    },
     /// A quote that is never closed.
     #[error(
         "a quotation mark opened in row {row} is never closed, so the rows after it can't be told apart; \
@@ -86,6 +98,14 @@ pub enum SheetError {
     )]
     UnclosedQuote {
         /// Where it was opened.
+        row: u32,
+    },
+    /// Quotes in the header that can't be.
+    #[error(
+        "a quotation mark in the header (row {row}) stands where none may stand; export the file again from the spreadsheet program"
+    )]
+    HeaderQuotes {
+        /// Row of the header.
         row: u32,
     },
     /// NUL in text.
@@ -122,6 +142,12 @@ pub enum SheetError {
         /// Which column.
         title: String,
     },
+    /// A workbook that was refused behind the wall, in another process.
+    #[error("{}", .0.message)]
+    BehindTheWall(Failure),
+    /// The machine, not the file.
+    #[error("the file can't be read on this machine: {0}")]
+    Io(#[from] std::io::Error),
     /// More rows than allowed.
     #[error(
         "the sheet has more than {limit} rows; delete what does not belong to the contact list"
@@ -155,13 +181,15 @@ impl SheetError {
             Self::PasswordProtected => FailureCode::PasswordProtected,
             Self::WorkbookUnreadable(_) => FailureCode::WorkbookUnreadable,
             Self::WorkbookTooLarge(_) => FailureCode::WorkbookTooLarge,
-            Self::Undecodable(_) => FailureCode::Undecodable,
-            Self::UnclosedQuote { .. } => FailureCode::UnclosedQuote,
+            Self::Undecodable { .. } => FailureCode::Undecodable,
+            Self::UnclosedQuote { .. } | Self::HeaderQuotes { .. } => FailureCode::UnclosedQuote,
             Self::NulByte { .. } => FailureCode::NulByte,
             Self::HeaderNotFirst { .. } => FailureCode::HeaderNotFirst,
             Self::HeaderMissing { .. } => FailureCode::HeaderMissing,
             Self::HeaderDuplicate { .. } => FailureCode::HeaderDuplicate,
             Self::TooManyRows { .. } => FailureCode::TooManyRows,
+            Self::BehindTheWall(failure) => failure.code,
+            Self::Io(_) => FailureCode::Internal,
         }
     }
 
@@ -172,24 +200,79 @@ impl SheetError {
     }
 }
 
-/// Reads a whole file and hands each row below the header, blank ones left out, to `each`.
+/// Where the bytes of a file are.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// In memory.
+    Bytes(&'a [u8]),
+    /// On disk; nothing else may read from this handle meanwhile.
+    File(&'a File),
+}
+
+/// Reads a whole file and hands each row below the header, blank ones left out, to `each`; workbooks are read by
+/// `reader`.
 ///
 /// # Errors
 /// [`SheetError`] if the file is refused; rows handed out before that must be thrown away.
-pub fn read(
-    bytes: &[u8],
+pub fn read_guarded(
+    content: Content<'_>,
+    reader: &WorkbookReader,
     limits: Limits,
-    mut each: impl FnMut(&Header, SheetRow),
+    mut each: impl FnMut(&Header, &SheetRow),
 ) -> Result<Facts, SheetError> {
-    match sniff::sniff(bytes)? {
+    let program = match (reader, kind(content)?) {
+        (WorkbookReader::Child(program), sniff::Kind::Workbook) => program,
+        _ => {
+            return match content {
+                Content::Bytes(bytes) => read(Cursor::new(bytes), limits, each),
+                Content::File(file) => read(BufReader::with_capacity(64 << 10, file), limits, each),
+            };
+        }
+    };
+    match content {
+        Content::File(file) => wall::read_in_child(program, file, limits, &mut each),
+        Content::Bytes(bytes) => {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(bytes)?;
+            wall::read_in_child(program, &file, limits, &mut each)
+        }
+    }
+}
+
+fn kind(content: Content<'_>) -> Result<sniff::Kind, SheetError> {
+    match content {
+        Content::Bytes(bytes) => sniff::sniff(&mut Cursor::new(bytes)),
+        Content::File(file) => sniff::sniff(&mut BufReader::new(file)),
+    }
+}
+
+/// Reads a whole file in this process and hands each row below the header, blank ones left out, to `each`.
+///
+/// # Errors
+/// [`SheetError`] if the file is refused; rows handed out before that must be thrown away.
+pub fn read<R: Read + Seek>(
+    mut file: R,
+    limits: Limits,
+    mut each: impl FnMut(&Header, &SheetRow),
+) -> Result<Facts, SheetError> {
+    match sniff::sniff(&mut file)? {
         sniff::Kind::Workbook => {
             let limits = Limits {
                 max_rows: limits.max_rows.min(XLSX_MAX_ROWS),
             };
-            xlsx::read(bytes, limits, &mut each)
+            xlsx::read(file, limits, &mut each)
         }
-        sniff::Kind::Text => csv::read(bytes, limits, &mut each),
+        sniff::Kind::Text => csv::read(file, limits, &mut each),
     }
+}
+
+/// All records of a CSV file of any kind, blank ones left out, without regard to a header: what the splitter makes of
+/// it. For measuring it against public collections.
+///
+/// # Errors
+/// [`SheetError`] if the file is refused, or any record of it is damaged.
+pub fn csv_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, SheetError> {
+    csv::all_records(file)
 }
 
 /// Where a sheet's rows go once its header is known, and the count that must stay within limits.
@@ -197,20 +280,25 @@ struct Body<'a, F> {
     header: Header,
     limits: Limits,
     rows: u32,
+    /// Filled columns without a title, each with the first row in which it is filled.
+    untitled: BTreeMap<usize, u32>,
+    has_gap: bool,
     each: &'a mut F,
 }
 
-impl<'a, F: FnMut(&Header, SheetRow)> Body<'a, F> {
+impl<'a, F: FnMut(&Header, &SheetRow)> Body<'a, F> {
     fn new(header: Header, limits: Limits, each: &'a mut F) -> Self {
         Self {
+            has_gap: header.titles.iter().any(String::is_empty),
             header,
             limits,
             rows: 0,
+            untitled: BTreeMap::new(),
             each,
         }
     }
 
-    fn push(&mut self, row: SheetRow) -> Result<(), SheetError> {
+    fn push(&mut self, row: &SheetRow) -> Result<(), SheetError> {
         if row.is_blank() {
             return Ok(());
         }
@@ -220,8 +308,39 @@ impl<'a, F: FnMut(&Header, SheetRow)> Body<'a, F> {
                 limit: self.limits.max_rows,
             });
         }
+        if row.damage.is_none() && (self.has_gap || row.len() > self.header.titles.len()) {
+            self.note_untitled(row);
+        }
         (self.each)(&self.header, row);
         Ok(())
+    }
+
+    fn note_untitled(&mut self, row: &SheetRow) {
+        let titles = &self.header.titles;
+        for (place, cell) in row.cells().enumerate() {
+            if titles.get(place).is_none_or(String::is_empty) && !cell.is_blank() {
+                self.untitled.entry(place).or_insert(row.number);
+            }
+        }
+    }
+
+    /// The header, and an issue for each filled column without a title.
+    fn finish(self) -> (Header, Vec<Issue>) {
+        let issue = |(place, row): (usize, u32)| {
+            let column = column_letters(place);
+            let about = About {
+                column: &column,
+                ..About::default()
+            };
+            Issue {
+                row: Some(row),
+                cell: Some(format!("{column}{row}")),
+                column: Some(column.clone()),
+                ..Issue::new(Finding::ColumnUntitled, about)
+            }
+        };
+        let issues = self.untitled.into_iter().map(issue).collect();
+        (self.header, issues)
     }
 }
 

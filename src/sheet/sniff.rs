@@ -1,5 +1,7 @@
 //! What a file is, told from its first bytes and, for archives, from what they hold.
 
+use std::io::{Read, Seek};
+
 use super::SheetError;
 
 /// What can be read.
@@ -13,21 +15,19 @@ pub(super) enum Kind {
 
 const OLE: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
 
-pub(super) fn sniff(bytes: &[u8]) -> Result<Kind, SheetError> {
+/// Bytes in which a text is told from markup and JSON.
+const HEAD: u64 = 4 << 10;
+
+pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
+    file.rewind()?;
+    let mut head = Vec::new();
+    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    let bytes = &head[..];
     if bytes.starts_with(OLE) {
-        // An encrypted .xlsx is an OLE file with this stream; its name is UTF-16 in the directory.
-        let name: Vec<u8> = "EncryptedPackage"
-            .encode_utf16()
-            .flat_map(u16::to_le_bytes)
-            .collect();
-        return Err(if contains(bytes, &name) {
-            SheetError::PasswordProtected
-        } else {
-            SheetError::NotASpreadsheet("a legacy .xls workbook or another old Office file")
-        });
+        return Err(ole(file)?);
     }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
-        return archive(bytes);
+        return archive(file);
     }
     for (magic, what) in [
         (&b"%PDF"[..], "a PDF document"),
@@ -44,7 +44,33 @@ pub(super) fn sniff(bytes: &[u8]) -> Result<Kind, SheetError> {
             return Err(SheetError::NotASpreadsheet(what));
         }
     }
-    text(bytes)
+    if bytes.len() < HEAD as usize || !bytes.iter().all(u8::is_ascii_whitespace) {
+        return text(bytes);
+    }
+    // White space that long may hide anything; the reader of text decides.
+    Ok(Kind::Text)
+}
+
+/// An encrypted .xlsx is an OLE file with a certain stream; its name is UTF-16 in the directory.
+fn ole<R: Read + Seek>(file: &mut R) -> Result<SheetError, SheetError> {
+    let name: Vec<u8> = "EncryptedPackage"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    file.rewind()?;
+    let mut window = Vec::new();
+    loop {
+        let read = file.by_ref().take(1 << 20).read_to_end(&mut window)?;
+        if contains(&window, &name) {
+            return Ok(SheetError::PasswordProtected);
+        }
+        if read == 0 {
+            return Ok(SheetError::NotASpreadsheet(
+                "a legacy .xls workbook or another old Office file",
+            ));
+        }
+        window.drain(..window.len().saturating_sub(name.len()));
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
@@ -83,8 +109,8 @@ fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
     Ok(Kind::Text)
 }
 
-fn archive(bytes: &[u8]) -> Result<Kind, SheetError> {
-    let Ok(archive) = zip::ZipArchive::new(std::io::Cursor::new(bytes)) else {
+fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
+    let Ok(archive) = zip::ZipArchive::new(file) else {
         return Err(SheetError::WorkbookUnreadable(
             "it is cut off or damaged".to_owned(),
         ));
@@ -111,7 +137,5 @@ fn archive(bytes: &[u8]) -> Result<Kind, SheetError> {
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
+    memchr::memmem::find(haystack, needle).is_some()
 }

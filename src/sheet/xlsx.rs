@@ -1,29 +1,35 @@
 //! Workbooks: the first visible sheet that has the header, cell by cell, the stored value and not its display.
 
-use std::io::Cursor;
+use std::io::{Read, Seek};
 
-use calamine::{DataRef, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
+use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 
-use super::{Body, Facts, Format, Limits, SheetError, header, wall};
+use super::wall::parts;
+use super::{Body, Facts, Format, Limits, SheetError, header};
 use crate::model::issue::Issue;
-use crate::model::table::{CellValue, Header, SheetRow};
-
-type Workbook<'a> = Xlsx<Cursor<&'a [u8]>>;
+use crate::model::table::{Cell, Header, SheetRow};
 
 /// Longest text of a cell, characters: Excel's own limit.
 const MAX_CELL_CHARS: usize = 32_767;
 /// Most columns: beyond them nothing of ours can be, and each row would have to hold them.
 const MAX_COLUMNS: u32 = 1_024;
+/// Most bytes of text in a row.
+const MAX_ROW_TEXT: usize = 4 << 20;
+/// Most bytes of text in a sheet. Cells share strings, so that a small file may have any amount of it; a CSV file could
+/// not have more.
+const MAX_SHEET_TEXT: usize = 64 << 20;
+/// Most filled cells of a sheet.
+const MAX_CELLS: u32 = 4_000_000;
 /// Beyond this a number has more digits than Excel keeps.
 const MAX_EXACT: f64 = 1e15;
 
-pub(super) fn read<F: FnMut(&Header, SheetRow)>(
-    bytes: &[u8],
+pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
+    mut file: R,
     limits: Limits,
     each: &mut F,
 ) -> Result<Facts, SheetError> {
-    wall::check(bytes)?;
-    let mut workbook: Workbook<'_> = Xlsx::new(Cursor::new(bytes)).map_err(unreadable)?;
+    let parts = parts::check(&mut file)?;
+    let mut workbook = Xlsx::new(file).map_err(unreadable)?;
     let sheets: Vec<String> = workbook
         .sheets_metadata()
         .iter()
@@ -32,9 +38,18 @@ pub(super) fn read<F: FnMut(&Header, SheetRow)>(
         .collect();
     let mut first_refusal = None;
     for name in sheets {
-        match find_header(&mut workbook, &name)? {
-            Found::Header(header, issues) => {
-                let header = read_body(&mut workbook, &name, *header, limits, each)?;
+        let merged = if parts.has_merged_cells {
+            workbook
+                .merge_cells_by_sheet_name(&name)
+                .map_err(unreadable)?
+        } else {
+            Vec::new()
+        };
+        match find_header(&mut workbook, &name, &merged)? {
+            Found::Header(header, mut issues) => {
+                let body = Body::new(*header, limits, each);
+                let (header, untitled) = read_body(&mut workbook, &name, &merged, body)?;
+                issues.extend(untitled);
                 let format = Format {
                     format: "xlsx",
                     encoding: None,
@@ -62,19 +77,19 @@ enum Found {
     Blank,
 }
 
-fn find_header(workbook: &mut Workbook<'_>, sheet: &str) -> Result<Found, SheetError> {
+fn find_header<R: Read + Seek>(
+    workbook: &mut Xlsx<R>,
+    sheet: &str,
+    merged: &[Dimensions],
+) -> Result<Found, SheetError> {
     let mut refused = None;
     let mut found = None;
     let mut searched = 0;
-    let outcome = each_row(workbook, sheet, &mut |row| {
+    let outcome = each_row(workbook, sheet, merged, &mut |row| {
         if row.is_blank() {
             return Ok(true);
         }
-        let titles: Vec<String> = row
-            .cells
-            .iter()
-            .map(|cell| cell.shown().to_owned())
-            .collect();
+        let titles: Vec<String> = row.cells().map(|cell| cell.shown().to_owned()).collect();
         searched += 1;
         match (header::parse(row.number, &titles), refused.is_none()) {
             (Ok((header, issues)), true) => found = Some(Found::Header(Box::new(header), issues)),
@@ -95,103 +110,183 @@ fn find_header(workbook: &mut Workbook<'_>, sheet: &str) -> Result<Found, SheetE
         .unwrap_or(Found::Blank))
 }
 
-fn read_body<F: FnMut(&Header, SheetRow)>(
-    workbook: &mut Workbook<'_>,
+fn read_body<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
+    workbook: &mut Xlsx<R>,
     sheet: &str,
-    header: Header,
-    limits: Limits,
-    each: &mut F,
-) -> Result<Header, SheetError> {
-    let header_row = header.row;
-    let mut body = Body::new(header, limits, each);
-    each_row(workbook, sheet, &mut |row| {
+    merged: &[Dimensions],
+    mut body: Body<'_, F>,
+) -> Result<(Header, Vec<Issue>), SheetError> {
+    let header_row = body.header.row;
+    each_row(workbook, sheet, merged, &mut |row| {
         if row.number > header_row {
             body.push(row)?;
         }
         Ok(true)
     })?;
-    Ok(body.header)
+    Ok(body.finish())
 }
 
 /// Puts the cells of a sheet together to rows; stops where `each` says `false`.
-fn each_row(
-    workbook: &mut Workbook<'_>,
+fn each_row<R: Read + Seek>(
+    workbook: &mut Xlsx<R>,
     sheet: &str,
-    each: &mut impl FnMut(SheetRow) -> Result<bool, SheetError>,
+    merged: &[Dimensions],
+    each: &mut impl FnMut(&SheetRow) -> Result<bool, SheetError>,
 ) -> Result<(), SheetError> {
     let mut cells = workbook.worksheet_cells_reader(sheet).map_err(unreadable)?;
-    let mut current: Option<SheetRow> = None;
+    let mut merged = Merged::new(merged);
+    let mut row = SheetRow::default();
+    let mut shown = String::new();
+    let (mut filled, mut text) = (0_u32, 0_usize);
     while let Some(record) = cells
         .next_cell_with_formula_metadata()
         .map_err(unreadable)?
     {
-        let (row, column) = record.pos;
-        let number = row + 1;
-        let Some(value) = cell_value(&record.value, record.formula.is_some())? else {
+        let (number, column) = (record.pos.0.saturating_add(1), record.pos.1);
+        let Some(cell) = cell_value(&record.value, record.formula.is_some(), &mut shown)? else {
             continue;
         };
         if column >= MAX_COLUMNS {
-            return Err(SheetError::WorkbookTooLarge(format!(
+            return Err(too_large(format_args!(
                 "row {number} has cells beyond column {MAX_COLUMNS}"
             )));
         }
-        match &current {
-            Some(open) if number < open.number => {
-                return Err(SheetError::WorkbookUnreadable(format!(
-                    "row {number} stands after row {}",
-                    open.number
-                )));
-            }
-            Some(open) if number > open.number => {
-                if let Some(done) = current.take()
-                    && !each(done)?
-                {
-                    return Ok(());
-                }
-            }
-            _ => {}
+        if number < row.number {
+            return Err(SheetError::WorkbookUnreadable(format!(
+                "row {number} stands after row {}",
+                row.number
+            )));
         }
-        let open = current.get_or_insert_with(|| SheetRow {
-            number,
-            cells: Vec::new(),
-            damage: None,
-        });
+        if merged.covers(record.pos) {
+            continue;
+        }
+        if number > row.number {
+            if !row.is_empty() && !each(&row)? {
+                return Ok(());
+            }
+            row.restart(number);
+        }
         let place = column as usize;
-        if open.cells.len() <= place {
-            open.cells.resize(place + 1, CellValue::Text(String::new()));
+        if place < row.len() {
+            return Err(SheetError::WorkbookUnreadable(format!(
+                "the cells of row {number} stand in disorder"
+            )));
         }
-        open.cells[place] = value;
+        filled += 1;
+        text += cell.shown().len();
+        if filled > MAX_CELLS || text > MAX_SHEET_TEXT {
+            return Err(too_large(format_args!(
+                "the sheet `{sheet}` has more cells or text than a contact list can have"
+            )));
+        }
+        row.pad(place);
+        row.push(cell);
+        if row.text_len() > MAX_ROW_TEXT {
+            return Err(too_large(format_args!("row {number} has too much text")));
+        }
     }
-    if let Some(done) = current {
-        each(done)?;
+    if !row.is_empty() {
+        each(&row)?;
     }
     Ok(())
 }
 
-/// The stored value of a cell as text; `None` for a blank one.
-fn cell_value(value: &DataRef<'_>, has_formula: bool) -> Result<Option<CellValue>, SheetError> {
-    let text = match value {
-        DataRef::Empty => return Ok(has_formula.then_some(CellValue::FormulaWithoutValue)),
-        DataRef::Error(error) => return Ok(Some(CellValue::Error(error.to_string()))),
-        DataRef::Int(number) => number.to_string(),
+fn too_large(what: std::fmt::Arguments<'_>) -> SheetError {
+    SheetError::WorkbookTooLarge(what.to_string())
+}
+
+/// The merged ranges of a sheet whose rows come in order.
+struct Merged {
+    ranges: Vec<Dimensions>,
+    /// The next range that is still to come.
+    next: usize,
+    /// Those that the current row touches.
+    active: Vec<Dimensions>,
+    row: u32,
+}
+
+impl Merged {
+    fn new(ranges: &[Dimensions]) -> Self {
+        let mut ranges = ranges.to_vec();
+        ranges.sort_unstable_by_key(|range| range.start);
+        Self {
+            ranges,
+            next: 0,
+            active: Vec::new(),
+            row: 0,
+        }
+    }
+
+    /// Whether a cell lies under a merged range and is not its top left one: nobody sees what is in it.
+    fn covers(&mut self, place: (u32, u32)) -> bool {
+        if self.ranges.is_empty() {
+            return false;
+        }
+        if place.0 != self.row {
+            self.row = place.0;
+            self.active.retain(|range| range.end.0 >= place.0);
+        }
+        while let Some(range) = self.ranges.get(self.next).filter(|r| r.start.0 <= place.0) {
+            self.active
+                .extend((range.end.0 >= place.0).then_some(*range));
+            self.next += 1;
+        }
+        self.active
+            .iter()
+            .any(|range| range.start != place && range.contains(place.0, place.1))
+    }
+}
+
+/// The stored value of a cell as text, in `shown` where it has to be made; `None` for a blank one.
+fn cell_value<'a>(
+    value: &'a DataRef<'_>,
+    has_formula: bool,
+    shown: &'a mut String,
+) -> Result<Option<Cell<'a>>, SheetError> {
+    use std::fmt::Write as _;
+    shown.clear();
+    let mut write = |text: std::fmt::Arguments<'_>| {
+        // Writing to a String can't fail.
+        let _ = shown.write_fmt(text);
+    };
+    let text: &str = match value {
+        DataRef::Empty => return Ok(has_formula.then_some(Cell::FormulaWithoutValue)),
+        DataRef::Error(error) => {
+            write(format_args!("{error}"));
+            return Ok(Some(Cell::Error(shown)));
+        }
         DataRef::Float(number) if number.abs() >= MAX_EXACT => {
-            return Ok(Some(CellValue::Rounded(format!("{number:.0}"))));
+            write(format_args!("{number:.0}"));
+            return Ok(Some(Cell::Rounded(shown)));
         }
-        DataRef::Float(number) => number.to_string(),
-        DataRef::Bool(value) => if *value { "TRUE" } else { "FALSE" }.to_owned(),
-        DataRef::DateTime(date) if date.is_datetime() => iso(date),
-        DataRef::DateTime(duration) => duration.as_f64().to_string(),
-        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) | DataRef::String(text) => {
-            text.clone()
+        DataRef::Int(number) => {
+            write(format_args!("{number}"));
+            shown
         }
-        DataRef::SharedString(text) => (*text).to_owned(),
+        DataRef::Float(number) => {
+            // Adding zero turns the negative zero into the plain one.
+            write(format_args!("{}", number + 0.0));
+            shown
+        }
+        DataRef::Bool(true) => "TRUE",
+        DataRef::Bool(false) => "FALSE",
+        DataRef::DateTime(date) if date.is_datetime() => {
+            shown.push_str(&iso(date));
+            shown
+        }
+        DataRef::DateTime(duration) => {
+            write(format_args!("{}", duration.as_f64()));
+            shown
+        }
+        DataRef::DateTimeIso(text) | DataRef::DurationIso(text) | DataRef::String(text) => text,
+        DataRef::SharedString(text) => text,
     };
     if text.len() > MAX_CELL_CHARS && text.chars().count() > MAX_CELL_CHARS {
-        return Err(SheetError::WorkbookTooLarge(format!(
+        return Err(too_large(format_args!(
             "a cell has more than {MAX_CELL_CHARS} characters"
         )));
     }
-    Ok(Some(CellValue::Text(text)))
+    Ok((!text.is_empty()).then_some(Cell::Text(text)))
 }
 
 fn iso(date: &calamine::ExcelDateTime) -> String {

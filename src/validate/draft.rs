@@ -1,12 +1,13 @@
 //! A contact while its rows come in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::cells::Reading;
 use super::row::{Phone, RowReader, column_name};
-use crate::model::contact::{ExternalId, FileContact, FileNumber, Priority, Said};
+use crate::model::catalogue::{About, Finding};
+use crate::model::contact::{ExternalId, FileContact, FileNumber, PhoneNumber, Priority, Said};
 use crate::model::group::name_key;
-use crate::model::issue::{Code, Issue, VALUE_LIMIT};
+use crate::model::issue::{Issue, VALUE_LIMIT};
 use crate::model::table::Field;
 use crate::model::text;
 
@@ -53,6 +54,21 @@ impl<T: Clone> Merged<T> {
         None
     }
 
+    /// What a single row said, when a second one comes. In a sheet that has the column nothing was said where the value
+    /// was bad.
+    fn again(said: Said<Option<T>>, row: u32, present: bool) -> Self {
+        let bad = present && matches!(said, Said::Nothing);
+        let value = match said {
+            Said::This(Some(value)) => Some((value, row)),
+            Said::This(None) | Said::Nothing => None,
+        };
+        Self {
+            value,
+            present,
+            bad,
+        }
+    }
+
     fn said(self) -> Said<Option<T>> {
         match self.value {
             Some((value, _)) => Said::This(Some(value)),
@@ -67,7 +83,8 @@ impl<T: Clone> Merged<T> {
 pub(super) struct Draft {
     pub(super) id: String,
     rows: Vec<u32>,
-    digests: Vec<[u8; 32]>,
+    /// Row by fingerprint.
+    seen: HashMap<u64, u32>,
     name: Merged<String>,
     organization_name: Merged<String>,
     title: Merged<String>,
@@ -75,6 +92,7 @@ pub(super) struct Draft {
     priority: Merged<Priority>,
     groups: Merged<Vec<String>>,
     numbers: Vec<FileNumber>,
+    known_numbers: HashSet<PhoneNumber>,
     number_bad: bool,
     types_alone: Vec<(u32, u32)>,
     failed: bool,
@@ -85,7 +103,7 @@ impl Draft {
         Self {
             id,
             rows: Vec::new(),
-            digests: Vec::new(),
+            seen: HashMap::new(),
             name: Merged::default(),
             organization_name: Merged::default(),
             title: Merged::default(),
@@ -93,10 +111,50 @@ impl Draft {
             priority: Merged::default(),
             groups: Merged::default(),
             numbers: Vec::new(),
+            known_numbers: HashSet::new(),
             number_bad: false,
             types_alone: Vec::new(),
             failed: false,
         }
+    }
+
+    /// Takes up again what was a contact after its first row, whose fingerprint this is.
+    pub(super) fn again(
+        contact: FileContact,
+        fingerprint: u64,
+        has: impl Fn(Field) -> bool,
+    ) -> Self {
+        let row = contact.rows.first().copied().unwrap_or_default();
+        let priority = match contact.priority {
+            Said::This(priority) => Said::This(Some(priority)),
+            Said::Nothing => Said::Nothing,
+        };
+        Self {
+            rows: contact.rows,
+            seen: HashMap::from([(fingerprint, row)]),
+            name: Merged::again(Said::This(Some(contact.name)), row, true),
+            organization_name: Merged::again(
+                contact.organization_name,
+                row,
+                has(Field::OrganizationName),
+            ),
+            title: Merged::again(contact.title, row, has(Field::Title)),
+            email: Merged::again(contact.email, row, has(Field::Email)),
+            priority: Merged::again(priority, row, has(Field::Priority)),
+            groups: Merged::again(Said::This(Some(contact.groups)), row, true),
+            known_numbers: contact.numbers.iter().map(|n| n.number.clone()).collect(),
+            numbers: contact.numbers,
+            ..Self::new(contact.external_id.as_str().to_owned())
+        }
+    }
+
+    /// Whether it is a whole contact with nothing to be said of it as such.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.failed
+            && self.name.value.is_some()
+            && self.groups.value.is_some()
+            && !self.numbers.is_empty()
+            && self.types_alone.is_empty()
     }
 
     pub(super) fn row_count(&self) -> usize {
@@ -113,24 +171,20 @@ impl Draft {
 
     /// The name for messages, where known.
     pub(super) fn name(&self) -> Option<String> {
-        self.name
-            .value
-            .as_ref()
-            .map(|(name, _)| text::shorten(name, VALUE_LIMIT))
+        self.name.value.as_ref().map(|(name, _)| shown_name(name))
     }
 
     /// Takes one more row of the contact.
-    pub(super) fn add_row(&mut self, reader: &mut RowReader<'_>) {
-        let (row, digest) = (reader.number(), reader.digest());
-        let twin = self.digests.iter().position(|seen| *seen == digest);
+    pub(super) fn add_row(&mut self, reader: &mut RowReader<'_>, fingerprint: u64) {
+        let row = reader.number();
         self.rows.push(row);
-        self.digests.push(digest);
-        if let Some(twin) = twin {
-            let message = format!(
-                "this row is the same as row {} and was read once; delete one",
-                self.rows[twin]
-            );
-            reader.issue(Field::Id, 1, Code::DuplicateRow, "", message);
+        let twin = *self.seen.entry(fingerprint).or_insert(row);
+        if twin != row {
+            let about = About {
+                row: twin,
+                ..About::default()
+            };
+            reader.note_about(Finding::DuplicateRow, Field::Id, 1, "", about);
             return;
         }
         let reading = reader.field(Field::Name);
@@ -187,32 +241,20 @@ impl Draft {
     }
 
     fn add_number(&mut self, reader: &mut RowReader<'_>, ordinal: u32, number: FileNumber) {
-        if self
-            .numbers
-            .iter()
-            .any(|known| known.number == number.number)
-        {
-            let message = "this number stands twice on the contact and was kept once; delete one";
-            reader.issue(
-                Field::Number,
-                ordinal,
-                Code::DuplicateNumber,
-                number.number.as_str(),
-                message,
-            );
-        } else {
+        if self.known_numbers.insert(number.number.clone()) {
             self.numbers.push(number);
+        } else {
+            let digits = number.number.as_str();
+            reader.note(Finding::DuplicateNumber, Field::Number, ordinal, digits);
         }
     }
 
     /// The file may be cut off in this contact's row.
     pub(super) fn distrust(&mut self) -> Issue {
         self.failed = true;
-        let message = "the file does not end with a line break, but the last one did: it may be cut off in this row. \
-                       The contact stays as it is and nobody was removed; export the file again, or add a line break at its end";
         Issue {
             row: self.rows.last().copied(),
-            ..Issue::of_file(Code::LastRowMaybeCut, message)
+            ..Issue::of_file(Finding::LastRowMaybeCut)
         }
     }
 
@@ -221,14 +263,7 @@ impl Draft {
         let mut issues = Vec::new();
         let row = self.first_row();
         let mut missing = |field: Field| {
-            issues.push(Issue {
-                row,
-                column: Some(field.as_str().to_owned()),
-                ..Issue::of_file(
-                    Code::RequiredMissing,
-                    format!("{field} is blank, but is required; enter it"),
-                )
-            });
+            issues.push(on_column(Finding::RequiredMissing, field.as_str(), row));
         };
         for (field, absent) in [
             (Field::Name, self.name.value.is_none() && !self.name.bad),
@@ -246,8 +281,7 @@ impl Draft {
         if !self.numbers.is_empty() {
             issues.extend(self.types_alone.iter().map(|(row, ordinal)| {
                 let column = column_name(Field::NumberType, *ordinal);
-                let message = format!("{column} is filled, but the number is blank; enter the number or clear the type");
-                Issue { row: Some(*row), column: Some(column), ..Issue::of_file(Code::TypeWithoutNumber, message) }
+                on_column(Finding::TypeWithoutNumber, &column, Some(*row))
             }));
         }
         issues
@@ -275,6 +309,11 @@ impl Draft {
     }
 }
 
+/// A name as it is shown in messages.
+pub(super) fn shown_name(name: &str) -> String {
+    text::shorten(name, VALUE_LIMIT)
+}
+
 #[expect(clippy::ptr_arg, reason = "compares what a merged field holds")]
 fn same_groups(one: &Vec<String>, other: &Vec<String>) -> bool {
     let keys = |groups: &[String]| {
@@ -293,10 +332,24 @@ fn disagreement<T>(
     show: impl Fn(&T) -> String,
 ) {
     if let Some((earlier, row, value)) = found {
-        let (earlier, value) = (text::shorten(&show(&earlier), 60), show(&value));
-        let message = format!(
-            "{field} differs from `{earlier}` in row {row}, which has the same ID; make them agree, or give each person an ID of their own"
-        );
-        reader.issue(field, 1, Code::RowsDisagree, &value, message);
+        let about = About {
+            other: &text::shorten(&show(&earlier), 60),
+            row,
+            ..About::default()
+        };
+        reader.note_about(Finding::RowsDisagree, field, 1, &show(&value), about);
+    }
+}
+
+/// A finding on a column of a row.
+fn on_column(finding: Finding, column: &str, row: Option<u32>) -> Issue {
+    let about = About {
+        column,
+        ..About::default()
+    };
+    Issue {
+        row,
+        column: Some(column.to_owned()),
+        ..Issue::new(finding, about)
     }
 }

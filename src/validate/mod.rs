@@ -8,11 +8,16 @@ mod cross;
 mod draft;
 mod row;
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
-use crate::model::issue::{Code, Issue};
-use crate::model::roster::{NamelessRow, Roster, RowInError};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::model::catalogue::Finding;
+use crate::model::issue::{Issue, column_letters};
+use crate::model::roster::{Contacts, NamelessRow, Roster, RowInError};
 use crate::model::table::{Field, Header, SheetRow};
+use cross::Candidate;
 use draft::Draft;
 use row::{RowIdentity, RowReader};
 
@@ -31,39 +36,53 @@ pub const EXAMPLE_ROW: [&str; Field::ALL.len()] = [
 ];
 
 /// Takes the rows of a sheet one by one.
+///
+/// A contact that is whole after its first row, as nearly all are, is packed at once; one that has more rows, or is in
+/// error, stays a draft.
 #[derive(Debug, Default)]
 pub struct Collector {
+    packed: Contacts,
     drafts: Vec<Draft>,
-    by_id: HashMap<String, usize>,
-    /// Each with the draft it belongs to, whose ID and name it gets in the end.
+    /// In the order of the sheet.
+    known: Vec<Known>,
+    /// Places in `known`, by ID.
+    by_id: HashTable<usize>,
+    state: RandomState,
+    /// Each with the place in `known` of its contact, whose ID and name it gets in the end.
     issues: Vec<(Option<usize>, Issue)>,
     nameless: Vec<NamelessRow>,
     row_count: usize,
-    last_draft: Option<usize>,
+    last: Option<usize>,
+    header: Header,
+}
+
+/// Where a contact is.
+#[derive(Debug, Clone, Copy)]
+enum Known {
+    /// Packed, at this place, with the fingerprint of its row.
+    Packed(usize, u64),
+    /// Among the drafts, at this place.
+    Draft(usize),
 }
 
 impl Collector {
     /// Takes the next row.
     pub fn push(&mut self, header: &Header, row: &SheetRow) {
+        if self.row_count == 0 {
+            self.header = header.clone();
+        }
         self.row_count += 1;
-        self.last_draft = None;
+        self.last = None;
         let mut reader = RowReader::new(header, row);
         if reader.is_example() {
-            let message =
-                "this is the example row of the template and was skipped; delete it when you like";
-            reader.issue(Field::Id, 1, Code::ExampleRow, "EXAMPLE-1", message);
+            reader.note(Finding::ExampleRow, Field::Id, 1, EXAMPLE_ROW[0]);
             self.keep_issues(None, reader.into_issues());
             return;
         }
         match reader.identity() {
             RowIdentity::Contact(id) => {
-                let id = id.as_str().to_owned();
-                let place = *self.by_id.entry(id.clone()).or_insert_with(|| {
-                    self.drafts.push(Draft::new(id));
-                    self.drafts.len() - 1
-                });
-                self.drafts[place].add_row(&mut reader);
-                self.last_draft = Some(place);
+                let place = self.take(header, id.as_str(), &mut reader);
+                self.last = Some(place);
                 self.keep_issues(Some(place), reader.into_issues());
             }
             RowIdentity::Nameless => {
@@ -77,45 +96,157 @@ impl Collector {
         }
     }
 
-    fn keep_issues(&mut self, draft: Option<usize>, issues: Vec<Issue>) {
+    /// Takes a row of the contact with this ID; its place in `known`.
+    fn take(&mut self, header: &Header, id: &str, reader: &mut RowReader<'_>) -> usize {
+        let fingerprint = reader.fingerprint(&self.state);
+        let Self {
+            packed,
+            drafts,
+            known,
+            by_id,
+            state,
+            ..
+        } = self;
+        let id_of = |place: usize| external_id(packed, drafts, known[place]);
+        let entry = by_id.entry(
+            state.hash_one(id),
+            |place| id_of(*place) == id,
+            |place| state.hash_one(id_of(*place)),
+        );
+        let place = match entry {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let mut draft = Draft::new(id.to_owned());
+                draft.add_row(reader, fingerprint);
+                entry.insert(known.len());
+                known.push(if draft.is_sound() {
+                    packed.extend(draft.into_contact());
+                    Known::Packed(packed.len() - 1, fingerprint)
+                } else {
+                    drafts.push(draft);
+                    Known::Draft(drafts.len() - 1)
+                });
+                return known.len() - 1;
+            }
+        };
+        let draft = match known[place] {
+            Known::Draft(draft) => draft,
+            Known::Packed(contact, fingerprint) => {
+                let contact = packed.get(contact);
+                let has = |field| header.place(field).is_some();
+                drafts.push(Draft::again(contact, fingerprint, has));
+                known[place] = Known::Draft(drafts.len() - 1);
+                drafts.len() - 1
+            }
+        };
+        drafts[draft].add_row(reader, fingerprint);
+        place
+    }
+
+    fn keep_issues(&mut self, place: Option<usize>, issues: Vec<Issue>) {
         self.issues
-            .extend(issues.into_iter().map(|issue| (draft, issue)));
+            .extend(issues.into_iter().map(|issue| (place, issue)));
     }
 
     /// Judges what only shows once all rows are in. `maybe_cut`: the file lacks the final newline that the last applied
     /// one had, so its last contact can't be trusted. `file_issues` are those about the file as a whole.
     #[must_use]
     pub fn finish(mut self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
-        if maybe_cut && let Some(place) = self.last_draft {
-            let issue = self.drafts[place].distrust();
+        if maybe_cut && let Some(place) = self.last {
+            let issue = self.distrust(place);
             self.issues.push((Some(place), issue));
         }
-        for place in 0..self.drafts.len() {
-            let issues = self.drafts[place].judge();
-            self.keep_issues(Some(place), issues);
+        for place in 0..self.known.len() {
+            if let Known::Draft(draft) = self.known[place] {
+                let issues = self.drafts[draft].judge();
+                self.keep_issues(Some(place), issues);
+            }
         }
-        let found = cross::check(&self.drafts);
+        let found = cross::check(
+            self.known.len(),
+            |place| self.candidate(place),
+            |place| self.first_row(place),
+        );
         self.issues.extend(found);
         self.into_roster(file_issues, maybe_cut)
     }
 
-    fn into_roster(self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
+    fn distrust(&mut self, place: usize) -> Issue {
+        let draft = match self.known[place] {
+            Known::Draft(draft) => draft,
+            Known::Packed(contact, fingerprint) => {
+                let contact = self.packed.get(contact);
+                self.drafts
+                    .push(Draft::again(contact, fingerprint, |_| true));
+                self.known[place] = Known::Draft(self.drafts.len() - 1);
+                self.drafts.len() - 1
+            }
+        };
+        self.drafts[draft].distrust()
+    }
+
+    fn candidate(&self, place: usize) -> Candidate<'_> {
+        match self.known[place] {
+            Known::Packed(contact, _) => {
+                let contact = self.packed.packed(contact);
+                Candidate {
+                    external_id: contact.external_id,
+                    numbers: contact.numbers().collect(),
+                }
+            }
+            Known::Draft(draft) => {
+                let draft = &self.drafts[draft];
+                Candidate {
+                    external_id: &draft.id,
+                    numbers: draft.numbers().iter().map(|n| n.number.as_str()).collect(),
+                }
+            }
+        }
+    }
+
+    fn first_row(&self, place: usize) -> Option<u32> {
+        match self.known[place] {
+            Known::Packed(contact, _) => Some(self.packed.packed(contact).first_row()),
+            Known::Draft(draft) => self.drafts[draft].first_row(),
+        }
+    }
+
+    fn name(&self, place: usize) -> Option<String> {
+        match self.known[place] {
+            Known::Packed(contact, _) => Some(draft::shown_name(&self.packed.get(contact).name)),
+            Known::Draft(draft) => self.drafts[draft].name(),
+        }
+    }
+
+    /// The issue with the name of its cell, and with ID and name of its contact.
+    fn complete(&self, place: Option<usize>, issue: Issue) -> Issue {
+        let cell = || {
+            let column = self.header.place_named(issue.column.as_deref()?)?;
+            Some(format!("{}{}", column_letters(column), issue.row?))
+        };
+        let issue = Issue {
+            cell: cell(),
+            ..issue
+        };
+        let Some(place) = place else {
+            return issue;
+        };
+        let id = external_id(&self.packed, &self.drafts, self.known[place]);
+        Issue {
+            external_id: Some(id.to_owned()),
+            contact_name: self.name(place),
+            ..issue
+        }
+    }
+
+    fn into_roster(mut self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
         let mut issues = file_issues;
-        let mut found: Vec<Issue> = self
-            .issues
+        let found = std::mem::take(&mut self.issues);
+        let mut found: Vec<Issue> = found
             .into_iter()
-            .map(
-                |(draft, issue)| match draft.map(|place| &self.drafts[place]) {
-                    Some(draft) => Issue {
-                        external_id: Some(draft.id.clone()),
-                        contact_name: draft.name(),
-                        ..issue
-                    },
-                    None => issue,
-                },
-            )
+            .map(|(place, issue)| self.complete(place, issue))
             .collect();
-        found.sort_by_key(|issue| issue.row);
+        found.sort_by_key(Issue::place);
         issues.extend(found);
 
         let mut rows_in_error: Vec<RowInError> = self
@@ -124,23 +255,45 @@ impl Collector {
             .map(|row| RowInError::Nameless(row.digest))
             .collect();
         let mut roster = Roster {
+            contacts: self.packed,
             nameless: self.nameless,
             maybe_cut,
             row_count: self.row_count,
             issues,
             ..Roster::default()
         };
-        for draft in self.drafts {
-            let (id, rows) = (draft.id.clone(), draft.row_count());
-            if let Some(contact) = draft.into_contact() {
-                roster.contacts.push(contact);
-            } else {
-                rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
-                roster.in_error.insert(id);
+        if !self.drafts.is_empty() {
+            let mut drafts: Vec<Option<Draft>> = self.drafts.into_iter().map(Some).collect();
+            let mut order = Vec::with_capacity(self.known.len());
+            for known in self.known {
+                let draft = match known {
+                    Known::Packed(contact, _) => {
+                        order.push(contact);
+                        continue;
+                    }
+                    Known::Draft(draft) => drafts[draft].take(),
+                };
+                let Some(draft) = draft else { continue };
+                let (id, rows) = (draft.id.clone(), draft.row_count());
+                if let Some(contact) = draft.into_contact() {
+                    order.push(roster.contacts.len());
+                    roster.contacts.push(&contact);
+                } else {
+                    rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
+                    roster.in_error.insert(id);
+                }
             }
+            roster.contacts.arrange(&order);
         }
         roster.rows_in_error = rows_in_error;
         roster
+    }
+}
+
+fn external_id<'a>(packed: &'a Contacts, drafts: &'a [Draft], known: Known) -> &'a str {
+    match known {
+        Known::Packed(contact, _) => packed.packed(contact).external_id,
+        Known::Draft(draft) => &drafts[draft].id,
     }
 }
 

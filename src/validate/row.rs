@@ -1,14 +1,18 @@
 //! Reads the cells of one row and notes what is wrong with them.
 
+use std::borrow::Cow;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
+use crate::model::catalogue::{About, Finding};
 use crate::model::contact::{
     ExternalId, FileNumber, NumberType, PhoneNumber, PhoneNumberError, Priority, Said,
 };
 use crate::model::digest::TextDigest;
 use crate::model::group;
-use crate::model::issue::{Code, Issue, Severity, VALUE_LIMIT, column_letters};
-use crate::model::table::{CellValue, Damage, Field, Header, NumberColumns, SheetRow};
+use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
+use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::model::text;
 
 /// Whose row it is.
@@ -28,8 +32,6 @@ pub(super) struct RowReader<'a> {
     row: &'a SheetRow,
     issues: Vec<Issue>,
 }
-
-const BLANK: &CellValue = &CellValue::Text(String::new());
 
 impl<'a> RowReader<'a> {
     pub(super) fn new(header: &'a Header, row: &'a SheetRow) -> Self {
@@ -67,20 +69,34 @@ impl<'a> RowReader<'a> {
     /// SHA-256 of the row's cells: the same for the same content, whatever the row's number.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = TextDigest::default();
-        let filled = self.row.cells.iter().rposition(|cell| !cell.is_blank());
-        for cell in &self.row.cells[..filled.map_or(0, |last| last + 1)] {
+        for cell in self.filled_cells() {
             digest.push(Some(&text::clean(cell.shown()).text));
         }
         digest.finish()
     }
 
-    fn cell(&self, place: usize) -> &'a CellValue {
-        self.row.cells.get(place).unwrap_or(BLANK)
+    /// A quick hash of the row's cells, by which a row that stands twice is noticed.
+    pub(super) fn fingerprint(&self, state: &RandomState) -> u64 {
+        let mut hasher = state.build_hasher();
+        for cell in self.filled_cells() {
+            text::trim(cell.shown()).hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
-    fn plain(&self, field: Field) -> String {
-        self.header.place(field).map_or_else(String::new, |place| {
-            text::clean(self.cell(place).shown()).text.into_owned()
+    /// The cells up to the last that isn't blank.
+    fn filled_cells(&self) -> impl Iterator<Item = Cell<'a>> {
+        let last = self.row.cells().rposition(|cell| !cell.is_blank());
+        self.row.cells().take(last.map_or(0, |last| last + 1))
+    }
+
+    fn cell(&self, place: usize) -> Cell<'a> {
+        self.row.cell(place)
+    }
+
+    fn plain(&self, field: Field) -> Cow<'a, str> {
+        self.header.place(field).map_or(Cow::Borrowed(""), |place| {
+            text::clean(self.cell(place).shown()).text
         })
     }
 
@@ -91,118 +107,76 @@ impl<'a> RowReader<'a> {
             })
     }
 
-    /// Notes an issue on a cell. `ordinal` is that of a numbered column, else 1.
-    pub(super) fn issue(
-        &mut self,
-        field: Field,
-        ordinal: u32,
-        code: Code,
-        value: &str,
-        message: impl Into<String>,
-    ) {
-        self.issue_of(field, ordinal, code, code.severity(), value, message);
+    /// Notes a finding on a cell. `ordinal` is that of a numbered column, else 1.
+    pub(super) fn note(&mut self, finding: Finding, field: Field, ordinal: u32, value: &str) {
+        self.note_about(finding, field, ordinal, value, About::default());
     }
 
-    fn issue_of(
+    /// Notes a finding whose text names more than its column.
+    pub(super) fn note_about(
         &mut self,
+        finding: Finding,
         field: Field,
         ordinal: u32,
-        code: Code,
-        severity: Severity,
         value: &str,
-        message: impl Into<String>,
+        about: About<'_>,
     ) {
-        let place = match self
-            .header
-            .numbers
-            .iter()
-            .find(|columns| columns.ordinal == ordinal)
-        {
-            Some(columns) if field == Field::Number => Some(columns.number),
-            Some(columns) if field == Field::NumberType => Some(columns.number_type),
-            Some(columns) if field == Field::NumberDescription => columns.description,
-            _ => self.header.place(field),
+        let column = column_name(field, ordinal);
+        let about = About {
+            column: &column,
+            value,
+            ..about
+        };
+        let issue = Issue {
+            row: Some(self.row.number),
+            value: (!value.is_empty()).then(|| text::shorten(value, VALUE_LIMIT)),
+            ..Issue::new(finding, about)
         };
         self.issues.push(Issue {
-            severity,
-            row: Some(self.row.number),
-            column: Some(column_name(field, ordinal)),
-            cell: place.map(|place| format!("{}{}", column_letters(place), self.row.number)),
-            value: (!value.is_empty()).then(|| text::shorten(value, VALUE_LIMIT)),
-            ..Issue::of_file(code, message)
+            column: Some(column.into_owned()),
+            ..issue
         });
     }
 
     /// Whose row this is; notes what makes it nameless.
     pub(super) fn identity(&mut self) -> RowIdentity {
         if let Some(damage) = self.row.damage {
-            let why = match damage {
-                Damage::SurplusCells => {
-                    "has more cells than the header, so it can't be known which belongs where"
-                }
-                Damage::TextAfterQuote => {
-                    "has text behind a closing quotation mark, so it can't be known where its cells end"
-                }
-                Damage::SwallowedRecord => {
-                    "has a quoted cell that seems to contain another row: a quotation mark is missing or too many"
-                }
-            };
-            let message = format!(
-                "the row {why}; mend it in the spreadsheet and export it again. Nobody was removed by this import"
-            );
             let id = self.plain(Field::Id);
-            self.issue(Field::Id, 1, Code::RowDamaged, &id, message);
+            self.note(of_damage(damage), Field::Id, 1, &id);
             return RowIdentity::Nameless;
         }
         let Some(place) = self.header.place(Field::Id) else {
             return RowIdentity::Ignored;
         };
         let cell = self.cell(place);
-        let (code, message) = match cell {
-            CellValue::Text(raw) => {
+        let finding = match cell {
+            Cell::Text(raw) => {
                 let cleaned = text::clean(raw);
                 if cleaned.text.is_empty() {
                     if self.plain(Field::Name).is_empty() && !self.has_number() {
-                        let message = "the row has neither ID, Name nor Number and was ignored; fill it in or clear it";
-                        self.issue(Field::Id, 1, Code::RowWithoutIdIgnored, "", message);
+                        self.note(Finding::RowIgnored, Field::Id, 1, "");
                         return RowIdentity::Ignored;
                     }
-                    (
-                        Code::IdMissing,
-                        "the ID is blank, so it can't be known whose row this is; enter the ID. Nobody was removed by this import",
-                    )
+                    Finding::IdMissing
                 } else if cleaned.has_control {
-                    (
-                        Code::IdUnreadable,
-                        "the ID contains an invisible control character; type it anew. Nobody was removed by this import",
-                    )
+                    Finding::IdControl
                 } else if is_scientific(&cleaned.text) {
-                    (Code::IdUnreadable, EXCEL_ROUNDED_ID)
+                    Finding::IdRounded
                 } else if text::is_placeholder(&cleaned.text) {
-                    (
-                        Code::PlaceholderInRequired,
-                        "the ID says \"nothing\" in words, so it can't be known whose row this is; enter the ID. Nobody was removed by this import",
-                    )
+                    Finding::IdPlaceholder
                 } else {
                     if cleaned.had_line_break {
-                        self.line_break(Field::Id, 1, &cleaned.text);
+                        self.note(Finding::LineBreak, Field::Id, 1, &cleaned.text);
                     }
                     return ExternalId::parse(&cleaned.text)
                         .map_or(RowIdentity::Ignored, RowIdentity::Contact);
                 }
             }
-            CellValue::Rounded(_) => (Code::IdUnreadable, EXCEL_ROUNDED_ID),
-            CellValue::Error(_) => (
-                Code::IdUnreadable,
-                "the ID cell shows an error of the spreadsheet program; mend its formula or type the ID. Nobody was removed by this import",
-            ),
-            CellValue::FormulaWithoutValue => (
-                Code::IdUnreadable,
-                "the ID cell holds a formula without a value; open and save the workbook in the spreadsheet program. Nobody was removed by this import",
-            ),
+            Cell::Rounded(_) => Finding::IdRounded,
+            Cell::Error(_) => Finding::IdError,
+            Cell::FormulaWithoutValue => Finding::IdFormula,
         };
-        let shown = cell.shown().to_owned();
-        self.issue(Field::Id, 1, code, &shown, message);
+        self.note(finding, Field::Id, 1, cell.shown());
         RowIdentity::Nameless
     }
 
@@ -213,49 +187,27 @@ impl<'a> RowReader<'a> {
             .any(|columns| !self.cell(columns.number).is_blank())
     }
 
-    fn line_break(&mut self, field: Field, ordinal: u32, value: &str) {
-        let message = format!(
-            "a line break or tab inside {} was read as a space",
-            column_name(field, ordinal)
-        );
-        self.issue(field, ordinal, Code::LineBreakInCell, value, message);
-    }
-
     /// The cleaned text of a cell; notes errors, control characters and placeholders.
-    fn text(&mut self, field: Field, ordinal: u32, place: usize) -> Reading<String> {
+    fn text(&mut self, field: Field, ordinal: u32, place: usize) -> Reading<Cow<'a, str>> {
         let required = field.is_required() && ordinal == 1;
-        let column = column_name(field, ordinal);
-        let severity = if required {
-            Severity::Error
-        } else {
-            Severity::Warning
-        };
-        let kept = if required {
-            ""
-        } else {
-            "; what is stored stays"
-        };
         let raw = match self.cell(place) {
-            CellValue::Text(raw) | CellValue::Rounded(raw) => raw,
-            CellValue::Error(shown) => {
-                let message = format!(
-                    "{column} shows an error of the spreadsheet program; mend its formula or type the value{kept}"
-                );
-                self.issue_of(field, ordinal, Code::CellError, severity, shown, message);
+            Cell::Text(raw) | Cell::Rounded(raw) => raw,
+            Cell::Error(shown) => {
+                let finding = if required {
+                    Finding::CellError
+                } else {
+                    Finding::CellErrorOptional
+                };
+                self.note(finding, field, ordinal, shown);
                 return Reading::Bad;
             }
-            CellValue::FormulaWithoutValue => {
-                let message = format!(
-                    "{column} holds a formula without a value; open and save the workbook in the spreadsheet program{kept}"
-                );
-                self.issue_of(
-                    field,
-                    ordinal,
-                    Code::FormulaWithoutValue,
-                    severity,
-                    "",
-                    message,
-                );
+            Cell::FormulaWithoutValue => {
+                let finding = if required {
+                    Finding::FormulaWithoutValue
+                } else {
+                    Finding::FormulaWithoutValueOptional
+                };
+                self.note(finding, field, ordinal, "");
                 return Reading::Bad;
             }
         };
@@ -264,53 +216,31 @@ impl<'a> RowReader<'a> {
             return Reading::Blank;
         }
         if cleaned.has_control {
-            let message =
-                format!("{column} contains an invisible control character; type the cell anew");
-            self.issue(
-                field,
-                ordinal,
-                Code::ControlCharacter,
-                &cleaned.text,
-                message,
-            );
+            self.note(Finding::ControlCharacter, field, ordinal, &cleaned.text);
             return Reading::Bad;
         }
         if cleaned.had_line_break {
-            self.line_break(field, ordinal, &cleaned.text);
+            self.note(Finding::LineBreak, field, ordinal, &cleaned.text);
         }
         if text::is_placeholder(&cleaned.text) {
             return if required {
-                let message =
-                    format!("{column} says \"nothing\" in words, but is required; enter it");
-                self.issue(
-                    field,
-                    ordinal,
-                    Code::PlaceholderInRequired,
-                    &cleaned.text,
-                    message,
-                );
+                self.note(Finding::RequiredPlaceholder, field, ordinal, &cleaned.text);
                 Reading::Bad
             } else {
-                let message = format!(
-                    "{column} says \"nothing\" in words and was read as blank; leave the cell empty"
-                );
-                self.issue(
-                    field,
-                    ordinal,
-                    Code::PlaceholderInOptional,
-                    &cleaned.text,
-                    message,
-                );
+                self.note(Finding::OptionalPlaceholder, field, ordinal, &cleaned.text);
                 Reading::Blank
             };
         }
-        Reading::Value(cleaned.text.into_owned())
+        Reading::Value(cleaned.text)
     }
 
     /// A text column; `None` where the sheet has no such column.
     pub(super) fn field(&mut self, field: Field) -> Option<Reading<String>> {
         let place = self.header.place(field)?;
-        Some(self.text(field, 1, place))
+        Some(
+            self.text(field, 1, place)
+                .map(|text| Reading::Value(text.into_owned())),
+        )
     }
 
     pub(super) fn email(&mut self) -> Option<Reading<String>> {
@@ -319,17 +249,18 @@ impl<'a> RowReader<'a> {
             if is_email(&email) {
                 return Reading::Value(email);
             }
-            let message = "this is not an e-mail address; correct it. What is stored stays";
-            self.issue(Field::Email, 1, Code::EmailInvalid, &email, message);
+            self.note(Finding::EmailInvalid, Field::Email, 1, &email);
             Reading::Bad
         }))
     }
 
     pub(super) fn priority(&mut self) -> Option<Reading<Priority>> {
         let reading = self.field(Field::Priority)?;
-        Some(reading.map(|word| if let Some(priority) = Priority::parse(&word.to_lowercase()) { Reading::Value(priority) } else {
-            let message = "Notification Priority is High, Normal or Low; correct it. What is stored stays";
-            self.issue(Field::Priority, 1, Code::PriorityUnknown, &word, message);
+        Some(reading.map(|word| {
+            if let Some(priority) = Priority::parse(&word.to_lowercase()) {
+                return Reading::Value(priority);
+            }
+            self.note(Finding::PriorityUnknown, Field::Priority, 1, &word);
             Reading::Bad
         }))
     }
@@ -338,33 +269,29 @@ impl<'a> RowReader<'a> {
         let reading = self.field(Field::Groups)?;
         Some(reading.map(|cell| {
             if cell.contains(';') {
-                let message = "Groups contains a semicolon, which was taken as part of the name; separate groups with commas";
-                self.issue(Field::Groups, 1, Code::SemicolonInGroups, &cell, message);
+                self.note(Finding::SemicolonInGroups, Field::Groups, 1, &cell);
             }
             let groups = group::split(&cell);
-            if groups.is_empty() { Reading::Blank } else { Reading::Value(groups) }
+            if groups.is_empty() {
+                Reading::Blank
+            } else {
+                Reading::Value(groups)
+            }
         }))
     }
 
     /// The number in these columns.
     pub(super) fn phone(&mut self, columns: NumberColumns) -> Phone {
         let ordinal = columns.ordinal;
-        let number = if let CellValue::Rounded(shown) = self.cell(columns.number) {
-            let shown = shown.clone();
-            self.issue(
-                Field::Number,
-                ordinal,
-                Code::NumberScientific,
-                &shown,
-                EXCEL_ROUNDED_NUMBER,
-            );
+        let number = if let Cell::Rounded(shown) = self.cell(columns.number) {
+            self.note(Finding::NumberScientific, Field::Number, ordinal, shown);
             Reading::Bad
         } else {
             self.text(Field::Number, ordinal, columns.number)
         };
         let text = match number {
             Reading::Blank => {
-                let typed = matches!(self.cell(columns.number_type), CellValue::Text(raw) if {
+                let typed = matches!(self.cell(columns.number_type), Cell::Text(raw) if {
                     let cleaned = text::clean(raw).text;
                     !cleaned.is_empty() && !text::is_placeholder(&cleaned)
                 });
@@ -379,7 +306,7 @@ impl<'a> RowReader<'a> {
             None => Said::Nothing,
             Some(place) => match self.text(Field::NumberDescription, ordinal, place) {
                 Reading::Blank => Said::This(None),
-                Reading::Value(text) => Said::This(Some(text)),
+                Reading::Value(text) => Said::This(Some(text.into_owned())),
                 Reading::Bad => Said::Nothing,
             },
         };
@@ -394,36 +321,17 @@ impl<'a> RowReader<'a> {
     }
 
     fn phone_number(&mut self, ordinal: u32, text: &str) -> Option<PhoneNumber> {
-        if is_scientific(text) {
-            self.issue(
-                Field::Number,
-                ordinal,
-                Code::NumberScientific,
-                text,
-                EXCEL_ROUNDED_NUMBER,
-            );
-            return None;
-        }
-        match PhoneNumber::parse(text) {
-            Ok(number) => Some(number),
-            Err(PhoneNumberError::NotTenDigits) => {
-                let message = "this is not a number of 10 digits; enter area code and local number, without an extension";
-                self.issue(
-                    Field::Number,
-                    ordinal,
-                    Code::NumberNotTenDigits,
-                    text,
-                    message,
-                );
-                None
+        let finding = if is_scientific(text) {
+            Finding::NumberScientific
+        } else {
+            match PhoneNumber::parse(text) {
+                Ok(number) => return Some(number),
+                Err(PhoneNumberError::NotTenDigits) => Finding::NumberNotTenDigits,
+                Err(PhoneNumberError::NotNanp) => Finding::NumberNotNanp,
             }
-            Err(PhoneNumberError::NotNanp) => {
-                let message =
-                    "no such number exists: area code and exchange begin with 2 to 9; correct it";
-                self.issue(Field::Number, ordinal, Code::NumberNotNanp, text, message);
-                None
-            }
-        }
+        };
+        self.note(finding, Field::Number, ordinal, text);
+        None
     }
 
     fn number_type(&mut self, columns: NumberColumns, number: &str) -> Option<NumberType> {
@@ -432,27 +340,26 @@ impl<'a> RowReader<'a> {
             Reading::Value(word) => {
                 let found = NumberType::parse(&word.to_lowercase());
                 if found.is_none() {
-                    let message = "this Number Type is not known; write mobile, landline or pager";
-                    self.issue(
+                    self.note(
+                        Finding::NumberTypeUnknown,
                         Field::NumberType,
                         ordinal,
-                        Code::NumberTypeUnknown,
                         &word,
-                        message,
                     );
                 }
                 found
             }
             Reading::Blank => {
-                let message = format!(
-                    "the number {number} has no Number Type; write mobile, landline or pager"
-                );
-                self.issue(
+                let about = About {
+                    other: &text::shorten(number, 60),
+                    ..About::default()
+                };
+                self.note_about(
+                    Finding::NumberTypeMissing,
                     Field::NumberType,
                     ordinal,
-                    Code::NumberTypeMissing,
                     "",
-                    message,
+                    about,
                 );
                 None
             }
@@ -472,8 +379,17 @@ impl<'a> RowReader<'a> {
     }
 }
 
-const EXCEL_ROUNDED_ID: &str = "Excel has rounded this ID, so it can't be known whose row this is; format the column as Text and enter the ID anew. Nobody was removed by this import";
-const EXCEL_ROUNDED_NUMBER: &str = "Excel has turned this number into scientific notation; format the column as Text and enter the number anew";
+fn of_damage(damage: Damage) -> Finding {
+    match damage {
+        Damage::SurplusCells => Finding::RowSurplus,
+        Damage::TextAfterQuote => Finding::RowTextAfterQuote,
+        Damage::StrayQuote => Finding::RowStrayQuote,
+        Damage::SwallowedRecord => Finding::RowSwallowed,
+        Damage::TornRecord => Finding::RowTorn,
+        Damage::Shifted => Finding::RowShifted,
+        Damage::OtherDelimiter => Finding::RowOtherDelimiter,
+    }
+}
 
 /// What the columns of a number hold.
 #[derive(Debug, PartialEq, Eq)]
@@ -489,10 +405,10 @@ pub(super) enum Phone {
 }
 
 /// The name of a column, with its ordinal where it is a further number's.
-pub(super) fn column_name(field: Field, ordinal: u32) -> String {
+pub(super) fn column_name(field: Field, ordinal: u32) -> Cow<'static, str> {
     if ordinal == 1 {
-        field.as_str().to_owned()
+        field.as_str().into()
     } else {
-        format!("{field} {ordinal}")
+        format!("{field} {ordinal}").into()
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::contact::{Priority, Said};
-use crate::model::table::{CellValue, NumberColumns};
+use crate::model::issue::Code;
+use crate::model::table::{Cell, Damage, NumberColumns};
 
 fn header() -> Header {
     let places: Vec<(Field, usize)> = Field::ALL
@@ -23,23 +24,19 @@ fn header() -> Header {
     Header::new(1, titles, &places, numbers)
 }
 
-fn cells(line: &str) -> Vec<CellValue> {
-    line.split('|')
-        .map(|cell| CellValue::Text(cell.to_owned()))
-        .collect()
+fn sheet_row(number: u32, line: &str, damage: Option<Damage>) -> SheetRow {
+    let mut row = SheetRow::new(number);
+    row.damage = damage;
+    for cell in line.split('|') {
+        row.push(Cell::Text(cell));
+    }
+    row
 }
 
 fn roster_of(lines: &[&str]) -> Roster {
     let mut collector = Collector::default();
     for (number, line) in (2..).zip(lines) {
-        collector.push(
-            &header(),
-            &SheetRow {
-                number,
-                cells: cells(line),
-                damage: None,
-            },
-        );
+        collector.push(&header(), &sheet_row(number, line, None));
     }
     collector.finish(Vec::new(), false)
 }
@@ -67,7 +64,7 @@ const GOOD: &str = "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A,
 #[test]
 fn a_good_row_is_a_contact() {
     let roster = check(&[GOOD], &[], 1);
-    let contact = &roster.contacts[0];
+    let contact = roster.contacts.get(0);
     assert_eq!(
         (contact.name.as_str(), contact.rows.as_slice()),
         ("Ann", &[2][..])
@@ -79,7 +76,7 @@ fn a_good_row_is_a_contact() {
 #[test]
 fn blank_optional_cells_clear_and_bad_ones_keep() {
     let roster = check(&["1|Ann|||6045550101|mobile|||| A"], &[], 1);
-    let contact = &roster.contacts[0];
+    let contact = roster.contacts.get(0);
     assert_eq!(
         (&contact.title, &contact.priority),
         (&Said::This(None), &Said::This(Priority::Normal))
@@ -90,7 +87,10 @@ fn blank_optional_cells_clear_and_bad_ones_keep() {
         1,
     );
     assert_eq!(
-        (&roster.contacts[0].email, &roster.contacts[0].priority),
+        (
+            &roster.contacts.get(0).email,
+            &roster.contacts.get(0).priority
+        ),
         (&Said::Nothing, &Said::Nothing)
     );
     let roster = check(
@@ -98,7 +98,7 @@ fn blank_optional_cells_clear_and_bad_ones_keep() {
         &["placeholder_in_optional"],
         1,
     );
-    assert_eq!(roster.contacts[0].organization_name, Said::This(None));
+    assert_eq!(roster.contacts.get(0).organization_name, Said::This(None));
 }
 
 #[test]
@@ -176,8 +176,8 @@ fn rows_of_one_id_make_one_contact() {
     );
     assert_eq!(
         (
-            roster.contacts[0].numbers.len(),
-            roster.contacts[0].rows.as_slice()
+            roster.contacts.get(0).numbers.len(),
+            roster.contacts.get(0).rows.as_slice()
         ),
         (2, &[2, 3][..])
     );
@@ -247,14 +247,7 @@ fn the_example_row_is_skipped_only_if_unchanged() {
 fn a_file_that_may_be_cut_puts_its_last_contact_in_error() {
     let mut collector = Collector::default();
     for (number, line) in [(2, GOOD), (3, "2|Bob|||6045550102|mobile||||A")] {
-        collector.push(
-            &header(),
-            &SheetRow {
-                number,
-                cells: cells(line),
-                damage: None,
-            },
-        );
+        collector.push(&header(), &sheet_row(number, line, None));
     }
     let roster = collector.finish(Vec::new(), true);
     assert_eq!(roster.issues[0].code, Code::LastRowMaybeCut);

@@ -107,6 +107,7 @@ impl TestApp {
             attempts: 3,
             backoff: Duration::from_millis(1),
             max_rows: 1_000_000,
+            workbooks: WorkbookReader::Child(env!("CARGO_BIN_EXE_rosterd").into()),
             lease: Duration::from_secs(30),
             owner: "test".to_owned(),
             mail_domain: "example.org".to_owned(),

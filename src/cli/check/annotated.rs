@@ -1,0 +1,205 @@
+//! The sheet written back with what was found in it: the cells concerned coloured, and a column that explains. Rows stand
+//! where they stood, so that a cell's name is the same in both files.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Context;
+use rust_xlsxwriter::{Color, Format, Workbook, Worksheet};
+
+use crate::import::Reading;
+use crate::model::issue::{Issue, Severity, column_of};
+use crate::model::table::{Header, SheetRow};
+use crate::model::text;
+
+/// Longest text of a cell in a workbook, characters.
+const MAX_CELL_CHARS: usize = 32_767;
+/// Title of the explaining column.
+const TITLE: &str = "What to mend";
+
+struct Formats {
+    plain: Format,
+    header: Format,
+    error: Format,
+    warning: Format,
+    notice: Format,
+    explanation: Format,
+}
+
+impl Formats {
+    fn new() -> Self {
+        // As text: what is mended by hand here keeps its zeros and digits.
+        let plain = Format::new().set_num_format("@");
+        let filled = |color| plain.clone().set_background_color(Color::RGB(color));
+        Self {
+            header: plain.clone().set_bold(),
+            error: filled(0x00F8_B4B4),
+            warning: filled(0x00FF_E08A),
+            notice: filled(0x00BF_DDF7),
+            explanation: plain.clone().set_text_wrap(),
+            plain,
+        }
+    }
+
+    fn of(&self, severity: Option<Severity>) -> &Format {
+        match severity {
+            Some(Severity::Error) => &self.error,
+            Some(Severity::Warning) => &self.warning,
+            Some(Severity::Notice) => &self.notice,
+            None => &self.plain,
+        }
+    }
+}
+
+/// What was found in a row.
+type Found<'a> = HashMap<u32, Vec<&'a Issue>>;
+
+/// A sheet on its way back into a workbook.
+pub(super) struct Annotator<'a> {
+    sheet: Worksheet,
+    formats: Formats,
+    found: Found<'a>,
+    explanations: u16,
+}
+
+impl<'a> Annotator<'a> {
+    pub(super) fn new(reading: &'a Reading) -> anyhow::Result<Self> {
+        let header = &reading.facts.header;
+        let mut found: Found<'_> = HashMap::new();
+        for issue in &reading.roster.issues {
+            // What is about the whole file stands beside the header.
+            found
+                .entry(issue.row.unwrap_or(header.row))
+                .or_default()
+                .push(issue);
+        }
+        // Behind the last column, and behind those without a title of which something is said.
+        let width = reading
+            .roster
+            .issues
+            .iter()
+            .filter_map(|issue| column_of(issue.cell.as_deref()?))
+            .max()
+            .map_or(0, |last| last + 1)
+            .max(header.titles.len());
+        let explanations = u16::try_from(width).context("the sheet is too wide for a workbook")?;
+        let mut annotator = Self {
+            sheet: Worksheet::new(),
+            formats: Formats::new(),
+            found,
+            explanations,
+        };
+        annotator.begin(header)?;
+        Ok(annotator)
+    }
+
+    fn begin(&mut self, header: &Header) -> anyhow::Result<()> {
+        self.sheet.set_name("Contacts")?;
+        for column in 0..self.explanations {
+            self.sheet.set_column_width(column, 22)?;
+        }
+        self.sheet.set_column_width(self.explanations, 80)?;
+        let row = header.row.saturating_sub(1);
+        for (column, title) in (0..).zip(&header.titles) {
+            let severity = self.severity_of(header.row, column);
+            let format = match severity {
+                None => &self.formats.header,
+                some => self.formats.of(some),
+            };
+            self.sheet
+                .write_string_with_format(row, column, fitting(title), format)?;
+        }
+        self.sheet
+            .write_string_with_format(row, self.explanations, TITLE, &self.formats.header)?;
+        if let Some(issues) = self.found.get(&header.row) {
+            let text = format!("{TITLE}\n{}", explained(issues));
+            self.sheet.write_string_with_format(
+                row,
+                self.explanations,
+                fitting(&text),
+                &self.formats.explanation,
+            )?;
+        }
+        self.sheet.set_freeze_panes(header.row, 0)?;
+        Ok(())
+    }
+
+    /// The worst that was found in a cell; what is about no cell counts for all of its row.
+    fn severity_of(&self, row: u32, column: u16) -> Option<Severity> {
+        let issues = self.found.get(&row)?;
+        issues
+            .iter()
+            .filter(|issue| issue.row.is_some())
+            .filter(|issue| match issue.cell.as_deref().and_then(column_of) {
+                Some(place) => place == usize::from(column),
+                None => true,
+            })
+            .map(|issue| issue.severity)
+            .min()
+    }
+
+    /// Writes a row where it stood.
+    pub(super) fn push(&mut self, row: &SheetRow) -> anyhow::Result<()> {
+        let place = row.number.saturating_sub(1);
+        let last = usize::from(self.explanations);
+        for (column, cell) in (0..).zip(row.cells().take(last)) {
+            let severity = match row.damage {
+                Some(_) => Some(Severity::Error),
+                None => self.severity_of(row.number, column),
+            };
+            let format = self.formats.of(severity);
+            self.sheet
+                .write_string_with_format(place, column, fitting(cell.shown()), format)?;
+        }
+        // Faulty cells that the row does not have, because they are blank.
+        for column in (0..self.explanations).skip(row.len()) {
+            let severity = self.severity_of(row.number, column);
+            if severity.is_some() {
+                self.sheet
+                    .write_blank(place, column, self.formats.of(severity))?;
+            }
+        }
+        if let Some(issues) = self.found.get(&row.number) {
+            self.sheet.write_string_with_format(
+                place,
+                self.explanations,
+                fitting(&explained(issues)),
+                &self.formats.explanation,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn save(mut self, header: &Header, path: &Path) -> anyhow::Result<()> {
+        let last = self.found.keys().max().copied().unwrap_or(header.row);
+        self.sheet.autofilter(
+            header.row.saturating_sub(1),
+            0,
+            last.max(header.row).saturating_sub(1),
+            self.explanations,
+        )?;
+        let mut workbook = Workbook::new();
+        workbook.push_worksheet(self.sheet);
+        workbook
+            .save(path)
+            .with_context(|| format!("file `{}` can't be written", path.display()))
+    }
+}
+
+fn explained(issues: &[&Issue]) -> String {
+    let lines: Vec<String> = issues
+        .iter()
+        .map(|issue| {
+            let column = issue
+                .cell
+                .as_ref()
+                .map_or_else(String::new, |cell| format!(" {cell}"));
+            format!("{}{column}: {}", issue.severity, issue.message)
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn fitting(text: &str) -> String {
+    text::shorten(text, MAX_CELL_CHARS)
+}

@@ -1,0 +1,101 @@
+//! The JSON of a file that was looked at (SPEC §9), written as it is made: a file may have a million contacts.
+
+use serde::ser::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::import::{Preview, Reading};
+use crate::model::contact::{FileContact, FileNumber, Priority, Said};
+use crate::model::digest::hex;
+use crate::model::failure::Failure;
+use crate::model::issue::Issue;
+use crate::model::plan::PlanSummary;
+use crate::model::roster::Contacts;
+
+/// The whole document.
+#[derive(serde::Serialize)]
+pub(super) struct Document<'a> {
+    file: File<'a>,
+    failure: Option<Failure>,
+    contacts: AllContacts<'a>,
+    issues: &'a [Issue],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<PlanSummary>,
+}
+
+#[derive(Default, serde::Serialize)]
+struct File<'a> {
+    format: Option<&'static str>,
+    encoding: Option<&'static str>,
+    delimiter: Option<char>,
+    sheet: Option<&'a str>,
+    rows: Option<usize>,
+    sha256: Option<String>,
+}
+
+struct AllContacts<'a>(Option<&'a Contacts>);
+
+impl Serialize for AllContacts<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(
+            self.0
+                .iter()
+                .flat_map(|contacts| contacts.iter())
+                .map(contact),
+        )
+    }
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn of(preview: &'a Preview) -> Self {
+        let sha256 = preview.file.sha256.map(|digest| hex(&digest));
+        let (file, contacts, issues) = match &preview.reading {
+            Err(_) => (File::default(), None, &[][..]),
+            Ok(Reading { facts, roster }) => (
+                File {
+                    format: Some(facts.format.format),
+                    encoding: facts.format.encoding,
+                    delimiter: facts.format.delimiter,
+                    sheet: facts.format.sheet.as_deref(),
+                    rows: Some(roster.row_count),
+                    sha256: None,
+                },
+                Some(&roster.contacts),
+                &roster.issues[..],
+            ),
+        };
+        Self {
+            file: File { sha256, ..file },
+            failure: preview.failure(),
+            contacts: AllContacts(contacts),
+            issues,
+            plan: preview.plan.as_ref().map(crate::model::plan::Plan::summary),
+        }
+    }
+}
+
+/// What the file says of a field; `null` where it says nothing.
+fn said(said: Said<Option<String>>) -> Option<String> {
+    match said {
+        Said::This(value) => value,
+        Said::Nothing => None,
+    }
+}
+
+fn contact(contact: FileContact) -> Value {
+    let number = |number: FileNumber| json!({"number": number.number, "number_type": number.number_type, "description": said(number.description)});
+    let priority = match contact.priority {
+        Said::This(priority) => priority,
+        Said::Nothing => Priority::Normal,
+    };
+    json!({
+        "external_id": contact.external_id,
+        "name": contact.name,
+        "organization_name": said(contact.organization_name),
+        "title": said(contact.title),
+        "email": said(contact.email),
+        "notification_priority": priority,
+        "numbers": contact.numbers.into_iter().map(number).collect::<Vec<_>>(),
+        "groups": contact.groups,
+        "rows": contact.rows,
+    })
+}

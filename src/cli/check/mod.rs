@@ -1,0 +1,155 @@
+//! `rosterd check`: looks at a file as an import would. Also what `import --dry-run` prints.
+
+mod annotated;
+mod json;
+mod text;
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args as ClapArgs;
+
+use super::Exit;
+use super::output::{self, Format};
+use crate::config::Config;
+use crate::import::{self, Preview, Reading};
+use crate::model::digest::FileDigest;
+use crate::model::failure::{Failure, FailureCode};
+use crate::model::issue::Severity;
+use crate::model::run::FileFacts;
+use crate::sheet::{self, Content, Limits, WorkbookReader};
+use annotated::Annotator;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// An .xlsx or .csv file; `-` is standard input.
+    file: PathBuf,
+    /// Writes the sheet back with the faulty cells coloured and a column that explains.
+    #[arg(long, value_name = "OUT.xlsx")]
+    annotated: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
+    let limit = config.fetch.max_bytes;
+    let mut file = open(&args.file, limit)?;
+    let facts = facts(&mut file, limit)
+        .with_context(|| format!("file `{}` can't be read", args.file.display()))?;
+    let workbooks = WorkbookReader::own_child();
+    let reading = if facts.size_bytes.is_some_and(|size| size > limit) {
+        let message = format!(
+            "the file is larger than {limit} bytes; delete what does not belong to the contact list"
+        );
+        Err(Failure::new(FailureCode::TooLarge, message))
+    } else {
+        let content = Content::File(&file);
+        import::read(content, &workbooks, config.import.max_rows, None)
+            .map_err(|error| error.failure())
+    };
+    let preview = Preview {
+        file: facts,
+        reading,
+        plan: None,
+    };
+    print(&preview, format)?;
+    if let Some(path) = &args.annotated {
+        let Ok(reading) = &preview.reading else {
+            anyhow::bail!(
+                "`{}` was not written, because the file can't be read",
+                path.display()
+            );
+        };
+        let limits = Limits {
+            max_rows: config.import.max_rows,
+        };
+        annotate(&file, &workbooks, limits, reading, path)?;
+    }
+    Ok(exit(&preview))
+}
+
+/// Opens a file that can be read more than once. Standard input and pipes are copied first, up to `limit` bytes and one.
+fn open(path: &Path, limit: u64) -> anyhow::Result<File> {
+    let named = || format!("file `{}` can't be opened", path.display());
+    let mut copy = tempfile::tempfile().context("a temporary file can't be made")?;
+    if path == Path::new("-") {
+        let mut input = std::io::stdin().lock().take(limit.saturating_add(1));
+        std::io::copy(&mut input, &mut copy).context("standard input can't be read")?;
+        return Ok(copy);
+    }
+    let file = File::open(path).with_context(named)?;
+    let kind = file.metadata().with_context(named)?;
+    anyhow::ensure!(!kind.is_dir(), "`{}` is a directory", path.display());
+    if kind.is_file() {
+        return Ok(file);
+    }
+    std::io::copy(&mut file.take(limit.saturating_add(1)), &mut copy).with_context(named)?;
+    Ok(copy)
+}
+
+/// Size and SHA-256 of a file; of one that is too large the size only.
+fn facts(file: &mut File, limit: u64) -> std::io::Result<FileFacts> {
+    let size = file.metadata()?.len();
+    let mut facts = FileFacts {
+        size_bytes: Some(size),
+        ..FileFacts::default()
+    };
+    if size <= limit {
+        let mut digest = FileDigest::default();
+        file.rewind()?;
+        std::io::copy(file, &mut digest)?;
+        facts.sha256 = Some(digest.finish());
+    }
+    Ok(facts)
+}
+
+/// Reads the file once more and writes it back with what was found.
+fn annotate(
+    file: &File,
+    workbooks: &WorkbookReader,
+    limits: Limits,
+    reading: &Reading,
+    path: &Path,
+) -> anyhow::Result<()> {
+    let mut annotator = Annotator::new(reading)?;
+    let mut outcome = Ok(());
+    let facts = sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
+        if outcome.is_ok() {
+            outcome = annotator.push(row);
+        }
+    })?;
+    outcome?;
+    annotator.save(&facts.header, path)?;
+    // Standard output may be JSON for a script.
+    output::note(format!("annotated sheet written to {}", path.display()))?;
+    Ok(())
+}
+
+/// The end of a command that looked at a file.
+pub(super) fn exit(preview: &Preview) -> Exit {
+    let held = preview
+        .plan
+        .as_ref()
+        .is_some_and(|plan| !plan.hold_reasons.is_empty());
+    match &preview.reading {
+        _ if preview.failure().is_some() => Exit::Failed,
+        Ok(_) if held => Exit::Held,
+        Ok(reading) if has_errors(reading) => Exit::ContactsInError,
+        _ => Exit::Done,
+    }
+}
+
+fn has_errors(reading: &Reading) -> bool {
+    reading
+        .roster
+        .issues
+        .iter()
+        .any(|issue| issue.severity == Severity::Error)
+}
+
+pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json(&json::Document::of(preview)),
+        Format::Text => output::styled(|out| text::print(preview, out)),
+    }
+}

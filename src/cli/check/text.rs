@@ -1,0 +1,150 @@
+//! What a person reads of a file that was looked at: a summary, then what was found, in the order of the sheet.
+
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::cli::output::plain;
+use crate::import::{Preview, Reading};
+use crate::model::issue::{Issue, Severity};
+use crate::model::plan::PlanSummary;
+
+/// Shown of a list of people; the rest is counted.
+const SHOWN: usize = 20;
+
+pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<()> {
+    if let Some(failure) = preview.failure() {
+        let refused = styled(Severity::Error);
+        writeln!(out, "{refused}refused{refused:#}: {failure}")?;
+    }
+    let Ok(reading) = &preview.reading else {
+        return Ok(());
+    };
+    summary(reading, out)?;
+    let width = reading
+        .roster
+        .issues
+        .iter()
+        .map(|issue| place(issue).len())
+        .max()
+        .unwrap_or(0);
+    for issue in &reading.roster.issues {
+        print_issue(issue, width, out)?;
+    }
+    preview
+        .plan
+        .as_ref()
+        .map_or(Ok(()), |plan| print_plan(&plan.summary(), out))
+}
+
+fn summary(reading: &Reading, out: &mut dyn Write) -> std::io::Result<()> {
+    let (format, roster) = (&reading.facts.format, &reading.roster);
+    let detail = match (&format.sheet, format.encoding, format.delimiter) {
+        (Some(sheet), ..) => format!("sheet `{}`", plain(sheet)),
+        (None, Some(encoding), Some('\t')) => format!("{encoding}, separated by tabs"),
+        (None, Some(encoding), Some(delimiter)) => {
+            format!("{encoding}, separated by `{delimiter}`")
+        }
+        _ => String::new(),
+    };
+    let rows = counted(roster.row_count, "row");
+    writeln!(out, "{} ({detail}), {rows}", format.format)?;
+    let of = |severity| {
+        roster
+            .issues
+            .iter()
+            .filter(|issue| issue.severity == severity)
+            .count()
+    };
+    let mut parts = vec![format!(
+        "{} can be imported",
+        counted(roster.contacts.len(), "contact")
+    )];
+    if !roster.in_error.is_empty() {
+        parts.push(format!("{} in error", roster.in_error.len()));
+    }
+    if !roster.nameless.is_empty() {
+        let rows = counted(roster.nameless.len(), "row");
+        parts.push(format!("{rows} of which nobody can know whose it is"));
+    }
+    writeln!(
+        out,
+        "{}: {}, {}, {}",
+        parts.join(", "),
+        counted(of(Severity::Error), "error"),
+        counted(of(Severity::Warning), "warning"),
+        counted(of(Severity::Notice), "notice")
+    )
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
+fn styled(severity: Severity) -> Style {
+    let color = match severity {
+        Severity::Error => AnsiColor::Red,
+        Severity::Warning => AnsiColor::Yellow,
+        Severity::Notice => AnsiColor::Cyan,
+    };
+    Style::new().bold().fg_color(Some(color.into()))
+}
+
+/// Where it is, as the spreadsheet program names it.
+fn place(issue: &Issue) -> String {
+    issue
+        .cell
+        .clone()
+        .or_else(|| issue.row.map(|row| format!("row {row}")))
+        .unwrap_or_else(|| "file".to_owned())
+}
+
+fn print_issue(issue: &Issue, width: usize, out: &mut dyn Write) -> std::io::Result<()> {
+    let who = match (&issue.contact_name, &issue.external_id) {
+        (Some(name), Some(id)) => format!("{} (ID {}): ", plain(name), plain(id)),
+        (Some(name), None) => format!("{}: ", plain(name)),
+        (None, Some(id)) => format!("ID {}: ", plain(id)),
+        (None, None) => String::new(),
+    };
+    let value = issue
+        .value
+        .as_ref()
+        .map_or_else(String::new, |value| format!(" ({})", plain(value)));
+    let style = styled(issue.severity);
+    writeln!(
+        out,
+        "{style}{:<7}{style:#} {:<width$}  {who}{}{value}",
+        issue.severity,
+        place(issue),
+        plain(&issue.message)
+    )
+}
+
+fn print_plan(plan: &PlanSummary, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "an import would:")?;
+    for (what, ids) in [
+        ("add", &plan.added),
+        ("update", &plan.updated),
+        ("remove", &plan.removed),
+        ("revive", &plan.revived),
+        ("adopt", &plan.adopted),
+        ("withhold the removal of", &plan.withheld),
+        ("leave nobody in", &plan.emptied_groups),
+    ] {
+        if !ids.is_empty() {
+            let shown: Vec<String> = ids.iter().take(SHOWN).map(|id| plain(id)).collect();
+            let more = if ids.len() > SHOWN {
+                format!(" and {} more", ids.len() - SHOWN)
+            } else {
+                String::new()
+            };
+            writeln!(out, "  {what} {}: {}{more}", ids.len(), shown.join(", "))?;
+        }
+    }
+    writeln!(out, "  leave {} as they are", plan.unchanged)?;
+    for reason in &plan.hold_reasons {
+        writeln!(out, "  and be held: {reason}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! CSV files: dialect, records, and the damage that a plain CSV reader passes over in silence.
+//!
+//! The file is read as a stream. `records` splits it and watches the quotes, `dialect` finds the delimiter, `shape` holds
+//! each row against the header and its neighbour.
+
+mod dialect;
+mod records;
+mod shape;
+
+use std::io::{Read, Seek};
+
+use super::encoding::{self, Encoding, Text};
+use super::{Body, Facts, Format, Limits, SheetError, header};
+use crate::model::catalogue::Finding;
+use crate::model::issue::Issue;
+use crate::model::table::{Header, SheetRow};
+use records::{Record, Records, Shape};
+use shape::Mould;
+
+/// Bytes of text in which the delimiter is looked for.
+const HEAD: usize = 256 << 10;
+
+pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
+    file: R,
+    limits: Limits,
+    each: &mut F,
+) -> Result<Facts, SheetError> {
+    let (mut records, encoding, delimiter) = open(file)?;
+    let mut record = Record::default();
+    if !records.next_filled(&mut record)? {
+        return Err(SheetError::Empty);
+    }
+    let (header, mut issues) = match header::parse(record.row.number, &titles(&record.row)) {
+        Ok(_) if record.row.damage.is_some() => {
+            return Err(SheetError::HeaderQuotes {
+                row: record.row.number,
+            });
+        }
+        Ok(found) => found,
+        Err(error @ SheetError::HeaderMissing { .. }) => {
+            return Err(header_further_down(&mut records)?.unwrap_or(error));
+        }
+        Err(error) => return Err(error),
+    };
+    records.expect(Shape {
+        width: header.titles.len(),
+        numbers: shape::number_places(&header),
+    });
+    let mould = Mould::new(&header, delimiter);
+    let body = Body::new(header, limits, each);
+    let (header, untitled) = read_rows(&mut records, &mould, body)?;
+    issues.extend(untitled);
+    if encoding == Encoding::Windows1252 {
+        issues.push(Issue::of_file(Finding::EncodingGuessed));
+    }
+    let final_newline = records.ended_with_newline();
+    if !final_newline {
+        issues.push(Issue::of_file(Finding::NoFinalNewline));
+    }
+    let format = Format {
+        format: "csv",
+        encoding: Some(encoding.name()),
+        delimiter: Some(char::from(delimiter)),
+        sheet: None,
+    };
+    Ok(Facts {
+        format,
+        header,
+        issues,
+        final_newline: Some(final_newline),
+    })
+}
+
+/// The records of a file, with its encoding and delimiter.
+fn open<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8), SheetError> {
+    let encoding = encoding::detect(&mut file)?;
+    let mut text = Text::new(file, encoding);
+    let mut head = Vec::new();
+    while head.len() < HEAD && text.more(&mut head, HEAD)? {}
+    let (delimiter, declaration) = dialect::find(&head);
+    head.drain(..declaration);
+    Ok((Records::new(text, delimiter, head), encoding, delimiter))
+}
+
+/// Hands out the rows below the header; each is held back until its successor is known.
+fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
+    records: &mut Records<R>,
+    mould: &Mould,
+    mut body: Body<'_, F>,
+) -> Result<(Header, Vec<Issue>), SheetError> {
+    let (mut before, mut after) = (Record::default(), Record::default());
+    let mut more = records.next_filled(&mut before)?;
+    mould.judge(&mut before.row);
+    while more {
+        more = records.next_filled(&mut after)?;
+        if more {
+            mould.judge(&mut after.row);
+            mould.judge_pair(&mut before, &mut after);
+        }
+        body.push(&before.row)?;
+        std::mem::swap(&mut before, &mut after);
+    }
+    Ok(body.finish())
+}
+
+/// All records of a CSV file of any kind, without regard to a header: what the splitter makes of it.
+///
+/// # Errors
+/// [`SheetError`] if it is refused, or if any record is damaged.
+pub(super) fn all_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, SheetError> {
+    let (mut records, ..) = open(file)?;
+    let mut record = Record::default();
+    let mut all = Vec::new();
+    while records.next_filled(&mut record)? {
+        if record.row.damage.is_some() {
+            return Err(SheetError::HeaderQuotes {
+                row: record.row.number,
+            });
+        }
+        all.push(titles(&record.row));
+    }
+    Ok(all)
+}
+
+fn titles(row: &SheetRow) -> Vec<String> {
+    row.cells().map(|cell| cell.shown().to_owned()).collect()
+}
+
+fn header_further_down<R: Read>(
+    records: &mut Records<R>,
+) -> Result<Option<SheetError>, SheetError> {
+    let mut record = Record::default();
+    for _ in 0..header::SEARCH_ROWS {
+        if !records.next_filled(&mut record)? {
+            break;
+        }
+        if header::parse(record.row.number, &titles(&record.row)).is_ok() {
+            return Ok(Some(SheetError::HeaderNotFirst {
+                row: record.row.number,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+    use crate::model::issue::Code;
+    use crate::model::table::Damage;
+
+    const HEADER: &str = "ID,Name,Number,Number Type,Groups";
+
+    fn rows_of(bytes: &[u8]) -> Result<(Facts, Vec<SheetRow>), SheetError> {
+        let mut rows = Vec::new();
+        let limits = Limits { max_rows: 100 };
+        let facts = read(
+            Cursor::new(bytes),
+            limits,
+            &mut |_: &Header, row: &SheetRow| {
+                rows.push(row.clone());
+            },
+        )?;
+        Ok((facts, rows))
+    }
+
+    #[test]
+    fn rows_are_numbered_as_spreadsheet_programs_show_them() {
+        for eol in ["\n", "\r\n", "\r"] {
+            let text = [
+                HEADER,
+                "",
+                "1,A,2,m,\"x",
+                "y\"",
+                "",
+                ",,,,",
+                "2,B,3,m,z",
+                "",
+            ]
+            .join(eol);
+            let (_, rows) = rows_of(text.as_bytes()).unwrap();
+            assert_eq!(
+                rows.iter().map(|row| row.number).collect::<Vec<_>>(),
+                [3, 6],
+                "{eol:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_delimiter_is_found_or_believed() {
+        for (delimiter, declared) in [(',', false), (';', false), ('\t', false), (';', true)] {
+            let line = HEADER.replace(',', &delimiter.to_string());
+            let text = format!(
+                "{}{line}\n1{delimiter}A\n",
+                if declared { "sep=;\n" } else { "" }
+            );
+            let (facts, rows) = rows_of(text.as_bytes()).unwrap();
+            assert_eq!(
+                (facts.format.delimiter, rows[0].number),
+                (Some(delimiter), 2)
+            );
+        }
+    }
+
+    #[test]
+    fn an_unclosed_quote_is_refused_with_its_row() {
+        let text = format!("{HEADER}\n1,A,2,m,x\n2,B,3,m,\"y\n3,C,4,m,z\n");
+        let error = rows_of(text.as_bytes()).unwrap_err();
+        assert!(
+            matches!(error, SheetError::UnclosedQuote { row: 3 }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_cell_that_swallowed_a_record_makes_the_row_damaged() {
+        let text = format!("{HEADER}\n1,A,2,m,\"x\n2,B,3,m,\"y\"\n3,C,4,m,z\n");
+        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let found: Vec<_> = rows.iter().map(|row| (row.number, row.damage)).collect();
+        let swallowed = Some(Damage::SwallowedRecord);
+        assert_eq!(found, [(2, swallowed), (3, swallowed), (4, None)]);
+    }
+
+    #[test]
+    fn surplus_cells_matter_only_when_filled() {
+        let text = format!("{HEADER}\n1,A,2,m,x,,\n2,B,3,m,y,z\n");
+        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        assert_eq!(
+            (rows[0].damage, rows[1].damage),
+            (None, Some(Damage::SurplusCells))
+        );
+    }
+
+    #[test]
+    fn a_header_below_a_title_is_named_with_its_row() {
+        let text = format!("Contacts of 2026\n\n{HEADER}\n1,A,2,m,x\n");
+        assert!(matches!(
+            rows_of(text.as_bytes()),
+            Err(SheetError::HeaderNotFirst { row: 3 })
+        ));
+    }
+
+    #[test]
+    fn nul_bytes_and_empty_files_are_refused() {
+        assert!(matches!(
+            rows_of(format!("{HEADER}\n1,A\0,2\n").as_bytes()),
+            Err(SheetError::NulByte { row: 2 })
+        ));
+        assert!(matches!(rows_of(b"\n \n"), Err(SheetError::Empty)));
+    }
+
+    #[test]
+    fn a_missing_final_newline_is_a_warning() {
+        let (facts, _) = rows_of(format!("{HEADER}\n1,A,2,m,x").as_bytes()).unwrap();
+        assert_eq!(facts.final_newline, Some(false));
+        assert_eq!(
+            facts.issues.last().map(|issue| issue.code),
+            Some(Code::NoFinalNewline)
+        );
+    }
+}

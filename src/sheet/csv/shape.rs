@@ -1,0 +1,119 @@
+//! Damage that shows in the shape of rows: cells too many, records torn by a line break, cells that slid out of their
+//! columns. A row alone may look whole; held against the header and its neighbour it does not.
+
+use super::records::Record;
+use crate::model::contact::{NumberType, PhoneNumber};
+use crate::model::table::{Damage, Field, Header, SheetRow};
+use crate::sheet::csv::dialect::DELIMITERS;
+
+/// What rows of a file must look like.
+#[derive(Debug)]
+pub(super) struct Mould {
+    width: usize,
+    id: Option<usize>,
+    name: Option<usize>,
+    groups: Option<usize>,
+    /// Places of the numbers, that of the column `Number` first.
+    numbers: Vec<usize>,
+    /// A column within the header has no title, so a short row can't be trusted: a delimiter may be too many above.
+    gap_in_header: bool,
+    delimiter: u8,
+}
+
+impl Mould {
+    pub(super) fn new(header: &Header, delimiter: u8) -> Self {
+        let last = header.titles.iter().rposition(|title| !title.is_empty());
+        Self {
+            width: header.titles.len(),
+            id: header.place(Field::Id),
+            name: header.place(Field::Name),
+            groups: header.place(Field::Groups),
+            numbers: number_places(header),
+            gap_in_header: header.titles[..last.unwrap_or(0)]
+                .iter()
+                .any(String::is_empty),
+            delimiter,
+        }
+    }
+
+    /// Marks a row that is out of shape by itself.
+    pub(super) fn judge(&self, row: &mut SheetRow) {
+        if row.damage.is_some() || row.len() == self.width {
+            return;
+        }
+        let surplus = row.cells().skip(self.width).any(|cell| !cell.is_blank());
+        row.damage = if surplus {
+            Some(Damage::SurplusCells)
+        } else if self.has_other_delimiter(row) {
+            Some(Damage::OtherDelimiter)
+        } else if self.is_shifted(row) || (self.gap_in_header && row.len() < self.width) {
+            Some(Damage::Shifted)
+        } else {
+            None
+        };
+    }
+
+    /// Marks two neighbours that look like one record torn by a line break.
+    pub(super) fn judge_pair(&self, before: &mut Record, after: &mut Record) {
+        let (head, tail) = (&before.row, &after.row);
+        // A piece between two rows may belong to either, so a torn head may have another neighbour.
+        let whole = matches!(head.damage, None | Some(Damage::TornRecord)) && tail.damage.is_none();
+        let fits = head.len() + tail.len() == self.width + 1
+            && (head.len() < self.width || tail.len() < self.width);
+        // A line break within a quoted cell tears nothing.
+        let quoted = before.ends_quoted || after.begins_quoted;
+        let neighbours = tail.number == head.number + 1;
+        if whole && fits && neighbours && !quoted && !(self.is_sound(head) && self.is_sound(tail)) {
+            before.row.damage = Some(Damage::TornRecord);
+            after.row.damage = Some(Damage::TornRecord);
+        }
+    }
+
+    /// Whether all that a contact needs is there.
+    fn is_sound(&self, row: &SheetRow) -> bool {
+        let filled = |place: Option<usize>| place.is_some_and(|place| !row.cell(place).is_blank());
+        filled(self.id)
+            && filled(self.name)
+            && filled(self.groups)
+            && self.numbers.iter().any(|number| is_phone(row, *number))
+    }
+
+    /// Whether the number stands beside its column: then the other cells do, too.
+    fn is_shifted(&self, row: &SheetRow) -> bool {
+        let Some(number) = self.numbers.first().copied() else {
+            return false;
+        };
+        let beside = |place: usize| !self.numbers.contains(&place) && is_phone(row, place);
+        !is_phone(row, number)
+            && (number.checked_sub(1).is_some_and(beside)
+                || beside(number + 1)
+                || is_type(row, number))
+    }
+
+    /// Whether the row is a single cell that another delimiter would split into a record.
+    fn has_other_delimiter(&self, row: &SheetRow) -> bool {
+        row.len() == 1
+            && DELIMITERS
+                .iter()
+                .filter(|delimiter| **delimiter != self.delimiter)
+                .any(|delimiter| {
+                    let cell = row.cell(0).shown().as_bytes();
+                    memchr::memchr_iter(*delimiter, cell).count() + 1 >= self.width
+                })
+    }
+}
+
+/// Places of the number columns, in order of their ordinals.
+pub(super) fn number_places(header: &Header) -> Vec<usize> {
+    let mut columns = header.numbers.clone();
+    columns.sort_by_key(|columns| columns.ordinal);
+    columns.iter().map(|columns| columns.number).collect()
+}
+
+fn is_phone(row: &SheetRow, place: usize) -> bool {
+    PhoneNumber::parse(row.cell(place).shown()).is_ok()
+}
+
+fn is_type(row: &SheetRow, place: usize) -> bool {
+    NumberType::parse(&row.cell(place).shown().trim().to_lowercase()).is_some()
+}

@@ -1,0 +1,135 @@
+//! Before a workbook is opened every part of it is inflated once through a counter, and what exceeds the caps is refused
+//! before any reader holds it in memory. Declared sizes are not believed.
+
+use std::io::{Read, Seek};
+
+use crate::sheet::SheetError;
+
+/// Most parts of a workbook.
+const MAX_PARTS: usize = 4_096;
+/// Most bytes of all parts inflated.
+const MAX_TOTAL: u64 = 640 << 20;
+/// Most bytes of the shared strings inflated.
+const MAX_SHARED_STRINGS: u64 = 64 << 20;
+/// Most bytes inflated of any part that is neither a sheet nor the shared strings: they are held in memory whole.
+const MAX_SMALL_PART: u64 = 32 << 20;
+
+/// What was met on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::sheet) struct Parts {
+    /// Some sheet has merged cells.
+    pub(in crate::sheet) has_merged_cells: bool,
+}
+
+pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, SheetError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| SheetError::WorkbookUnreadable(error.to_string());
+    file.rewind()?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|error| unreadable(&error))?;
+    if archive.len() > MAX_PARTS {
+        return Err(SheetError::WorkbookTooLarge(format!(
+            "it has more than {MAX_PARTS} parts"
+        )));
+    }
+    let mut parts = Parts::default();
+    let mut buffer = vec![0; 64 << 10];
+    let mut total = 0;
+    for index in 0..archive.len() {
+        let mut part = archive
+            .by_index(index)
+            .map_err(|error| unreadable(&error))?;
+        let name = part
+            .name()
+            .map_err(|error| unreadable(&error))?
+            .to_ascii_lowercase();
+        let is_sheet = name.contains("worksheets/");
+        let cap = if name.ends_with("sharedstrings.xml") {
+            MAX_SHARED_STRINGS
+        } else if is_sheet || name.contains("media/") {
+            MAX_TOTAL
+        } else {
+            MAX_SMALL_PART
+        };
+        let mut tail = Tail::default();
+        let mut look = |piece: &[u8]| {
+            parts.has_merged_cells |= is_sheet && tail.finds(piece);
+        };
+        let size = inflate(
+            &mut part,
+            cap.min(MAX_TOTAL - total),
+            &mut buffer,
+            &mut look,
+        )
+        .map_err(|error| unreadable(&error))?;
+        let Some(size) = size else {
+            return Err(SheetError::WorkbookTooLarge(format!(
+                "its part `{name}` unpacks to more than allowed"
+            )));
+        };
+        total += size;
+    }
+    Ok(parts)
+}
+
+/// Size of a part inflated, or `None` if it exceeds the cap. `look` sees all of it, piece by piece.
+fn inflate(
+    part: &mut impl Read,
+    cap: u64,
+    buffer: &mut [u8],
+    look: &mut impl FnMut(&[u8]),
+) -> std::io::Result<Option<u64>> {
+    let mut size = 0;
+    loop {
+        let read = part.read(buffer)?;
+        if read == 0 {
+            return Ok(Some(size));
+        }
+        look(&buffer[..read]);
+        size += read as u64;
+        if size > cap {
+            return Ok(None);
+        }
+    }
+}
+
+/// Looks for the mark of merged cells, also where it lies across two pieces.
+#[derive(Debug, Default)]
+struct Tail {
+    end: Vec<u8>,
+}
+
+impl Tail {
+    const MARK: &[u8] = b"mergeCells";
+
+    fn finds(&mut self, piece: &[u8]) -> bool {
+        let length = Self::MARK.len();
+        let first = &piece[..piece.len().min(length)];
+        self.end.extend_from_slice(first);
+        let found = memchr::memmem::find(&self.end, Self::MARK).is_some()
+            || memchr::memmem::find(piece, Self::MARK).is_some();
+        if piece.len() >= length {
+            self.end.clear();
+            self.end.extend_from_slice(&piece[piece.len() - length..]);
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_merged_cells_is_found_wherever_pieces_end() {
+        let text = b"<worksheet><mergeCells count=\"1\"/></worksheet>";
+        for size in 1..text.len() {
+            let mut tail = Tail::default();
+            let found = text
+                .chunks(size)
+                .fold(false, |found, piece| tail.finds(piece) || found);
+            assert!(found, "pieces of {size}");
+        }
+        let mut tail = Tail::default();
+        assert!(!text[..15].chunks(3).any(|piece| tail.finds(piece)));
+    }
+}
