@@ -91,6 +91,10 @@ catalogue! {
         "two neighbouring rows have together the cells of one, and at least one of them lacks what every contact needs",
         "this row and its neighbour look like one row torn apart by a line break",
         "join them again, or clear the row that is none. Until then nobody is removed";
+    RowLineEnd = RowDamaged, Error,
+        "a row alone among its neighbours ends with half a line end: CR or LF, where all others have both; it and the next row are concerned",
+        "this row or the one above it lacks a part of its line end, and what stands in its place can't be told",
+        "export the file again from the spreadsheet program. Until then nobody is removed";
     RowStrayQuote = RowDamaged, Error,
         "a quotation mark stands inside a cell that does not begin with one",
         "the row has a quotation mark where none may stand, so it can't be known where its cells end",

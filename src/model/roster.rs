@@ -106,6 +106,7 @@ impl Contacts {
     }
 
     /// All contacts in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FileContact> + '_ {
         (0..self.len()).map(|place| self.get(place))
     }

@@ -158,6 +158,8 @@ pub enum Damage {
     SwallowedRecord,
     /// One of two neighbours that look like a single record torn by a line break.
     TornRecord,
+    /// Its line end, or that of the row before it, is a part of the one that all others have.
+    LineEnd,
     /// Another count of cells than the header, and the number stands beside its column.
     Shifted,
     /// A record with another delimiter than the rest of the file.
@@ -262,6 +264,7 @@ impl SheetRow {
     }
 
     /// Its cells in order.
+    #[must_use]
     pub fn cells(&self) -> impl DoubleEndedIterator<Item = Cell<'_>> + ExactSizeIterator {
         (0..self.cells.len()).map(|place| self.cell(place))
     }

@@ -143,22 +143,20 @@ impl<R: Read> Text<R> {
             return Ok(false);
         }
         let Some(decoder) = &mut self.decoder else {
-            let start = out.len();
-            out.resize(start + wanted.max(PIECE), 0);
-            let read = read_full(&mut self.file, &mut out[start..])?;
-            out.truncate(start + read);
-            self.ended = read == 0;
-            return Ok(!self.ended);
+            let wanted = wanted.max(PIECE) as u64;
+            let read = self.file.by_ref().take(wanted).read_to_end(out)? as u64;
+            self.ended = read < wanted;
+            return Ok(read > 0);
         };
-        let read = read_full(&mut self.file, &mut self.raw)?;
-        self.ended = read < self.raw.len();
-        let mut raw = &self.raw[..read];
-        // Decoding may grow what is decoded threefold; what doesn't fit is asked for again.
-        let mut decoded = vec![0; raw.len() * 3 + 16];
+        let filled = read_full(&mut self.file, &mut self.raw)?;
+        self.ended = filled < self.raw.len();
+        let mut raw = &self.raw[..filled];
+        // Decoding may grow a text threefold; what doesn't fit is asked for again.
+        let mut piece = vec![0; raw.len() * 3 + 16];
         loop {
             let (result, taken, written) =
-                decoder.decode_to_utf8_without_replacement(raw, &mut decoded, self.ended);
-            out.extend_from_slice(&decoded[..written]);
+                decoder.decode_to_utf8_without_replacement(raw, &mut piece, self.ended);
+            out.extend_from_slice(&piece[..written]);
             raw = &raw[taken..];
             match result {
                 DecoderResult::InputEmpty => return Ok(true),

@@ -220,14 +220,11 @@ pub fn read_guarded(
     limits: Limits,
     mut each: impl FnMut(&Header, &SheetRow),
 ) -> Result<Facts, SheetError> {
-    let program = match (reader, kind(content)?) {
-        (WorkbookReader::Child(program), sniff::Kind::Workbook) => program,
-        _ => {
-            return match content {
-                Content::Bytes(bytes) => read(Cursor::new(bytes), limits, each),
-                Content::File(file) => read(BufReader::with_capacity(64 << 10, file), limits, each),
-            };
-        }
+    let (WorkbookReader::Child(program), sniff::Kind::Workbook) = (reader, kind(content)?) else {
+        return match content {
+            Content::Bytes(bytes) => read(Cursor::new(bytes), limits, each),
+            Content::File(file) => read(BufReader::with_capacity(64 << 10, file), limits, each),
+        };
     };
     match content {
         Content::File(file) => wall::read_in_child(program, file, limits, &mut each),

@@ -44,7 +44,7 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
             return Err(SheetError::NotASpreadsheet(what));
         }
     }
-    if bytes.len() < HEAD as usize || !bytes.iter().all(u8::is_ascii_whitespace) {
+    if (bytes.len() as u64) < HEAD || !bytes.iter().all(u8::is_ascii_whitespace) {
         return text(bytes);
     }
     // White space that long may hide anything; the reader of text decides.

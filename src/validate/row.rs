@@ -386,6 +386,7 @@ fn of_damage(damage: Damage) -> Finding {
         Damage::StrayQuote => Finding::RowStrayQuote,
         Damage::SwallowedRecord => Finding::RowSwallowed,
         Damage::TornRecord => Finding::RowTorn,
+        Damage::LineEnd => Finding::RowLineEnd,
         Damage::Shifted => Finding::RowShifted,
         Damage::OtherDelimiter => Finding::RowOtherDelimiter,
     }

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod commands;
+mod damage;
 mod embedded;
 mod fetching;
 mod holds;

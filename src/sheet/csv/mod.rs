@@ -46,14 +46,14 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         width: header.titles.len(),
         numbers: shape::number_places(&header),
     });
-    let mould = Mould::new(&header, delimiter);
+    let mut mould = Mould::new(&header, delimiter, record.line_end);
     let body = Body::new(header, limits, each);
-    let (header, untitled) = read_rows(&mut records, &mould, body)?;
+    let (header, untitled) = read_rows(&mut records, &mut mould, body)?;
     issues.extend(untitled);
     if encoding == Encoding::Windows1252 {
         issues.push(Issue::of_file(Finding::EncodingGuessed));
     }
-    let final_newline = records.ended_with_newline();
+    let final_newline = records.ended_with_newline(mould.usual_line_end());
     if !final_newline {
         issues.push(Issue::of_file(Finding::NoFinalNewline));
     }
@@ -85,18 +85,20 @@ fn open<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8), Sheet
 /// Hands out the rows below the header; each is held back until its successor is known.
 fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
     records: &mut Records<R>,
-    mould: &Mould,
+    mould: &mut Mould,
     mut body: Body<'_, F>,
 ) -> Result<(Header, Vec<Issue>), SheetError> {
     let (mut before, mut after) = (Record::default(), Record::default());
     let mut more = records.next_filled(&mut before)?;
     mould.judge(&mut before.row);
+    mould.judge_first_line_end(&mut before);
     while more {
         more = records.next_filled(&mut after)?;
         if more {
             mould.judge(&mut after.row);
             mould.judge_pair(&mut before, &mut after);
         }
+        mould.judge_line_end(&mut before, more.then_some(&mut after));
         body.push(&before.row)?;
         std::mem::swap(&mut before, &mut after);
     }

@@ -24,6 +24,14 @@ pub(super) struct Shape {
     pub(super) numbers: Vec<usize>,
 }
 
+/// What separates two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineEnd {
+    Cr,
+    Lf,
+    CrLf,
+}
+
 /// A row, and what its neighbours must know of it.
 #[derive(Debug, Default)]
 pub(super) struct Record {
@@ -33,6 +41,8 @@ pub(super) struct Record {
     pub(super) begins_quoted: bool,
     /// Its last cell is quoted, so it can't be the beginning of a torn one.
     pub(super) ends_quoted: bool,
+    /// How it ends; not known of the lines of a damaged one.
+    pub(super) line_end: Option<LineEnd>,
 }
 
 /// The records of a text.
@@ -103,9 +113,13 @@ impl<R: Read> Records<R> {
         self.shape = shape;
     }
 
-    /// Whether all that was read so far ends with a line end; `false` for an empty text.
-    pub(super) fn ended_with_newline(&self) -> bool {
-        matches!(self.last_byte, Some(b'\n' | b'\r'))
+    /// Whether all that was read so far ends with a whole line end, if lines end like this; `false` for an empty text.
+    pub(super) fn ended_with_newline(&self, usual: Option<LineEnd>) -> bool {
+        match self.last_byte {
+            Some(b'\n') => true,
+            Some(b'\r') => usual != Some(LineEnd::CrLf),
+            _ => false,
+        }
     }
 
     /// Reads the next row that isn't blank into `record`; `false` at the end.
@@ -151,6 +165,12 @@ impl<R: Read> Records<R> {
         }
         record.begins_quoted = self.window.get(found.start) == Some(&b'"') && !raw.is_empty();
         record.ends_quoted = found.ends_quoted;
+        record.line_end = match &self.window[found.end..found.next] {
+            [_, _] => Some(LineEnd::CrLf),
+            b"\r" => Some(LineEnd::Cr),
+            b"\n" => Some(LineEnd::Lf),
+            _ => None,
+        };
         self.cells_of(raw, &mut record.row)?;
         Ok(true)
     }
@@ -168,6 +188,7 @@ impl<R: Read> Records<R> {
         self.cells_of(lines.next..end, &mut record.row)?;
         record.row.damage = Some(lines.damage);
         (record.begins_quoted, record.ends_quoted) = (false, false);
+        record.line_end = None;
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! Damage that shows in the shape of rows: cells too many, records torn by a line break, cells that slid out of their
 //! columns. A row alone may look whole; held against the header and its neighbour it does not.
 
-use super::records::Record;
+use super::records::{LineEnd, Record};
 use crate::model::contact::{NumberType, PhoneNumber};
 use crate::model::table::{Damage, Field, Header, SheetRow};
 use crate::sheet::csv::dialect::DELIMITERS;
@@ -18,10 +18,13 @@ pub(super) struct Mould {
     /// A column within the header has no title, so a short row can't be trusted: a delimiter may be too many above.
     gap_in_header: bool,
     delimiter: u8,
+    /// How the rows so far end.
+    line_end: Option<LineEnd>,
 }
 
 impl Mould {
-    pub(super) fn new(header: &Header, delimiter: u8) -> Self {
+    /// That of a file with this header, whose row ends like this.
+    pub(super) fn new(header: &Header, delimiter: u8, line_end: Option<LineEnd>) -> Self {
         let last = header.titles.iter().rposition(|title| !title.is_empty());
         Self {
             width: header.titles.len(),
@@ -33,6 +36,7 @@ impl Mould {
                 .iter()
                 .any(String::is_empty),
             delimiter,
+            line_end,
         }
     }
 
@@ -66,6 +70,39 @@ impl Mould {
         if whole && fits && neighbours && !quoted && !(self.is_sound(head) && self.is_sound(tail)) {
             before.row.damage = Some(Damage::TornRecord);
             after.row.damage = Some(Damage::TornRecord);
+        }
+    }
+
+    /// How nearly all rows end, as far as they have been judged.
+    pub(super) fn usual_line_end(&self) -> Option<LineEnd> {
+        self.line_end
+    }
+
+    /// Marks the first row where the header lost the second half of its CR LF, which may have become text of the row.
+    pub(super) fn judge_first_line_end(&mut self, first: &mut Record) {
+        if (self.line_end, first.line_end) == (Some(LineEnd::Cr), Some(LineEnd::CrLf)) {
+            self.line_end = first.line_end;
+            first.row.damage = first.row.damage.or(Some(Damage::LineEnd));
+        }
+    }
+
+    /// Marks a row that ends with a half of the usual CR LF, and its successor: the other half may have become text of
+    /// either. Where the successor ends so too, the file was put together from parts, and that is how rows end now.
+    pub(super) fn judge_line_end(&mut self, before: &mut Record, after: Option<&mut Record>) {
+        let half = matches!(before.line_end, Some(LineEnd::Cr | LineEnd::Lf));
+        if self.line_end != Some(LineEnd::CrLf) || !half {
+            return;
+        }
+        let after = after.filter(|after| after.row.damage.is_none());
+        if after
+            .as_ref()
+            .is_some_and(|after| after.line_end == before.line_end)
+        {
+            self.line_end = before.line_end;
+            return;
+        }
+        for record in [Some(before), after].into_iter().flatten() {
+            record.row.damage = record.row.damage.or(Some(Damage::LineEnd));
         }
     }
 

@@ -19,6 +19,7 @@ use rosterd::mail::Mailer;
 use rosterd::model::AccountId;
 use rosterd::model::source::SourceKind;
 use rosterd::seal::{Binding, Keyring};
+use rosterd::sheet::WorkbookReader;
 use rosterd::store::{NewSettings, RunRow, Store};
 use sqlx::postgres::PgPool;
 
