@@ -1,7 +1,12 @@
 //! Groups, matched without regard to case.
 
+use std::collections::HashSet;
+
 use super::digest::{hex, sha256};
 use super::{GroupId, text};
+
+/// Names in a cell that are held against each other one by one.
+const FEW: usize = 8;
 
 /// Longest folded name that is its own key, bytes; a longer one is shortened so that an index can hold it.
 const KEY_LIMIT: usize = 400;
@@ -35,12 +40,23 @@ pub struct StoredGroup {
 /// Splits a `Groups` cell: at commas, trimmed, without blanks and repeats (the first spelling stays).
 #[must_use]
 pub fn split(cell: &str) -> Vec<String> {
-    let mut keys = std::collections::HashSet::new();
-    cell.split(',')
-        .map(text::trim)
-        .filter(|name| !name.is_empty() && keys.insert(name_key(name)))
-        .map(str::to_owned)
-        .collect()
+    let mut names: Vec<&str> = Vec::new();
+    // By which repeats are told where there are many.
+    let mut keys = HashSet::new();
+    for name in cell.split(',').map(text::trim) {
+        if names.len() == FEW && keys.is_empty() {
+            keys.extend(names.iter().map(|name| name_key(name)));
+        }
+        let known = if names.len() < FEW {
+            names.iter().any(|other| text::is_same_folded(name, other))
+        } else {
+            !keys.insert(name_key(name))
+        };
+        if !name.is_empty() && !known {
+            names.push(name);
+        }
+    }
+    names.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -70,6 +70,12 @@ macro_rules! words {
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
+
+            /// The value of a word in upper or lower case.
+            #[must_use]
+            pub fn parse_any_case(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|known| known.as_str().eq_ignore_ascii_case(word))
+            }
         }
 
         impl std::fmt::Display for $name {

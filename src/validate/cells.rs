@@ -25,6 +25,9 @@ impl<T> Reading<T> {
 
 /// Whether the text is a number as Excel shows it when the column is too narrow or the number too long: `6.04E+09`.
 pub(super) fn is_scientific(text: &str) -> bool {
+    if !matches!(text.as_bytes(), [b'0'..=b'9', b'.' | b'E', ..]) {
+        return false;
+    }
     let Some((mantissa, exponent)) = text.split_once("E+") else {
         return false;
     };
@@ -41,13 +44,10 @@ pub(super) fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else {
         return false;
     };
-    let forbidden = |c: char| {
-        c.is_control()
-            || text::is_blank_char(c)
-            || matches!(
-                c,
-                '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']'
-            )
+    let forbidden = |c: char| match c {
+        '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']' => true,
+        '!'..='~' => false,
+        c => c.is_control() || text::is_blank_char(c),
     };
     let label_ok = |label: &str| {
         !label.is_empty()

@@ -1,76 +1,58 @@
 //! What shows only when contacts are held against each other: numbers shared, IDs that look alike.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
+use super::index::Index;
 use crate::model::catalogue::{About, Finding};
 use crate::model::issue::{Issue, VALUE_LIMIT};
 use crate::model::table::Field;
 use crate::model::text;
 
-/// What is looked at of a contact.
-pub(super) struct Candidate<'a> {
-    pub(super) external_id: &'a str,
-    pub(super) numbers: Vec<&'a str>,
-}
-
-/// The issues found among `count` contacts, each with the place of its contact.
+/// The issues found among `count` contacts, each with the place of its contact. `numbers_of` adds a contact's numbers.
 pub(super) fn check<'a>(
     count: usize,
-    candidate: impl Fn(usize) -> Candidate<'a>,
+    id_of: impl Fn(usize) -> &'a str,
+    numbers_of: impl Fn(usize, &mut Vec<&'a str>),
     first_row: impl Fn(usize) -> Option<u32>,
 ) -> Vec<(Option<usize>, Issue)> {
     let mut issues = Vec::new();
-    let mut numbers: HashMap<u64, usize> = HashMap::new();
-    let (mut ids, state) = (HashTable::new(), RandomState::new());
-    let hash = |place: usize| state.hash_one(key(candidate(place).external_id));
+    let mut owners: HashMap<u64, usize> = HashMap::with_capacity(count);
+    let mut ids = Index::with_capacity(count);
+    let mut numbers = Vec::new();
     for place in 0..count {
-        let found = candidate(place);
-        for number in &found.numbers {
+        let id = id_of(place);
+        numbers.clear();
+        numbers_of(place, &mut numbers);
+        for number in &numbers {
             // Ten digits: as a number they take less room.
             let Ok(digits) = number.parse() else { continue };
-            if let Some(other) = numbers
-                .insert(digits, place)
-                .filter(|other| *other != place)
-            {
-                let other = candidate(other).external_id;
-                let issue = issue(
-                    Finding::NumberShared,
-                    Field::Number,
-                    number,
-                    other,
-                    first_row(place),
-                );
+            let owner = owners.insert(digits, place);
+            if let Some(other) = owner.filter(|other| *other != place) {
+                let other = id_of(other);
+                let row = first_row(place);
+                let issue = issue(Finding::NumberShared, Field::Number, number, other, row);
                 issues.push((Some(place), issue));
             }
         }
-        let own_key = key(found.external_id);
-        let same = |other: &usize| key(candidate(*other).external_id) == own_key;
-        match ids.entry(state.hash_one(&own_key), same, |other| hash(*other)) {
-            Entry::Vacant(entry) => {
-                entry.insert(place);
-            }
-            Entry::Occupied(mut entry) => {
-                let other = candidate(*entry.get()).external_id;
-                let id = found.external_id;
-                let issue = issue(Finding::SimilarId, Field::Id, id, other, first_row(place));
-                issues.push((Some(place), issue));
-                *entry.get_mut() = place;
-            }
+        let bare = without_zeros(id);
+        let is_same = |other: usize| text::is_same_folded(without_zeros(id_of(other)), bare);
+        if let Some(other) = ids.find_or_keep(&text::fold(bare), place, is_same) {
+            let issue = issue(
+                Finding::SimilarId,
+                Field::Id,
+                id,
+                id_of(other),
+                first_row(place),
+            );
+            issues.push((Some(place), issue));
         }
     }
     issues
 }
 
-/// The ID without what people mix up: case and leading zeros.
-fn key(id: &str) -> String {
-    let mut folded = text::fold(id);
-    let zeros = folded.len() - folded.trim_start_matches('0').len();
-    folded.drain(..zeros);
-    folded
+/// The ID without its leading zeros, which people and programs lose.
+fn without_zeros(id: &str) -> &str {
+    id.trim_start_matches('0')
 }
 
 fn issue(finding: Finding, field: Field, value: &str, other: &str, row: Option<u32>) -> Issue {

@@ -81,9 +81,11 @@ impl<T: Clone> Merged<T> {
 /// A contact put together row by row.
 #[derive(Debug)]
 pub(super) struct Draft {
-    pub(super) id: String,
+    pub(super) id: ExternalId,
     rows: Vec<u32>,
-    /// Row by fingerprint.
+    /// Fingerprint of the first row.
+    first: Option<u64>,
+    /// Further rows by fingerprint.
     seen: HashMap<u64, u32>,
     name: Merged<String>,
     organization_name: Merged<String>,
@@ -99,10 +101,11 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(id: String) -> Self {
+    pub(super) fn new(id: ExternalId) -> Self {
         Self {
             id,
             rows: Vec::new(),
+            first: None,
             seen: HashMap::new(),
             name: Merged::default(),
             organization_name: Merged::default(),
@@ -131,7 +134,7 @@ impl Draft {
         };
         Self {
             rows: contact.rows,
-            seen: HashMap::from([(fingerprint, row)]),
+            first: Some(fingerprint),
             name: Merged::again(Said::This(Some(contact.name)), row, true),
             organization_name: Merged::again(
                 contact.organization_name,
@@ -144,7 +147,7 @@ impl Draft {
             groups: Merged::again(Said::This(Some(contact.groups)), row, true),
             known_numbers: contact.numbers.iter().map(|n| n.number.clone()).collect(),
             numbers: contact.numbers,
-            ..Self::new(contact.external_id.as_str().to_owned())
+            ..Self::new(contact.external_id)
         }
     }
 
@@ -178,8 +181,7 @@ impl Draft {
     pub(super) fn add_row(&mut self, reader: &mut RowReader<'_>, fingerprint: u64) {
         let row = reader.number();
         self.rows.push(row);
-        let twin = *self.seen.entry(fingerprint).or_insert(row);
-        if twin != row {
+        if let Some(twin) = self.twin(row, fingerprint) {
             let about = About {
                 row: twin,
                 ..About::default()
@@ -240,8 +242,27 @@ impl Draft {
         self.failed |= reader.has_error();
     }
 
+    /// The earlier row with the same content.
+    fn twin(&mut self, row: u32, fingerprint: u64) -> Option<u32> {
+        if *self.first.get_or_insert(fingerprint) == fingerprint {
+            return self.first_row().filter(|first| *first != row);
+        }
+        let twin = *self.seen.entry(fingerprint).or_insert(row);
+        (twin != row).then_some(twin)
+    }
+
     fn add_number(&mut self, reader: &mut RowReader<'_>, ordinal: u32, number: FileNumber) {
-        if self.known_numbers.insert(number.number.clone()) {
+        let known = match &self.numbers[..] {
+            // A contact with a single number, as most are, needs no set.
+            [] => false,
+            [only] if only.number == number.number => true,
+            [only] => {
+                self.known_numbers.insert(only.number.clone());
+                !self.known_numbers.insert(number.number.clone())
+            }
+            _ => !self.known_numbers.insert(number.number.clone()),
+        };
+        if !known {
             self.numbers.push(number);
         } else {
             let digits = number.number.as_str();
@@ -293,7 +314,7 @@ impl Draft {
             return None;
         }
         Some(FileContact {
-            external_id: ExternalId::parse(&self.id)?,
+            external_id: self.id,
             name: self.name.value?.0,
             organization_name: self.organization_name.said(),
             title: self.title.said(),

@@ -6,19 +6,18 @@
 mod cells;
 mod cross;
 mod draft;
+mod index;
 mod row;
 
-use std::hash::{BuildHasher, RandomState};
-
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use std::hash::RandomState;
 
 use crate::model::catalogue::Finding;
+use crate::model::contact::ExternalId;
 use crate::model::issue::{Issue, column_letters};
 use crate::model::roster::{Contacts, NamelessRow, Roster, RowInError};
 use crate::model::table::{Field, Header, SheetRow};
-use cross::Candidate;
 use draft::Draft;
+use index::Index;
 use row::{RowIdentity, RowReader};
 
 /// Row 2 of the template, in the order of [`Field::ALL`] (SPEC §2.3).
@@ -46,8 +45,11 @@ pub struct Collector {
     /// In the order of the sheet.
     known: Vec<Known>,
     /// Places in `known`, by ID.
-    by_id: HashTable<usize>,
+    by_id: Index,
+    /// By which rows are hashed.
     state: RandomState,
+    /// A row as it is hashed.
+    scratch: Vec<u8>,
     /// Each with the place in `known` of its contact, whose ID and name it gets in the end.
     issues: Vec<(Option<usize>, Issue)>,
     nameless: Vec<NamelessRow>,
@@ -81,7 +83,7 @@ impl Collector {
         }
         match reader.identity() {
             RowIdentity::Contact(id) => {
-                let place = self.take(header, id.as_str(), &mut reader);
+                let place = self.take(header, id, &mut reader);
                 self.last = Some(place);
                 self.keep_issues(Some(place), reader.into_issues());
             }
@@ -97,37 +99,27 @@ impl Collector {
     }
 
     /// Takes a row of the contact with this ID; its place in `known`.
-    fn take(&mut self, header: &Header, id: &str, reader: &mut RowReader<'_>) -> usize {
-        let fingerprint = reader.fingerprint(&self.state);
+    fn take(&mut self, header: &Header, id: ExternalId, reader: &mut RowReader<'_>) -> usize {
+        let fingerprint = reader.fingerprint(&self.state, &mut self.scratch);
         let Self {
             packed,
             drafts,
             known,
             by_id,
-            state,
             ..
         } = self;
-        let id_of = |place: usize| external_id(packed, drafts, known[place]);
-        let entry = by_id.entry(
-            state.hash_one(id),
-            |place| id_of(*place) == id,
-            |place| state.hash_one(id_of(*place)),
-        );
-        let place = match entry {
-            Entry::Occupied(entry) => *entry.get(),
-            Entry::Vacant(entry) => {
-                let mut draft = Draft::new(id.to_owned());
-                draft.add_row(reader, fingerprint);
-                entry.insert(known.len());
-                known.push(if draft.is_sound() {
-                    packed.extend(draft.into_contact());
-                    Known::Packed(packed.len() - 1, fingerprint)
-                } else {
-                    drafts.push(draft);
-                    Known::Draft(drafts.len() - 1)
-                });
-                return known.len() - 1;
-            }
+        let is_same = |place: usize| external_id(packed, drafts, known[place]) == id.as_str();
+        let Some(place) = by_id.find_or_keep(id.as_str(), known.len(), is_same) else {
+            let mut draft = Draft::new(id);
+            draft.add_row(reader, fingerprint);
+            known.push(if draft.is_sound() {
+                packed.extend(draft.into_contact());
+                Known::Packed(packed.len() - 1, fingerprint)
+            } else {
+                drafts.push(draft);
+                Known::Draft(drafts.len() - 1)
+            });
+            return known.len() - 1;
         };
         let draft = match known[place] {
             Known::Draft(draft) => draft,
@@ -164,7 +156,8 @@ impl Collector {
         }
         let found = cross::check(
             self.known.len(),
-            |place| self.candidate(place),
+            |place| self.id(place),
+            |place, numbers| self.numbers(place, numbers),
             |place| self.first_row(place),
         );
         self.issues.extend(found);
@@ -185,21 +178,16 @@ impl Collector {
         self.drafts[draft].distrust()
     }
 
-    fn candidate(&self, place: usize) -> Candidate<'_> {
+    fn id(&self, place: usize) -> &str {
+        external_id(&self.packed, &self.drafts, self.known[place])
+    }
+
+    fn numbers<'a>(&'a self, place: usize, numbers: &mut Vec<&'a str>) {
         match self.known[place] {
-            Known::Packed(contact, _) => {
-                let contact = self.packed.packed(contact);
-                Candidate {
-                    external_id: contact.external_id,
-                    numbers: contact.numbers().collect(),
-                }
-            }
+            Known::Packed(contact, _) => numbers.extend(self.packed.packed(contact).numbers()),
             Known::Draft(draft) => {
-                let draft = &self.drafts[draft];
-                Candidate {
-                    external_id: &draft.id,
-                    numbers: draft.numbers().iter().map(|n| n.number.as_str()).collect(),
-                }
+                let of_draft = self.drafts[draft].numbers().iter();
+                numbers.extend(of_draft.map(|n| n.number.as_str()));
             }
         }
     }
@@ -231,9 +219,8 @@ impl Collector {
         let Some(place) = place else {
             return issue;
         };
-        let id = external_id(&self.packed, &self.drafts, self.known[place]);
         Issue {
-            external_id: Some(id.to_owned()),
+            external_id: Some(self.id(place).to_owned()),
             contact_name: self.name(place),
             ..issue
         }
@@ -274,7 +261,7 @@ impl Collector {
                     Known::Draft(draft) => drafts[draft].take(),
                 };
                 let Some(draft) = draft else { continue };
-                let (id, rows) = (draft.id.clone(), draft.row_count());
+                let (id, rows) = (draft.id.as_str().to_owned(), draft.row_count());
                 if let Some(contact) = draft.into_contact() {
                     order.push(roster.contacts.len());
                     roster.contacts.push(&contact);
@@ -293,7 +280,7 @@ impl Collector {
 fn external_id<'a>(packed: &'a Contacts, drafts: &'a [Draft], known: Known) -> &'a str {
     match known {
         Known::Packed(contact, _) => packed.packed(contact).external_id,
-        Known::Draft(draft) => &drafts[draft].id,
+        Known::Draft(draft) => drafts[draft].id.as_str(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads the cells of one row and notes what is wrong with them.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
@@ -76,12 +76,15 @@ impl<'a> RowReader<'a> {
     }
 
     /// A quick hash of the row's cells, by which a row that stands twice is noticed.
-    pub(super) fn fingerprint(&self, state: &RandomState) -> u64 {
-        let mut hasher = state.build_hasher();
+    pub(super) fn fingerprint(&self, state: &RandomState, scratch: &mut Vec<u8>) -> u64 {
+        // A byte that no text has stands between cells.
+        const END: u8 = 0xFF;
+        scratch.clear();
         for cell in self.filled_cells() {
-            text::trim(cell.shown()).hash(&mut hasher);
+            scratch.extend_from_slice(text::trim(cell.shown()).as_bytes());
+            scratch.push(END);
         }
-        hasher.finish()
+        state.hash_one(&scratch[..])
     }
 
     /// The cells up to the last that isn't blank.
@@ -257,7 +260,7 @@ impl<'a> RowReader<'a> {
     pub(super) fn priority(&mut self) -> Option<Reading<Priority>> {
         let reading = self.field(Field::Priority)?;
         Some(reading.map(|word| {
-            if let Some(priority) = Priority::parse(&word.to_lowercase()) {
+            if let Some(priority) = Priority::parse_any_case(&word) {
                 return Reading::Value(priority);
             }
             self.note(Finding::PriorityUnknown, Field::Priority, 1, &word);
@@ -338,7 +341,7 @@ impl<'a> RowReader<'a> {
         let ordinal = columns.ordinal;
         match self.text(Field::NumberType, ordinal, columns.number_type) {
             Reading::Value(word) => {
-                let found = NumberType::parse(&word.to_lowercase());
+                let found = NumberType::parse_any_case(&word);
                 if found.is_none() {
                     self.note(
                         Finding::NumberTypeUnknown,

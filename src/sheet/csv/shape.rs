@@ -152,5 +152,5 @@ fn is_phone(row: &SheetRow, place: usize) -> bool {
 }
 
 fn is_type(row: &SheetRow, place: usize) -> bool {
-    NumberType::parse(&row.cell(place).shown().trim().to_lowercase()).is_some()
+    NumberType::parse_any_case(row.cell(place).shown().trim()).is_some()
 }
