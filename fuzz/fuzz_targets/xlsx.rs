@@ -31,7 +31,11 @@ fn workbook(parts: &str) -> Option<Vec<u8>> {
     add("[Content_Types].xml", CONTENT_TYPES)?;
     add("_rels/.rels", ROOT)?;
     add("xl/_rels/workbook.xml.rels", RELATIONS)?;
-    for name in ["xl/worksheets/sheet1.xml", "xl/sharedStrings.xml", "xl/styles.xml"] {
+    for name in [
+        "xl/worksheets/sheet1.xml",
+        "xl/sharedStrings.xml",
+        "xl/styles.xml",
+    ] {
         if let Some(part) = parts.next() {
             add(name, part)?;
         }

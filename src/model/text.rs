@@ -39,12 +39,10 @@ pub struct Cleaned<'a> {
 #[must_use]
 pub fn clean(raw: &str) -> Cleaned<'_> {
     let trimmed = trim(raw);
-    // Without a branch inside, so that many bytes are looked at in one step. Below U+00A0 lie all control characters;
-    // in UTF-8 those above ASCII begin with 0xC2, as do U+2028 and U+2029 with 0xE2.
-    let plain = |b: u8| b >= 0x20 && b != 0x7f && b != 0xC2 && b != 0xE2;
-    if trimmed.bytes().fold(true, |all, b| all & plain(b)) {
+    let signs = Signs::of(trimmed);
+    if !signs.odd {
         return Cleaned {
-            text: composed(Cow::Borrowed(trimmed)),
+            text: composed(Cow::Borrowed(trimmed), signs),
             had_line_break: false,
             has_control: false,
         };
@@ -67,17 +65,36 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
     }
     let has_control = text.chars().any(char::is_control);
     Cleaned {
-        text: composed(text),
+        text: composed(text, signs),
         had_line_break,
         has_control,
     }
 }
 
+/// What the bytes of a text say of it.
+#[derive(Debug, Clone, Copy)]
+struct Signs {
+    /// It may have control characters or line breaks.
+    odd: bool,
+    /// It may be something else in NFC.
+    combining: bool,
+}
+
+impl Signs {
+    fn of(text: &str) -> Self {
+        // Without a branch inside, so that many bytes are looked at in one step. In UTF-8 the control characters above
+        // ASCII begin with 0xC2, U+2028 and U+2029 with 0xE2; what can be combined begins at U+0300, with 0xCC.
+        let (odd, combining) = text.bytes().fold((false, false), |(odd, combining), b| {
+            let is_odd = (b < 0x20) | (b == 0x7F) | (b == 0xC2) | (b == 0xE2);
+            (odd | is_odd, combining | (b >= 0xCC))
+        });
+        Self { odd, combining }
+    }
+}
+
 /// The text in NFC.
-fn composed(text: Cow<'_, str>) -> Cow<'_, str> {
-    // What can be combined or must be decomposed begins at U+0300, in UTF-8 at 0xCC.
-    let plain = text.bytes().fold(true, |all, b| all & (b < 0xCC));
-    if plain || is_nfc(&text) {
+fn composed(text: Cow<'_, str>, signs: Signs) -> Cow<'_, str> {
+    if !signs.combining || is_nfc(&text) {
         return text;
     }
     Cow::Owned(text.nfc().collect())
@@ -90,7 +107,9 @@ pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    composed(Cow::Owned(text.to_uppercase().to_lowercase())).into_owned()
+    let folded = text.to_uppercase().to_lowercase();
+    let signs = Signs::of(&folded);
+    composed(Cow::Owned(folded), signs).into_owned()
 }
 
 /// Whether two texts are equal but for upper and lower case, as by [`fold`].

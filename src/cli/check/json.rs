@@ -1,10 +1,9 @@
 //! The JSON of a file that was looked at (SPEC §9), written as it is made: a file may have a million contacts.
 
 use serde::ser::{Serialize, Serializer};
-use serde_json::{Value, json};
 
 use crate::import::{Preview, Reading};
-use crate::model::contact::{FileContact, FileNumber, Priority, Said};
+use crate::model::contact::{ExternalId, FileContact, FileNumber, Number, Priority, Said};
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
 use crate::model::issue::Issue;
@@ -40,7 +39,7 @@ impl Serialize for AllContacts<'_> {
             self.0
                 .iter()
                 .flat_map(|contacts| contacts.iter())
-                .map(contact),
+                .map(Contact::from),
         )
     }
 }
@@ -73,29 +72,42 @@ impl<'a> Document<'a> {
     }
 }
 
-/// What the file says of a field; `null` where it says nothing.
-fn said(said: Said<Option<String>>) -> Option<String> {
-    match said {
-        Said::This(value) => value,
-        Said::Nothing => None,
+/// A contact as SPEC §9 prints it.
+#[derive(serde::Serialize)]
+struct Contact {
+    external_id: ExternalId,
+    name: String,
+    organization_name: Option<String>,
+    title: Option<String>,
+    email: Option<String>,
+    notification_priority: Priority,
+    numbers: Vec<Number>,
+    groups: Vec<String>,
+    rows: Vec<u32>,
+}
+
+impl From<FileContact> for Contact {
+    fn from(contact: FileContact) -> Self {
+        let number = |number: FileNumber| Number {
+            number: number.number,
+            number_type: number.number_type,
+            description: said(number.description),
+        };
+        Self {
+            external_id: contact.external_id,
+            name: contact.name,
+            organization_name: said(contact.organization_name),
+            title: said(contact.title),
+            email: said(contact.email),
+            notification_priority: contact.priority.or_stored(|| Priority::Normal),
+            numbers: contact.numbers.into_iter().map(number).collect(),
+            groups: contact.groups,
+            rows: contact.rows,
+        }
     }
 }
 
-fn contact(contact: FileContact) -> Value {
-    let number = |number: FileNumber| json!({"number": number.number, "number_type": number.number_type, "description": said(number.description)});
-    let priority = match contact.priority {
-        Said::This(priority) => priority,
-        Said::Nothing => Priority::Normal,
-    };
-    json!({
-        "external_id": contact.external_id,
-        "name": contact.name,
-        "organization_name": said(contact.organization_name),
-        "title": said(contact.title),
-        "email": said(contact.email),
-        "notification_priority": priority,
-        "numbers": contact.numbers.into_iter().map(number).collect::<Vec<_>>(),
-        "groups": contact.groups,
-        "rows": contact.rows,
-    })
+/// What the file says of a field; `null` where it says nothing.
+fn said(said: Said<Option<String>>) -> Option<String> {
+    said.or_stored(|| None)
 }
