@@ -1,6 +1,6 @@
 # The commands of a newcomer, and of everybody else. See README.md and CONTRIBUTING.md.
 
-.PHONY: demo test lint sqlx packages
+.PHONY: demo test lint docs sqlx packages
 
 # Shows the main job on real input; Ctrl-C leaves nothing running.
 demo: packages
@@ -16,6 +16,10 @@ lint: packages
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 	scripts/prepare-queries --check
+
+# After a change of the catalogue of checks.
+docs:
+	cargo run --quiet --locked --example reference > docs/CHECKS.md
 
 # After a change of a query or a migration.
 sqlx: packages

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
-use rust_xlsxwriter::{DataValidation, Format as CellFormat, Workbook};
+use rust_xlsxwriter::{
+    Color, DataValidation, DataValidationErrorStyle, Format as CellFormat, Workbook, Worksheet,
+};
 
 use super::{Exit, output};
+use crate::model::contact::NumberType;
 use crate::model::table::Field;
 use crate::sheet::template_columns;
 use crate::validate::EXAMPLE_ROW;
@@ -57,33 +60,99 @@ fn csv() -> String {
     format!("{}\r\n{}\r\n", header.join(","), example.join(","))
 }
 
+/// The contacts, and beside them what each column is for.
 fn xlsx() -> anyhow::Result<Vec<u8>> {
-    const ROWS: u32 = 10_000;
     let mut workbook = Workbook::new();
-    let (bold, text) = (
-        CellFormat::new().set_bold(),
-        CellFormat::new().set_num_format("@"),
-    );
-    let sheet = workbook.add_worksheet().set_name("Contacts")?;
+    contacts(workbook.add_worksheet())?;
+    explanations(workbook.add_worksheet())?;
+    Ok(workbook.save_to_buffer()?)
+}
+
+fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
+    /// Rows that have drop-down lists.
+    const ROWS: u32 = 10_000;
+    let text = CellFormat::new().set_num_format("@");
+    sheet.set_name("Contacts")?;
     for (column, field) in (0..).zip(Field::ALL) {
         sheet.set_column_width(column, 22)?;
         // As text, so that no ID loses its zeros and no number turns into 6.04E+09.
         sheet.set_column_format(column, &text)?;
-        sheet.write_with_format(0, column, field.as_str(), &bold)?;
+        sheet.write_with_format(0, column, field.as_str(), &heading())?;
         sheet.write_with_format(1, column, EXAMPLE_ROW[usize::from(column)], &text)?;
-        let choices: &[&str] = match field {
-            Field::NumberType => &["mobile", "landline", "pager"],
-            Field::Priority => &["High", "Normal", "Low"],
-            _ => continue,
-        };
-        sheet.add_data_validation(
-            1,
-            column,
-            ROWS,
-            column,
-            &DataValidation::new().allow_list_strings(choices)?,
-        )?;
+        let choices = choices(*field);
+        if choices.is_empty() {
+            continue;
+        }
+        let list = DataValidation::new()
+            .allow_list_strings(&choices)?
+            .set_error_title("Not one of the list")?
+            .set_error_message(format!("{field} is one of: {}", choices.join(", ")))?
+            .set_error_style(DataValidationErrorStyle::Stop);
+        sheet.add_data_validation(1, column, ROWS, column, &list)?;
     }
     sheet.set_freeze_panes(1, 0)?;
-    Ok(workbook.save_to_buffer()?)
+    Ok(())
+}
+
+/// It comes second: the first sheet with the header is what an import reads.
+fn explanations(sheet: &mut Worksheet) -> anyhow::Result<()> {
+    const WIDTHS: [f64; 4] = [24.0, 10.0, 90.0, 28.0];
+    let wrapped = CellFormat::new().set_num_format("@").set_text_wrap();
+    sheet.set_name("What the columns mean")?;
+    let titles = ["Column", "Required", "What to enter", "Example"];
+    for ((column, title), width) in (0..).zip(titles).zip(WIDTHS) {
+        sheet.set_column_width(column, width)?;
+        sheet.write_with_format(0, column, title, &heading())?;
+    }
+    for ((row, field), example) in (1..).zip(Field::ALL).zip(EXAMPLE_ROW) {
+        let required = if field.is_required() { "yes" } else { "no" };
+        for (column, cell) in (0..).zip([field.as_str(), required, explanation(*field), example]) {
+            sheet.write_with_format(row, column, cell, &wrapped)?;
+        }
+    }
+    sheet.set_freeze_panes(1, 0)?;
+    Ok(())
+}
+
+fn heading() -> CellFormat {
+    CellFormat::new()
+        .set_bold()
+        .set_num_format("@")
+        .set_background_color(Color::RGB(0x00DD_E6EE))
+}
+
+/// The words of a closed column, as the drop-down list offers them.
+fn choices(field: Field) -> Vec<&'static str> {
+    match field {
+        Field::NumberType => NumberType::ALL.iter().map(|kind| kind.as_str()).collect(),
+        // As the help page spells them; read in any case.
+        Field::Priority => vec!["High", "Normal", "Low"],
+        _ => Vec::new(),
+    }
+}
+
+fn explanation(field: Field) -> &'static str {
+    match field {
+        Field::Id => {
+            "Any text that stays with this person for ever: a member number, a staff number. A changed ID is another \
+             person; one that is no longer in the file is removed. Several rows with one ID are one person with several \
+             numbers."
+        }
+        Field::Name => "First and last name.",
+        Field::OrganizationName => "The organization that the person belongs to.",
+        Field::Title => "Title, accreditations, or both.",
+        Field::Number => {
+            "Area code and local number, 10 digits; spaces, dashes, brackets and a leading +1 do no harm. No extension. \
+             For further numbers add columns `Number 2` and `Number Type 2`, or another row with the same ID."
+        }
+        Field::NumberType => {
+            "mobile, landline or pager: it decides whether the number is texted, called or paged."
+        }
+        Field::NumberDescription => "Tells one number from another: work, home.",
+        Field::Email => "For notifications by e-mail.",
+        Field::Priority => "High, Normal or Low; blank is Normal. High is called and texted first.",
+        Field::Groups => {
+            "Names of groups, separated by commas. A group is made where it does not exist yet."
+        }
+    }
 }

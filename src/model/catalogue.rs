@@ -282,7 +282,8 @@ fn fill(template: &str, about: About<'_>, message: &mut String) {
 pub fn reference_page() -> String {
     let mut page = String::from(
         "# What is checked\n\n\
-         Made from `src/model/catalogue.rs`; a test fails where the two differ.\n\n\
+         Made from `src/model/catalogue.rs` by `make docs`; a test fails where the two differ. A file that can't be read\n\
+         at all is refused as a whole, with its reason; what is below is found in files that can.\n\n\
          An **error** means that the contact is not imported: stored, it stays exactly as it is and is never removed for being\n\
          in error; new, it is not added. All others go on. A **warning** means imported. A **notice** needs nothing.\n\n\
          | code | severity | found when | what it says | what to do |\n\
@@ -324,6 +325,16 @@ mod tests {
         for rule in CATALOGUE {
             assert_eq!(rule.finding.rule(), rule);
         }
+    }
+
+    #[test]
+    fn the_reference_page_is_that_of_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CHECKS.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        assert!(
+            page == reference_page(),
+            "`make docs` brings docs/CHECKS.md up to date"
+        );
     }
 
     /// SPEC §2.5: the severity of a code is the same everywhere, but for two that are warnings on optional columns.

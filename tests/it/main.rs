@@ -16,5 +16,6 @@ mod lock;
 mod mail;
 mod main_job;
 mod process;
+mod round_trip;
 mod scheduling;
 mod support;
