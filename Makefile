@@ -1,6 +1,6 @@
 # The commands of a newcomer, and of everybody else. See README.md and CONTRIBUTING.md.
 
-.PHONY: demo test lint docs sqlx packages
+.PHONY: demo test lint bench-read docs sqlx packages
 
 # Shows the main job on real input; Ctrl-C leaves nothing running.
 demo: packages
@@ -16,6 +16,10 @@ lint: packages
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 	scripts/prepare-queries --check
+
+# What reading costs, beside a bare loop over the same file.
+bench-read: packages
+	cargo bench --locked --bench read
 
 # After a change of the catalogue of checks.
 docs:

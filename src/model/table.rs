@@ -168,11 +168,25 @@ pub enum Damage {
 
 /// The kind of a [`Cell`], kept apart from its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum CellKind {
+    /// [`Cell::Text`].
     Text,
+    /// [`Cell::Rounded`].
     Rounded,
+    /// [`Cell::Error`].
     Error,
+    /// [`Cell::FormulaWithoutValue`], which has no text.
     FormulaWithoutValue,
+}
+
+impl CellKind {
+    /// Every kind; its place is its number.
+    pub const ALL: [Self; 4] = [
+        Self::Text,
+        Self::Rounded,
+        Self::Error,
+        Self::FormulaWithoutValue,
+    ];
 }
 
 /// A row below the header. Its cells lie in one text one after the other, so that a row that is used again and again
@@ -185,7 +199,7 @@ pub struct SheetRow {
     pub damage: Option<Damage>,
     text: String,
     /// Kind and end of each cell, bytes.
-    cells: Vec<(Kind, usize)>,
+    cells: Vec<(CellKind, usize)>,
 }
 
 impl SheetRow {
@@ -209,20 +223,46 @@ impl SheetRow {
     /// Adds a cell at the end.
     pub fn push(&mut self, cell: Cell<'_>) {
         let kind = match cell {
-            Cell::Text(_) => Kind::Text,
-            Cell::Rounded(_) => Kind::Rounded,
-            Cell::Error(_) => Kind::Error,
-            Cell::FormulaWithoutValue => Kind::FormulaWithoutValue,
+            Cell::Text(_) => CellKind::Text,
+            Cell::Rounded(_) => CellKind::Rounded,
+            Cell::Error(_) => CellKind::Error,
+            Cell::FormulaWithoutValue => CellKind::FormulaWithoutValue,
         };
         self.text.push_str(cell.shown());
         self.cells.push((kind, self.text.len()));
+    }
+
+    /// Takes all cells at once: their texts one after the other, and the kind and the end of each, in bytes. `false`, and
+    /// no cells, where these ends can't be.
+    pub fn fill(&mut self, text: &str, cells: impl Iterator<Item = (CellKind, usize)>) -> bool {
+        self.text.clear();
+        self.text.push_str(text);
+        self.cells.clear();
+        self.cells.extend(cells);
+        let mut start = 0;
+        let sound = self.cells.iter().all(|(_, end)| {
+            let sound = start <= *end && text.is_char_boundary(*end);
+            start = *end;
+            sound
+        });
+        if !sound {
+            self.text.clear();
+            self.cells.clear();
+        }
+        sound
+    }
+
+    /// All its text, and the kind and the end of each cell in it: what [`SheetRow::fill`] takes.
+    #[must_use]
+    pub fn layout(&self) -> (&str, &[(CellKind, usize)]) {
+        (&self.text, &self.cells)
     }
 
     /// Adds blank cells until there are `count`.
     pub fn pad(&mut self, count: usize) {
         let end = self.text.len();
         if self.cells.len() < count {
-            self.cells.resize(count, (Kind::Text, end));
+            self.cells.resize(count, (CellKind::Text, end));
         }
     }
 
@@ -256,10 +296,10 @@ impl SheetRow {
         };
         let text = &self.text[start..end];
         match kind {
-            Kind::Text => Cell::Text(text),
-            Kind::Rounded => Cell::Rounded(text),
-            Kind::Error => Cell::Error(text),
-            Kind::FormulaWithoutValue => Cell::FormulaWithoutValue,
+            CellKind::Text => Cell::Text(text),
+            CellKind::Rounded => Cell::Rounded(text),
+            CellKind::Error => Cell::Error(text),
+            CellKind::FormulaWithoutValue => Cell::FormulaWithoutValue,
         }
     }
 

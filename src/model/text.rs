@@ -84,10 +84,14 @@ impl Signs {
     fn of(text: &str) -> Self {
         // Without a branch inside, so that many bytes are looked at in one step. In UTF-8 the control characters above
         // ASCII begin with 0xC2, U+2028 and U+2029 with 0xE2; what can be combined begins at U+0300, with 0xCC.
-        let (odd, combining) = text.bytes().fold((false, false), |(odd, combining), b| {
-            let is_odd = (b < 0x20) | (b == 0x7F) | (b == 0xC2) | (b == 0xE2);
-            (odd | is_odd, combining | (b >= 0xCC))
-        });
+        const ODD: u8 = 1;
+        const COMBINING: u8 = 2;
+        let sign = |b: u8| {
+            let odd = u8::from(b < 0x20) | u8::from(matches!(b, 0x7F | 0xC2 | 0xE2));
+            (odd * ODD) | (u8::from(b >= 0xCC) * COMBINING)
+        };
+        let signs = text.bytes().fold(0, |signs, b| signs | sign(b));
+        let (odd, combining) = (signs & ODD != 0, signs & COMBINING != 0);
         Self { odd, combining }
     }
 }

@@ -262,11 +262,11 @@ impl Draft {
             }
             _ => !self.known_numbers.insert(number.number.clone()),
         };
-        if !known {
-            self.numbers.push(number);
-        } else {
+        if known {
             let digits = number.number.as_str();
             reader.note(Finding::DuplicateNumber, Field::Number, ordinal, digits);
+        } else {
+            self.numbers.push(number);
         }
     }
 

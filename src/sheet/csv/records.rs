@@ -11,7 +11,7 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 
 use crate::model::contact::PhoneNumber;
-use crate::model::table::{Cell, Damage, SheetRow};
+use crate::model::table::{CellKind, Damage, SheetRow};
 use crate::sheet::SheetError;
 use crate::sheet::encoding::Text;
 
@@ -325,16 +325,12 @@ impl<R: Read> Records<R> {
         }
         let text = std::str::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        let mut start = 0;
-        for end in &self.ends[..count] {
-            // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.
-            let cell = text
-                .get(start..*end)
-                .ok_or(SheetError::Undecodable { row: self.row })?;
-            row.push(Cell::Text(cell));
-            start = *end;
+        let ends = self.ends[..count].iter();
+        if row.fill(text, ends.map(|end| (CellKind::Text, *end))) {
+            return Ok(());
         }
-        Ok(())
+        // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.
+        Err(SheetError::Undecodable { row: self.row })
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::failure::Failure;
 use crate::model::issue::Issue;
-use crate::model::table::{Cell, Header, SheetRow};
+use crate::model::table::{CellKind, Header, SheetRow};
 
 const HEADER: u8 = b'H';
 const ROW: u8 = b'R';
@@ -69,20 +69,16 @@ pub(super) fn put_row(
     row: &SheetRow,
     scratch: &mut Vec<u8>,
 ) -> std::io::Result<()> {
+    let size = |size: usize| u32::try_from(size).map_err(std::io::Error::other);
+    let (text, cells) = row.layout();
     scratch.clear();
     scratch.extend_from_slice(&row.number.to_le_bytes());
-    for cell in row.cells() {
-        let (kind, text) = match cell {
-            Cell::Text(text) => (0, text),
-            Cell::Rounded(text) => (1, text),
-            Cell::Error(text) => (2, text),
-            Cell::FormulaWithoutValue => (3, ""),
-        };
-        let length = u32::try_from(text.len()).map_err(std::io::Error::other)?;
-        scratch.push(kind);
-        scratch.extend_from_slice(&length.to_le_bytes());
-        scratch.extend_from_slice(text.as_bytes());
+    scratch.extend_from_slice(&size(cells.len())?.to_le_bytes());
+    for (kind, end) in cells {
+        scratch.push(*kind as u8);
+        scratch.extend_from_slice(&size(*end)?.to_le_bytes());
     }
+    scratch.extend_from_slice(text.as_bytes());
     put(out, ROW, scratch)
 }
 
@@ -115,23 +111,28 @@ pub(super) fn take(
     }))
 }
 
+/// Number of the row, count of its cells, kind and end of each, and all their text.
 fn row_from(content: &[u8], row: &mut SheetRow) -> Option<()> {
-    let (number, mut rest) = content.split_first_chunk()?;
-    row.restart(u32::from_le_bytes(*number));
-    while let Some((kind, after)) = rest.split_first() {
-        let (length, after) = after.split_first_chunk()?;
-        let (text, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        let text = std::str::from_utf8(text).ok()?;
-        row.push(match kind {
-            0 => Cell::Text(text),
-            1 => Cell::Rounded(text),
-            2 => Cell::Error(text),
-            3 => Cell::FormulaWithoutValue,
-            _ => return None,
-        });
-        rest = after;
+    /// Bytes of a cell's kind and end.
+    const CELL: usize = 5;
+    let (number, rest) = content.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let length = (u32::from_le_bytes(*count) as usize).checked_mul(CELL)?;
+    let (cells, text) = rest.split_at_checked(length)?;
+    let (cells, _) = cells.as_chunks::<CELL>();
+    let text = std::str::from_utf8(text).ok()?;
+    if !cells
+        .iter()
+        .all(|[kind, ..]| usize::from(*kind) < CellKind::ALL.len())
+    {
+        return None;
     }
-    Some(())
+    row.restart(u32::from_le_bytes(*number));
+    let cells = cells.iter().map(|[kind, end @ ..]| {
+        let kind = CellKind::ALL[usize::from(*kind)];
+        (kind, u32::from_le_bytes(*end) as usize)
+    });
+    row.fill(text, cells).then_some(())
 }
 
 fn nonsense() -> std::io::Error {
@@ -144,6 +145,7 @@ fn nonsense() -> std::io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::table::Cell;
 
     #[test]
     fn a_row_comes_out_as_it_went_in() {
