@@ -36,9 +36,8 @@ impl std::fmt::Display for ExternalId {
 }
 
 /// Ten digits of the North American Numbering Plan, area code and exchange starting with 2-9.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct PhoneNumber(String);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PhoneNumber([u8; 10]);
 
 /// Why a text is no [`PhoneNumber`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,46 +54,65 @@ impl PhoneNumber {
     /// # Errors
     /// [`PhoneNumberError`] if ten digits of the plan don't remain.
     pub fn parse(text: &str) -> Result<Self, PhoneNumberError> {
-        let mut digits = String::with_capacity(11);
+        // One more than there may be, so that a surplus shows.
+        let (mut digits, mut count) = ([0; 12], 0);
         for c in text.chars() {
             match c {
-                '0'..='9' => digits.push(c),
+                '0'..='9' => {
+                    if let (Some(digit), Ok(value)) = (digits.get_mut(count), u8::try_from(c)) {
+                        *digit = value;
+                        count += 1;
+                    }
+                }
                 '+' | '(' | ')' | '-' | '.' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}' => {}
                 c if super::text::is_blank_char(c) => {}
                 _ => return Err(PhoneNumberError::NotTenDigits),
             }
         }
-        let plus = text.find('+');
-        if plus.is_some()
-            && (!text.trim_start_matches(['(', ' ']).starts_with('+') || !digits.starts_with('1'))
-        {
+        let plus = text.as_bytes().contains(&b'+');
+        if plus && !text.trim_start_matches(['(', ' ']).starts_with('+') {
             return Err(PhoneNumberError::NotTenDigits);
         }
-        if digits.len() == 11 && digits.starts_with('1') {
-            digits.remove(0);
-        } else if plus.is_some() {
-            return Err(PhoneNumberError::NotTenDigits);
-        }
-        if digits.len() != 10 {
-            return Err(PhoneNumberError::NotTenDigits);
-        }
-        let bytes = digits.as_bytes();
-        if bytes[0] < b'2' || bytes[3] < b'2' {
+        let number = match &digits[..count] {
+            [b'1', number @ ..] if number.len() == 10 => number,
+            number if !plus => number,
+            _ => return Err(PhoneNumberError::NotTenDigits),
+        };
+        let number =
+            <[u8; 10]>::try_from(number).map_err(|_| PhoneNumberError::NotTenDigits)?;
+        if number[0] < b'2' || number[3] < b'2' {
             return Err(PhoneNumberError::NotNanp);
         }
-        Ok(Self(digits))
+        Ok(Self(number))
     }
 
-    /// Takes what the database holds, which its CHECK has vouched for.
+    /// Takes what was a number before: out of the database, whose CHECK has vouched for it, or packed.
     #[must_use]
-    pub fn stored(digits: String) -> Self {
-        Self(digits)
+    pub fn stored(digits: &str) -> Self {
+        let mut number = [b'0'; 10];
+        for (to, digit) in number.iter_mut().zip(digits.bytes()) {
+            *to = digit;
+        }
+        Self(number)
     }
 
     /// The ten digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The ten digits as one number.
+    #[must_use]
+    pub fn as_digits(&self) -> u64 {
+        let digit = |byte: &u8| u64::from(byte.wrapping_sub(b'0'));
+        self.0.iter().fold(0, |value, byte| value * 10 + digit(byte))
+    }
+}
+
+impl Serialize for PhoneNumber {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
     }
 }
 
@@ -140,6 +158,28 @@ pub enum Said<T> {
     Nothing,
     /// This; for a blank cell the field's empty value.
     This(T),
+}
+
+impl<T: std::ops::Deref<Target = str>> Said<Option<T>> {
+    /// The same, borrowed.
+    #[must_use]
+    pub fn as_deref(&self) -> Said<Option<&str>> {
+        match self {
+            Self::Nothing => Said::Nothing,
+            Self::This(text) => Said::This(text.as_deref()),
+        }
+    }
+}
+
+impl Said<Option<std::borrow::Cow<'_, str>>> {
+    /// The same, owned.
+    #[must_use]
+    pub fn into_owned(self) -> Said<Option<String>> {
+        match self {
+            Self::Nothing => Said::Nothing,
+            Self::This(text) => Said::This(text.map(std::borrow::Cow::into_owned)),
+        }
+    }
 }
 
 impl<T> Said<T> {

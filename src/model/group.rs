@@ -37,9 +37,15 @@ pub struct StoredGroup {
     pub removed: bool,
 }
 
+/// Whether a `Groups` cell names no group.
+#[must_use]
+pub fn is_blank(cell: &str) -> bool {
+    cell.split(',').all(|name| text::trim(name).is_empty())
+}
+
 /// Splits a `Groups` cell: at commas, trimmed, without blanks and repeats (the first spelling stays).
 #[must_use]
-pub fn split(cell: &str) -> Vec<String> {
+pub fn split(cell: &str) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     // By which repeats are told where there are many.
     let mut keys = HashSet::new();
@@ -56,7 +62,7 @@ pub fn split(cell: &str) -> Vec<String> {
             names.push(name);
         }
     }
-    names.into_iter().map(str::to_owned).collect()
+    names
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What a whole file says, once it has been judged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use hashbrown::HashMap;
 
 use super::contact::{
     ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
@@ -79,8 +81,24 @@ impl Contacts {
 
     /// Adds a contact at the end.
     pub fn push(&mut self, contact: &FileContact) {
-        let place = self.pack(contact);
-        self.places.push(place);
+        let mut packing = self.begin(contact.external_id.as_str());
+        for number in &contact.numbers {
+            packing.number(
+                number.number,
+                number.number_type,
+                number.description.as_deref(),
+            );
+        }
+        packing.fields(
+            &contact.name,
+            [
+                contact.organization_name.as_deref(),
+                contact.title.as_deref(),
+                contact.email.as_deref(),
+            ],
+            &contact.priority,
+        );
+        packing.finish(contact.groups.iter().map(String::as_str), &contact.rows);
     }
 
     /// The contact at a place, counted from 0.
@@ -116,41 +134,105 @@ impl Contacts {
         self.places = order.iter().map(|place| self.places[*place]).collect();
     }
 
-    fn pack(&mut self, contact: &FileContact) -> usize {
-        let place = self.packed.len();
-        let mut out = Packer(std::mem::take(&mut self.packed));
-        out.text(contact.external_id.as_str());
-        out.count(contact.numbers.len());
-        for number in &contact.numbers {
-            out.text(number.number.as_str());
-            out.0.push(number.number_type as u8);
-            out.said_text(&number.description);
+    /// Begins a contact at the end; it is forgotten again unless it is finished.
+    pub fn begin(&mut self, external_id: &str) -> Packing<'_> {
+        let start = self.packed.len();
+        let mut packing = Packing {
+            contacts: self,
+            start,
+            finished: false,
+        };
+        packing.out().text(external_id);
+        packing
+    }
+}
+
+/// A contact that is being packed: its numbers, then its other fields, then its groups, then its rows.
+#[derive(Debug)]
+pub struct Packing<'a> {
+    contacts: &'a mut Contacts,
+    start: usize,
+    finished: bool,
+}
+
+impl Packing<'_> {
+    fn out(&mut self) -> Packer<'_> {
+        Packer(&mut self.contacts.packed)
+    }
+
+    /// Takes the next number.
+    pub fn number(
+        &mut self,
+        number: PhoneNumber,
+        number_type: NumberType,
+        description: Said<Option<&str>>,
+    ) {
+        let mut out = self.out();
+        out.0.push(MORE);
+        out.0.extend_from_slice(number.as_str().as_bytes());
+        out.0.push(number_type as u8);
+        out.said_text(description);
+    }
+
+    /// Takes the fields of which there is one.
+    pub fn fields(
+        &mut self,
+        name: &str,
+        texts: [Said<Option<&str>>; 3],
+        priority: &Said<Priority>,
+    ) {
+        let mut out = self.out();
+        out.0.push(END);
+        out.text(name);
+        for text in texts {
+            out.said_text(text);
         }
-        out.text(&contact.name);
-        out.said_text(&contact.organization_name);
-        out.said_text(&contact.title);
-        out.said_text(&contact.email);
-        out.0.push(match contact.priority {
+        out.0.push(match priority {
             Said::Nothing => NOTHING,
-            Said::This(priority) => priority as u8,
+            Said::This(priority) => *priority as u8,
         });
-        out.count(contact.groups.len());
-        for name in &contact.groups {
-            let known = self.group_of.get(name).copied();
-            let group = known.unwrap_or_else(|| {
-                let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-                self.groups.push(name.clone());
-                self.group_of.insert(name.clone(), group);
-                group
-            });
-            out.count(group as usize);
+    }
+
+    /// Takes all groups, and is a contact from now on.
+    pub fn finish<'g>(
+        mut self,
+        groups: impl ExactSizeIterator<Item = &'g str>,
+        rows: &[u32],
+    ) {
+        let count = groups.len();
+        self.out().count(count);
+        for name in groups {
+            let group = self.contacts.group(name);
+            self.out().count(group as usize);
         }
-        out.count(contact.rows.len());
-        for row in &contact.rows {
+        let mut out = self.out();
+        out.count(rows.len());
+        for row in rows {
             out.count(*row as usize);
         }
-        self.packed = out.0;
-        place
+        self.contacts.places.push(self.start);
+        self.finished = true;
+    }
+}
+
+impl Drop for Packing<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.contacts.packed.truncate(self.start);
+        }
+    }
+}
+
+impl Contacts {
+    /// The place of a spelling.
+    fn group(&mut self, name: &str) -> u32 {
+        if let Some(group) = self.group_of.get(name) {
+            return *group;
+        }
+        let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+        self.groups.push(name.to_owned());
+        self.group_of.insert(name.to_owned(), group);
+        group
     }
 }
 
@@ -171,14 +253,12 @@ impl FromIterator<FileContact> for Contacts {
 }
 
 impl<'a> PackedContact<'a> {
-    /// The digits of its numbers, in order.
-    pub fn numbers(self) -> impl Iterator<Item = &'a str> {
+    /// Its numbers, in order.
+    pub fn numbers(self) -> impl Iterator<Item = PhoneNumber> {
         let mut unread = self.unread;
-        (0..unread.count()).map(move |_| {
-            let number = unread.text();
-            unread.byte();
-            unread.said_text();
-            number
+        std::iter::from_fn(move || {
+            let (number, ..) = unread.number()?;
+            Some(number)
         })
     }
 
@@ -186,11 +266,7 @@ impl<'a> PackedContact<'a> {
     #[must_use]
     pub fn first_row(self) -> u32 {
         let mut unread = self.unread;
-        for _ in 0..unread.count() {
-            unread.text();
-            unread.byte();
-            unread.said_text();
-        }
+        while unread.number().is_some() {}
         unread.text();
         for _ in 0..3 {
             unread.said_text();
@@ -209,13 +285,14 @@ impl<'a> PackedContact<'a> {
             Said::Nothing => Said::Nothing,
             Said::This(text) => Said::This(text.map(str::to_owned)),
         };
-        let numbers = (0..unread.count())
-            .map(|_| FileNumber {
-                number: PhoneNumber::stored(unread.text().to_owned()),
-                number_type: NumberType::ALL[usize::from(unread.byte())],
-                description: owned(unread.said_text()),
-            })
-            .collect();
+        let mut numbers = Vec::new();
+        while let Some((number, number_type, description)) = unread.number() {
+            numbers.push(FileNumber {
+                number,
+                number_type,
+                description: owned(description),
+            });
+        }
         FileContact {
             external_id: ExternalId::stored(self.external_id.to_owned()),
             numbers,
@@ -238,10 +315,17 @@ impl<'a> PackedContact<'a> {
 /// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
 const NOTHING: u8 = 0xFF;
 
-/// Writes counts seven bits a byte, and texts with their length before them.
-struct Packer(Vec<u8>);
+/// Before each number, and after the last.
+const MORE: u8 = 1;
+/// See [`MORE`].
+const END: u8 = 0;
+/// Digits of a number.
+const DIGITS: usize = 10;
 
-impl Packer {
+/// Writes counts seven bits a byte, and texts with their length before them.
+struct Packer<'a>(&'a mut Vec<u8>);
+
+impl Packer<'_> {
     fn count(&mut self, mut count: usize) {
         while count >= 0x80 {
             self.0.push(0x80 | low_bits(count));
@@ -255,7 +339,7 @@ impl Packer {
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn said_text(&mut self, said: &Said<Option<String>>) {
+    fn said_text(&mut self, said: Said<Option<&str>>) {
         match said {
             Said::Nothing => self.0.push(NOTHING),
             Said::This(None) => self.0.push(0),
@@ -306,6 +390,18 @@ impl<'a> Unpacker<'a> {
         std::str::from_utf8(text).unwrap_or_default()
     }
 
+    /// The next number; `None` behind the last.
+    fn number(&mut self) -> Option<(PhoneNumber, NumberType, Said<Option<&'a str>>)> {
+        if self.byte() != MORE {
+            return None;
+        }
+        let (digits, rest) = self.0.split_at(DIGITS);
+        self.0 = rest;
+        let number = PhoneNumber::stored(std::str::from_utf8(digits).unwrap_or_default());
+        let number_type = NumberType::ALL[usize::from(self.byte())];
+        Some((number, number_type, self.said_text()))
+    }
+
     fn said_text(&mut self) -> Said<Option<&'a str>> {
         match self.byte() {
             NOTHING => Said::Nothing,
@@ -329,7 +425,7 @@ mod tests {
             priority: Said::This(Priority::Low),
             numbers: [NumberType::Pager, NumberType::Mobile]
                 .map(|number_type| FileNumber {
-                    number: PhoneNumber::stored("6045550100".to_owned()),
+                    number: PhoneNumber::stored("6045550100"),
                     number_type,
                     description: Said::This(Some("x".to_owned())),
                 })
@@ -350,7 +446,7 @@ mod tests {
         );
         let packed = contacts.packed(0);
         assert_eq!((packed.external_id, packed.first_row()), ("1", 2));
-        assert_eq!(packed.numbers().collect::<Vec<_>>(), ["6045550100"; 2]);
+        assert_eq!(packed.numbers().collect::<Vec<_>>(), [PhoneNumber::stored("6045550100"); 2]);
         contacts.push(&one);
         contacts.arrange(&[2, 1]);
         assert_eq!(contacts.iter().collect::<Vec<_>>(), [one, two]);

@@ -71,6 +71,14 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
     }
 }
 
+/// Whether [`clean`] only trims, here and in every part of the text.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    let signs = Signs::of(text);
+    let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    !(signs.odd && text.contains(odd)) && !(signs.combining && !is_nfc(text))
+}
+
 /// What the bytes of a text say of it.
 #[derive(Debug, Clone, Copy)]
 struct Signs {

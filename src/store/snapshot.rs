@@ -69,7 +69,7 @@ pub(super) async fn load(
     for row in numbers {
         if let Some(place) = place_of.get(&row.contact_id) {
             contacts[*place].state.numbers.push(Number {
-                number: PhoneNumber::stored(row.number),
+                number: PhoneNumber::stored(&row.number),
                 number_type: NumberType::parse(&row.number_type).unwrap_or(NumberType::Mobile),
                 description: row.description,
             });

@@ -1,9 +1,10 @@
 //! What shows only when contacts are held against each other: numbers shared, IDs that look alike.
 
-use std::collections::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::index::Index;
 use crate::model::catalogue::{About, Finding};
+use crate::model::contact::PhoneNumber;
 use crate::model::issue::{Issue, VALUE_LIMIT};
 use crate::model::table::Field;
 use crate::model::text;
@@ -12,11 +13,12 @@ use crate::model::text;
 pub(super) fn check<'a>(
     count: usize,
     id_of: impl Fn(usize) -> &'a str,
-    numbers_of: impl Fn(usize, &mut Vec<&'a str>),
+    numbers_of: impl Fn(usize, &mut Vec<PhoneNumber>),
     first_row: impl Fn(usize) -> Option<u32>,
 ) -> Vec<(Option<usize>, Issue)> {
     let mut issues = Vec::new();
-    let mut owners: HashMap<u64, usize> = HashMap::with_capacity(count);
+    let mut owners: HashMap<u64, usize, DefaultHashBuilder> =
+        HashMap::with_capacity_and_hasher(count, DefaultHashBuilder::default());
     let mut ids = Index::with_capacity(count);
     let mut numbers = Vec::new();
     for place in 0..count {
@@ -24,13 +26,12 @@ pub(super) fn check<'a>(
         numbers.clear();
         numbers_of(place, &mut numbers);
         for number in &numbers {
-            // Ten digits: as a number they take less room.
-            let Ok(digits) = number.parse() else { continue };
-            let owner = owners.insert(digits, place);
+            let owner = owners.insert(number.as_digits(), place);
             if let Some(other) = owner.filter(|other| *other != place) {
                 let other = id_of(other);
                 let row = first_row(place);
-                let issue = issue(Finding::NumberShared, Field::Number, number, other, row);
+                let shown = number.as_str();
+                let issue = issue(Finding::NumberShared, Field::Number, shown, other, row);
                 issues.push((Some(place), issue));
             }
         }

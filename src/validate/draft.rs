@@ -1,12 +1,13 @@
 //! A contact while its rows come in.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::cells::Reading;
 use super::row::{Phone, RowReader, column_name};
 use crate::model::catalogue::{About, Finding};
 use crate::model::contact::{ExternalId, FileContact, FileNumber, PhoneNumber, Priority, Said};
-use crate::model::group::name_key;
+use crate::model::group::{self, name_key};
 use crate::model::issue::{Issue, VALUE_LIMIT};
 use crate::model::table::Field;
 use crate::model::text;
@@ -145,7 +146,7 @@ impl Draft {
             email: Merged::again(contact.email, row, has(Field::Email)),
             priority: Merged::again(priority, row, has(Field::Priority)),
             groups: Merged::again(Said::This(Some(contact.groups)), row, true),
-            known_numbers: contact.numbers.iter().map(|n| n.number.clone()).collect(),
+            known_numbers: contact.numbers.iter().map(|n| n.number).collect(),
             numbers: contact.numbers,
             ..Self::new(contact.external_id)
         }
@@ -189,28 +190,28 @@ impl Draft {
             reader.note_about(Finding::DuplicateRow, Field::Id, 1, "", about);
             return;
         }
-        let reading = reader.field(Field::Name);
+        let reading = owned(reader.field(Field::Name));
         disagreement(
             reader,
             Field::Name,
             self.name.take(row, reading, |a, b| a == b),
             String::clone,
         );
-        let reading = reader.field(Field::OrganizationName);
+        let reading = owned(reader.field(Field::OrganizationName));
         disagreement(
             reader,
             Field::OrganizationName,
             self.organization_name.take(row, reading, |a, b| a == b),
             String::clone,
         );
-        let reading = reader.field(Field::Title);
+        let reading = owned(reader.field(Field::Title));
         disagreement(
             reader,
             Field::Title,
             self.title.take(row, reading, |a, b| a == b),
             String::clone,
         );
-        let reading = reader.email();
+        let reading = owned(reader.email());
         disagreement(
             reader,
             Field::Email,
@@ -224,7 +225,12 @@ impl Draft {
             self.priority.take(row, reading, |a, b| a == b),
             ToString::to_string,
         );
-        let reading = reader.groups();
+        let reading = reader.groups().map(|reading| {
+            reading.map(|cell| {
+                let names = group::split(&cell).into_iter();
+                Reading::Value(names.map(str::to_owned).collect())
+            })
+        });
         disagreement(
             reader,
             Field::Groups,
@@ -233,7 +239,18 @@ impl Draft {
         );
         for columns in reader.number_columns() {
             match reader.phone(*columns) {
-                Phone::Number(number) => self.add_number(reader, columns.ordinal, number),
+                Phone::Number {
+                    number,
+                    number_type,
+                    description,
+                } => {
+                    let number = FileNumber {
+                        number,
+                        number_type,
+                        description: description.into_owned(),
+                    };
+                    self.add_number(reader, columns.ordinal, number);
+                }
                 Phone::TypeAlone => self.types_alone.push((row, columns.ordinal)),
                 Phone::Bad => self.number_bad = true,
                 Phone::None => {}
@@ -257,10 +274,10 @@ impl Draft {
             [] => false,
             [only] if only.number == number.number => true,
             [only] => {
-                self.known_numbers.insert(only.number.clone());
-                !self.known_numbers.insert(number.number.clone())
+                self.known_numbers.insert(only.number);
+                !self.known_numbers.insert(number.number)
             }
-            _ => !self.known_numbers.insert(number.number.clone()),
+            _ => !self.known_numbers.insert(number.number),
         };
         if known {
             let digits = number.number.as_str();
@@ -328,6 +345,10 @@ impl Draft {
             rows: self.rows,
         })
     }
+}
+
+fn owned(reading: Option<Reading<Cow<'_, str>>>) -> Option<Reading<String>> {
+    Some(reading?.map(|text| Reading::Value(text.into_owned())))
 }
 
 /// A name as it is shown in messages.

@@ -1,15 +1,15 @@
 //! Places of contacts by a text, without a copy of the text.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use hashbrown::hash_table::Entry;
 
 /// Which place has which text; the texts themselves lie elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     slots: HashTable<Slot>,
-    state: RandomState,
+    state: DefaultHashBuilder,
 }
 
 /// Half of the hash is kept, so that a table that grows need not look at the texts again.
@@ -23,7 +23,7 @@ impl Index {
     pub(super) fn with_capacity(count: usize) -> Self {
         Self {
             slots: HashTable::with_capacity(count),
-            state: RandomState::new(),
+            state: DefaultHashBuilder::default(),
         }
     }
 

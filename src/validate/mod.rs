@@ -9,10 +9,10 @@ mod draft;
 mod index;
 mod row;
 
-use std::hash::RandomState;
+use hashbrown::DefaultHashBuilder;
 
 use crate::model::catalogue::Finding;
-use crate::model::contact::ExternalId;
+use crate::model::contact::{ExternalId, PhoneNumber};
 use crate::model::issue::{Issue, column_letters};
 use crate::model::roster::{Contacts, NamelessRow, Roster, RowInError};
 use crate::model::table::{Field, Header, SheetRow};
@@ -47,9 +47,7 @@ pub struct Collector {
     /// Places in `known`, by ID.
     by_id: Index,
     /// By which rows are hashed.
-    state: RandomState,
-    /// A row as it is hashed.
-    scratch: Vec<u8>,
+    state: DefaultHashBuilder,
     /// Each with the place in `known` of its contact, whose ID and name it gets in the end.
     issues: Vec<(Option<usize>, Issue)>,
     nameless: Vec<NamelessRow>,
@@ -83,7 +81,7 @@ impl Collector {
         }
         match reader.identity() {
             RowIdentity::Contact(id) => {
-                let place = self.take(header, id, &mut reader);
+                let place = self.take(header, &id, &mut reader);
                 self.last = Some(place);
                 self.keep_issues(Some(place), reader.into_issues());
             }
@@ -99,8 +97,8 @@ impl Collector {
     }
 
     /// Takes a row of the contact with this ID; its place in `known`.
-    fn take(&mut self, header: &Header, id: ExternalId, reader: &mut RowReader<'_>) -> usize {
-        let fingerprint = reader.fingerprint(&self.state, &mut self.scratch);
+    fn take(&mut self, header: &Header, id: &str, reader: &mut RowReader<'_>) -> usize {
+        let fingerprint = reader.fingerprint(&self.state);
         let Self {
             packed,
             drafts,
@@ -108,16 +106,20 @@ impl Collector {
             by_id,
             ..
         } = self;
-        let is_same = |place: usize| external_id(packed, drafts, known[place]) == id.as_str();
-        let Some(place) = by_id.find_or_keep(id.as_str(), known.len(), is_same) else {
-            let mut draft = Draft::new(id);
-            draft.add_row(reader, fingerprint);
-            known.push(if draft.is_sound() {
-                packed.extend(draft.into_contact());
+        let is_same = |place: usize| external_id(packed, drafts, known[place]) == id;
+        let Some(place) = by_id.find_or_keep(id, known.len(), is_same) else {
+            known.push(if reader.pack(packed.begin(id)) {
                 Known::Packed(packed.len() - 1, fingerprint)
             } else {
-                drafts.push(draft);
-                Known::Draft(drafts.len() - 1)
+                let mut draft = Draft::new(ExternalId::stored(id.to_owned()));
+                draft.add_row(reader, fingerprint);
+                if draft.is_sound() {
+                    packed.extend(draft.into_contact());
+                    Known::Packed(packed.len() - 1, fingerprint)
+                } else {
+                    drafts.push(draft);
+                    Known::Draft(drafts.len() - 1)
+                }
             });
             return known.len() - 1;
         };
@@ -182,12 +184,12 @@ impl Collector {
         external_id(&self.packed, &self.drafts, self.known[place])
     }
 
-    fn numbers<'a>(&'a self, place: usize, numbers: &mut Vec<&'a str>) {
+    fn numbers(&self, place: usize, numbers: &mut Vec<PhoneNumber>) {
         match self.known[place] {
             Known::Packed(contact, _) => numbers.extend(self.packed.packed(contact).numbers()),
             Known::Draft(draft) => {
                 let of_draft = self.drafts[draft].numbers().iter();
-                numbers.extend(of_draft.map(|n| n.number.as_str()));
+                numbers.extend(of_draft.map(|n| n.number));
             }
         }
     }

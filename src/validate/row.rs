@@ -1,25 +1,28 @@
 //! Reads the cells of one row and notes what is wrong with them.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
+
+use hashbrown::DefaultHashBuilder;
 
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
 use crate::model::catalogue::{About, Finding};
 use crate::model::contact::{
-    ExternalId, FileNumber, NumberType, PhoneNumber, PhoneNumberError, Priority, Said,
+    NumberType, PhoneNumber, PhoneNumberError, Priority, Said,
 };
 use crate::model::digest::TextDigest;
 use crate::model::group;
 use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
 use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
-use crate::model::text;
+use crate::model::roster::Packing;
+use crate::model::text::{self, Cleaned};
 
 /// Whose row it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum RowIdentity {
-    /// This contact's.
-    Contact(ExternalId),
+pub(super) enum RowIdentity<'a> {
+    /// This contact's; the text of its ID.
+    Contact(Cow<'a, str>),
     /// Somebody's, but nobody can know whose.
     Nameless,
     /// Nobody's.
@@ -30,6 +33,8 @@ pub(super) enum RowIdentity {
 pub(super) struct RowReader<'a> {
     header: &'a Header,
     row: &'a SheetRow,
+    /// No cell needs more cleaning than trimming.
+    plain: bool,
     issues: Vec<Issue>,
 }
 
@@ -38,12 +43,24 @@ impl<'a> RowReader<'a> {
         Self {
             header,
             row,
+            plain: text::is_plain(row.layout().0),
             issues: Vec::new(),
         }
     }
 
     pub(super) fn number(&self) -> u32 {
         self.row.number
+    }
+
+    fn clean(&self, raw: &'a str) -> Cleaned<'a> {
+        if self.plain {
+            return Cleaned {
+                text: Cow::Borrowed(text::trim(raw)),
+                had_line_break: false,
+                has_control: false,
+            };
+        }
+        text::clean(raw)
     }
 
     pub(super) fn into_issues(self) -> Vec<Issue> {
@@ -76,15 +93,15 @@ impl<'a> RowReader<'a> {
     }
 
     /// A quick hash of the row's cells, by which a row that stands twice is noticed.
-    pub(super) fn fingerprint(&self, state: &RandomState, scratch: &mut Vec<u8>) -> u64 {
+    pub(super) fn fingerprint(&self, state: &DefaultHashBuilder) -> u64 {
         // A byte that no text has stands between cells.
         const END: u8 = 0xFF;
-        scratch.clear();
+        let mut hasher = state.build_hasher();
         for cell in self.filled_cells() {
-            scratch.extend_from_slice(text::trim(cell.shown()).as_bytes());
-            scratch.push(END);
+            hasher.write(text::trim(cell.shown()).as_bytes());
+            hasher.write_u8(END);
         }
-        state.hash_one(&scratch[..])
+        hasher.finish()
     }
 
     /// The cells up to the last that isn't blank.
@@ -99,7 +116,7 @@ impl<'a> RowReader<'a> {
 
     fn plain(&self, field: Field) -> Cow<'a, str> {
         self.header.place(field).map_or(Cow::Borrowed(""), |place| {
-            text::clean(self.cell(place).shown()).text
+            self.clean(self.cell(place).shown()).text
         })
     }
 
@@ -142,7 +159,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// Whose row this is; notes what makes it nameless.
-    pub(super) fn identity(&mut self) -> RowIdentity {
+    pub(super) fn identity(&mut self) -> RowIdentity<'a> {
         if let Some(damage) = self.row.damage {
             let id = self.plain(Field::Id);
             self.note(of_damage(damage), Field::Id, 1, &id);
@@ -154,7 +171,7 @@ impl<'a> RowReader<'a> {
         let cell = self.cell(place);
         let finding = match cell {
             Cell::Text(raw) => {
-                let cleaned = text::clean(raw);
+                let cleaned = self.clean(raw);
                 if cleaned.text.is_empty() {
                     if self.plain(Field::Name).is_empty() && !self.has_number() {
                         self.note(Finding::RowIgnored, Field::Id, 1, "");
@@ -171,8 +188,7 @@ impl<'a> RowReader<'a> {
                     if cleaned.had_line_break {
                         self.note(Finding::LineBreak, Field::Id, 1, &cleaned.text);
                     }
-                    return ExternalId::parse(&cleaned.text)
-                        .map_or(RowIdentity::Ignored, RowIdentity::Contact);
+                    return RowIdentity::Contact(cleaned.text);
                 }
             }
             Cell::Rounded(_) => Finding::IdRounded,
@@ -214,7 +230,7 @@ impl<'a> RowReader<'a> {
                 return Reading::Bad;
             }
         };
-        let cleaned = text::clean(raw);
+        let cleaned = self.clean(raw);
         if cleaned.text.is_empty() {
             return Reading::Blank;
         }
@@ -238,15 +254,12 @@ impl<'a> RowReader<'a> {
     }
 
     /// A text column; `None` where the sheet has no such column.
-    pub(super) fn field(&mut self, field: Field) -> Option<Reading<String>> {
+    pub(super) fn field(&mut self, field: Field) -> Option<Reading<Cow<'a, str>>> {
         let place = self.header.place(field)?;
-        Some(
-            self.text(field, 1, place)
-                .map(|text| Reading::Value(text.into_owned())),
-        )
+        Some(self.text(field, 1, place))
     }
 
-    pub(super) fn email(&mut self) -> Option<Reading<String>> {
+    pub(super) fn email(&mut self) -> Option<Reading<Cow<'a, str>>> {
         let reading = self.field(Field::Email)?;
         Some(reading.map(|email| {
             if is_email(&email) {
@@ -268,23 +281,23 @@ impl<'a> RowReader<'a> {
         }))
     }
 
-    pub(super) fn groups(&mut self) -> Option<Reading<Vec<String>>> {
+    /// The names of the groups, still in one text.
+    pub(super) fn groups(&mut self) -> Option<Reading<Cow<'a, str>>> {
         let reading = self.field(Field::Groups)?;
         Some(reading.map(|cell| {
             if cell.contains(';') {
                 self.note(Finding::SemicolonInGroups, Field::Groups, 1, &cell);
             }
-            let groups = group::split(&cell);
-            if groups.is_empty() {
+            if group::is_blank(&cell) {
                 Reading::Blank
             } else {
-                Reading::Value(groups)
+                Reading::Value(cell)
             }
         }))
     }
 
     /// The number in these columns.
-    pub(super) fn phone(&mut self, columns: NumberColumns) -> Phone {
+    pub(super) fn phone(&mut self, columns: NumberColumns) -> Phone<'a> {
         let ordinal = columns.ordinal;
         let number = if let Cell::Rounded(shown) = self.cell(columns.number) {
             self.note(Finding::NumberScientific, Field::Number, ordinal, shown);
@@ -295,7 +308,7 @@ impl<'a> RowReader<'a> {
         let text = match number {
             Reading::Blank => {
                 let typed = matches!(self.cell(columns.number_type), Cell::Text(raw) if {
-                    let cleaned = text::clean(raw).text;
+                    let cleaned = self.clean(raw).text;
                     !cleaned.is_empty() && !text::is_placeholder(&cleaned)
                 });
                 return if typed { Phone::TypeAlone } else { Phone::None };
@@ -309,16 +322,16 @@ impl<'a> RowReader<'a> {
             None => Said::Nothing,
             Some(place) => match self.text(Field::NumberDescription, ordinal, place) {
                 Reading::Blank => Said::This(None),
-                Reading::Value(text) => Said::This(Some(text.into_owned())),
+                Reading::Value(text) => Said::This(Some(text)),
                 Reading::Bad => Said::Nothing,
             },
         };
         match (number, number_type) {
-            (Some(number), Some(number_type)) => Phone::Number(FileNumber {
+            (Some(number), Some(number_type)) => Phone::Number {
                 number,
                 number_type,
                 description,
-            }),
+            },
             _ => Phone::Bad,
         }
     }
@@ -370,6 +383,74 @@ impl<'a> RowReader<'a> {
         }
     }
 
+    /// Packs the row as a whole contact, if it is one and nothing has to be said of it; else nothing is noted.
+    pub(super) fn pack(&mut self, packing: Packing<'_>) -> bool {
+        let noted = self.issues.len();
+        let packed = noted == 0 && self.pack_silent(packing).is_some();
+        self.issues.truncate(noted);
+        packed
+    }
+
+    fn pack_silent(&mut self, mut packing: Packing<'_>) -> Option<()> {
+        let mut known: Vec<PhoneNumber> = Vec::new();
+        for columns in self.number_columns() {
+            match self.phone(*columns) {
+                Phone::Number {
+                    number,
+                    number_type,
+                    description,
+                } => {
+                    if self.number_columns().len() > 1 {
+                        if known.contains(&number) {
+                            return None;
+                        }
+                        known.push(number);
+                    }
+                    packing.number(number, number_type, description.as_deref());
+                }
+                Phone::None if columns.ordinal > 1 => {}
+                Phone::None | Phone::TypeAlone | Phone::Bad => return None,
+            }
+        }
+        let Some(Reading::Value(name)) = self.field(Field::Name) else {
+            return None;
+        };
+        let Some(Reading::Value(groups)) = self.groups() else {
+            return None;
+        };
+        let texts = [
+            self.field(Field::OrganizationName),
+            self.field(Field::Title),
+            self.email(),
+        ];
+        let priority = match self.priority() {
+            None => Said::Nothing,
+            Some(Reading::Value(priority)) => Said::This(priority),
+            Some(Reading::Blank) => Said::This(Priority::Normal),
+            Some(Reading::Bad) => return None,
+        };
+        if !self.issues.is_empty() {
+            return None;
+        }
+        let said = |reading: &Option<Reading<Cow<'a, str>>>| match reading {
+            Some(Reading::Value(text)) => Said::This(Some(text.clone())),
+            Some(Reading::Blank) => Said::This(None),
+            Some(Reading::Bad) | None => Said::Nothing,
+        };
+        let [organization, title, email] = texts.each_ref().map(said);
+        packing.fields(
+            &name,
+            [
+                organization.as_deref(),
+                title.as_deref(),
+                email.as_deref(),
+            ],
+            &priority,
+        );
+        packing.finish(group::split(&groups).into_iter(), &[self.number()]);
+        Some(())
+    }
+
     pub(super) fn number_columns(&self) -> &'a [NumberColumns] {
         &self.header.numbers
     }
@@ -397,9 +478,16 @@ fn of_damage(damage: Damage) -> Finding {
 
 /// What the columns of a number hold.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Phone {
+pub(super) enum Phone<'a> {
     /// A number.
-    Number(FileNumber),
+    Number {
+        /// Ten digits.
+        number: PhoneNumber,
+        /// Its kind.
+        number_type: NumberType,
+        /// Description, if there is such a column.
+        description: Said<Option<Cow<'a, str>>>,
+    },
     /// Nothing.
     None,
     /// A type without a number.

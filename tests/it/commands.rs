@@ -323,39 +323,6 @@ async fn check_needs_no_database_and_prints_what_the_contract_says() {
 }
 
 #[tokio::test]
-async fn templates_are_what_an_import_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    for (format, name) in [("xlsx", "t.xlsx"), ("csv", "t.csv")] {
-        let made = daemon::rosterd(folder.path())
-            .args(["template", "--format", format, "--output", name])
-            .status()
-            .await
-            .unwrap();
-        assert!(made.success());
-        let done = daemon::rosterd(folder.path())
-            .args(["check", name, "--format", "json"])
-            .output()
-            .await
-            .unwrap();
-        let shown: Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert_eq!(
-            (
-                &shown["issues"][0]["code"],
-                shown["issues"].as_array().unwrap().len()
-            ),
-            (&"example_row".into(), 1),
-            "{shown}"
-        );
-        assert_eq!(shown["file"]["format"], format);
-    }
-    assert!(
-        std::fs::read_to_string(folder.path().join("t.csv"))
-            .unwrap()
-            .starts_with("\"ID\",Name,")
-    );
-}
-
-#[tokio::test]
 async fn mistakes_are_answered_with_a_sentence_and_a_code() {
     let app = TestApp::start().await;
     write(app.folder.path(), "empty", "");

@@ -11,6 +11,7 @@ mod commands;
 mod damage;
 mod embedded;
 mod fetching;
+mod handouts;
 mod holds;
 mod lock;
 mod mail;

@@ -306,8 +306,31 @@ impl<R: Read> Records<R> {
         row: &mut SheetRow,
     ) -> Result<(), SheetError> {
         row.restart(self.row);
+        let text = &self.window[raw.clone()];
+        if memchr(b'"', text).is_some() || text.is_empty() {
+            return self.quoted_cells_of(raw, row);
+        }
+        // Without quotes a record is what stands between its delimiters.
+        self.cells.clear();
+        self.ends.clear();
+        let mut start = 0;
+        for end in memchr_iter(self.delimiter, text).chain([text.len()]) {
+            self.cells.extend_from_slice(&text[start..end]);
+            self.ends.push(self.cells.len());
+            start = end + 1;
+        }
+        self.fill(self.cells.len(), self.ends.len(), row)
+    }
+
+    fn quoted_cells_of(
+        &mut self,
+        raw: std::ops::Range<usize>,
+        row: &mut SheetRow,
+    ) -> Result<(), SheetError> {
         let mut input = &self.window[raw];
         self.core.reset();
+        self.cells.resize(self.cells.capacity().max(1 << 10), 0);
+        self.ends.resize(self.ends.capacity().max(32), 0);
         let (mut written, mut count) = (0, 0);
         loop {
             let (result, taken, text, cells) =
@@ -323,6 +346,10 @@ impl<R: Read> Records<R> {
                 ReadRecordResult::Record | ReadRecordResult::End => break,
             }
         }
+        self.fill(written, count, row)
+    }
+
+    fn fill(&self, written: usize, count: usize, row: &mut SheetRow) -> Result<(), SheetError> {
         let text = std::str::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
         let ends = self.ends[..count].iter();

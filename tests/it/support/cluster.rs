@@ -37,8 +37,8 @@ fn remove_leftovers(root: &Path) {
             continue;
         };
         if !PathBuf::from(format!("/proc/{pid}")).exists() {
-            std::fs::remove_dir_all(entry.path())
-                .expect("leftovers of an earlier run can be removed");
+            // Another test process that has just started may be at the same folder; what it leaves, the next one finds.
+            std::fs::remove_dir_all(entry.path()).ok();
         }
     }
 }
