@@ -15,6 +15,9 @@ use crate::model::table::Field;
 use crate::sheet::template_columns;
 use crate::validate::EXAMPLE_ROW;
 
+/// Excel's own number format `@`, Text.
+pub(super) const TEXT: u8 = 49;
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// Where to write it; `-` is standard output [default: contacts.xlsx or contacts.csv].
@@ -71,7 +74,7 @@ fn xlsx() -> anyhow::Result<Vec<u8>> {
 fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
     /// Rows that have drop-down lists.
     const ROWS: u32 = 10_000;
-    let text = CellFormat::new().set_num_format("@");
+    let text = CellFormat::new().set_num_format_index(TEXT);
     sheet.set_name("Contacts")?;
     for (column, field) in (0..).zip(Field::ALL) {
         sheet.set_column_width(column, 22)?;
@@ -97,7 +100,7 @@ fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
 /// It comes second: the first sheet with the header is what an import reads.
 fn explanations(sheet: &mut Worksheet) -> anyhow::Result<()> {
     const WIDTHS: [f64; 4] = [24.0, 10.0, 90.0, 28.0];
-    let wrapped = CellFormat::new().set_num_format("@").set_text_wrap();
+    let wrapped = CellFormat::new().set_num_format_index(TEXT).set_text_wrap();
     sheet.set_name("What the columns mean")?;
     let titles = ["Column", "Required", "What to enter", "Example"];
     for ((column, title), width) in (0..).zip(titles).zip(WIDTHS) {
@@ -117,7 +120,7 @@ fn explanations(sheet: &mut Worksheet) -> anyhow::Result<()> {
 fn heading() -> CellFormat {
     CellFormat::new()
         .set_bold()
-        .set_num_format("@")
+        .set_num_format_index(TEXT)
         .set_background_color(Color::RGB(0x00DD_E6EE))
 }
 

@@ -78,8 +78,7 @@ impl PhoneNumber {
             number if !plus => number,
             _ => return Err(PhoneNumberError::NotTenDigits),
         };
-        let number =
-            <[u8; 10]>::try_from(number).map_err(|_| PhoneNumberError::NotTenDigits)?;
+        let number = <[u8; 10]>::try_from(number).map_err(|_| PhoneNumberError::NotTenDigits)?;
         if number[0] < b'2' || number[3] < b'2' {
             return Err(PhoneNumberError::NotNanp);
         }
@@ -106,7 +105,9 @@ impl PhoneNumber {
     #[must_use]
     pub fn as_digits(&self) -> u64 {
         let digit = |byte: &u8| u64::from(byte.wrapping_sub(b'0'));
-        self.0.iter().fold(0, |value, byte| value * 10 + digit(byte))
+        self.0
+            .iter()
+            .fold(0, |value, byte| value * 10 + digit(byte))
     }
 }
 

@@ -40,7 +40,18 @@ pub struct StoredGroup {
 /// Whether a `Groups` cell names no group.
 #[must_use]
 pub fn is_blank(cell: &str) -> bool {
-    cell.split(',').all(|name| text::trim(name).is_empty())
+    trimmed(cell).all(str::is_empty)
+}
+
+/// What stands between the commas, trimmed.
+fn trimmed(cell: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b',', cell.as_bytes()).chain([cell.len()]);
+    ends.map(move |end| {
+        let name = &cell[start..end];
+        start = end + 1;
+        text::trim(name)
+    })
 }
 
 /// Splits a `Groups` cell: at commas, trimmed, without blanks and repeats (the first spelling stays).
@@ -49,7 +60,7 @@ pub fn split(cell: &str) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     // By which repeats are told where there are many.
     let mut keys = HashSet::new();
-    for name in cell.split(',').map(text::trim) {
+    for name in trimmed(cell) {
         if names.len() == FEW && keys.is_empty() {
             keys.extend(names.iter().map(|name| name_key(name)));
         }

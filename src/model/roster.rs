@@ -194,11 +194,7 @@ impl Packing<'_> {
     }
 
     /// Takes all groups, and is a contact from now on.
-    pub fn finish<'g>(
-        mut self,
-        groups: impl ExactSizeIterator<Item = &'g str>,
-        rows: &[u32],
-    ) {
+    pub fn finish<'g>(mut self, groups: impl ExactSizeIterator<Item = &'g str>, rows: &[u32]) {
         let count = groups.len();
         self.out().count(count);
         for name in groups {
@@ -446,7 +442,10 @@ mod tests {
         );
         let packed = contacts.packed(0);
         assert_eq!((packed.external_id, packed.first_row()), ("1", 2));
-        assert_eq!(packed.numbers().collect::<Vec<_>>(), [PhoneNumber::stored("6045550100"); 2]);
+        assert_eq!(
+            packed.numbers().collect::<Vec<_>>(),
+            [PhoneNumber::stored("6045550100"); 2]
+        );
         contacts.push(&one);
         contacts.arrange(&[2, 1]);
         assert_eq!(contacts.iter().collect::<Vec<_>>(), [one, two]);

@@ -74,6 +74,11 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
 /// Whether [`clean`] only trims, here and in every part of the text.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
+    // Most are printable ASCII; as in `Signs::of` without a branch inside.
+    let other = |b: u8| u8::from(b.wrapping_sub(b' ') > b'~' - b' ');
+    if text.bytes().fold(0, |others, b| others | other(b)) == 0 {
+        return true;
+    }
     let signs = Signs::of(text);
     let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     !(signs.odd && text.contains(odd)) && !(signs.combining && !is_nfc(text))

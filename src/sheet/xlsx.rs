@@ -2,7 +2,10 @@
 
 use std::io::{Read, Seek};
 
-use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
+use calamine::{
+    DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxCellFormulaMetadataRecord,
+    XlsxCellReader, XlsxError,
+};
 
 use super::wall::parts;
 use super::{Body, Facts, Format, Limits, SheetError, header};
@@ -45,10 +48,14 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         } else {
             Vec::new()
         };
-        match find_header(&mut workbook, &name, &merged)? {
+        let layout = Layout {
+            merged,
+            has_formulas: parts.has_formulas,
+        };
+        match find_header(&mut workbook, &name, &layout)? {
             Found::Header(header, mut issues) => {
                 let body = Body::new(*header, limits, each);
-                let (header, untitled) = read_body(&mut workbook, &name, &merged, body)?;
+                let (header, untitled) = read_body(&mut workbook, &name, &layout, body)?;
                 issues.extend(untitled);
                 let format = Format {
                     format: "xlsx",
@@ -71,6 +78,13 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     Err(first_refusal.unwrap_or(SheetError::Empty))
 }
 
+/// What is known of a sheet before its cells are read.
+struct Layout {
+    merged: Vec<Dimensions>,
+    /// It may have formulas.
+    has_formulas: bool,
+}
+
 enum Found {
     Header(Box<Header>, Vec<Issue>),
     Refused(SheetError),
@@ -80,12 +94,12 @@ enum Found {
 fn find_header<R: Read + Seek>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
-    merged: &[Dimensions],
+    layout: &Layout,
 ) -> Result<Found, SheetError> {
     let mut refused = None;
     let mut found = None;
     let mut searched = 0;
-    let outcome = each_row(workbook, sheet, merged, &mut |row| {
+    let outcome = each_row(workbook, sheet, layout, &mut |row| {
         if row.is_blank() {
             return Ok(true);
         }
@@ -113,11 +127,11 @@ fn find_header<R: Read + Seek>(
 fn read_body<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
-    merged: &[Dimensions],
+    layout: &Layout,
     mut body: Body<'_, F>,
 ) -> Result<(Header, Vec<Issue>), SheetError> {
     let header_row = body.header.row;
-    each_row(workbook, sheet, merged, &mut |row| {
+    each_row(workbook, sheet, layout, &mut |row| {
         if row.number > header_row {
             body.push(row)?;
         }
@@ -130,20 +144,18 @@ fn read_body<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
 fn each_row<R: Read + Seek>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
-    merged: &[Dimensions],
+    layout: &Layout,
     each: &mut impl FnMut(&SheetRow) -> Result<bool, SheetError>,
 ) -> Result<(), SheetError> {
     let mut cells = workbook.worksheet_cells_reader(sheet).map_err(unreadable)?;
-    let mut merged = Merged::new(merged);
+    let mut merged = Merged::new(&layout.merged);
     let mut row = SheetRow::default();
     let mut shown = String::new();
     let (mut filled, mut text) = (0_u32, 0_usize);
-    while let Some(record) = cells
-        .next_cell_with_formula_metadata()
-        .map_err(unreadable)?
-    {
-        let (number, column) = (record.pos.0.saturating_add(1), record.pos.1);
-        let Some(cell) = cell_value(&record.value, record.formula.is_some(), &mut shown)? else {
+    while let Some(found) = FoundCell::next(&mut cells, layout.has_formulas)? {
+        let position = found.position();
+        let (number, column) = (position.0.saturating_add(1), position.1);
+        let Some(cell) = cell_value(found.value(), found.has_formula(), &mut shown)? else {
             continue;
         };
         if column >= MAX_COLUMNS {
@@ -157,7 +169,7 @@ fn each_row<R: Read + Seek>(
                 row.number
             )));
         }
-        if merged.covers(record.pos) {
+        if merged.covers(position) {
             continue;
         }
         if number > row.number {
@@ -189,6 +201,46 @@ fn each_row<R: Read + Seek>(
         each(&row)?;
     }
     Ok(())
+}
+
+/// A cell as it was asked for: with its formula or without.
+enum FoundCell<'a> {
+    Plain(calamine::Cell<DataRef<'a>>),
+    WithFormula(XlsxCellFormulaMetadataRecord<'a>),
+}
+
+impl<'a> FoundCell<'a> {
+    /// The next cell. Asking for formulas costs time, so that is done only where there may be any.
+    fn next<R: Read + Seek>(
+        cells: &mut XlsxCellReader<'a, R>,
+        has_formulas: bool,
+    ) -> Result<Option<Self>, SheetError> {
+        Ok(if has_formulas {
+            let cell = cells.next_cell_with_formula_metadata();
+            cell.map_err(unreadable)?.map(Self::WithFormula)
+        } else {
+            cells.next_cell().map_err(unreadable)?.map(Self::Plain)
+        })
+    }
+
+    /// Row and column, from 0.
+    fn position(&self) -> (u32, u32) {
+        match self {
+            Self::Plain(cell) => cell.get_position(),
+            Self::WithFormula(cell) => cell.pos,
+        }
+    }
+
+    fn value(&self) -> &DataRef<'a> {
+        match self {
+            Self::Plain(cell) => cell.get_value(),
+            Self::WithFormula(cell) => &cell.value,
+        }
+    }
+
+    fn has_formula(&self) -> bool {
+        matches!(self, Self::WithFormula(cell) if cell.formula.is_some())
+    }
 }
 
 fn too_large(what: std::fmt::Arguments<'_>) -> SheetError {

@@ -41,9 +41,10 @@ pub(super) fn is_scientific(text: &str) -> bool {
 
 /// Whether the text can be an e-mail address: something, `@`, and a domain with a dot.
 pub(super) fn is_email(text: &str) -> bool {
-    let Some((local, domain)) = text.rsplit_once('@') else {
+    let Some(at) = memchr::memrchr(b'@', text.as_bytes()) else {
         return false;
     };
+    let (local, domain) = (&text[..at], &text[at + 1..]);
     let forbidden = |c: char| match c {
         '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']' => true,
         '!'..='~' => false,
@@ -54,14 +55,17 @@ pub(super) fn is_email(text: &str) -> bool {
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+            && (label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                || label.chars().all(|c| c.is_alphanumeric() || c == '-'))
     };
     (1..=64).contains(&local.len())
         && !local.contains(forbidden)
         && !local.starts_with('.')
         && !local.ends_with('.')
         && !local.contains("..")
-        && domain.contains('.')
+        && domain.as_bytes().contains(&b'.')
         && domain.split('.').all(label_ok)
 }
 

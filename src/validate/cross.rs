@@ -1,5 +1,7 @@
 //! What shows only when contacts are held against each other: numbers shared, IDs that look alike.
 
+use std::borrow::Cow;
+
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::index::Index;
@@ -20,7 +22,7 @@ pub(super) fn check<'a>(
     let mut owners: HashMap<u64, usize, DefaultHashBuilder> =
         HashMap::with_capacity_and_hasher(count, DefaultHashBuilder::default());
     let mut ids = Index::with_capacity(count);
-    let mut numbers = Vec::new();
+    let (mut numbers, mut scratch) = (Vec::new(), String::new());
     for place in 0..count {
         let id = id_of(place);
         numbers.clear();
@@ -37,7 +39,7 @@ pub(super) fn check<'a>(
         }
         let bare = without_zeros(id);
         let is_same = |other: usize| text::is_same_folded(without_zeros(id_of(other)), bare);
-        if let Some(other) = ids.find_or_keep(&text::fold(bare), place, is_same) {
+        if let Some(other) = ids.find_or_keep(&folded(bare, &mut scratch), place, is_same) {
             let issue = issue(
                 Finding::SimilarId,
                 Field::Id,
@@ -49,6 +51,17 @@ pub(super) fn check<'a>(
         }
     }
     issues
+}
+
+/// The text folded, in `scratch` where that needs no more than small letters.
+fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
+    if !text.is_ascii() {
+        return Cow::Owned(text::fold(text));
+    }
+    scratch.clear();
+    scratch.push_str(text);
+    scratch.make_ascii_lowercase();
+    Cow::Borrowed(scratch)
 }
 
 /// The ID without its leading zeros, which people and programs lose.

@@ -8,14 +8,12 @@ use hashbrown::DefaultHashBuilder;
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
 use crate::model::catalogue::{About, Finding};
-use crate::model::contact::{
-    NumberType, PhoneNumber, PhoneNumberError, Priority, Said,
-};
+use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority, Said};
 use crate::model::digest::TextDigest;
 use crate::model::group;
 use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
-use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::model::roster::Packing;
+use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::model::text::{self, Cleaned};
 
 /// Whose row it is.
@@ -285,7 +283,7 @@ impl<'a> RowReader<'a> {
     pub(super) fn groups(&mut self) -> Option<Reading<Cow<'a, str>>> {
         let reading = self.field(Field::Groups)?;
         Some(reading.map(|cell| {
-            if cell.contains(';') {
+            if memchr::memchr(b';', cell.as_bytes()).is_some() {
                 self.note(Finding::SemicolonInGroups, Field::Groups, 1, &cell);
             }
             if group::is_blank(&cell) {
@@ -440,11 +438,7 @@ impl<'a> RowReader<'a> {
         let [organization, title, email] = texts.each_ref().map(said);
         packing.fields(
             &name,
-            [
-                organization.as_deref(),
-                title.as_deref(),
-                email.as_deref(),
-            ],
+            [organization.as_deref(), title.as_deref(), email.as_deref()],
             &priority,
         );
         packing.finish(group::split(&groups).into_iter(), &[self.number()]);

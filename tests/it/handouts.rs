@@ -159,9 +159,8 @@ async fn the_workbook_template_keeps_ids_as_text_and_offers_the_closed_words() {
     let formats = styles.split_once("<cellXfs").unwrap().1;
     let formats = elements(formats.split_once("</cellXfs>").unwrap().0, "xf");
     // 49 is the built-in number format "@", text.
-    let is_text = |style: &str| {
-        attribute(formats[style.parse::<usize>().unwrap()], "numFmtId") == Some("49")
-    };
+    let is_text =
+        |style: &str| attribute(formats[style.parse::<usize>().unwrap()], "numFmtId") == Some("49");
     let columns = elements(&sheet, "col");
     for column in 1..=10 {
         let of = columns

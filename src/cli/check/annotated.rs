@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use rust_xlsxwriter::{Color, Format, Workbook, Worksheet};
 
+use crate::cli::template::TEXT;
 use crate::import::Reading;
 use crate::model::issue::{Issue, Severity, column_of};
 use crate::model::table::{Header, SheetRow};
@@ -29,7 +30,7 @@ struct Formats {
 impl Formats {
     fn new() -> Self {
         // As text: what is mended by hand here keeps its zeros and digits.
-        let plain = Format::new().set_num_format("@");
+        let plain = Format::new().set_num_format_index(TEXT);
         let filled = |color| plain.clone().set_background_color(Color::RGB(color));
         Self {
             header: plain.clone().set_bold(),

@@ -79,7 +79,7 @@ pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
             "the reader of workbooks has no output",
         )));
     };
-    let mut output = BufReader::with_capacity(256 << 10, output);
+    let mut output = BufReader::with_capacity(64 << 10, output);
     let (mut header, mut row, mut scratch) = (None, SheetRow::default(), Vec::new());
     loop {
         match frame::take(&mut output, &mut row, &mut scratch) {
@@ -146,7 +146,7 @@ pub fn read_for_parent(input: File, output: impl Write, limits: Limits) -> std::
 }
 
 fn say<R: Read + Seek>(input: R, output: impl Write, limits: Limits) -> std::io::Result<()> {
-    let mut out = BufWriter::with_capacity(256 << 10, output);
+    let mut out = BufWriter::with_capacity(64 << 10, output);
     let mut scratch = Vec::new();
     let mut said_header = false;
     let mut broken = Ok(());

@@ -19,6 +19,8 @@ const MAX_SMALL_PART: u64 = 32 << 20;
 pub(in crate::sheet) struct Parts {
     /// Some sheet has merged cells.
     pub(in crate::sheet) has_merged_cells: bool,
+    /// Some sheet may have formulas.
+    pub(in crate::sheet) has_formulas: bool,
 }
 
 pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, SheetError> {
@@ -32,7 +34,8 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
         )));
     }
     let mut parts = Parts::default();
-    let mut buffer = vec![0; 64 << 10];
+    // Larger than the window of a decompressor, which is copied each time the buffer is full.
+    let mut buffer = vec![0; 256 << 10];
     let mut total = 0;
     for index in 0..archive.len() {
         let mut part = archive
@@ -50,9 +53,14 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
         } else {
             MAX_SMALL_PART
         };
-        let mut tail = Tail::default();
+        let mut merged = Mark::new(b"mergeCells");
+        // Whatever the prefix of their names.
+        let mut formulas = [Mark::new(b"<f"), Mark::new(b":f")];
         let mut look = |piece: &[u8]| {
-            parts.has_merged_cells |= is_sheet && tail.finds(piece);
+            if is_sheet {
+                parts.has_merged_cells |= merged.is_in(piece);
+                parts.has_formulas |= formulas.iter_mut().any(|mark| mark.is_in(piece));
+            }
         };
         let size = inflate(
             &mut part,
@@ -92,21 +100,27 @@ fn inflate(
     }
 }
 
-/// Looks for the mark of merged cells, also where it lies across two pieces.
-#[derive(Debug, Default)]
-struct Tail {
+/// Looks for a mark, also where it lies across two pieces.
+#[derive(Debug)]
+struct Mark {
+    mark: &'static [u8],
     end: Vec<u8>,
 }
 
-impl Tail {
-    const MARK: &[u8] = b"mergeCells";
+impl Mark {
+    fn new(mark: &'static [u8]) -> Self {
+        Self {
+            mark,
+            end: Vec::new(),
+        }
+    }
 
-    fn finds(&mut self, piece: &[u8]) -> bool {
-        let length = Self::MARK.len();
+    fn is_in(&mut self, piece: &[u8]) -> bool {
+        let length = self.mark.len();
         let first = &piece[..piece.len().min(length)];
         self.end.extend_from_slice(first);
-        let found = memchr::memmem::find(&self.end, Self::MARK).is_some()
-            || memchr::memmem::find(piece, Self::MARK).is_some();
+        let found = memchr::memmem::find(&self.end, self.mark).is_some()
+            || memchr::memmem::find(piece, self.mark).is_some();
         if piece.len() >= length {
             self.end.clear();
             self.end.extend_from_slice(&piece[piece.len() - length..]);
@@ -120,17 +134,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_of_merged_cells_is_found_wherever_pieces_end() {
+    fn a_mark_is_found_wherever_pieces_end() {
         let text = b"<worksheet><mergeCells count=\"1\"/></worksheet>";
         for size in 1..text.len() {
-            let mut tail = Tail::default();
+            let mut mark = Mark::new(b"mergeCells");
             let mut found = false;
             for piece in text.chunks(size) {
-                found |= tail.finds(piece);
+                found |= mark.is_in(piece);
             }
             assert!(found, "pieces of {size}");
         }
-        let mut tail = Tail::default();
-        assert!(!text[..15].chunks(3).any(|piece| tail.finds(piece)));
+        let mut mark = Mark::new(b"mergeCells");
+        assert!(!text[..15].chunks(3).any(|piece| mark.is_in(piece)));
     }
 }
