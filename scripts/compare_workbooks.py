@@ -72,7 +72,11 @@ def compare(rosterd, path, made):
         differences.append(f"{len(rows)} rows, not the {len(made)} that were made")
     for number, (values, stored) in enumerate(zip(rows, made), 2):
         # openpyxl gives up on numbers that are too big for the date they are shown as: what was written counts.
+        # OpenDocument can't hold them either, and what stands in their place is nobody's.
+        lost = [value == "#VALUE!" and "from-ods" in path.parts for value in values]
         values = [number_of[0] if value == "#VALUE!" else value for value, number_of in zip(values, stored)]
+        if lost[0]:
+            continue
         contact = contacts.get(number)
         if contact is None or contact["rows"] != [number]:
             issues = [f"{issue['code']} ({issue['column']}, {issue['value']!r:.40})" for issue in document["issues"] if issue["row"] == number]
@@ -80,6 +84,8 @@ def compare(rosterd, path, made):
                                + (f"one of rows {contact['rows']} with ID {contact['external_id']!r}" if contact else f"none: {', '.join(issues)}"))
             continue
         for column, (expected, found) in enumerate(zip(expected_contact(values), found_contact(contact))):
+            if lost[column]:
+                continue
             cells += 1
             if expected != found:
                 differences.append(f"{chr(65 + column)}{number}: expected {expected!r}, found {found!r}")

@@ -45,7 +45,8 @@ FORMATS = [(lambda i, n=n: n * 1000000 + i, form, ANYWHERE) for n, form in enume
     "_-* #,##0_-", "[$-1009]0", "[Blue]General", '0;"minus "0;"midday"'), 1)] + [
     (lambda i, n=n: n + i / 100, form, ANYWHERE) for n, form in enumerate((
         "0.00%", "$#,##0.00", "[$€-407] #,##0.00", "0.00E+00", "# ?/?", "[>=5]0;[<5]0.0", '0.0,,"M"'), 20000)]
-DATES = [(lambda i, first=first: DAY + dt.timedelta(days=first + i), form, ANYWHERE) for first, form in zip(range(-44000, 44000, 8000), (
+# None before 1904, which a workbook that counts its days from then can't hold.
+DATES = [(lambda i, first=first: DAY + dt.timedelta(days=first + i), form, ANYWHERE) for first, form in zip(range(-43900, 44100, 8000), (
     "yyyy-mm-dd", "d/m/yyyy", "[$-409]d-mmm-yy;@", "mmmm yyyy", "dddd, mmmm dd, yyyy", 14, 15, r"[$-F800]dddd\,\ mmmm\ dd\,\ yyyy",
     "[Red]yyyy-mm-dd", 'yyyy"年"m"月"d"日"', 22))] + [
     (moment, "m/d/yy h:mm", ANYWHERE), (lambda i: moment(i) + dt.timedelta(hours=5), "yyyy-mm-dd hh:mm:ss", ANYWHERE),

@@ -174,7 +174,7 @@ fn desired(
     groups: &mut GroupTable,
 ) -> ContactState {
     let numbers = contact.numbers.iter().map(|number| Number {
-        number: number.number.clone(),
+        number: number.number,
         number_type: number.number_type,
         description: number.description.clone().or_stored(|| {
             let known = stored.and_then(|stored| {
@@ -208,7 +208,7 @@ fn desired(
             .email
             .clone()
             .or_stored(|| stored.and_then(|s| s.email.clone())),
-        priority: contact.priority.clone().or_stored(|| {
+        priority: contact.priority.or_stored(|| {
             stored.map_or(crate::model::contact::Priority::Normal, |stored| {
                 stored.priority
             })

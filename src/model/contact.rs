@@ -153,7 +153,7 @@ pub struct Number {
 }
 
 /// What the file says of an optional field.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said<T> {
     /// Nothing that counts (no such column, or an invalid value): the stored value stays.
     Nothing,

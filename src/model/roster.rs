@@ -248,7 +248,7 @@ impl FromIterator<FileContact> for Contacts {
     }
 }
 
-impl<'a> PackedContact<'a> {
+impl PackedContact<'_> {
     /// Its numbers, in order.
     pub fn numbers(self) -> impl Iterator<Item = PhoneNumber> {
         let mut unread = self.unread;

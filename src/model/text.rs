@@ -81,7 +81,8 @@ pub fn is_plain(text: &str) -> bool {
     }
     let signs = Signs::of(text);
     let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    !(signs.odd && text.contains(odd)) && !(signs.combining && !is_nfc(text))
+    let needs_more = signs.odd && text.contains(odd) || signs.combining && !is_nfc(text);
+    !needs_more
 }
 
 /// What the bytes of a text say of it.

@@ -25,7 +25,7 @@ use crate::model::table::{Field, Header, SheetRow};
 use crate::model::text;
 
 /// Raised whenever the same bytes may read differently than before, so that an unchanged file is read again.
-pub const READER_VERSION: i32 = 2;
+pub const READER_VERSION: i32 = 3;
 
 /// Most rows of a workbook, whatever the configuration allows.
 const XLSX_MAX_ROWS: u32 = 200_000;
@@ -267,7 +267,7 @@ pub fn read<R: Read + Seek>(
 /// it. For measuring it against public collections.
 ///
 /// # Errors
-/// [`SheetError`] if the file is refused, or any record of it is damaged.
+/// [`SheetError`] if the file is refused, or it can't be told what the cells of a record are.
 pub fn csv_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, SheetError> {
     csv::all_records(file)
 }
