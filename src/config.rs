@@ -34,6 +34,8 @@ pub struct Config {
     pub fetch: Fetch,
     /// Runs.
     pub import: Import,
+    /// How long what is kept.
+    pub retention: Retention,
     /// HTTP server.
     pub web: Web,
     /// Logs.
@@ -127,6 +129,31 @@ pub struct Import {
     /// How long a process vouches for a run.
     #[serde(deserialize_with = "duration")]
     pub lease: Duration,
+}
+
+/// `[retention]`, days.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Removed contacts.
+    pub removed_days: u32,
+    /// Issues and images of contacts.
+    pub issues_days: u32,
+    /// Runs.
+    pub runs_days: u32,
+    /// Sent mail.
+    pub outbox_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            removed_days: 30,
+            issues_days: 180,
+            runs_days: 730,
+            outbox_days: 30,
+        }
+    }
 }
 
 /// `[web]`

@@ -3,10 +3,10 @@
 //!
 //! Knows `import`, `store` and `outbox`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{Notify, Semaphore};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
@@ -17,12 +17,14 @@ use crate::mail::Mailer;
 use crate::model::run::ClaimedRun;
 use crate::model::schedule::zone;
 use crate::outbox;
-use crate::store::{ScheduleRow, Store, StoreError};
+use crate::store::{Retention, ScheduleRow, Store, StoreError};
 
 /// Every second. In UTC, so that no change of the clocks concerns it.
 const HEARTBEAT: &str = "* * * * * *";
 /// Most schedule rows taken up in one statement.
 const BATCH: i64 = 500;
+/// How often the daemon looks for what is to be forgotten.
+const FORGET_EVERY: TimeDelta = TimeDelta::hours(1);
 
 /// Starts what is due.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub struct Dispatcher {
     lifecycle: Lifecycle,
     slots: Arc<Semaphore>,
     delivering: Arc<AtomicBool>,
+    retention: Retention,
+    forgot_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Dispatcher {
@@ -44,6 +48,7 @@ impl Dispatcher {
         clock: SharedClock,
         lifecycle: Lifecycle,
         max_concurrent: usize,
+        retention: Retention,
     ) -> Self {
         let slots = Arc::new(Semaphore::new(max_concurrent));
         Self {
@@ -53,6 +58,8 @@ impl Dispatcher {
             lifecycle,
             slots,
             delivering: Arc::default(),
+            retention,
+            forgot_at: Mutex::default(),
         }
     }
 
@@ -101,6 +108,7 @@ impl Dispatcher {
         self.queue_due().await?;
         self.start_runs().await?;
         self.deliver_mail();
+        self.forget();
         Ok(())
     }
 
@@ -187,6 +195,38 @@ impl Dispatcher {
             let _permit = permit;
             // The importer has logged what could not be recorded; the lease brings the run back.
             let _ = importer.run(&run, None, &unobserved(), &stop).await;
+        });
+    }
+
+    /// Forgets what is older than it may get, once an hour.
+    fn forget(&self) {
+        let now = self.clock.now();
+        {
+            let mut forgot_at = self
+                .forgot_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            // A clock that was set back must not stop it for long.
+            if forgot_at.is_some_and(|at| (now - at).abs() < FORGET_EVERY) {
+                return;
+            }
+            *forgot_at = Some(now);
+        }
+        let (store, retention) = (self.store().clone(), self.retention);
+        self.lifecycle.tasks.spawn(async move {
+            match store.forget(retention, now).await {
+                Ok(forgotten) if forgotten.is_nothing() => {}
+                Ok(forgotten) => tracing::info!(
+                    contacts = forgotten.contacts,
+                    histories = forgotten.histories,
+                    runs = forgotten.runs,
+                    mails = forgotten.mails,
+                    "old data was forgotten"
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, "old data could not be forgotten; trying again in an hour");
+                }
+            }
         });
     }
 

@@ -2,16 +2,21 @@
 //!
 //! Knows the rules of SPEC §3.1 to §3.3; knows nothing of how a plan is applied.
 
+mod recognise;
+mod revert;
+
 use std::collections::{HashMap, HashSet};
+
+pub use revert::{Recorded, plan_revert};
 
 use crate::model::ContactId;
 use crate::model::contact::{ContactState, ExternalId, FileContact, Number, StoredContact};
 use crate::model::group::{StoredGroup, name_key};
 use crate::model::plan::{
-    Action, Addition, Change, GroupChange, HoldReason, Plan, PlanGroup, Removal,
+    Action, Addition, Change, GroupChange, HoldReason, Plan, PlanGroup, Removal, Renumbered,
 };
 use crate::model::roster::{Roster, RowInError};
-use crate::model::text::fold;
+use recognise::Person;
 
 /// What is stored of an account.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +56,8 @@ pub struct History {
     pub accepted_rows: HashSet<[u8; 32]>,
     /// A person has approved the removals that were withheld.
     pub release_withheld: bool,
+    /// A person has said that those who look like the same person under a new ID are: they keep their record.
+    pub keep_ids: bool,
 }
 
 /// Whether a roster's nameless rows, or its doubtful end, keep contacts from being removed.
@@ -80,19 +87,28 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
             .map(|c| &c.state),
     );
     let mut groups = GroupTable::new(&snapshot.groups);
-    let adoptions = adoptions(&snapshot.contacts, roster);
-
+    let (adoptions, renumbered) = recognised(&snapshot.contacts, roster);
     let mut place_of: HashMap<String, usize> = HashMap::with_capacity(snapshot.contacts.len());
     for (place, contact) in snapshot.contacts.iter().enumerate() {
         if let Some(id) = &contact.state.external_id {
             place_of.insert(id.clone(), place);
         }
     }
-    for (id, place) in &adoptions {
+    let kept = renumbered.iter().filter(|_| history.keep_ids);
+    for (id, place) in adoptions.iter().chain(kept) {
         place_of.insert(id.as_str().to_owned(), *place);
     }
 
     let mut plan = Plan::default();
+    if !history.keep_ids {
+        let pair = |(id, place): &(ExternalId, usize)| Renumbered {
+            contact: snapshot.contacts[*place].id,
+            name: snapshot.contacts[*place].state.name.clone(),
+            old_id: snapshot.contacts[*place].state.external_id.clone(),
+            new_id: id.as_str().to_owned(),
+        };
+        plan.renumbered = renumbered.iter().map(pair).collect();
+    }
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
     let mut members = MemberCount::default();
     for contact in roster.contacts.iter() {
@@ -218,52 +234,60 @@ fn desired(
     }
 }
 
-/// Contacts made by hand that share folded name and a number with exactly one new contact, and it with exactly one of
-/// them: the external ID they get, and their place among the stored.
-fn adoptions(stored: &[StoredContact], roster: &Roster) -> Vec<(ExternalId, usize)> {
-    let by_hand: Vec<usize> = (0..stored.len())
-        .filter(|place| !stored[*place].removed && stored[*place].state.external_id.is_none())
+/// The external ID that a stored contact, at this place, is recognised under.
+type Link = (ExternalId, usize);
+
+/// Stored contacts that are recognised in new ones of the file: those made by hand, and those that are gone from the file
+/// but look like the same person as a new contact in it.
+fn recognised(stored: &[StoredContact], roster: &Roster) -> (Vec<Link>, Vec<Link>) {
+    let in_file: HashSet<&str> = (0..roster.contacts.len())
+        .map(|place| roster.contacts.packed(place).external_id)
         .collect();
-    if by_hand.is_empty() {
-        return Vec::new();
+    let people = |wanted: &dyn Fn(Option<&str>) -> bool| -> Vec<Person> {
+        (0..)
+            .zip(stored)
+            .filter(|(_, contact)| !contact.removed && wanted(contact.state.external_id.as_deref()))
+            .map(|(place, contact)| Person::stored(place, &contact.state))
+            .collect()
+    };
+    let by_hand = people(&|id| id.is_none());
+    let gone =
+        people(&|id| id.is_some_and(|id| !in_file.contains(id) && !roster.in_error.contains(id)));
+    if by_hand.is_empty() && gone.is_empty() {
+        return (Vec::new(), Vec::new());
     }
-    let known: HashSet<&str> = stored
+    let known: HashMap<&str, bool> = stored
         .iter()
-        .filter_map(|contact| contact.state.external_id.as_deref())
+        .filter_map(|contact| Some((contact.state.external_id.as_deref()?, contact.removed)))
         .collect();
-    let mut by_name: HashMap<String, Vec<FileContact>> = HashMap::new();
-    for contact in roster
-        .contacts
-        .iter()
-        .filter(|contact| !known.contains(contact.external_id.as_str()))
-    {
-        by_name
-            .entry(fold(&contact.name))
-            .or_default()
-            .push(contact);
-    }
-    let mut pairs: Vec<(ExternalId, usize)> = Vec::new();
-    for place in by_hand {
-        let state = &stored[place].state;
-        for contact in by_name.get(&fold(&state.name)).into_iter().flatten() {
-            if contact.numbers.iter().any(|number| {
-                state
-                    .numbers
-                    .iter()
-                    .any(|known| known.number == number.number)
-            }) {
-                pairs.push((contact.external_id.clone(), place));
-            }
-        }
-    }
-    let mut ids: HashMap<String, usize> = HashMap::new();
-    let mut places: HashMap<usize, usize> = HashMap::new();
-    for (id, place) in &pairs {
-        *ids.entry(id.as_str().to_owned()).or_default() += 1;
-        *places.entry(*place).or_default() += 1;
-    }
-    pairs.retain(|(id, place)| ids[id.as_str()] == 1 && places[place] == 1);
-    pairs
+    let of_file = |wanted: &dyn Fn(Option<&bool>) -> bool| -> Vec<FileContact> {
+        (0..roster.contacts.len())
+            .filter(|place| wanted(known.get(roster.contacts.packed(*place).external_id)))
+            .map(|place| roster.contacts.get(place))
+            .collect()
+    };
+    let mut new = of_file(&|known| known.is_none());
+    let adopted = linked(&by_hand, &new);
+    let taken: HashSet<&ExternalId> = adopted.iter().map(|(id, _)| id).collect();
+    new.retain(|contact| !taken.contains(&contact.external_id));
+    // Who comes back under an ID of old may be the one who is gone: then nobody can say who is who.
+    let strangers = new.len();
+    new.extend(of_file(&|known| known == Some(&true)));
+    let mut renumbered = linked(&gone, &new);
+    let returning: HashSet<&ExternalId> = new[strangers..].iter().map(|c| &c.external_id).collect();
+    renumbered.retain(|(id, _)| !returning.contains(id));
+    (adopted, renumbered)
+}
+
+fn linked(known: &[Person], new: &[FileContact]) -> Vec<Link> {
+    let new_people: Vec<Person> = (0..)
+        .zip(new)
+        .map(|(place, contact)| Person::in_file(place, contact))
+        .collect();
+    recognise::one_to_one(known, &new_people)
+        .into_iter()
+        .map(|(known, new_place)| (new[new_place].external_id.clone(), known))
+        .collect()
 }
 
 fn hold_reasons(
@@ -291,14 +315,9 @@ fn hold_reasons(
     if changed > CHANGES_BELOW_NOTICE && exceeds(changed, rules.changed_percent, stored_active) {
         reasons.push(HoldReason::ChangesTooMany);
     }
-    let mut empties_large = false;
-    for (place, before) in members_before.iter().enumerate() {
-        if *before > 0 && members.of(place) == 0 {
-            plan.emptied_groups.push(plan.groups[place].name.clone());
-            empties_large |= *before > GROUP_BELOW_NOTICE;
-        }
-    }
-    if empties_large {
+    let (emptied_groups, largest) = emptied(&plan.groups, members_before, members);
+    plan.emptied_groups = emptied_groups;
+    if largest > GROUP_BELOW_NOTICE {
         reasons.push(HoldReason::EmptiesGroup);
     }
     let newly_in_error = roster
@@ -316,6 +335,22 @@ fn hold_reasons(
             .any(|change| change.action != Action::Revived);
     reasons.extend(rules.must_confirm.filter(|_| touches));
     reasons
+}
+
+/// Names of the groups that lose all their members, and how many the largest of them had.
+fn emptied(
+    groups: &[PlanGroup],
+    members_before: &[usize],
+    members: &MemberCount,
+) -> (Vec<String>, usize) {
+    let (mut names, mut largest) = (Vec::new(), 0);
+    for (place, before) in members_before.iter().enumerate() {
+        if *before > 0 && members.of(place) == 0 {
+            names.push(groups[place].name.clone());
+            largest = largest.max(*before);
+        }
+    }
+    (names, largest)
 }
 
 /// What a person has approved.
@@ -344,7 +379,10 @@ impl Approved {
                 && plan
                     .changed
                     .iter()
-                    .all(|change| self.changed.contains(&change.id))
+                    // Whose removal was approved may as well keep the record under a new ID.
+                    .all(|change| {
+                        self.changed.contains(&change.id) || self.removed.contains(&change.id)
+                    })
                 && roster
                     .rows_in_error
                     .iter()
@@ -376,17 +414,26 @@ impl<'a> GroupTable<'a> {
         }
     }
 
+    /// The key of a place.
+    fn key(&self, place: u32) -> &str {
+        &self.keys[place as usize]
+    }
+
+    /// The place of a key; a group that is new gets this name.
+    fn place_of_key(&mut self, key: String, name: &str) -> u32 {
+        if let Some(place) = self.place_of.get(&key) {
+            return *place;
+        }
+        let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.place_of.insert(key.clone(), place);
+        self.keys.push(key);
+        self.spelled.push(Some(name.to_owned()));
+        place
+    }
+
+    /// The place of a name as the file spells it.
     fn place(&mut self, name: &str) -> u32 {
-        let key = name_key(name);
-        let place = if let Some(place) = self.place_of.get(&key) {
-            *place
-        } else {
-            let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-            self.place_of.insert(key.clone(), place);
-            self.keys.push(key);
-            self.spelled.push(None);
-            place
-        };
+        let place = self.place_of_key(name_key(name), name);
         let index = place as usize;
         let is_stored_spelling = self
             .stored

@@ -15,9 +15,9 @@ use super::output::{Format, counts, json as print_json, line};
 use super::{Exit, account_ref, check};
 use crate::import::{Importer, Observer, Progress};
 use crate::lifecycle::Lifecycle;
-use crate::model::account::{Account, AccountRef};
-use crate::model::run::{ClaimedRun, Origin, RunStatus, Trigger};
-use crate::model::{AccountId, RunId};
+use crate::model::RunId;
+use crate::model::account::AccountRef;
+use crate::model::run::{ClaimedRun, NewRun, Origin, RunStatus, Trigger};
 use crate::outbox;
 use crate::store::{RunRow, Started};
 
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// Approves this held run of a local file.
     #[arg(long, value_name = "RUN", requires = "file")]
     approve: Option<i64>,
+    /// With --approve: who looks like the same person under a new ID keeps the record, which gets that ID.
+    #[arg(long, requires = "approve")]
+    keep_ids: bool,
 }
 
 pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Result<Exit> {
@@ -58,7 +61,7 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         } else {
             Origin::Source
         };
-        return carry_out(app, &account, Trigger::Manual, origin, None, file, format).await;
+        return carry_out(app, NewRun::manual(account.id, origin), file, format).await;
     };
     let held = app.store.run(subject).await?;
     anyhow::ensure!(
@@ -67,16 +70,13 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         account.name
     );
     anyhow::ensure!(held.is_approvable(), "{}", held.waits_no_more());
-    carry_out(
-        app,
-        &account,
-        Trigger::Approval,
-        Origin::File,
-        Some(subject),
-        file,
-        format,
-    )
-    .await
+    let new = NewRun {
+        trigger: Trigger::Approval,
+        subject: Some(subject),
+        keep_ids: args.keep_ids,
+        ..NewRun::manual(account.id, Origin::File)
+    };
+    carry_out(app, new, file, format).await
 }
 
 fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Vec<u8>> {
@@ -93,16 +93,13 @@ fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Vec<u8>> {
 /// Starts a run in this process and stays with it to its end.
 pub(super) async fn carry_out(
     app: &App,
-    account: &Account,
-    trigger: Trigger,
-    origin: Origin,
-    subject: Option<RunId>,
+    new: NewRun,
     file: Option<Vec<u8>>,
     format: Format,
 ) -> anyhow::Result<Exit> {
     let importer = app.importer()?;
     let lifecycle = Lifecycle::listen()?;
-    let run = start(app, &importer, account.id, trigger, origin, subject).await?;
+    let run = start(app, &importer, new).await?;
     let (observer, bar) = observer(format);
     // Here nothing else is to be waited for: the first signal rolls back.
     let outcome = importer
@@ -123,28 +120,13 @@ fn stop_at_once(lifecycle: &Lifecycle) -> CancellationToken {
     lifecycle.soft.clone()
 }
 
-async fn start(
-    app: &App,
-    importer: &Importer,
-    account: AccountId,
-    trigger: Trigger,
-    origin: Origin,
-    subject: Option<RunId>,
-) -> anyhow::Result<ClaimedRun> {
+async fn start(app: &App, importer: &Importer, new: NewRun) -> anyhow::Result<ClaimedRun> {
     let options = importer.options();
     let mut told = false;
     loop {
         match app
             .store
-            .start_run(
-                account,
-                trigger,
-                origin,
-                subject,
-                app.clock.now(),
-                &options.owner,
-                options.lease,
-            )
+            .start_run(new, app.clock.now(), &options.owner, options.lease)
             .await?
         {
             Started::Run(run) => return Ok(run),

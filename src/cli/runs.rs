@@ -7,7 +7,7 @@ use super::app::App;
 use super::output::{Format, counts, json as print_json, line, or_blank, plain, table};
 use super::{Exit, account_ref, import};
 use crate::model::account::AccountRef;
-use crate::model::run::{Origin, Trigger};
+use crate::model::run::{NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 use crate::store::{ChangeRow, RunRow};
 
@@ -44,11 +44,22 @@ pub(super) enum Command {
     Approve {
         /// Id of the run.
         run: i64,
+        /// Who looks like the same person under a new ID keeps the record, which gets that ID.
+        #[arg(long)]
+        keep_ids: bool,
     },
     /// Ends a held run; nothing of it is carried out.
     Reject {
         /// Id of the run.
         run: i64,
+    },
+    /// Puts the contacts back as they were before a run; who was changed since is left as is, and named.
+    Revert {
+        /// Id of the run.
+        run: i64,
+        /// Puts back those as well that were changed since.
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -75,7 +86,10 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
                 Format::Text => print_changes(&changes, usize::MAX)?,
             }
         }
-        Command::Approve { run } => return approve(app, RunId(*run), format).await,
+        Command::Approve { run, keep_ids } => {
+            return approve(app, RunId(*run), *keep_ids, format).await;
+        }
+        Command::Revert { run, force } => return revert(app, RunId(*run), *force, format).await,
         Command::Reject { run } => {
             app.store.reject_run(RunId(*run), app.clock.now()).await?;
             line(format!(
@@ -86,28 +100,33 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
     Ok(Exit::Done)
 }
 
-async fn approve(app: &App, id: RunId, format: Format) -> anyhow::Result<Exit> {
+async fn revert(app: &App, id: RunId, force: bool, format: Format) -> anyhow::Result<Exit> {
+    app.store.check_revertible(id).await?;
+    let run = app.store.run(id).await?;
+    let new = NewRun {
+        trigger: Trigger::Revert,
+        subject: Some(id),
+        forced: force,
+        ..NewRun::manual(AccountId(run.account_id), Origin::Source)
+    };
+    import::carry_out(app, new, None, format).await
+}
+
+async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow::Result<Exit> {
     let run = app.store.run(id).await?;
     anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
-    let account = app
-        .store
-        .account(&AccountRef::Id(AccountId(run.account_id)))
-        .await?;
     anyhow::ensure!(
         run.origin == Origin::Source.as_str(),
         "run {id} is of a local file; approve it with `rosterd import {} --file PATH --approve {id}`",
-        account.id
+        run.account_id
     );
-    import::carry_out(
-        app,
-        &account,
-        Trigger::Approval,
-        Origin::Source,
-        Some(id),
-        None,
-        format,
-    )
-    .await
+    let new = NewRun {
+        trigger: Trigger::Approval,
+        subject: Some(id),
+        keep_ids,
+        ..NewRun::manual(AccountId(run.account_id), Origin::Source)
+    };
+    import::carry_out(app, new, None, format).await
 }
 
 fn list(runs: &[RunRow]) -> std::io::Result<()> {
@@ -174,7 +193,45 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
     if let Some(successor) = run.superseded_by {
         line(format!("  superseded by run {successor}"))?;
     }
+    for group in run.emptied_groups.iter().flatten() {
+        let what = if run.hold_reasons.is_some() {
+            "would be empty"
+        } else {
+            "is empty now"
+        };
+        line(format!("  the group {} {what}", plain(group)))?;
+    }
+    print_renumbered(&changes)?;
     print_changes(&changes, MAX_NAMES)?;
+    Ok(())
+}
+
+/// Who is gone, but looks like the same person as an addition.
+fn print_renumbered(changes: &[ChangeRow]) -> std::io::Result<()> {
+    let pairs: Vec<(&ChangeRow, &ChangeRow)> = changes
+        .iter()
+        .filter_map(|addition| {
+            let known = addition.same_as?;
+            let gone = changes
+                .iter()
+                .find(|change| change.action == "removed" && change.contact_id == Some(known))?;
+            Some((gone, addition))
+        })
+        .collect();
+    for (gone, addition) in pairs.iter().take(MAX_NAMES) {
+        line(format!(
+            "  probably the same person: {} (ID {}, now ID {})",
+            plain(gone.name.as_deref().unwrap_or("?")),
+            plain(gone.external_id.as_deref().unwrap_or("?")),
+            plain(addition.external_id.as_deref().unwrap_or("?"))
+        ))?;
+    }
+    if !pairs.is_empty() {
+        line(format!(
+            "  {} in all; `rosterd runs approve --keep-ids` lets them keep their records",
+            pairs.len()
+        ))?;
+    }
     Ok(())
 }
 

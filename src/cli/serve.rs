@@ -13,7 +13,7 @@ use crate::dispatch::Dispatcher;
 use crate::embedded::Role;
 use crate::import::WhenStopped;
 use crate::lifecycle::{self, Lifecycle};
-use crate::store::{Store, StoreError};
+use crate::store::{Retention, Store, StoreError};
 use crate::web::Server;
 
 pub(super) async fn run(config: Config, migrate: bool) -> anyhow::Result<Exit> {
@@ -101,6 +101,12 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
         clock,
         lifecycle.clone(),
         config.import.max_concurrent,
+        Retention {
+            removed_days: config.retention.removed_days,
+            issues_days: config.retention.issues_days,
+            runs_days: config.retention.runs_days,
+            outbox_days: config.retention.outbox_days,
+        },
     );
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     lifecycle::ready();

@@ -38,7 +38,10 @@ impl Importer {
             ),
             None => None,
         };
-        let history = history(&mut session, &context, approved.as_ref()).await?;
+        let history = History {
+            keep_ids: run.keep_ids,
+            ..history(&mut session, &context, approved.as_ref()).await?
+        };
         let rules = hold_rules(rules_from.as_ref(), context.must_confirm);
         let snapshot = session.snapshot().await?;
         let (mut plan, reading, history) = plan_blocking(snapshot, reading, rules, history).await?;
@@ -96,6 +99,7 @@ impl Importer {
             status,
             failure: None,
             hold_reasons: plan.hold_reasons.clone(),
+            emptied_groups: plan.emptied_groups.clone(),
             state: (!held)
                 .then(|| state_after(&reading, &plan, &history, approved.as_ref(), status, &file)),
             file,
@@ -220,6 +224,7 @@ pub(super) async fn history(
         in_error,
         accepted_rows: context.accepted_rows.clone(),
         release_withheld: approved.is_some(),
+        keep_ids: false,
     })
 }
 
@@ -281,6 +286,7 @@ fn ended(
         status,
         failure,
         hold_reasons: Vec::new(),
+        emptied_groups: Vec::new(),
         file,
         counts: None,
         state: None,

@@ -60,6 +60,9 @@ pub enum ImportError {
     /// A person has approved a run that waits for nobody any more.
     #[error("the run that was approved waits for nobody any more; see `rosterd runs list`")]
     NothingToApprove,
+    /// A person reverts a run that changed nobody.
+    #[error("the run that was to be reverted changed no contact; see `rosterd runs list`")]
+    NothingToRevert,
     /// The program is stopping.
     #[error("the import was stopped before it changed anything")]
     Stopped,
@@ -87,7 +90,9 @@ impl ImportError {
             Self::Sheet { .. } => Stage::Sheet,
             Self::NoContacts(_) => Stage::Validate,
             Self::Store(_) => Stage::Store,
-            Self::NothingToApprove | Self::Stopped | Self::Internal(_) => Stage::Run,
+            Self::NothingToApprove | Self::NothingToRevert | Self::Stopped | Self::Internal(_) => {
+                Stage::Run
+            }
         }
     }
 
@@ -121,7 +126,9 @@ impl ImportError {
                 FailureCode::LeaseLost
             }
             Self::Store(_) => FailureCode::DatabaseError,
-            Self::NothingToApprove | Self::Stopped | Self::Internal(_) => FailureCode::Internal,
+            Self::NothingToApprove | Self::NothingToRevert | Self::Stopped | Self::Internal(_) => {
+                FailureCode::Internal
+            }
         };
         let remedy = match self {
             Self::Secret(SealError::OtherOrigin { .. }) => {

@@ -7,6 +7,7 @@ mod conclude;
 mod error;
 mod outcome;
 mod preview;
+mod revert;
 mod source;
 
 use std::path::PathBuf;
@@ -278,6 +279,10 @@ impl Importer {
         stop: &CancellationToken,
         facts: &mut FileFacts,
     ) -> Result<RunStatus, ImportError> {
+        if run.trigger == Trigger::Revert {
+            let subject = run.subject.ok_or(ImportError::NothingToRevert)?;
+            return self.revert(run, subject, stop).await;
+        }
         let context = self.store.run_context(run).await?;
         if !context.import_enabled {
             return Err(ImportError::Disabled);

@@ -95,6 +95,7 @@ pub(super) fn blank_report(account: &Account, run: &ClaimedRun, outcome: Outcome
         withheld: Vec::new(),
         changed: Vec::new(),
         emptied_groups: Vec::new(),
+        renumbered: Vec::new(),
         recovered: false,
     }
 }
@@ -127,6 +128,7 @@ pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
             Vec::new()
         },
         emptied_groups: plan.emptied_groups.clone(),
+        renumbered: plan.renumbered.clone(),
         ..report
     }
 }

@@ -56,6 +56,8 @@ impl Importer {
                 Origin::Source
             },
             subject: None,
+            keep_ids: false,
+            forced: false,
             fence: 0,
             attempts: 1,
         };

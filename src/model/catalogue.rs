@@ -235,6 +235,22 @@ catalogue! {
         "a semicolon stands in Groups",
         "Groups contains a semicolon, which was taken as part of the name",
         "separate groups with commas";
+    RevertChangedSince = RevertRefused, Error,
+        "a run is reverted (`runs revert`), and the contact was changed after it by another run or program",
+        "the contact was changed after the run, so it was left as it is",
+        "look at it, and revert with --force to put it back all the same";
+    RevertPurged = RevertRefused, Error,
+        "a run is reverted, and the contact has been purged",
+        "the contact was removed long ago and has been purged, so it can't be put back",
+        "add it to the spreadsheet";
+    RevertForgotten = RevertRefused, Error,
+        "a run is reverted, and what it did to the contact is no longer kept",
+        "what the run did to the contact is no longer kept, so it was left as it is",
+        "mend it in the spreadsheet";
+    RevertIdTaken = RevertRefused, Error,
+        "a run is reverted, and another contact has the ID that this one had before",
+        "another contact has the ID that this one had before the run, so it was left as it is",
+        "look at both, and mend the spreadsheet";
     ExampleRow = ExampleRow, Notice,
         "row 2 of the template was left in unchanged",
         "this is the example row of the template and was skipped",

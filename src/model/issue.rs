@@ -80,6 +80,8 @@ words!(
         LineBreakInCell = "line_break_in_cell",
         /// Groups separated by semicolons.
         SemicolonInGroups = "semicolon_in_groups",
+        /// A contact that a revert has left as it is.
+        RevertRefused = "revert_refused",
         /// The template's example row.
         ExampleRow = "example_row",
     }

@@ -111,6 +111,19 @@ pub struct Removal {
     pub before: ContactState,
 }
 
+/// A contact that is gone from the file, but looks like the same person as a new one in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renumbered {
+    /// Which.
+    pub contact: ContactId,
+    /// Its name.
+    pub name: String,
+    /// Its ID in the spreadsheet so far.
+    pub old_id: Option<String>,
+    /// The ID of the new one.
+    pub new_id: String,
+}
+
 /// What a run would do. Pure data: nothing in it has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
@@ -128,6 +141,8 @@ pub struct Plan {
     pub unchanged: usize,
     /// Names of the groups that lose all their members.
     pub emptied_groups: Vec<String>,
+    /// Contacts that are gone, but look like the same person under a new ID.
+    pub renumbered: Vec<Renumbered>,
     /// Why it waits for a person; empty if it doesn't.
     pub hold_reasons: Vec<HoldReason>,
     /// Contacts of the account after the run, without the removed.

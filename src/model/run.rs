@@ -52,6 +52,38 @@ words!(
     }
 );
 
+/// A run to be started here and now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewRun {
+    /// Its account.
+    pub account_id: AccountId,
+    /// What asks for it.
+    pub trigger: Trigger,
+    /// Where the file comes from.
+    pub origin: Origin,
+    /// The run it approves or reverts.
+    pub subject: Option<RunId>,
+    /// See [`ClaimedRun::keep_ids`].
+    pub keep_ids: bool,
+    /// See [`ClaimedRun::forced`].
+    pub forced: bool,
+}
+
+impl NewRun {
+    /// An import that a person asks for.
+    #[must_use]
+    pub fn manual(account_id: AccountId, origin: Origin) -> Self {
+        Self {
+            account_id,
+            trigger: Trigger::Manual,
+            origin,
+            subject: None,
+            keep_ids: false,
+            forced: false,
+        }
+    }
+}
+
 /// A run that this process has taken up and vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedRun {
@@ -63,8 +95,12 @@ pub struct ClaimedRun {
     pub trigger: Trigger,
     /// Where the file comes from.
     pub origin: Origin,
-    /// The run it approves.
+    /// The run it approves or reverts.
     pub subject: Option<RunId>,
+    /// Of an approval: who is recognised under a new ID keeps the record.
+    pub keep_ids: bool,
+    /// Of a revert: contacts changed since are put back all the same.
+    pub forced: bool,
     /// Counts the claims; a commit must present the newest.
     pub fence: i64,
     /// Which attempt this is, from 1.

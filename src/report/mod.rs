@@ -10,7 +10,7 @@ use crate::model::RunId;
 use crate::model::account::Notify;
 use crate::model::failure::Failure;
 use crate::model::issue::{Issue, Severity};
-use crate::model::plan::HoldReason;
+use crate::model::plan::{HoldReason, Renumbered};
 use crate::model::run::{Counts, Origin};
 use crate::model::text::{join_and, shorten};
 
@@ -30,6 +30,8 @@ pub enum Outcome {
     Applied,
     /// Nothing to do, and an earlier failure is over.
     Unchanged,
+    /// This run was undone.
+    Reverted(RunId),
 }
 
 /// A person by name and ID.
@@ -66,6 +68,8 @@ pub struct Report {
     pub changed: Vec<Person>,
     /// Groups that lose all their members.
     pub emptied_groups: Vec<String>,
+    /// People who are gone, but look like a new contact.
+    pub renumbered: Vec<Renumbered>,
     /// An earlier failure is over.
     pub recovered: bool,
 }
@@ -134,6 +138,7 @@ impl Report {
         let is_problem = match self.outcome {
             Outcome::Failed(_) | Outcome::Held(_) => true,
             Outcome::Applied | Outcome::Unchanged => self.counts.errors > 0 || self.recovered,
+            Outcome::Reverted(_) => self.counts.errors > 0 || notify == Notify::All,
         };
         is_problem
             || (notify == Notify::All
@@ -202,6 +207,11 @@ impl Report {
             Outcome::Failed(_) => "import failed, nothing was changed".to_owned(),
             Outcome::Held(_) => "import waits for you, nothing was changed".to_owned(),
             Outcome::Unchanged => "import works again".to_owned(),
+            Outcome::Reverted(run) if self.counts.errors > 0 => format!(
+                "import {run} was undone, but for {}",
+                counted(self.contacts_in_error(), "contact")
+            ),
+            Outcome::Reverted(run) => format!("import {run} was undone"),
             Outcome::Applied if self.counts.errors > 0 => {
                 format!(
                     "{after}, {} in error",
@@ -251,6 +261,27 @@ impl Report {
                 sentences
                     .push("The file could be read again; it is the same as before.".to_owned());
             }
+            Outcome::Reverted(_) => {}
+        }
+        if let Outcome::Reverted(run) = self.outcome {
+            sentences.push(format!(
+                "What import {run} did was undone: {} brought back, {} put back as they were, {} removed; {} now.",
+                counts.revived,
+                counts.updated,
+                counts.removed,
+                counted(counts.contacts_after, "contact")
+            ));
+            sentences.push(
+                "The next import that would touch a contact waits for you, since the spreadsheet may still say the same."
+                    .to_owned(),
+            );
+        }
+        if !self.renumbered.is_empty() {
+            sentences.push(format!(
+                "{} would be removed, and look like the same person as a new contact: their IDs were probably changed in the spreadsheet. \
+                 A removed contact loses its place in duty rosters and phone lines.",
+                counted(self.renumbered.len(), "contact")
+            ));
         }
         if matches!(self.outcome, Outcome::Applied) && counts.errors > 0 {
             sentences.push("The contacts in error were not imported: who was stored stays as before, who is new was not added.".to_owned());
@@ -291,13 +322,22 @@ impl Report {
                 "What to do: mend what the sentence above names; the next import tries again."
                     .to_owned(),
             ],
-            Outcome::Held(_) => vec![
-                format!("What to do: if this is right, have it approved ({approve})."),
-                format!(
-                    "If it is not, mend the spreadsheet and import again, or have it rejected (rosterd runs reject {}).",
-                    self.run
-                ),
-            ],
+            Outcome::Held(_) => {
+                let mut todo = vec![
+                    format!("What to do: if this is right, have it approved ({approve})."),
+                    format!(
+                        "If it is not, mend the spreadsheet and import again, or have it rejected (rosterd runs reject {}).",
+                        self.run
+                    ),
+                ];
+                if !self.renumbered.is_empty() {
+                    todo.push(format!(
+                        "If those with a new ID are the same people, give them their old ID again, or have it approved so that they keep \
+                         their records ({approve} --keep-ids)."
+                    ));
+                }
+                todo
+            }
             Outcome::Applied | Outcome::Unchanged if self.counts.errors > 0 => {
                 let mut todo = vec!["What to do: mend these cells in the spreadsheet; the next import takes them over.".to_owned()];
                 if !self.withheld.is_empty() {
@@ -305,14 +345,22 @@ impl Report {
                 }
                 todo
             }
-            Outcome::Applied | Outcome::Unchanged => Vec::new(),
+            Outcome::Reverted(_) if self.counts.errors > 0 => vec![
+                "What to do: look at the contacts below; they were left as they are.".to_owned(),
+            ],
+            Outcome::Applied | Outcome::Unchanged | Outcome::Reverted(_) => Vec::new(),
         }
     }
 
     fn sections(&self) -> Vec<Section> {
         let mut room = MAX_LINES;
         let held = matches!(self.outcome, Outcome::Held(_));
-        let errors = self.issue_section("Contacts in error:", Severity::Error, &mut room);
+        let title = if matches!(self.outcome, Outcome::Reverted(_)) {
+            "Left as they are:"
+        } else {
+            "Contacts in error:"
+        };
+        let errors = self.issue_section(title, Severity::Error, &mut room);
         let warnings = self.issue_section(
             "Warnings (imported all the same):",
             Severity::Warning,
@@ -359,6 +407,7 @@ impl Report {
                 &self.removed,
             ),
             people("Would have been removed:", &self.withheld),
+            self.renumbered_section(),
             people("Would get another name or other numbers:", changed),
             groups,
             fixed,
@@ -368,6 +417,23 @@ impl Report {
             .into_iter()
             .filter(|section| !section.lines.is_empty())
             .collect()
+    }
+
+    fn renumbered_section(&self) -> Section {
+        let lines = self.renumbered.iter().take(MAX_NAMES).map(|person| {
+            let old = person.old_id.as_deref().unwrap_or_default();
+            plain_line(format!(
+                "{} (ID {}) looks like the new contact with the ID {}",
+                shorten(&person.name, 80),
+                shorten(old, 80),
+                shorten(&person.new_id, 80)
+            ))
+        });
+        Section {
+            title: "Probably the same person under a new ID:".to_owned(),
+            lines: lines.collect(),
+            more: self.renumbered.len().saturating_sub(MAX_NAMES),
+        }
     }
 
     /// A line per contact, with all that is wrong with it.

@@ -24,6 +24,7 @@ fn report(outcome: Outcome) -> Report {
         withheld: Vec::new(),
         changed: Vec::new(),
         emptied_groups: Vec::new(),
+        renumbered: Vec::new(),
         recovered: false,
     }
 }

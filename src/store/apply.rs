@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::{StoreError, failed};
 use crate::model::contact::{ContactImage, ContactState, Number, NumberImage};
 use crate::model::digest::TextDigest;
-use crate::model::plan::{Action, GroupChange, Plan};
+use crate::model::plan::{Action, GroupChange, Plan, Renumbered};
 use crate::model::{AccountId, ContactId, RunId};
 
 /// Marks what this transaction writes as ours, so that the lock lets it pass.
@@ -394,8 +394,8 @@ pub(super) async fn record_changes(
         );
     }
     sqlx::query!(
-        "INSERT INTO import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after)
-         SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::integer[], $7::jsonb[], $8::jsonb[])",
+        "INSERT INTO import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)
+         SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::integer[], $7::jsonb[], $8::jsonb[], $9::bigint[])",
         run.0,
         &rows.contacts as &[Option<i64>],
         &rows.external_ids as &[Option<String>],
@@ -403,7 +403,8 @@ pub(super) async fn record_changes(
         &rows.applied,
         &rows.rows as &[Option<i32>],
         &rows.before as &[Option<serde_json::Value>],
-        &rows.after as &[Option<serde_json::Value>]
+        &rows.after as &[Option<serde_json::Value>],
+        &rows.same_as as &[Option<i64>]
     )
     .execute(db)
     .await
@@ -420,6 +421,7 @@ struct ChangeRows {
     rows: Vec<Option<i32>>,
     before: Vec<Option<serde_json::Value>>,
     after: Vec<Option<serde_json::Value>>,
+    same_as: Vec<Option<i64>>,
 }
 
 impl ChangeRows {
@@ -442,6 +444,11 @@ impl ChangeRows {
         self.rows.push(row.and_then(|row| i32::try_from(row).ok()));
         self.before.push(before.and_then(image));
         self.after.push(after.and_then(image));
+        let renumbered = after.filter(|_| action == Action::Added).and_then(|state| {
+            let is = |other: &&Renumbered| state.external_id.as_ref() == Some(&other.new_id);
+            plan.renumbered.iter().find(is)
+        });
+        self.same_as.push(renumbered.map(|other| other.contact.0));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Store, StoreError, broken_constraint, failed};
-use crate::model::run::{ClaimedRun, Origin, Trigger};
+use crate::model::run::{ClaimedRun, NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 
 /// A file that kills its process this often is not tried again.
@@ -40,6 +40,7 @@ fn claimed(
     trigger: &str,
     origin: &str,
     subject: Option<i64>,
+    (keep_ids, forced): (bool, bool),
     fence: i64,
     attempts: i32,
 ) -> ClaimedRun {
@@ -49,6 +50,8 @@ fn claimed(
         trigger: Trigger::parse(trigger).unwrap_or(Trigger::Manual),
         origin: Origin::parse(origin).unwrap_or(Origin::Source),
         subject: subject.map(RunId),
+        keep_ids,
+        forced,
         fence,
         attempts,
     }
@@ -85,7 +88,7 @@ impl Store {
              UPDATE import_runs r
              SET status = 'running', lease_owner = $1, lease_until = $2, fence = fence + 1, attempts = attempts + 1, started_at = $3
              FROM next WHERE r.id = next.id
-             RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.fence, r.attempts",
+             RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.keep_ids, r.forced, r.fence, r.attempts",
             owner,
             until(now, lease),
             now,
@@ -109,6 +112,7 @@ impl Store {
                     &r.trigger,
                     &r.origin,
                     r.subject_run_id,
+                    (r.keep_ids, r.forced),
                     r.fence,
                     r.attempts,
                 )
@@ -139,42 +143,43 @@ impl Store {
     /// [`StoreError`] if the database fails.
     pub async fn start_run(
         &self,
-        account: AccountId,
-        trigger: Trigger,
-        origin: Origin,
-        subject: Option<RunId>,
+        new: NewRun,
         now: DateTime<Utc>,
         owner: &str,
         lease: Duration,
     ) -> Result<Started, StoreError> {
         let inserted = sqlx::query!(
-            "INSERT INTO import_runs (account_id, trigger, origin, subject_run_id, status, requested_at, started_at, attempts, fence, lease_owner, lease_until)
-             VALUES ($1, $2, $3, $4, 'running', $5, $5, 1, 1, $6, $7)
+            "INSERT INTO import_runs (account_id, trigger, origin, subject_run_id, keep_ids, forced, status, requested_at, started_at, attempts, fence, lease_owner, lease_until)
+             VALUES ($1, $2, $3, $4, $8, $9, 'running', $5, $5, 1, 1, $6, $7)
              RETURNING id",
-            account.0,
-            trigger.as_str(),
-            origin.as_str(),
-            subject.map(|subject| subject.0),
+            new.account_id.0,
+            new.trigger.as_str(),
+            new.origin.as_str(),
+            new.subject.map(|subject| subject.0),
             now,
             owner,
-            until(now, lease)
+            until(now, lease),
+            new.keep_ids,
+            new.forced
         )
         .fetch_one(&self.pool)
         .await;
         match inserted {
             Ok(row) => Ok(Started::Run(ClaimedRun {
                 id: RunId(row.id),
-                account_id: account,
-                trigger,
-                origin,
-                subject,
+                account_id: new.account_id,
+                trigger: new.trigger,
+                origin: new.origin,
+                subject: new.subject,
+                keep_ids: new.keep_ids,
+                forced: new.forced,
                 fence: 1,
                 attempts: 1,
             })),
             Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
                 let running = sqlx::query_scalar!(
                     "SELECT id FROM import_runs WHERE account_id = $1 AND status = 'running'",
-                    account.0
+                    new.account_id.0
                 )
                 .fetch_optional(&self.pool)
                 .await
@@ -272,7 +277,7 @@ impl Store {
             "UPDATE import_runs r SET lease_owner = $2, lease_until = $3, fence = fence + 1
              WHERE id IN (
                  SELECT id FROM import_runs WHERE status = 'running' AND lease_until < $1 FOR UPDATE SKIP LOCKED)
-             RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.fence, r.attempts",
+             RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.keep_ids, r.forced, r.fence, r.attempts",
             now,
             owner,
             until(now, lease)
@@ -292,6 +297,7 @@ impl Store {
                     &r.trigger,
                     &r.origin,
                     r.subject_run_id,
+                    (r.keep_ids, r.forced),
                     r.fence,
                     r.attempts,
                 );

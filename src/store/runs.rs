@@ -30,7 +30,10 @@ pub struct RunRow {
     pub fence: i64,
     pub subject_run_id: Option<i64>,
     pub superseded_by: Option<i64>,
+    pub keep_ids: bool,
+    pub forced: bool,
     pub hold_reasons: Option<Vec<String>>,
+    pub emptied_groups: Option<Vec<String>>,
     #[serde(serialize_with = "hex_or_null")]
     pub sha256: Option<Vec<u8>>,
     pub etag: Option<String>,
@@ -90,6 +93,7 @@ pub struct ChangeRow {
     pub action: String,
     pub applied: bool,
     pub row_number: Option<i32>,
+    pub same_as: Option<i64>,
 }
 
 impl Store {
@@ -102,7 +106,7 @@ impl Store {
             RunRow,
             "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
                     lease_owner, lease_until, fence,
-                    subject_run_id, superseded_by, hold_reasons, sha256, etag, size_bytes, row_count, added, updated, unchanged,
+                    subject_run_id, superseded_by, keep_ids, forced, hold_reasons, emptied_groups, sha256, etag, size_bytes, row_count, added, updated, unchanged,
                     removed, revived, adopted, withheld, errors, warnings, contacts_after, failure_code, failure_message
              FROM import_runs WHERE id = $1",
             id.0
@@ -129,7 +133,7 @@ impl Store {
             RunRow,
             "SELECT id, account_id, trigger, status, origin, due_at, requested_at, started_at, finished_at, attempts,
                     lease_owner, lease_until, fence,
-                    subject_run_id, superseded_by, hold_reasons, sha256, etag, size_bytes, row_count, added, updated, unchanged,
+                    subject_run_id, superseded_by, keep_ids, forced, hold_reasons, emptied_groups, sha256, etag, size_bytes, row_count, added, updated, unchanged,
                     removed, revived, adopted, withheld, errors, warnings, contacts_after, failure_code, failure_message
              FROM import_runs WHERE $1::bigint IS NULL OR account_id = $1 ORDER BY id DESC LIMIT $2",
             account.map(|account| account.0),
@@ -163,7 +167,7 @@ impl Store {
     pub async fn run_changes(&self, run: RunId) -> Result<Vec<ChangeRow>, StoreError> {
         sqlx::query_as!(
             ChangeRow,
-            r#"SELECT contact_id, external_id, coalesce(after ->> 'name', before ->> 'name') AS name, action, applied, row_number
+            r#"SELECT contact_id, external_id, coalesce(after ->> 'name', before ->> 'name') AS name, action, applied, row_number, same_as
                FROM import_changes WHERE run_id = $1 ORDER BY action, row_number, contact_id"#,
             run.0
         )

@@ -5,15 +5,15 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgTransaction;
+use sqlx::{PgConnection, PgTransaction};
 
 use super::{NewMail, Settings, Store, StoreError, apply, failed, outbox, snapshot};
 use crate::model::failure::Failure;
 use crate::model::issue::{Code, Issue, Severity};
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::roster::RowInError;
-use crate::model::run::{ClaimedRun, Counts, FailureStreak, FileFacts, RunStatus};
-use crate::model::{ContactId, RunId};
+use crate::model::run::{ClaimedRun, Counts, FailureStreak, FileFacts, RunStatus, Trigger};
+use crate::model::{AccountId, ContactId, RunId};
 use crate::reconcile::{Approved, Snapshot};
 
 /// What a run must know of its account besides the contacts.
@@ -61,6 +61,8 @@ pub struct Conclusion {
     pub failure: Option<Failure>,
     /// Why it is held.
     pub hold_reasons: Vec<HoldReason>,
+    /// Names of the groups that lose all their members.
+    pub emptied_groups: Vec<String>,
     /// What is known of the file.
     pub file: FileFacts,
     /// How many of each; `None` where the file was not read.
@@ -155,6 +157,14 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
 }
 
 impl Session {
+    pub(super) fn account(&self) -> AccountId {
+        self.run.account_id
+    }
+
+    pub(super) fn db(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+
     /// What the account's state says under the lock, where it can no longer change.
     ///
     /// # Errors
@@ -455,7 +465,8 @@ impl Session {
         end: &Conclusion,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        if end.state.is_some() || end.status == RunStatus::Held {
+        let reverted = self.run.trigger == Trigger::Revert && end.failure.is_none();
+        if end.state.is_some() || end.status == RunStatus::Held || reverted {
             sqlx::query!(
                 "UPDATE import_runs SET status = 'superseded', superseded_by = $2 WHERE account_id = $1 AND status = 'held'",
                 self.run.account_id.0,
@@ -479,7 +490,8 @@ impl Session {
              SET status = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL,
                  hold_reasons = $5, sha256 = $6, etag = $7, size_bytes = $8,
                  row_count = $9, added = $10, updated = $11, unchanged = $12, removed = $13, revived = $14, adopted = $15,
-                 withheld = $16, errors = $17, warnings = $18, contacts_after = $19, failure_code = $20, failure_message = $21
+                 withheld = $16, errors = $17, warnings = $18, contacts_after = $19, failure_code = $20, failure_message = $21,
+                 emptied_groups = $22
              WHERE id = $1 AND fence = $2 AND status = 'running'",
             self.run.id.0,
             self.run.fence,
@@ -501,7 +513,8 @@ impl Session {
             counted(|c| c.warnings),
             counted(|c| c.contacts_after),
             end.failure.as_ref().map(|failure| failure.code.as_str()),
-            end.failure.as_ref().map(|failure| failure.message.as_str())
+            end.failure.as_ref().map(|failure| failure.message.as_str()),
+            (!end.emptied_groups.is_empty()).then_some(end.emptied_groups.as_slice())
         )
         .execute(&mut *self.tx)
         .await

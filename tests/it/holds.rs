@@ -1,7 +1,7 @@
 //! An import that would do too much waits for a person.
 
 use crate::support::TestApp;
-use crate::support::sheet::{people, row};
+use crate::support::sheet::{csv, people, row};
 
 #[tokio::test]
 async fn a_truncated_file_is_held_and_its_mail_names_everybody() {
@@ -218,5 +218,92 @@ async fn an_emptied_group_is_held_by_name_and_comes_back_with_its_id() {
         app.count("SELECT id FROM active_groups WHERE name = 'Drivers'")
             .await,
         group
+    );
+}
+
+/// The same people, each with another ID.
+fn renumbered(numbers: impl IntoIterator<Item = usize>) -> String {
+    csv(numbers
+        .into_iter()
+        .map(|n| row(n).replacen(&n.to_string(), &format!("N{n}"), 1)))
+}
+
+#[tokio::test]
+async fn people_under_new_ids_are_recognised_and_can_keep_their_records() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    let ids = app
+        .count("SELECT sum(id)::bigint FROM active_contacts")
+        .await;
+    let held = app.import_sheet(account, renumbered(1..=20)).await;
+    assert_eq!(
+        (held.status.as_str(), held.added, held.removed),
+        ("held", Some(20), Some(20))
+    );
+    let mail = app.smtp.messages().pop().unwrap();
+    assert!(
+        mail.text()
+            .contains("Name 7 (ID 7) looks like the new contact with the ID N7")
+            && mail.text().contains("--keep-ids"),
+        "{}",
+        mail.text()
+    );
+    let run = app.approve_keeping_ids(account, held.id).await;
+    assert_eq!(
+        (run.status.as_str(), run.added, run.updated, run.removed),
+        ("succeeded", Some(0), Some(20), Some(0))
+    );
+    assert_eq!(
+        app.count("SELECT sum(id)::bigint FROM active_contacts")
+            .await,
+        ids
+    );
+    assert!(
+        app.contacts()
+            .await
+            .iter()
+            .all(|(id, name)| *name == format!("Name {}", &id[1..]))
+    );
+}
+
+#[tokio::test]
+async fn without_keeping_ids_an_approval_makes_new_records_of_them() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    let held = app.import_sheet(account, renumbered(1..=20)).await;
+    let run = app.approve(account, held.id).await;
+    assert_eq!((run.added, run.removed), (Some(20), Some(20)));
+    // Who is recognised twice is not recognised: two with one name and number.
+    let twins = csv([row(1), row(1).replacen('1', "1b", 1)]
+        .into_iter()
+        .chain((2..=20).map(row)));
+    let held = app.import_sheet(account, twins).await;
+    let kept = app.approve_keeping_ids(account, held.id).await;
+    assert_eq!(
+        (kept.updated, kept.revived, kept.added, kept.removed),
+        (Some(0), Some(20), Some(1), Some(20)),
+        "the old IDs are known, so their records come back"
+    );
+}
+
+#[tokio::test]
+async fn a_held_run_names_the_groups_that_would_be_empty() {
+    let app = TestApp::start().await;
+    let medics = |n: usize| row(n).replace(",Team", ",Medics");
+    let account = app
+        .account(csv(
+            (1..=30).map(|n| if n > 24 { medics(n) } else { row(n) })
+        ))
+        .await;
+    app.import(account).await;
+    let held = app.import_sheet(account, people(1..=30)).await;
+    assert_eq!(
+        (held.hold_reasons.as_deref(), held.emptied_groups.as_deref()),
+        (
+            Some(&["empties_group".to_owned()][..]),
+            Some(&["Medics".to_owned()][..])
+        )
     );
 }

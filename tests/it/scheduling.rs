@@ -328,6 +328,7 @@ async fn a_process_that_was_thought_dead_can_no_longer_commit() {
             "late",
         )),
         hold_reasons: Vec::new(),
+        emptied_groups: Vec::new(),
         file: FileFacts::default(),
         counts: None,
         state: None,

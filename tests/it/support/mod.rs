@@ -20,7 +20,7 @@ use rosterd::model::AccountId;
 use rosterd::model::source::SourceKind;
 use rosterd::seal::{Binding, Keyring};
 use rosterd::sheet::WorkbookReader;
-use rosterd::store::{NewSettings, RunRow, Store};
+use rosterd::store::{NewSettings, Retention, RunRow, Store};
 use sqlx::postgres::PgPool;
 
 use https_server::{HttpsServer, Reply};
@@ -134,6 +134,12 @@ impl TestApp {
             clock.clone(),
             Lifecycle::default(),
             4,
+            Retention {
+                removed_days: 30,
+                issues_days: 180,
+                runs_days: 730,
+                outbox_days: 30,
+            },
         );
         Self {
             store,
@@ -255,6 +261,56 @@ impl TestApp {
         .unwrap();
         self.settle().await;
         self.store.run(rosterd::model::RunId(id)).await.unwrap()
+    }
+
+    /// Approves a run, and lets those recognised under a new ID keep their records.
+    pub async fn approve_keeping_ids(&self, account: AccountId, run: i64) -> RunRow {
+        let id = sqlx::query_scalar::<_, i64>(
+            "INSERT INTO import_runs (account_id, trigger, subject_run_id, keep_ids) VALUES ($1, 'approval', $2, true) RETURNING id",
+        )
+        .bind(account.0)
+        .bind(run)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        self.settle().await;
+        self.store.run(rosterd::model::RunId(id)).await.unwrap()
+    }
+
+    /// Reverts a run as `rosterd runs revert` does, and sees it through.
+    pub async fn revert(&self, account: AccountId, run: i64, force: bool) -> RunRow {
+        let id = sqlx::query_scalar::<_, i64>(
+            "INSERT INTO import_runs (account_id, trigger, subject_run_id, forced) VALUES ($1, 'revert', $2, $3) RETURNING id",
+        )
+        .bind(account.0)
+        .bind(run)
+        .bind(force)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        self.settle().await;
+        self.store.run(rosterd::model::RunId(id)).await.unwrap()
+    }
+
+    /// All that is there of contacts and groups, without ids of rows that nothing points at and without times.
+    pub async fn state(&self) -> Vec<String> {
+        let mut rows = Vec::new();
+        for sql in [
+            "SELECT format('%s %s %s %s %s %s %s', id, external_id, name, organization_name, title, email, notification_priority)
+             FROM active_contacts ORDER BY id",
+            "SELECT format('%s %s %s %s %s', n.contact_id, n.position, n.number, n.number_type, n.description)
+             FROM contact_numbers n JOIN active_contacts c ON c.id = n.contact_id ORDER BY n.contact_id, n.position",
+            "SELECT format('%s %s', id, name) FROM active_groups ORDER BY id",
+            "SELECT format('%s %s', contact_id, group_id) FROM active_group_members ORDER BY contact_id, group_id",
+        ] {
+            rows.extend(
+                sqlx::query_scalar::<_, String>(sql)
+                    .fetch_all(&self.pool)
+                    .await
+                    .unwrap(),
+            );
+        }
+        rows
     }
 
     /// External IDs and names of the contacts that are there.

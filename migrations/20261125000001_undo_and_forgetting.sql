@@ -1,0 +1,41 @@
+-- Undo (SPEC §3.5), people recognised under a new ID (§3.3), and forgetting (§3.7).
+
+ALTER TABLE import_runs
+    ADD COLUMN keep_ids boolean NOT NULL DEFAULT false,
+    ADD COLUMN forced boolean NOT NULL DEFAULT false,
+    ADD COLUMN emptied_groups text[];
+COMMENT ON COLUMN import_runs.keep_ids IS 'Of an approval: people recognised under a new ID keep their record, which gets that ID.';
+COMMENT ON COLUMN import_runs.forced IS 'Of a revert: contacts that were changed since are put back all the same.';
+COMMENT ON COLUMN import_runs.emptied_groups IS 'Names of the groups that lost, or of a held run would lose, all their members.';
+
+ALTER TABLE import_changes ADD COLUMN same_as bigint;
+COMMENT ON COLUMN import_changes.same_as IS 'Of an addition: the contact, gone from the file, that looks like the same person under another ID.';
+
+ALTER TABLE contacts ADD COLUMN purged_at timestamptz;
+COMMENT ON COLUMN contacts.purged_at IS 'When it was blanked instead of deleted, because another table still points at it.';
+CREATE INDEX contacts_to_purge_idx ON contacts (removed_at) WHERE removed_at IS NOT NULL AND purged_at IS NULL;
+CREATE INDEX import_runs_finished_idx ON import_runs (finished_at);
+CREATE INDEX mail_outbox_ended_idx ON mail_outbox (created_at) WHERE sent_at IS NOT NULL OR failed_at IS NOT NULL;
+
+-- Looks at every foreign key on contacts but ours, whatever it does on deletion: rows of other programs are not to vanish
+-- with a contact, nor to lose whom they mean.
+CREATE FUNCTION contacts_in_use(ids bigint[]) RETURNS SETOF bigint
+    LANGUAGE plpgsql STABLE
+    AS $$
+    DECLARE
+        reference record;
+    BEGIN
+        FOR reference IN
+            SELECT c.conrelid::regclass AS source, a.attname AS name
+            FROM pg_catalog.pg_constraint c
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+            WHERE c.contype = 'f' AND c.confrelid = 'contacts'::regclass
+              AND c.conrelid NOT IN ('contact_numbers'::regclass, 'group_members'::regclass)
+        LOOP
+            RETURN QUERY EXECUTE format(
+                'SELECT DISTINCT %I::bigint FROM %s WHERE %I = ANY ($1)', reference.name, reference.source, reference.name)
+                USING ids;
+        END LOOP;
+    END
+    $$;
+COMMENT ON FUNCTION contacts_in_use(bigint[]) IS 'Which of these contacts tables of other programs point at.';

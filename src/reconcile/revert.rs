@@ -1,0 +1,229 @@
+//! Undoing a run: from what it is recorded to have done, and what is stored now, to what puts it back (SPEC §3.5).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{GroupTable, MemberCount, Snapshot, count_members, emptied};
+use crate::model::ContactId;
+use crate::model::catalogue::{About, Finding};
+use crate::model::contact::{
+    ContactImage, ContactState, Number, NumberType, PhoneNumber, Priority, StoredContact,
+};
+use crate::model::group::name_key;
+use crate::model::issue::Issue;
+use crate::model::plan::{Action, Change, Plan, Removal};
+
+/// What a run is recorded to have done to a contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which.
+    pub contact: ContactId,
+    /// What.
+    pub action: Action,
+    /// Its ID in the spreadsheet.
+    pub external_id: Option<String>,
+    /// The contact before the run; none for an addition, or if it was forgotten.
+    pub before: Option<ContactImage>,
+    /// The contact after the run; none for a removal, or if it was forgotten.
+    pub after: Option<ContactImage>,
+}
+
+/// What a contact shall be again.
+enum Target {
+    Removed,
+    Active(ContactState),
+}
+
+/// What has to be done so that the contacts are again what they were before a run; a contact that something has changed
+/// since is left as it is and named in an issue, unless `force` is set.
+#[must_use]
+pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (Plan, Vec<Issue>) {
+    let active = |contact: &&StoredContact| !contact.removed;
+    let before = count_members(
+        snapshot.groups.len(),
+        snapshot.contacts.iter().filter(active).map(|c| &c.state),
+    );
+    let stored_active = snapshot.contacts.iter().filter(active).count();
+    let mut groups = GroupTable::new(&snapshot.groups);
+    let place_of: HashMap<ContactId, usize> = (0..)
+        .zip(&snapshot.contacts)
+        .map(|(place, contact)| (contact.id, place))
+        .collect();
+
+    let mut issues = Vec::new();
+    let mut targets: HashMap<usize, (&Recorded, Target)> = HashMap::new();
+    for record in recorded {
+        let place = place_of.get(&record.contact).copied();
+        let stored = place.map(|place| &snapshot.contacts[place]);
+        match target(record, stored, &mut groups, force) {
+            Ok(target) => {
+                if let Some(place) = place {
+                    targets.insert(place, (record, target));
+                }
+            }
+            Err(finding) => issues.push(refusal(finding, record, stored)),
+        }
+    }
+    for place in taken_ids(&snapshot.contacts, &targets) {
+        if let Some((record, _)) = targets.remove(&place) {
+            let stored = Some(&snapshot.contacts[place]);
+            issues.push(refusal(Finding::RevertIdTaken, record, stored));
+        }
+    }
+
+    let mut plan = Plan::default();
+    let mut members = MemberCount::default();
+    for (place, contact) in snapshot.contacts.into_iter().enumerate() {
+        let (id, removed, state) = (contact.id, contact.removed, contact.state);
+        match targets.remove(&place) {
+            None if removed => {}
+            None => members.add(&state),
+            Some((_, Target::Removed)) if removed => plan.unchanged += 1,
+            Some((_, Target::Removed)) => plan.removed.push(Removal { id, before: state }),
+            Some((_, Target::Active(after))) => {
+                members.add(&after);
+                if !removed && state == after {
+                    plan.unchanged += 1;
+                    continue;
+                }
+                let action = if removed {
+                    Action::Revived
+                } else {
+                    Action::Updated
+                };
+                plan.changed.push(Change {
+                    action,
+                    id,
+                    before: state,
+                    after,
+                    row: None,
+                });
+            }
+        }
+    }
+    plan.contacts_after = stored_active + plan.count(Action::Revived) - plan.removed.len();
+    plan.groups = groups.finish(&members);
+    (plan.emptied_groups, _) = emptied(&plan.groups, &before, &members);
+    (plan, issues)
+}
+
+fn target(
+    record: &Recorded,
+    stored: Option<&StoredContact>,
+    groups: &mut GroupTable<'_>,
+    force: bool,
+) -> Result<Target, Finding> {
+    let stored = stored.ok_or(Finding::RevertPurged)?;
+    let was_removed = record.action == Action::Removed;
+    let left_as = if was_removed {
+        &record.before
+    } else {
+        &record.after
+    };
+    let left_as = left_as.as_ref().ok_or(Finding::RevertForgotten)?;
+    let untouched = stored.removed == was_removed && is_image_of(left_as, &stored.state, groups);
+    if !untouched && !force {
+        return Err(Finding::RevertChangedSince);
+    }
+    match record.action {
+        Action::Added | Action::Revived => Ok(Target::Removed),
+        Action::Updated | Action::Adopted | Action::Removed => {
+            let image = record.before.as_ref().ok_or(Finding::RevertForgotten)?;
+            Ok(Target::Active(state(image, groups)))
+        }
+    }
+}
+
+fn is_image_of(image: &ContactImage, state: &ContactState, groups: &GroupTable<'_>) -> bool {
+    let keys: BTreeSet<String> = image.groups.iter().map(|name| name_key(name)).collect();
+    let stored_keys: BTreeSet<String> = state
+        .groups
+        .iter()
+        .map(|place| groups.key(*place).to_owned())
+        .collect();
+    let numbers = image.numbers.iter().map(|number| {
+        (
+            number.number.as_str(),
+            number.number_type.as_str(),
+            number.description.as_deref(),
+        )
+    });
+    let stored_numbers = state.numbers.iter().map(|number| {
+        (
+            number.number.as_str(),
+            number.number_type.as_str(),
+            number.description.as_deref(),
+        )
+    });
+    image.external_id == state.external_id
+        && image.name == state.name
+        && image.organization_name == state.organization_name
+        && image.title == state.title
+        && image.email == state.email
+        && image.notification_priority == state.priority.as_str()
+        && numbers.eq(stored_numbers)
+        && keys == stored_keys
+}
+
+/// The state that an image was taken of; a group that is gone is made again.
+fn state(image: &ContactImage, groups: &mut GroupTable<'_>) -> ContactState {
+    let mut places: Vec<u32> = image
+        .groups
+        .iter()
+        .map(|name| groups.place_of_key(name_key(name), name))
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    let numbers = image.numbers.iter().map(|number| Number {
+        number: PhoneNumber::stored(&number.number),
+        number_type: NumberType::parse(&number.number_type).unwrap_or(NumberType::Mobile),
+        description: number.description.clone(),
+    });
+    ContactState {
+        external_id: image.external_id.clone(),
+        name: image.name.clone(),
+        organization_name: image.organization_name.clone(),
+        title: image.title.clone(),
+        email: image.email.clone(),
+        priority: Priority::parse(&image.notification_priority).unwrap_or(Priority::Normal),
+        numbers: numbers.collect(),
+        groups: places,
+    }
+}
+
+/// Contacts that would get an ID which another one has by now.
+fn taken_ids(
+    stored: &[StoredContact],
+    targets: &HashMap<usize, (&Recorded, Target)>,
+) -> Vec<usize> {
+    let new_id = |place: usize| match targets.get(&place) {
+        Some((_, Target::Active(state))) => Some(state.external_id.as_deref()),
+        _ => None,
+    };
+    let mut kept: HashSet<&str> = HashSet::new();
+    for (place, contact) in stored.iter().enumerate() {
+        let id = contact.state.external_id.as_deref();
+        if new_id(place).is_none_or(|new| new == id) {
+            kept.extend(id);
+        }
+    }
+    let mut taken = Vec::new();
+    for (place, contact) in stored.iter().enumerate() {
+        let new = new_id(place).flatten();
+        if new != contact.state.external_id.as_deref() && new.is_some_and(|new| !kept.insert(new)) {
+            taken.push(place);
+        }
+    }
+    taken
+}
+
+fn refusal(finding: Finding, record: &Recorded, stored: Option<&StoredContact>) -> Issue {
+    let image = record.after.as_ref().or(record.before.as_ref());
+    let name = stored
+        .map(|stored| stored.state.name.clone())
+        .or_else(|| image.map(|image| image.name.clone()));
+    Issue {
+        external_id: record.external_id.clone(),
+        contact_name: name,
+        ..Issue::new(finding, About::default())
+    }
+}

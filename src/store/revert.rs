@@ -1,0 +1,93 @@
+//! What a run did, for undoing it, and what an undone run leaves behind in the account's state.
+
+use super::{Session, Store, StoreError, failed};
+use crate::model::contact::ContactImage;
+use crate::model::plan::Action;
+use crate::model::{ContactId, RunId};
+use crate::reconcile::Recorded;
+
+impl Session {
+    /// What a run of the account did to each contact.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails, or what is recorded can't be understood.
+    pub async fn recorded(&mut self, run: RunId) -> Result<Vec<Recorded>, StoreError> {
+        let account = self.account().0;
+        let rows = sqlx::query!(
+            r#"SELECT c.contact_id AS "contact_id!", c.action, c.external_id, c.before, c.after
+               FROM import_changes c JOIN import_runs r ON r.id = c.run_id
+               WHERE r.id = $1 AND r.account_id = $2 AND c.applied AND c.contact_id IS NOT NULL
+               ORDER BY c.contact_id"#,
+            run.0,
+            account
+        )
+        .fetch_all(self.db())
+        .await
+        .map_err(failed("read what the run did"))?;
+        let unreadable = |contact: i64| {
+            StoreError::Refused(format!(
+                "what run {run} did to contact {contact} is recorded in a form that this version can't read"
+            ))
+        };
+        let image =
+            |value: Option<serde_json::Value>| -> Result<Option<ContactImage>, serde_json::Error> {
+                value.map(serde_json::from_value).transpose()
+            };
+        rows.into_iter()
+            .map(|row| {
+                let wrong = || unreadable(row.contact_id);
+                Ok(Recorded {
+                    contact: ContactId(row.contact_id),
+                    action: Action::parse(&row.action).ok_or_else(wrong)?,
+                    external_id: row.external_id,
+                    before: image(row.before).map_err(|_| wrong())?,
+                    after: image(row.after).map_err(|_| wrong())?,
+                })
+            })
+            .collect()
+    }
+
+    /// Makes the next import read its file whatever it looks like, and wait for a person if it would touch anyone.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn await_confirmation(&mut self) -> Result<(), StoreError> {
+        let account = self.account().0;
+        sqlx::query!(
+            "UPDATE import_state SET must_confirm = 'after_revert' WHERE account_id = $1",
+            account
+        )
+        .execute(self.db())
+        .await
+        .map_err(failed("write the account's state"))?;
+        sqlx::query!("SELECT forget_applied_file($1)", account)
+            .fetch_one(self.db())
+            .await
+            .map_err(failed("write the account's state"))?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Whether a run can be reverted at all; says why not.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with the reason.
+    pub async fn check_revertible(&self, run: RunId) -> Result<(), StoreError> {
+        let row = self.run(run).await?;
+        let changed = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM import_changes WHERE run_id = $1 AND applied) AS "changed!""#,
+            run.0
+        )
+        .fetch_one(&self.pool)
+        .await
+        .map_err(failed("read what the run did"))?;
+        if changed {
+            return Ok(());
+        }
+        Err(StoreError::Refused(format!(
+            "run {run} is {} and changed no contact, so there is nothing to revert",
+            row.status.replace('_', " ")
+        )))
+    }
+}
