@@ -2,6 +2,7 @@
 //!
 //! Knows the rules of SPEC §3.1 to §3.3; knows nothing of how a plan is applied.
 
+mod groups;
 mod recognise;
 mod revert;
 
@@ -10,13 +11,12 @@ use std::collections::{HashMap, HashSet};
 pub use revert::{Recorded, plan_revert};
 
 use crate::model::ContactId;
-use crate::model::contact::{ContactState, ExternalId, FileContact, Number, StoredContact};
-use crate::model::group::{StoredGroup, name_key};
-use crate::model::plan::{
-    Action, Addition, Change, GroupChange, HoldReason, Plan, PlanGroup, Removal, Renumbered,
-};
+use crate::model::contact::{ContactState, FileContact, Number, StoredContact};
+use crate::model::group::StoredGroup;
+use crate::model::plan::{Action, Addition, Change, HoldReason, Plan, Removal, Renumbered};
 use crate::model::roster::{Roster, RowInError};
-use recognise::Person;
+use groups::{GroupTable, MemberCount, count_members, emptied};
+use recognise::{Link, recognised};
 
 /// What is stored of an account.
 #[derive(Debug, Clone, Default)]
@@ -101,7 +101,7 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
 
     let mut plan = Plan::default();
     if !history.keep_ids {
-        let pair = |(id, place): &(ExternalId, usize)| Renumbered {
+        let pair = |(id, place): &Link| Renumbered {
             contact: snapshot.contacts[*place].id,
             name: snapshot.contacts[*place].state.name.clone(),
             old_id: snapshot.contacts[*place].state.external_id.clone(),
@@ -234,62 +234,6 @@ fn desired(
     }
 }
 
-/// The external ID that a stored contact, at this place, is recognised under.
-type Link = (ExternalId, usize);
-
-/// Stored contacts that are recognised in new ones of the file: those made by hand, and those that are gone from the file
-/// but look like the same person as a new contact in it.
-fn recognised(stored: &[StoredContact], roster: &Roster) -> (Vec<Link>, Vec<Link>) {
-    let in_file: HashSet<&str> = (0..roster.contacts.len())
-        .map(|place| roster.contacts.packed(place).external_id)
-        .collect();
-    let people = |wanted: &dyn Fn(Option<&str>) -> bool| -> Vec<Person> {
-        (0..)
-            .zip(stored)
-            .filter(|(_, contact)| !contact.removed && wanted(contact.state.external_id.as_deref()))
-            .map(|(place, contact)| Person::stored(place, &contact.state))
-            .collect()
-    };
-    let by_hand = people(&|id| id.is_none());
-    let gone =
-        people(&|id| id.is_some_and(|id| !in_file.contains(id) && !roster.in_error.contains(id)));
-    if by_hand.is_empty() && gone.is_empty() {
-        return (Vec::new(), Vec::new());
-    }
-    let known: HashMap<&str, bool> = stored
-        .iter()
-        .filter_map(|contact| Some((contact.state.external_id.as_deref()?, contact.removed)))
-        .collect();
-    let of_file = |wanted: &dyn Fn(Option<&bool>) -> bool| -> Vec<FileContact> {
-        (0..roster.contacts.len())
-            .filter(|place| wanted(known.get(roster.contacts.packed(*place).external_id)))
-            .map(|place| roster.contacts.get(place))
-            .collect()
-    };
-    let mut new = of_file(&|known| known.is_none());
-    let adopted = linked(&by_hand, &new);
-    let taken: HashSet<&ExternalId> = adopted.iter().map(|(id, _)| id).collect();
-    new.retain(|contact| !taken.contains(&contact.external_id));
-    // Who comes back under an ID of old may be the one who is gone: then nobody can say who is who.
-    let strangers = new.len();
-    new.extend(of_file(&|known| known == Some(&true)));
-    let mut renumbered = linked(&gone, &new);
-    let returning: HashSet<&ExternalId> = new[strangers..].iter().map(|c| &c.external_id).collect();
-    renumbered.retain(|(id, _)| !returning.contains(id));
-    (adopted, renumbered)
-}
-
-fn linked(known: &[Person], new: &[FileContact]) -> Vec<Link> {
-    let new_people: Vec<Person> = (0..)
-        .zip(new)
-        .map(|(place, contact)| Person::in_file(place, contact))
-        .collect();
-    recognise::one_to_one(known, &new_people)
-        .into_iter()
-        .map(|(known, new_place)| (new[new_place].external_id.clone(), known))
-        .collect()
-}
-
 fn hold_reasons(
     plan: &mut Plan,
     roster: &Roster,
@@ -337,22 +281,6 @@ fn hold_reasons(
     reasons
 }
 
-/// Names of the groups that lose all their members, and how many the largest of them had.
-fn emptied(
-    groups: &[PlanGroup],
-    members_before: &[usize],
-    members: &MemberCount,
-) -> (Vec<String>, usize) {
-    let (mut names, mut largest) = (Vec::new(), 0);
-    for (place, before) in members_before.iter().enumerate() {
-        if *before > 0 && members.of(place) == 0 {
-            names.push(groups[place].name.clone());
-            largest = largest.max(*before);
-        }
-    }
-    (names, largest)
-}
-
 /// What a person has approved.
 #[derive(Debug, Clone, Default)]
 pub struct Approved {
@@ -388,115 +316,6 @@ impl Approved {
                     .iter()
                     .all(|row| self.in_error.contains(row)))
     }
-}
-
-/// The groups while a plan is made.
-struct GroupTable<'a> {
-    stored: &'a [StoredGroup],
-    keys: Vec<String>,
-    /// Spelling in the file, the first that is met; for a stored group the stored one, if it occurs.
-    spelled: Vec<Option<String>>,
-    place_of: HashMap<String, u32>,
-}
-
-impl<'a> GroupTable<'a> {
-    fn new(stored: &'a [StoredGroup]) -> Self {
-        let keys: Vec<String> = stored.iter().map(|group| group.name_key.clone()).collect();
-        let place_of = (0..)
-            .zip(&keys)
-            .map(|(place, key)| (key.clone(), place))
-            .collect();
-        Self {
-            stored,
-            spelled: vec![None; keys.len()],
-            keys,
-            place_of,
-        }
-    }
-
-    /// The key of a place.
-    fn key(&self, place: u32) -> &str {
-        &self.keys[place as usize]
-    }
-
-    /// The place of a key; a group that is new gets this name.
-    fn place_of_key(&mut self, key: String, name: &str) -> u32 {
-        if let Some(place) = self.place_of.get(&key) {
-            return *place;
-        }
-        let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-        self.place_of.insert(key.clone(), place);
-        self.keys.push(key);
-        self.spelled.push(Some(name.to_owned()));
-        place
-    }
-
-    /// The place of a name as the file spells it.
-    fn place(&mut self, name: &str) -> u32 {
-        let place = self.place_of_key(name_key(name), name);
-        let index = place as usize;
-        let is_stored_spelling = self
-            .stored
-            .get(index)
-            .is_some_and(|group| group.name == name);
-        if self.spelled[index].is_none() || is_stored_spelling {
-            self.spelled[index] = Some(name.to_owned());
-        }
-        place
-    }
-
-    fn finish(self, members: &MemberCount) -> Vec<PlanGroup> {
-        let rows = self.keys.into_iter().zip(self.spelled).enumerate();
-        rows.map(|(place, (name_key, spelled))| {
-            let filled = members.of(place) > 0;
-            let Some(stored) = self.stored.get(place) else {
-                return PlanGroup {
-                    id: None,
-                    name: spelled.unwrap_or_default(),
-                    name_key,
-                    change: GroupChange::Add,
-                };
-            };
-            let name = spelled.unwrap_or_else(|| stored.name.clone());
-            let change = match (filled, stored.removed) {
-                (true, true) => GroupChange::Write,
-                (true, false) if name != stored.name => GroupChange::Write,
-                (false, false) => GroupChange::Remove,
-                _ => GroupChange::None,
-            };
-            PlanGroup {
-                id: Some(stored.id),
-                name_key,
-                name,
-                change,
-            }
-        })
-        .collect()
-    }
-}
-
-#[derive(Default)]
-struct MemberCount(Vec<usize>);
-
-impl MemberCount {
-    fn add(&mut self, state: &ContactState) {
-        for place in state.groups.iter().map(|place| *place as usize) {
-            if self.0.len() <= place {
-                self.0.resize(place + 1, 0);
-            }
-            self.0[place] += 1;
-        }
-    }
-
-    fn of(&self, place: usize) -> usize {
-        self.0.get(place).copied().unwrap_or(0)
-    }
-}
-
-fn count_members<'a>(groups: usize, states: impl Iterator<Item = &'a ContactState>) -> Vec<usize> {
-    let mut members = MemberCount(vec![0; groups]);
-    states.for_each(|state| members.add(state));
-    members.0
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{GroupTable, MemberCount, Snapshot, count_members, emptied};
+use super::Snapshot;
+use super::groups::{GroupTable, MemberCount, count_members, emptied};
 use crate::model::ContactId;
 use crate::model::catalogue::{About, Finding};
 use crate::model::contact::{

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::model::GroupId;
-use crate::model::contact::{FileNumber, NumberType, PhoneNumber, Priority, Said};
+use crate::model::contact::{ExternalId, FileNumber, NumberType, PhoneNumber, Priority, Said};
+use crate::model::plan::GroupChange;
 use crate::model::roster::NamelessRow;
 
 const RULES: HoldRules = HoldRules {

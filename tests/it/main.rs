@@ -17,6 +17,7 @@ mod holds;
 mod lock;
 mod mail;
 mod main_job;
+mod model;
 mod process;
 mod round_trip;
 mod scheduling;
