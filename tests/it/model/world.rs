@@ -11,6 +11,17 @@ use super::chance::Chance;
 use crate::support::https_server::Reply;
 use crate::support::{Setup, TestApp};
 
+/// Id, external ID, name, title, whether it is removed, numbers and keys of groups.
+type StoredRow = (
+    i64,
+    Option<String>,
+    String,
+    Option<String>,
+    bool,
+    Vec<String>,
+    Vec<String>,
+);
+
 const GROUPS: [&str; 6] = ["Search", "SEARCH", "Medics", "Drivers", "Équipe", "équipe"];
 
 pub struct World {
@@ -412,7 +423,7 @@ impl World {
     }
 
     async fn compare(&mut self) {
-        let found: Vec<(i64, Option<String>, String, Option<String>, bool, Vec<String>, Vec<String>)> = sqlx::query_as(
+        let found: Vec<StoredRow> = sqlx::query_as(
             "SELECT id, external_id, name, title, removed_at IS NOT NULL,
                     ARRAY(SELECT number FROM contact_numbers WHERE contact_id = c.id ORDER BY position),
                     ARRAY(SELECT g.name_key FROM group_members m JOIN groups g ON g.id = m.group_id WHERE m.contact_id = c.id)
@@ -557,11 +568,12 @@ fn csv(rows: &[Row]) -> String {
             .title
             .as_ref()
             .map_or(String::new(), |title| format!("\"{title}\""));
-        file += &format!(
-            "{id},{},{title},{number},mobile,\"{}\",{second}\r\n",
-            row.name,
-            row.groups.join(", ")
-        );
+        let groups = row.groups.join(", ");
+        let name = &row.name;
+        file.extend([
+            id,
+            format!(",{name},{title},{number},mobile,\"{groups}\",{second}\r\n"),
+        ]);
     }
     file
 }
