@@ -39,3 +39,17 @@ CREATE FUNCTION contacts_in_use(ids bigint[]) RETURNS SETOF bigint
     END
     $$;
 COMMENT ON FUNCTION contacts_in_use(bigint[]) IS 'Which of these contacts tables of other programs point at.';
+
+-- A contact's digest tells its groups by their keys, so another program that writes a group makes those of its members void.
+CREATE FUNCTION clear_member_digests() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    BEGIN
+        UPDATE contacts SET digest = NULL
+        WHERE id IN (SELECT contact_id FROM group_members WHERE group_id IN (OLD.id, NEW.id)) AND digest IS NOT NULL;
+        RETURN NULL;
+    END
+    $$;
+COMMENT ON FUNCTION clear_member_digests() IS 'Trigger: members of a group that something else wrote are compared field by field.';
+CREATE TRIGGER clear_member_digests AFTER UPDATE ON groups FOR EACH ROW
+    WHEN (current_setting('rosterd.writer', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION clear_member_digests();

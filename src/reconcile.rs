@@ -18,13 +18,15 @@ use crate::model::roster::{Roster, RowInError};
 use groups::{GroupTable, MemberCount, count_members, emptied};
 use recognise::{Link, recognised};
 
-/// What is stored of an account.
+/// What is stored of an account, as far as it may matter.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// All groups, removed ones too; contacts refer to them by their place here.
     pub groups: Vec<StoredGroup>,
-    /// All contacts, removed ones too.
+    /// Contacts, removed ones too; all but those that are settled.
     pub contacts: Vec<StoredContact>,
+    /// Which contacts of the file are stored exactly as it says; empty where none is known to be.
+    pub settled: Vec<bool>,
 }
 
 /// When a plan waits for a person; per cent of the contacts or rows.
@@ -73,12 +75,14 @@ pub fn blocks_removals(roster: &Roster, history: &History) -> bool {
 /// What has to be done so that the account holds what the file holds.
 #[must_use]
 pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &History) -> Plan {
-    let stored_active = snapshot
-        .contacts
-        .iter()
-        .filter(|contact| !contact.removed)
-        .count();
-    let members_before = count_members(
+    let settled = |place: usize| snapshot.settled.get(place) == Some(&true);
+    let stored_active = snapshot.settled.iter().filter(|settled| **settled).count()
+        + snapshot
+            .contacts
+            .iter()
+            .filter(|contact| !contact.removed)
+            .count();
+    let mut members_before = count_members(
         snapshot.groups.len(),
         snapshot
             .contacts
@@ -87,7 +91,7 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
             .map(|c| &c.state),
     );
     let mut groups = GroupTable::new(&snapshot.groups);
-    let (adoptions, renumbered) = recognised(&snapshot.contacts, roster);
+    let (adoptions, renumbered) = recognised(&snapshot.contacts, roster, &settled);
     let mut place_of: HashMap<String, usize> = HashMap::with_capacity(snapshot.contacts.len());
     for (place, contact) in snapshot.contacts.iter().enumerate() {
         if let Some(id) = &contact.state.external_id {
@@ -109,9 +113,24 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
         };
         plan.renumbered = renumbered.iter().map(pair).collect();
     }
+    let settled = snapshot.settled;
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
     let mut members = MemberCount::default();
-    for contact in roster.contacts.iter() {
+    let mut place_of_spelling = vec![None; roster.contacts.group_names().len()];
+    for place in 0..roster.contacts.len() {
+        if settled.get(place) == Some(&true) {
+            plan.unchanged += 1;
+            for spelling in roster.contacts.groups_of(place) {
+                let group = *place_of_spelling[spelling]
+                    .get_or_insert_with(|| groups.place(&roster.contacts.group_names()[spelling]));
+                members.add_to(group);
+                if let Some(before) = members_before.get_mut(group as usize) {
+                    *before += 1;
+                }
+            }
+            continue;
+        }
+        let contact = roster.contacts.get(place);
         let known = place_of
             .get(contact.external_id.as_str())
             .and_then(|place| stored[*place].take());

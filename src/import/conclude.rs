@@ -43,7 +43,9 @@ impl Importer {
             ..history(&mut session, &context, approved.as_ref()).await?
         };
         let rules = hold_rules(rules_from.as_ref(), context.must_confirm);
-        let snapshot = session.snapshot().await?;
+        let (reading, digests) = digests_blocking(reading).await?;
+        let snapshot = session.differing(&digests).await?;
+        drop(digests);
         let (mut plan, reading, history) = plan_blocking(snapshot, reading, rules, history).await?;
         if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
             && approved.covers(&plan, &reading.roster, sha256)
@@ -192,6 +194,18 @@ impl Importer {
         self.conclude_failed(run, failure, FileFacts::default(), &Roster::default())
             .await
     }
+}
+
+/// The digest of each contact of the file, by which those are told that need no second look.
+pub(super) async fn digests_blocking(
+    reading: Reading,
+) -> Result<(Reading, Vec<Option<[u8; 32]>>), ImportError> {
+    blocking(move || {
+        let digests = reading.roster.contacts.digests();
+        (reading, digests)
+    })
+    .await
+    .map_err(|error| ImportError::Internal(format!("digesting: {error}")))
 }
 
 pub(super) async fn plan_blocking(

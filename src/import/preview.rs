@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::conclude::{history, hold_rules, plan_blocking};
+use super::conclude::{digests_blocking, history, hold_rules, plan_blocking};
 use super::{ImportError, Importer, Observer, Progress, Reading, local_file};
 use crate::model::RunId;
 use crate::model::account::Account;
@@ -118,7 +118,8 @@ impl Importer {
             Some(HoldReason::FirstImport)
         };
         let rules = hold_rules(settings.as_ref(), must_confirm);
-        let snapshot = session.snapshot().await?;
+        let (reading, digests) = digests_blocking(reading).await?;
+        let snapshot = session.differing(&digests).await?;
         drop(session);
         let (plan, reading, _) = plan_blocking(snapshot, reading, rules, history).await?;
         Ok(Preview {

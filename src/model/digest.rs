@@ -51,31 +51,29 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of a list of texts, each with its length, so that no two lists run into the same bytes.
-pub struct TextDigest(Context);
-
-impl Default for TextDigest {
-    fn default() -> Self {
-        Self(Context::new(&SHA256))
-    }
-}
+///
+/// The list is put together first: one call of the digest for all is quicker than one for each.
+#[derive(Debug, Default)]
+pub struct TextDigest(Vec<u8>);
 
 impl TextDigest {
     /// Takes the next text, or that there is none.
     pub fn push(&mut self, text: Option<&str>) {
         match text {
-            None => self.0.update(&[0]),
+            None => self.0.push(0),
             Some(text) => {
-                self.0.update(&[1]);
-                self.0.update(&(text.len() as u64).to_le_bytes());
-                self.0.update(text.as_bytes());
+                self.0.push(1);
+                self.0.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                self.0.extend_from_slice(text.as_bytes());
             }
         }
     }
 
-    /// The digest.
-    #[must_use]
-    pub fn finish(self) -> [u8; 32] {
-        fixed(self.0.finish().as_ref())
+    /// The digest of the list, which is empty again then.
+    pub fn finish(&mut self) -> [u8; 32] {
+        let digest = sha256(&self.0);
+        self.0.clear();
+        digest
     }
 }
 

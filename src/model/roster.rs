@@ -7,6 +7,8 @@ use hashbrown::HashMap;
 use super::contact::{
     ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
 };
+use super::digest::TextDigest;
+use super::group::name_key;
 use super::issue::Issue;
 
 /// The contacts of a file, and what the plan must know of those that could not be read.
@@ -129,6 +131,33 @@ impl Contacts {
         (0..self.len()).map(|place| self.get(place))
     }
 
+    /// Digest of all that is kept of each contact, equal to that of [`ContactState`](super::contact::ContactState) where that
+    /// is what the file says; `None` where the file says nothing of a field, so that it depends on what is stored.
+    #[must_use]
+    pub fn digests(&self) -> Vec<Option<[u8; 32]>> {
+        let keys: Vec<String> = self.groups.iter().map(|name| name_key(name)).collect();
+        let mut digest = TextDigest::default();
+        (0..self.len())
+            .map(|place| {
+                let all_said = self.packed(place).digest(&keys, &mut digest).is_some();
+                let digest = digest.finish();
+                all_said.then_some(digest)
+            })
+            .collect()
+    }
+
+    /// The groups of a contact, as places in [`Contacts::group_names`].
+    pub fn groups_of(&self, place: usize) -> impl Iterator<Item = usize> {
+        let mut unread = self.packed(place).behind_fields();
+        (0..unread.count()).map(move |_| unread.count())
+    }
+
+    /// Every spelling of a group that was ever added.
+    #[must_use]
+    pub fn group_names(&self) -> &[String] {
+        &self.groups
+    }
+
     /// Puts the contacts at these places in this order, and drops the others.
     pub fn arrange(&mut self, order: &[usize]) {
         self.places = order.iter().map(|place| self.places[*place]).collect();
@@ -248,7 +277,7 @@ impl FromIterator<FileContact> for Contacts {
     }
 }
 
-impl PackedContact<'_> {
+impl<'a> PackedContact<'a> {
     /// Its numbers, in order.
     pub fn numbers(self) -> impl Iterator<Item = PhoneNumber> {
         let mut unread = self.unread;
@@ -258,9 +287,8 @@ impl PackedContact<'_> {
         })
     }
 
-    /// The first row it came from.
-    #[must_use]
-    pub fn first_row(self) -> u32 {
+    /// What is packed behind the fields of which there is one: groups and rows.
+    fn behind_fields(self) -> Unpacker<'a> {
         let mut unread = self.unread;
         while unread.number().is_some() {}
         unread.text();
@@ -268,6 +296,45 @@ impl PackedContact<'_> {
             unread.said_text();
         }
         unread.byte();
+        unread
+    }
+
+    /// Adds what is kept of it to a digest; `None` where the file says nothing of a field.
+    fn digest(self, group_keys: &[String], digest: &mut TextDigest) -> Option<()> {
+        let mut numbers = self.unread;
+        let mut unread = self.unread;
+        while unread.number().is_some() {}
+        digest.push(Some(self.external_id));
+        digest.push(Some(unread.text()));
+        for _ in 0..3 {
+            digest.push(said(unread.said_text())?);
+        }
+        let priority = unread.byte();
+        if priority == NOTHING {
+            return None;
+        }
+        digest.push(Some(Priority::ALL[usize::from(priority)].as_str()));
+        while let Some((number, number_type, description)) = numbers.number() {
+            digest.push(Some(number.as_str()));
+            digest.push(Some(number_type.as_str()));
+            digest.push(said(description)?);
+        }
+        digest.push(None);
+        let count = unread.count();
+        let mut keys: Vec<&str> = (0..count)
+            .map(|_| group_keys[unread.count()].as_str())
+            .collect();
+        keys.sort_unstable();
+        for key in keys {
+            digest.push(Some(key));
+        }
+        Some(())
+    }
+
+    /// The first row it came from.
+    #[must_use]
+    pub fn first_row(self) -> u32 {
+        let mut unread = self.behind_fields();
         for _ in 0..unread.count() {
             unread.count();
         }
@@ -305,6 +372,13 @@ impl PackedContact<'_> {
                 .collect(),
             rows: (0..unread.count()).map(|_| unread.row()).collect(),
         }
+    }
+}
+
+fn said<T>(said: Said<T>) -> Option<T> {
+    match said {
+        Said::Nothing => None,
+        Said::This(value) => Some(value),
     }
 }
 

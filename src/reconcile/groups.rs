@@ -96,12 +96,15 @@ pub(super) struct MemberCount(Vec<usize>);
 
 impl MemberCount {
     pub(super) fn add(&mut self, state: &ContactState) {
-        for place in state.groups.iter().map(|place| *place as usize) {
-            if self.0.len() <= place {
-                self.0.resize(place + 1, 0);
-            }
-            self.0[place] += 1;
+        state.groups.iter().for_each(|place| self.add_to(*place));
+    }
+
+    pub(super) fn add_to(&mut self, place: u32) {
+        let place = place as usize;
+        if self.0.len() <= place {
+            self.0.resize(place + 1, 0);
         }
+        self.0[place] += 1;
     }
 
     pub(super) fn of(&self, place: usize) -> usize {

@@ -69,7 +69,14 @@ pub(super) type Link = (ExternalId, usize);
 
 /// Stored contacts that are recognised in new ones of the file: those made by hand, and those that are gone from the file
 /// but look like the same person as a new contact in it.
-pub(super) fn recognised(stored: &[StoredContact], roster: &Roster) -> (Vec<Link>, Vec<Link>) {
+pub(super) fn recognised(
+    stored: &[StoredContact],
+    roster: &Roster,
+    settled: &dyn Fn(usize) -> bool,
+) -> (Vec<Link>, Vec<Link>) {
+    if stored.iter().all(|contact| contact.removed) {
+        return (Vec::new(), Vec::new());
+    }
     let in_file: HashSet<&str> = (0..roster.contacts.len())
         .map(|place| roster.contacts.packed(place).external_id)
         .collect();
@@ -92,7 +99,9 @@ pub(super) fn recognised(stored: &[StoredContact], roster: &Roster) -> (Vec<Link
         .collect();
     let of_file = |wanted: &dyn Fn(Option<&bool>) -> bool| -> Vec<FileContact> {
         (0..roster.contacts.len())
-            .filter(|place| wanted(known.get(roster.contacts.packed(*place).external_id)))
+            .filter(|place| {
+                !settled(*place) && wanted(known.get(roster.contacts.packed(*place).external_id))
+            })
             .map(|place| roster.contacts.get(place))
             .collect()
     };

@@ -207,6 +207,18 @@ impl Session {
         Ok(())
     }
 
+    /// All groups of the account, and all contacts but those that are stored exactly as the file says. `in_file` holds the
+    /// digest of each contact of the file ([`Contacts::digests`](crate::model::roster::Contacts::digests)).
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn differing(
+        &mut self,
+        in_file: &[Option<[u8; 32]>],
+    ) -> Result<Snapshot, StoreError> {
+        snapshot::load_differing(&mut self.tx, self.run.account_id, in_file).await
+    }
+
     /// All contacts and groups of the account.
     ///
     /// # Errors

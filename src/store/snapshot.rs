@@ -1,6 +1,6 @@
 //! What is stored of an account, read within the run's transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 
@@ -12,10 +12,81 @@ use crate::model::group::StoredGroup;
 use crate::model::{AccountId, ContactId, GroupId};
 use crate::reconcile::Snapshot;
 
+/// Everything of an account, but for the contacts that are stored exactly as the file says: of those only the digests are
+/// looked at. `in_file` holds the digest of each contact of the file, as far as the file alone decides it.
+pub(super) async fn load_differing(
+    db: &mut PgConnection,
+    account: AccountId,
+    in_file: &[Option<[u8; 32]>],
+) -> Result<Snapshot, StoreError> {
+    // One value instead of as many rows: rows cost more than what is in them.
+    let stored = sqlx::query!(
+        r#"SELECT string_agg(digest, ''::bytea) FILTER (WHERE removed_at IS NULL AND length(digest) = 32) AS digests,
+                  count(*) FILTER (WHERE removed_at IS NOT NULL OR digest IS NULL OR length(digest) <> 32) AS "others!"
+           FROM contacts WHERE account_id = $1"#,
+        account.0
+    )
+    .fetch_one(&mut *db)
+    .await
+    .map_err(failed("read the digests"))?;
+    let digests = stored.digests.unwrap_or_default();
+    let (stored_digests, _) = digests.as_chunks::<32>();
+    let stored_digests: HashSet<&[u8; 32]> = stored_digests.iter().collect();
+    let settled: Vec<bool> = in_file
+        .iter()
+        .map(|digest| {
+            digest
+                .as_ref()
+                .is_some_and(|digest| stored_digests.contains(digest))
+        })
+        .collect();
+    let in_file: HashSet<&[u8; 32]> = in_file.iter().flatten().collect();
+    let differing: Vec<Vec<u8>> = stored_digests
+        .into_iter()
+        .filter(|digest| !in_file.contains(digest))
+        .map(|digest| digest.to_vec())
+        .collect();
+    let ids = if differing.is_empty() && stored.others == 0 {
+        Vec::new()
+    } else {
+        sqlx::query_scalar!(
+            "SELECT id FROM contacts
+             WHERE account_id = $1
+               AND (removed_at IS NOT NULL OR digest IS NULL OR length(digest) <> 32 OR digest = ANY ($2))",
+            account.0,
+            &differing
+        )
+        .fetch_all(&mut *db)
+        .await
+        .map_err(failed("look for contacts that differ"))?
+    };
+    let (groups, contacts) = load_contacts(db, account, Some(&ids)).await?;
+    Ok(Snapshot {
+        groups,
+        contacts,
+        settled,
+    })
+}
+
+/// Everything of an account.
 pub(super) async fn load(
     db: &mut PgConnection,
     account: AccountId,
 ) -> Result<Snapshot, StoreError> {
+    let (groups, contacts) = load_contacts(db, account, None).await?;
+    Ok(Snapshot {
+        groups,
+        contacts,
+        settled: Vec::new(),
+    })
+}
+
+/// All groups, and these contacts, or all.
+async fn load_contacts(
+    db: &mut PgConnection,
+    account: AccountId,
+    ids: Option<&[i64]>,
+) -> Result<(Vec<StoredGroup>, Vec<StoredContact>), StoreError> {
     let groups: Vec<StoredGroup> = sqlx::query!(
         r#"SELECT id, name, name_key, removed_at IS NOT NULL AS "removed!" FROM groups WHERE account_id = $1 ORDER BY id"#,
         account.0
@@ -27,10 +98,14 @@ pub(super) async fn load(
     .map(|row| StoredGroup { id: GroupId(row.id), name: row.name, name_key: row.name_key, removed: row.removed })
     .collect();
 
+    if ids.is_some_and(<[i64]>::is_empty) {
+        return Ok((groups, Vec::new()));
+    }
     let mut contacts: Vec<StoredContact> = sqlx::query!(
         r#"SELECT id, external_id, name, organization_name, title, email, notification_priority, removed_at IS NOT NULL AS "removed!"
-           FROM contacts WHERE account_id = $1 ORDER BY id"#,
-        account.0
+           FROM contacts WHERE account_id = $1 AND ($2::bigint[] IS NULL OR id = ANY ($2)) ORDER BY id"#,
+        account.0,
+        ids
     )
     .fetch_all(&mut *db)
     .await
@@ -60,8 +135,9 @@ pub(super) async fn load(
     let numbers = sqlx::query!(
         "SELECT n.contact_id, n.number, n.number_type, n.description
          FROM contact_numbers n JOIN contacts c ON c.id = n.contact_id
-         WHERE c.account_id = $1 ORDER BY n.contact_id, n.position",
-        account.0
+         WHERE c.account_id = $1 AND ($2::bigint[] IS NULL OR c.id = ANY ($2)) ORDER BY n.contact_id, n.position",
+        account.0,
+        ids
     )
     .fetch_all(&mut *db)
     .await
@@ -81,8 +157,10 @@ pub(super) async fn load(
         .map(|(place, group)| (group.id.0, place))
         .collect();
     let members = sqlx::query!(
-        "SELECT m.contact_id, m.group_id FROM group_members m JOIN groups g ON g.id = m.group_id WHERE g.account_id = $1",
-        account.0
+        "SELECT m.contact_id, m.group_id FROM group_members m JOIN groups g ON g.id = m.group_id
+         WHERE g.account_id = $1 AND ($2::bigint[] IS NULL OR m.contact_id = ANY ($2))",
+        account.0,
+        ids
     )
     .fetch_all(&mut *db)
     .await
@@ -98,5 +176,5 @@ pub(super) async fn load(
     for contact in &mut contacts {
         contact.state.groups.sort_unstable();
     }
-    Ok(Snapshot { groups, contacts })
+    Ok((groups, contacts))
 }
