@@ -168,7 +168,8 @@ impl World {
     }
 
     fn serve(&self) -> String {
-        let file = csv(&self.rows);
+        // Without an optional column a contact depends on what is stored, and is compared field by field.
+        let file = csv(&self.rows, !self.sequence.is_multiple_of(4));
         self.app
             .https
             .serve(&path(self.sequence), Reply::ok(file.clone()));
@@ -549,9 +550,17 @@ fn change(row: &mut Row, chance: &mut Chance) {
     }
 }
 
-fn csv(rows: &[Row]) -> String {
+fn csv(rows: &[Row], all_columns: bool) -> String {
+    let (titles, blank) = if all_columns {
+        (
+            ",Organization Name,Number Description,Number Description 2,Email Address,Notification Priority",
+            ",,,,,",
+        )
+    } else {
+        ("", "")
+    };
     let mut file =
-        "\"ID\",Name,Title,Number,Number Type,Groups,Number 2,Number Type 2\r\n".to_owned();
+        format!("\"ID\",Name,Title,Number,Number Type,Groups,Number 2,Number Type 2{titles}\r\n");
     for (n, row) in rows.iter().enumerate() {
         // The same text in another form of Unicode.
         let id = if n % 2 == 0 {
@@ -572,7 +581,7 @@ fn csv(rows: &[Row]) -> String {
         let name = &row.name;
         file.extend([
             id,
-            format!(",{name},{title},{number},mobile,\"{groups}\",{second}\r\n"),
+            format!(",{name},{title},{number},mobile,\"{groups}\",{second}{blank}\r\n"),
         ]);
     }
     file
