@@ -1,12 +1,15 @@
 //! Writes a plan, set by set, never a statement per row; and only what differs.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{StoreError, failed};
+use super::copy::Rows;
+use super::{StoreError, additions, failed};
 use crate::model::contact::{ContactImage, ContactState, Number, NumberImage};
 use crate::model::digest::TextDigest;
-use crate::model::plan::{Action, GroupChange, Plan, Renumbered};
+use crate::model::plan::{Action, GroupChange, Plan};
 use crate::model::{AccountId, ContactId, RunId};
 
 /// Marks what this transaction writes as ours, so that the lock lets it pass.
@@ -30,10 +33,10 @@ pub(super) async fn apply(
     }
     mark_as_ours(db).await?;
     let groups = write_groups(db, account, plan, now).await?;
-    let added = add_contacts(db, account, plan, now).await?;
+    let added = additions::add(db, account, plan, &groups, now).await?;
     update_contacts(db, plan, now).await?;
-    write_numbers(db, plan, &added).await?;
-    write_members(db, plan, &added, &groups).await?;
+    write_numbers(db, plan).await?;
+    write_members(db, plan, &groups).await?;
     let removed: Vec<i64> = plan.removed.iter().map(|removal| removal.id.0).collect();
     sqlx::query!(
         "UPDATE contacts SET removed_at = $2, updated_at = $2 WHERE id = ANY ($1)",
@@ -135,51 +138,6 @@ impl Columns {
     }
 }
 
-async fn add_contacts(
-    db: &mut PgConnection,
-    account: AccountId,
-    plan: &Plan,
-    now: DateTime<Utc>,
-) -> Result<Vec<i64>, StoreError> {
-    if plan.added.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Ids first: then numbers and members need not wait for what the insert gives back.
-    let count = i64::try_from(plan.added.len()).unwrap_or(i64::MAX);
-    let ids = sqlx::query_scalar!(
-        r#"SELECT nextval(pg_get_serial_sequence('contacts', 'id')) AS "id!" FROM generate_series(1, $1::bigint)"#,
-        count
-    )
-    .fetch_all(&mut *db)
-    .await
-    .map_err(failed("reserve ids"))?;
-    let mut columns = Columns::default();
-    plan.added
-        .iter()
-        .for_each(|addition| columns.push(plan, &addition.after));
-    sqlx::query!(
-        "INSERT INTO contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)
-         OVERRIDING SYSTEM VALUE
-         SELECT u.id, $1, u.external_id, u.name, u.organization_name, u.title, u.email, u.priority, u.digest, $10, $10
-         FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[])
-              AS u (id, external_id, name, organization_name, title, email, priority, digest)",
-        account.0,
-        &ids,
-        &columns.external_ids as &[Option<String>],
-        &columns.names,
-        &columns.organizations as &[Option<String>],
-        &columns.titles as &[Option<String>],
-        &columns.emails as &[Option<String>],
-        &columns.priorities,
-        &columns.digests,
-        now
-    )
-    .execute(&mut *db)
-    .await
-    .map_err(failed("add contacts"))?;
-    Ok(ids)
-}
-
 async fn update_contacts(
     db: &mut PgConnection,
     plan: &Plan,
@@ -213,16 +171,12 @@ async fn update_contacts(
     Ok(())
 }
 
-async fn write_numbers(
-    db: &mut PgConnection,
-    plan: &Plan,
-    added: &[i64],
-) -> Result<(), StoreError> {
+async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreError> {
+    if plan.changed.is_empty() {
+        return Ok(());
+    }
     let (mut shortened, mut kept): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
     let mut rows = NumberRows::default();
-    for (id, addition) in added.iter().zip(&plan.added) {
-        rows.push_different(*id, &[], &addition.after.numbers);
-    }
     for change in &plan.changed {
         let (before, after) = (&change.before.numbers, &change.after.numbers);
         rows.push_different(change.id.0, before, after);
@@ -284,25 +238,21 @@ impl NumberRows {
 
 /// More numbers than a smallint counts can't come out of a sheet of 1,000,000 rows by accident; they end up refused by
 /// the primary key, and the run fails whole.
-fn position(place: usize) -> i16 {
+pub(super) fn position(place: usize) -> i16 {
     i16::try_from(place).unwrap_or(i16::MAX)
 }
 
 async fn write_members(
     db: &mut PgConnection,
     plan: &Plan,
-    added: &[i64],
     groups: &[i64],
 ) -> Result<(), StoreError> {
+    if plan.changed.is_empty() {
+        return Ok(());
+    }
     let (mut joins, mut joined) = (Vec::new(), Vec::new());
     let (mut leaves, mut left) = (Vec::new(), Vec::new());
     let id_of = |place: u32| groups.get(place as usize).copied().unwrap_or(0);
-    for (id, addition) in added.iter().zip(&plan.added) {
-        for place in &addition.after.groups {
-            joins.push(*id);
-            joined.push(id_of(*place));
-        }
-    }
     for change in &plan.changed {
         let (before, after) = (&change.before.groups, &change.after.groups);
         for place in after
@@ -348,108 +298,89 @@ pub(super) async fn record_changes(
     added: &[ContactId],
     applied: bool,
 ) -> Result<(), StoreError> {
-    let mut rows = ChangeRows::default();
+    let into = "import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)";
+    let renumbered: HashMap<&str, ContactId> = plan
+        .renumbered
+        .iter()
+        .map(|other| (other.new_id.as_str(), other.contact))
+        .collect();
+    let mut rows = Rows::begin(db, into, "record the changes").await?;
+    let mut write = async |change: Recording<'_>| {
+        let state = change.after.or(change.before);
+        let external_id = state.and_then(|state| state.external_id.as_deref());
+        let same_as = external_id
+            .filter(|_| change.action == Action::Added)
+            .and_then(|id| renumbered.get(id));
+        let image = |state: Option<&ContactState>| {
+            let image = state.map(|state| serde_json::to_string(&image(plan, state)));
+            image.transpose()
+        };
+        let (before, after) = match (image(change.before), image(change.after)) {
+            (Ok(before), Ok(after)) => (before, after),
+            (Err(error), _) | (_, Err(error)) => {
+                return Err(StoreError::Refused(format!(
+                    "an image can't be written: {error}"
+                )));
+            }
+        };
+        rows.number(run.0)
+            .optional_number(change.contact.map(|contact| contact.0))
+            .optional(external_id)
+            .text(change.action.as_str())
+            .text(if change.applied { "t" } else { "f" })
+            .optional_number(change.row.map(i64::from))
+            .optional(before.as_deref())
+            .optional(after.as_deref())
+            .optional_number(same_as.map(|contact| contact.0))
+            .end()
+            .await
+    };
     for (place, addition) in plan.added.iter().enumerate() {
-        rows.push(
-            plan,
-            added.get(place).copied(),
-            Action::Added,
+        write(Recording {
+            contact: added.get(place).copied(),
+            action: Action::Added,
             applied,
-            addition.row,
-            None,
-            Some(&addition.after),
-        );
+            row: addition.row,
+            before: None,
+            after: Some(&addition.after),
+        })
+        .await?;
     }
     for change in &plan.changed {
-        rows.push(
-            plan,
-            Some(change.id),
-            change.action,
+        write(Recording {
+            contact: Some(change.id),
+            action: change.action,
             applied,
-            change.row,
-            Some(&change.before),
-            Some(&change.after),
-        );
+            row: change.row,
+            before: Some(&change.before),
+            after: Some(&change.after),
+        })
+        .await?;
     }
-    for removal in &plan.removed {
-        rows.push(
-            plan,
-            Some(removal.id),
-            Action::Removed,
+    let withheld = plan.withheld.iter().map(|removal| (removal, false));
+    let removed = plan.removed.iter().map(|removal| (removal, applied));
+    for (removal, applied) in removed.chain(withheld) {
+        write(Recording {
+            contact: Some(removal.id),
+            action: Action::Removed,
             applied,
-            None,
-            Some(&removal.before),
-            None,
-        );
+            row: None,
+            before: Some(&removal.before),
+            after: None,
+        })
+        .await?;
     }
-    for removal in &plan.withheld {
-        rows.push(
-            plan,
-            Some(removal.id),
-            Action::Removed,
-            false,
-            None,
-            Some(&removal.before),
-            None,
-        );
-    }
-    sqlx::query!(
-        "INSERT INTO import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)
-         SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::integer[], $7::jsonb[], $8::jsonb[], $9::bigint[])",
-        run.0,
-        &rows.contacts as &[Option<i64>],
-        &rows.external_ids as &[Option<String>],
-        &rows.actions,
-        &rows.applied,
-        &rows.rows as &[Option<i32>],
-        &rows.before as &[Option<serde_json::Value>],
-        &rows.after as &[Option<serde_json::Value>],
-        &rows.same_as as &[Option<i64>]
-    )
-    .execute(db)
-    .await
-    .map_err(failed("record the changes"))?;
-    Ok(())
+    rows.finish().await
 }
 
-#[derive(Default)]
-struct ChangeRows {
-    contacts: Vec<Option<i64>>,
-    external_ids: Vec<Option<String>>,
-    actions: Vec<String>,
-    applied: Vec<bool>,
-    rows: Vec<Option<i32>>,
-    before: Vec<Option<serde_json::Value>>,
-    after: Vec<Option<serde_json::Value>>,
-    same_as: Vec<Option<i64>>,
-}
-
-impl ChangeRows {
-    fn push(
-        &mut self,
-        plan: &Plan,
-        contact: Option<ContactId>,
-        action: Action,
-        applied: bool,
-        row: Option<u32>,
-        before: Option<&ContactState>,
-        after: Option<&ContactState>,
-    ) {
-        let image = |state: &ContactState| serde_json::to_value(image(plan, state)).ok();
-        let external_id = after.or(before).and_then(|state| state.external_id.clone());
-        self.contacts.push(contact.map(|contact| contact.0));
-        self.external_ids.push(external_id);
-        self.actions.push(action.to_string());
-        self.applied.push(applied);
-        self.rows.push(row.and_then(|row| i32::try_from(row).ok()));
-        self.before.push(before.and_then(image));
-        self.after.push(after.and_then(image));
-        let renumbered = after.filter(|_| action == Action::Added).and_then(|state| {
-            let is = |other: &&Renumbered| state.external_id.as_ref() == Some(&other.new_id);
-            plan.renumbered.iter().find(is)
-        });
-        self.same_as.push(renumbered.map(|other| other.contact.0));
-    }
+/// A row of `import_changes`.
+struct Recording<'a> {
+    contact: Option<ContactId>,
+    action: Action,
+    applied: bool,
+    row: Option<u32>,
+    before: Option<&'a ContactState>,
+    after: Option<&'a ContactState>,
 }
 
 fn image(plan: &Plan, state: &ContactState) -> ContactImage {
@@ -466,7 +397,7 @@ fn image(plan: &Plan, state: &ContactState) -> ContactImage {
 }
 
 /// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing.
-fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
+pub(super) fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
     let mut digest = TextDigest::default();
     let mut field = |text: Option<&str>| digest.push(text);
     field(state.external_id.as_deref());

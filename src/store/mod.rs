@@ -3,7 +3,9 @@
 //! Knows `model`, and `reconcile`'s types of input; decides nothing about imports.
 
 mod accounts;
+mod additions;
 mod apply;
+mod copy;
 mod outbox;
 mod queue;
 mod retention;

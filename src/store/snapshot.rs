@@ -1,6 +1,8 @@
 //! What is stored of an account, read within the run's transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+
+use hashbrown::HashSet;
 
 use sqlx::PgConnection;
 
@@ -60,7 +62,7 @@ pub(super) async fn load_differing(
         .await
         .map_err(failed("look for contacts that differ"))?
     };
-    let (groups, contacts) = load_contacts(db, account, Some(&ids)).await?;
+    let (groups, contacts) = load_contacts(db, account, &ids).await?;
     Ok(Snapshot {
         groups,
         contacts,
@@ -73,7 +75,11 @@ pub(super) async fn load(
     db: &mut PgConnection,
     account: AccountId,
 ) -> Result<Snapshot, StoreError> {
-    let (groups, contacts) = load_contacts(db, account, None).await?;
+    let ids = sqlx::query_scalar!("SELECT id FROM contacts WHERE account_id = $1", account.0)
+        .fetch_all(&mut *db)
+        .await
+        .map_err(failed("look for the contacts"))?;
+    let (groups, contacts) = load_contacts(db, account, &ids).await?;
     Ok(Snapshot {
         groups,
         contacts,
@@ -81,11 +87,11 @@ pub(super) async fn load(
     })
 }
 
-/// All groups, and these contacts, or all.
+/// All groups, and these contacts.
 async fn load_contacts(
     db: &mut PgConnection,
     account: AccountId,
-    ids: Option<&[i64]>,
+    ids: &[i64],
 ) -> Result<(Vec<StoredGroup>, Vec<StoredContact>), StoreError> {
     let groups: Vec<StoredGroup> = sqlx::query!(
         r#"SELECT id, name, name_key, removed_at IS NOT NULL AS "removed!" FROM groups WHERE account_id = $1 ORDER BY id"#,
@@ -98,13 +104,12 @@ async fn load_contacts(
     .map(|row| StoredGroup { id: GroupId(row.id), name: row.name, name_key: row.name_key, removed: row.removed })
     .collect();
 
-    if ids.is_some_and(<[i64]>::is_empty) {
+    if ids.is_empty() {
         return Ok((groups, Vec::new()));
     }
     let mut contacts: Vec<StoredContact> = sqlx::query!(
         r#"SELECT id, external_id, name, organization_name, title, email, notification_priority, removed_at IS NOT NULL AS "removed!"
-           FROM contacts WHERE account_id = $1 AND ($2::bigint[] IS NULL OR id = ANY ($2)) ORDER BY id"#,
-        account.0,
+           FROM contacts WHERE id = ANY ($1) ORDER BY id"#,
         ids
     )
     .fetch_all(&mut *db)
@@ -133,10 +138,8 @@ async fn load_contacts(
         .map(|(place, contact)| (contact.id.0, place))
         .collect();
     let numbers = sqlx::query!(
-        "SELECT n.contact_id, n.number, n.number_type, n.description
-         FROM contact_numbers n JOIN contacts c ON c.id = n.contact_id
-         WHERE c.account_id = $1 AND ($2::bigint[] IS NULL OR c.id = ANY ($2)) ORDER BY n.contact_id, n.position",
-        account.0,
+        "SELECT contact_id, number, number_type, description
+         FROM contact_numbers WHERE contact_id = ANY ($1) ORDER BY contact_id, position",
         ids
     )
     .fetch_all(&mut *db)
@@ -157,9 +160,7 @@ async fn load_contacts(
         .map(|(place, group)| (group.id.0, place))
         .collect();
     let members = sqlx::query!(
-        "SELECT m.contact_id, m.group_id FROM group_members m JOIN groups g ON g.id = m.group_id
-         WHERE g.account_id = $1 AND ($2::bigint[] IS NULL OR m.contact_id = ANY ($2))",
-        account.0,
+        "SELECT contact_id, group_id FROM group_members WHERE contact_id = ANY ($1)",
         ids
     )
     .fetch_all(&mut *db)

@@ -1,0 +1,83 @@
+//! Writes the contacts that a plan adds, with their numbers and members: by COPY, in the order of their ids.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::apply::{digest, position};
+use super::copy::Rows;
+use super::{StoreError, failed};
+use crate::model::AccountId;
+use crate::model::plan::Plan;
+
+/// Gives back the ids of the added contacts, in the plan's order. `groups` holds the id of each place in the plan's table.
+pub(super) async fn add(
+    db: &mut PgConnection,
+    account: AccountId,
+    plan: &Plan,
+    groups: &[i64],
+    now: DateTime<Utc>,
+) -> Result<Vec<i64>, StoreError> {
+    if plan.added.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = reserve_ids(db, plan.added.len()).await?;
+    let added = || ids.iter().zip(&plan.added);
+    let now = now.to_rfc3339();
+
+    let into = "contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)";
+    let mut rows = Rows::begin(db, into, "add contacts").await?;
+    for (id, addition) in added() {
+        let state = &addition.after;
+        rows.number(*id)
+            .number(account.0)
+            .optional(state.external_id.as_deref())
+            .text(&state.name)
+            .optional(state.organization_name.as_deref())
+            .optional(state.title.as_deref())
+            .optional(state.email.as_deref())
+            .text(state.priority.as_str())
+            .bytes(&digest(plan, state))
+            .text(&now)
+            .text(&now)
+            .end()
+            .await?;
+    }
+    rows.finish().await?;
+
+    let into = "contact_numbers (contact_id, position, number, number_type, description)";
+    let mut rows = Rows::begin(db, into, "add numbers").await?;
+    for (id, addition) in added() {
+        for (place, number) in (1..).zip(&addition.after.numbers) {
+            rows.number(*id)
+                .number(position(place).into())
+                .text(number.number.as_str())
+                .text(number.number_type.as_str())
+                .optional(number.description.as_deref())
+                .end()
+                .await?;
+        }
+    }
+    rows.finish().await?;
+
+    let mut rows = Rows::begin(db, "group_members (contact_id, group_id)", "add members").await?;
+    for (id, addition) in added() {
+        for place in &addition.after.groups {
+            let group = groups.get(*place as usize).copied().unwrap_or(0);
+            rows.number(*id).number(group).end().await?;
+        }
+    }
+    rows.finish().await?;
+    Ok(ids)
+}
+
+/// Ids first: then numbers and members need not wait for what an insert gives back.
+async fn reserve_ids(db: &mut PgConnection, count: usize) -> Result<Vec<i64>, StoreError> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    sqlx::query_scalar!(
+        r#"SELECT array_agg(nextval(pg_get_serial_sequence('contacts', 'id'))) AS "ids!" FROM generate_series(1, $1::bigint)"#,
+        count
+    )
+    .fetch_one(db)
+    .await
+    .map_err(failed("reserve ids"))
+}
