@@ -90,6 +90,52 @@ async fn a_settings_edit_makes_the_file_be_read_again() {
 }
 
 #[tokio::test]
+async fn whatever_another_program_writes_makes_the_same_file_be_read_and_put_right() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    let before = app.state().await.len();
+    for sql in [
+        "UPDATE contacts SET title = 'Chief' WHERE external_id = '1'",
+        "UPDATE contacts SET external_id = 'x' WHERE external_id = '2'",
+        "DELETE FROM contact_numbers WHERE contact_id = (SELECT id FROM contacts WHERE external_id = '3')",
+        "INSERT INTO contact_numbers SELECT id, 2, '6045559999', 'pager' FROM contacts WHERE external_id = '4'",
+        "DELETE FROM group_members WHERE contact_id = (SELECT id FROM contacts WHERE external_id = '5')",
+        "UPDATE groups SET name = 'Renamed', name_key = 'renamed'",
+        "UPDATE contacts SET removed_at = now() WHERE external_id = '6'",
+        "UPDATE groups SET removed_at = now()",
+    ] {
+        app.store.set_enabled(account, false).await.unwrap();
+        app.execute(sql).await.unwrap();
+        app.execute("UPDATE import_state SET must_confirm = NULL")
+            .await
+            .unwrap();
+        app.execute("UPDATE accounts SET import_enabled = true")
+            .await
+            .unwrap();
+        let run = app.import(account).await;
+        let run = if run.status == "held" {
+            app.approve(account, run.id).await
+        } else {
+            run
+        };
+        assert_eq!(run.status, "succeeded", "{sql}");
+        // A group that was renamed comes back as another one, and so does a contact that got another ID.
+        assert_eq!(app.state().await.len(), before, "{sql}");
+        assert_eq!(
+            app.count("SELECT count(*) FROM active_contacts c WHERE title IS NULL AND name = 'Name ' || external_id
+                       AND (SELECT count(*) FROM contact_numbers n WHERE n.contact_id = c.id) = 1
+                       AND (SELECT array_agg(g.name) FROM active_group_members m JOIN groups g ON g.id = m.group_id
+                            WHERE m.contact_id = c.id) = ARRAY['Team']")
+                .await,
+            20,
+            "{sql}"
+        );
+        assert_eq!(app.import(account).await.status, "unchanged", "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn deleting_an_account_takes_everything_with_it() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
