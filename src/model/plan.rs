@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::contact::{ContactState, Number};
+use super::digest::TextDigest;
 use super::{ContactId, GroupId, words};
 
 words!(
@@ -174,6 +175,36 @@ impl Plan {
                 .groups
                 .iter()
                 .all(|group| group.change == GroupChange::None)
+    }
+
+    /// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing. Equal to that
+    /// of [`Contacts::digests`](super::packed::Contacts::digests) where the file says the same.
+    #[must_use]
+    pub fn digest(&self, state: &ContactState) -> [u8; 32] {
+        let mut digest = TextDigest::default();
+        let mut field = |text: Option<&str>| digest.push(text);
+        field(state.external_id.as_deref());
+        field(Some(&state.name));
+        field(state.organization_name.as_deref());
+        field(state.title.as_deref());
+        field(state.email.as_deref());
+        field(Some(state.priority.as_str()));
+        for number in &state.numbers {
+            field(Some(number.number.as_str()));
+            field(Some(number.number_type.as_str()));
+            field(number.description.as_deref());
+        }
+        field(None);
+        let groups = state.groups.iter();
+        let mut keys: Vec<&str> = groups
+            .filter_map(|place| self.groups.get(*place as usize))
+            .map(|group| group.name_key.as_str())
+            .collect();
+        keys.sort_unstable();
+        for key in keys {
+            field(Some(key));
+        }
+        digest.finish()
     }
 
     /// The names of a contact's groups.

@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::apply::{digest, position};
 use super::copy::Rows;
 use super::{StoreError, failed};
 use crate::model::AccountId;
@@ -36,7 +35,7 @@ pub(super) async fn add(
             .optional(state.title.as_deref())
             .optional(state.email.as_deref())
             .text(state.priority.as_str())
-            .bytes(&digest(plan, state))
+            .bytes(&plan.digest(state))
             .text(&now)
             .text(&now)
             .end()
@@ -80,4 +79,10 @@ async fn reserve_ids(db: &mut PgConnection, count: usize) -> Result<Vec<i64>, St
     .fetch_one(db)
     .await
     .map_err(failed("reserve ids"))
+}
+
+/// More numbers than a smallint counts can't come out of a sheet of 1,000,000 rows by accident; they end up refused by
+/// the primary key, and the run fails whole.
+pub(super) fn position(place: usize) -> i16 {
+    i16::try_from(place).unwrap_or(i16::MAX)
 }

@@ -1,16 +1,13 @@
 //! Writes a plan, set by set, never a statement per row; and only what differs.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::copy::Rows;
-use super::{StoreError, additions, failed};
-use crate::model::contact::{ContactImage, ContactState, Number, NumberImage};
-use crate::model::digest::TextDigest;
-use crate::model::plan::{Action, GroupChange, Plan};
-use crate::model::{AccountId, ContactId, RunId};
+use super::additions::{self, position};
+use super::{StoreError, failed};
+use crate::model::contact::{ContactState, Number};
+use crate::model::plan::{GroupChange, Plan};
+use crate::model::{AccountId, ContactId};
 
 /// Marks what this transaction writes as ours, so that the lock lets it pass.
 pub(super) async fn mark_as_ours(db: &mut PgConnection) -> Result<(), StoreError> {
@@ -134,7 +131,7 @@ impl Columns {
         self.titles.push(state.title.clone());
         self.emails.push(state.email.clone());
         self.priorities.push(state.priority.to_string());
-        self.digests.push(digest(plan, state).to_vec());
+        self.digests.push(plan.digest(state).to_vec());
     }
 }
 
@@ -236,12 +233,6 @@ impl NumberRows {
     }
 }
 
-/// More numbers than a smallint counts can't come out of a sheet of 1,000,000 rows by accident; they end up refused by
-/// the primary key, and the run fails whole.
-pub(super) fn position(place: usize) -> i16 {
-    i16::try_from(place).unwrap_or(i16::MAX)
-}
-
 async fn write_members(
     db: &mut PgConnection,
     plan: &Plan,
@@ -288,139 +279,4 @@ async fn write_members(
     .await
     .map_err(failed("add members"))?;
     Ok(())
-}
-
-/// Records what a plan did, or, with `applied` false, what it would do. `added` are the ids of the added contacts.
-pub(super) async fn record_changes(
-    db: &mut PgConnection,
-    run: RunId,
-    plan: &Plan,
-    added: &[ContactId],
-    applied: bool,
-) -> Result<(), StoreError> {
-    let into = "import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)";
-    let renumbered: HashMap<&str, ContactId> = plan
-        .renumbered
-        .iter()
-        .map(|other| (other.new_id.as_str(), other.contact))
-        .collect();
-    let mut rows = Rows::begin(db, into, "record the changes").await?;
-    let mut write = async |change: Recording<'_>| {
-        let state = change.after.or(change.before);
-        let external_id = state.and_then(|state| state.external_id.as_deref());
-        let same_as = external_id
-            .filter(|_| change.action == Action::Added)
-            .and_then(|id| renumbered.get(id));
-        let image = |state: Option<&ContactState>| {
-            let image = state.map(|state| serde_json::to_string(&image(plan, state)));
-            image.transpose()
-        };
-        let (before, after) = match (image(change.before), image(change.after)) {
-            (Ok(before), Ok(after)) => (before, after),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(StoreError::Refused(format!(
-                    "an image can't be written: {error}"
-                )));
-            }
-        };
-        rows.number(run.0)
-            .optional_number(change.contact.map(|contact| contact.0))
-            .optional(external_id)
-            .text(change.action.as_str())
-            .text(if change.applied { "t" } else { "f" })
-            .optional_number(change.row.map(i64::from))
-            .optional(before.as_deref())
-            .optional(after.as_deref())
-            .optional_number(same_as.map(|contact| contact.0))
-            .end()
-            .await
-    };
-    for (place, addition) in plan.added.iter().enumerate() {
-        write(Recording {
-            contact: added.get(place).copied(),
-            action: Action::Added,
-            applied,
-            row: addition.row,
-            before: None,
-            after: Some(&addition.after),
-        })
-        .await?;
-    }
-    for change in &plan.changed {
-        write(Recording {
-            contact: Some(change.id),
-            action: change.action,
-            applied,
-            row: change.row,
-            before: Some(&change.before),
-            after: Some(&change.after),
-        })
-        .await?;
-    }
-    let withheld = plan.withheld.iter().map(|removal| (removal, false));
-    let removed = plan.removed.iter().map(|removal| (removal, applied));
-    for (removal, applied) in removed.chain(withheld) {
-        write(Recording {
-            contact: Some(removal.id),
-            action: Action::Removed,
-            applied,
-            row: None,
-            before: Some(&removal.before),
-            after: None,
-        })
-        .await?;
-    }
-    rows.finish().await
-}
-
-/// A row of `import_changes`.
-struct Recording<'a> {
-    contact: Option<ContactId>,
-    action: Action,
-    applied: bool,
-    row: Option<u32>,
-    before: Option<&'a ContactState>,
-    after: Option<&'a ContactState>,
-}
-
-fn image(plan: &Plan, state: &ContactState) -> ContactImage {
-    ContactImage {
-        external_id: state.external_id.clone(),
-        name: state.name.clone(),
-        organization_name: state.organization_name.clone(),
-        title: state.title.clone(),
-        email: state.email.clone(),
-        notification_priority: state.priority.to_string(),
-        numbers: state.numbers.iter().map(NumberImage::from).collect(),
-        groups: plan.group_names(state).map(str::to_owned).collect(),
-    }
-}
-
-/// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing.
-pub(super) fn digest(plan: &Plan, state: &ContactState) -> [u8; 32] {
-    let mut digest = TextDigest::default();
-    let mut field = |text: Option<&str>| digest.push(text);
-    field(state.external_id.as_deref());
-    field(Some(&state.name));
-    field(state.organization_name.as_deref());
-    field(state.title.as_deref());
-    field(state.email.as_deref());
-    field(Some(state.priority.as_str()));
-    for number in &state.numbers {
-        field(Some(number.number.as_str()));
-        field(Some(number.number_type.as_str()));
-        field(number.description.as_deref());
-    }
-    field(None);
-    let mut keys: Vec<&str> = state
-        .groups
-        .iter()
-        .filter_map(|place| plan.groups.get(*place as usize))
-        .map(|group| group.name_key.as_str())
-        .collect();
-    keys.sort_unstable();
-    for key in keys {
-        field(Some(key));
-    }
-    digest.finish()
 }

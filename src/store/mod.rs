@@ -5,6 +5,7 @@
 mod accounts;
 mod additions;
 mod apply;
+mod changes;
 mod copy;
 mod outbox;
 mod queue;

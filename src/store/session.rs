@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgTransaction};
 
-use super::{NewMail, Settings, Store, StoreError, apply, failed, outbox, snapshot};
+use super::{NewMail, Settings, Store, StoreError, apply, changes, failed, outbox, snapshot};
 use crate::model::failure::Failure;
 use crate::model::issue::{Code, Issue, Severity};
 use crate::model::plan::{HoldReason, Plan};
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// All groups of the account, and all contacts but those that are stored exactly as the file says. `in_file` holds the
-    /// digest of each contact of the file ([`Contacts::digests`](crate::model::roster::Contacts::digests)).
+    /// digest of each contact of the file ([`Contacts::digests`](crate::model::packed::Contacts::digests)).
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -345,7 +345,7 @@ impl Session {
     /// [`StoreError`] if the database fails.
     pub async fn apply(&mut self, plan: &Plan, now: DateTime<Utc>) -> Result<(), StoreError> {
         let added = apply::apply(&mut self.tx, self.run.account_id, plan, now).await?;
-        apply::record_changes(&mut self.tx, self.run.id, plan, &added, true).await
+        changes::record(&mut self.tx, self.run.id, plan, &added, true).await
     }
 
     /// Records what a held plan would change.
@@ -353,7 +353,7 @@ impl Session {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn record_held(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        apply::record_changes(&mut self.tx, self.run.id, plan, &[], false).await
+        changes::record(&mut self.tx, self.run.id, plan, &[], false).await
     }
 
     /// Records the issues of the run, each with whether it is new.

@@ -12,7 +12,7 @@ use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority,
 use crate::model::digest::TextDigest;
 use crate::model::group;
 use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
-use crate::model::roster::Packing;
+use crate::model::packed::Packing;
 use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::model::text::{self, Cleaned};
 

@@ -7,8 +7,8 @@ use crate::model::contact::{ExternalId, FileContact, FileNumber, Number, Priorit
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
 use crate::model::issue::Issue;
+use crate::model::packed::Contacts;
 use crate::model::plan::PlanSummary;
-use crate::model::roster::Contacts;
 
 /// The whole document.
 #[derive(serde::Serialize)]

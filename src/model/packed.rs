@@ -1,0 +1,487 @@
+//! Contacts of a file, packed: about as large as their text.
+
+use hashbrown::HashMap;
+
+use super::contact::{
+    ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
+};
+use super::digest::TextDigest;
+use super::group::name_key;
+
+/// Contacts packed one after the other into one piece of memory, about as large as their text: a million of them fit
+/// where a million structures with strings would not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contacts {
+    packed: Vec<u8>,
+    /// Where each begins.
+    places: Vec<usize>,
+    /// Spellings of groups; contacts hold their places here.
+    groups: Vec<String>,
+    group_of: HashMap<String, u32>,
+}
+
+/// A packed contact, by what is needed of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedContact<'a> {
+    /// Its ID.
+    pub external_id: &'a str,
+    unread: Unpacker<'a>,
+}
+
+impl Contacts {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Adds a contact at the end.
+    pub fn push(&mut self, contact: &FileContact) {
+        let mut packing = self.begin(contact.external_id.as_str());
+        for number in &contact.numbers {
+            packing.number(
+                number.number,
+                number.number_type,
+                number.description.as_deref(),
+            );
+        }
+        packing.fields(
+            &contact.name,
+            [
+                contact.organization_name.as_deref(),
+                contact.title.as_deref(),
+                contact.email.as_deref(),
+            ],
+            &contact.priority,
+        );
+        packing.finish(contact.groups.iter().map(String::as_str), &contact.rows);
+    }
+
+    /// The contact at a place, counted from 0.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn get(&self, place: usize) -> FileContact {
+        self.packed(place).unpack(&self.groups)
+    }
+
+    /// The packed contact at a place, counted from 0.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn packed(&self, place: usize) -> PackedContact<'_> {
+        let mut unread = Unpacker(&self.packed[self.places[place]..]);
+        PackedContact {
+            external_id: unread.text(),
+            unread,
+        }
+    }
+
+    /// All contacts in order.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = FileContact> + '_ {
+        (0..self.len()).map(|place| self.get(place))
+    }
+
+    /// Digest of all that is kept of each contact, equal to that of [`ContactState`](super::contact::ContactState) where that
+    /// is what the file says; `None` where the file says nothing of a field, so that it depends on what is stored.
+    #[must_use]
+    pub fn digests(&self) -> Vec<Option<[u8; 32]>> {
+        let keys: Vec<String> = self.groups.iter().map(|name| name_key(name)).collect();
+        let mut digest = TextDigest::default();
+        (0..self.len())
+            .map(|place| {
+                let all_said = self.packed(place).digest(&keys, &mut digest).is_some();
+                let digest = digest.finish();
+                all_said.then_some(digest)
+            })
+            .collect()
+    }
+
+    /// The groups of a contact, as places in [`Contacts::group_names`].
+    pub fn groups_of(&self, place: usize) -> impl Iterator<Item = usize> {
+        let mut unread = self.packed(place).behind_fields();
+        (0..unread.count()).map(move |_| unread.count())
+    }
+
+    /// Every spelling of a group that was ever added.
+    #[must_use]
+    pub fn group_names(&self) -> &[String] {
+        &self.groups
+    }
+
+    /// Puts the contacts at these places in this order, and drops the others.
+    pub fn arrange(&mut self, order: &[usize]) {
+        self.places = order.iter().map(|place| self.places[*place]).collect();
+    }
+
+    /// Begins a contact at the end; it is forgotten again unless it is finished.
+    pub fn begin(&mut self, external_id: &str) -> Packing<'_> {
+        let start = self.packed.len();
+        let mut packing = Packing {
+            contacts: self,
+            start,
+            finished: false,
+        };
+        packing.out().text(external_id);
+        packing
+    }
+}
+
+/// A contact that is being packed: its numbers, then its other fields, then its groups, then its rows.
+#[derive(Debug)]
+pub struct Packing<'a> {
+    contacts: &'a mut Contacts,
+    start: usize,
+    finished: bool,
+}
+
+impl Packing<'_> {
+    fn out(&mut self) -> Packer<'_> {
+        Packer(&mut self.contacts.packed)
+    }
+
+    /// Takes the next number.
+    pub fn number(
+        &mut self,
+        number: PhoneNumber,
+        number_type: NumberType,
+        description: Said<Option<&str>>,
+    ) {
+        let mut out = self.out();
+        out.0.push(MORE);
+        out.0.extend_from_slice(number.as_str().as_bytes());
+        out.0.push(number_type as u8);
+        out.said_text(description);
+    }
+
+    /// Takes the fields of which there is one.
+    pub fn fields(
+        &mut self,
+        name: &str,
+        texts: [Said<Option<&str>>; 3],
+        priority: &Said<Priority>,
+    ) {
+        let mut out = self.out();
+        out.0.push(END);
+        out.text(name);
+        for text in texts {
+            out.said_text(text);
+        }
+        out.0.push(match priority {
+            Said::Nothing => NOTHING,
+            Said::This(priority) => *priority as u8,
+        });
+    }
+
+    /// Takes all groups, and is a contact from now on.
+    pub fn finish<'g>(mut self, groups: impl ExactSizeIterator<Item = &'g str>, rows: &[u32]) {
+        let count = groups.len();
+        self.out().count(count);
+        for name in groups {
+            let group = self.contacts.group(name);
+            self.out().count(group as usize);
+        }
+        let mut out = self.out();
+        out.count(rows.len());
+        for row in rows {
+            out.count(*row as usize);
+        }
+        self.contacts.places.push(self.start);
+        self.finished = true;
+    }
+}
+
+impl Drop for Packing<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.contacts.packed.truncate(self.start);
+        }
+    }
+}
+
+impl Contacts {
+    /// The place of a spelling.
+    fn group(&mut self, name: &str) -> u32 {
+        if let Some(group) = self.group_of.get(name) {
+            return *group;
+        }
+        let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
+        self.groups.push(name.to_owned());
+        self.group_of.insert(name.to_owned(), group);
+        group
+    }
+}
+
+impl Extend<FileContact> for Contacts {
+    fn extend<T: IntoIterator<Item = FileContact>>(&mut self, contacts: T) {
+        for contact in contacts {
+            self.push(&contact);
+        }
+    }
+}
+
+impl FromIterator<FileContact> for Contacts {
+    fn from_iter<T: IntoIterator<Item = FileContact>>(contacts: T) -> Self {
+        let mut packed = Self::default();
+        packed.extend(contacts);
+        packed
+    }
+}
+
+impl<'a> PackedContact<'a> {
+    /// Its numbers, in order.
+    pub fn numbers(self) -> impl Iterator<Item = PhoneNumber> {
+        let mut unread = self.unread;
+        std::iter::from_fn(move || {
+            let (number, ..) = unread.number()?;
+            Some(number)
+        })
+    }
+
+    /// What is packed behind the fields of which there is one: groups and rows.
+    fn behind_fields(self) -> Unpacker<'a> {
+        let mut unread = self.unread;
+        while unread.number().is_some() {}
+        unread.text();
+        for _ in 0..3 {
+            unread.said_text();
+        }
+        unread.byte();
+        unread
+    }
+
+    /// Adds what is kept of it to a digest; `None` where the file says nothing of a field.
+    fn digest(self, group_keys: &[String], digest: &mut TextDigest) -> Option<()> {
+        let mut numbers = self.unread;
+        let mut unread = self.unread;
+        while unread.number().is_some() {}
+        digest.push(Some(self.external_id));
+        digest.push(Some(unread.text()));
+        for _ in 0..3 {
+            digest.push(said(unread.said_text())?);
+        }
+        let priority = unread.byte();
+        if priority == NOTHING {
+            return None;
+        }
+        digest.push(Some(Priority::ALL[usize::from(priority)].as_str()));
+        while let Some((number, number_type, description)) = numbers.number() {
+            digest.push(Some(number.as_str()));
+            digest.push(Some(number_type.as_str()));
+            digest.push(said(description)?);
+        }
+        digest.push(None);
+        let count = unread.count();
+        let mut keys: Vec<&str> = (0..count)
+            .map(|_| group_keys[unread.count()].as_str())
+            .collect();
+        keys.sort_unstable();
+        for key in keys {
+            digest.push(Some(key));
+        }
+        Some(())
+    }
+
+    /// The first row it came from.
+    #[must_use]
+    pub fn first_row(self) -> u32 {
+        let mut unread = self.behind_fields();
+        for _ in 0..unread.count() {
+            unread.count();
+        }
+        unread.count();
+        unread.row()
+    }
+
+    fn unpack(self, groups: &[String]) -> FileContact {
+        let mut unread = self.unread;
+        let owned = |said: Said<Option<&str>>| match said {
+            Said::Nothing => Said::Nothing,
+            Said::This(text) => Said::This(text.map(str::to_owned)),
+        };
+        let mut numbers = Vec::new();
+        while let Some((number, number_type, description)) = unread.number() {
+            numbers.push(FileNumber {
+                number,
+                number_type,
+                description: owned(description),
+            });
+        }
+        FileContact {
+            external_id: ExternalId::stored(self.external_id.to_owned()),
+            numbers,
+            name: unread.text().to_owned(),
+            organization_name: owned(unread.said_text()),
+            title: owned(unread.said_text()),
+            email: owned(unread.said_text()),
+            priority: match unread.byte() {
+                NOTHING => Said::Nothing,
+                priority => Said::This(Priority::ALL[usize::from(priority)]),
+            },
+            groups: (0..unread.count())
+                .map(|_| groups[unread.count()].clone())
+                .collect(),
+            rows: (0..unread.count()).map(|_| unread.row()).collect(),
+        }
+    }
+}
+
+fn said<T>(said: Said<T>) -> Option<T> {
+    match said {
+        Said::Nothing => None,
+        Said::This(value) => Some(value),
+    }
+}
+
+/// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
+const NOTHING: u8 = 0xFF;
+
+/// Before each number, and after the last.
+const MORE: u8 = 1;
+/// See [`MORE`].
+const END: u8 = 0;
+/// Digits of a number.
+const DIGITS: usize = 10;
+
+/// Writes counts seven bits a byte, and texts with their length before them.
+struct Packer<'a>(&'a mut Vec<u8>);
+
+impl Packer<'_> {
+    fn count(&mut self, mut count: usize) {
+        while count >= 0x80 {
+            self.0.push(0x80 | low_bits(count));
+            count >>= 7;
+        }
+        self.0.push(low_bits(count));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn said_text(&mut self, said: Said<Option<&str>>) {
+        match said {
+            Said::Nothing => self.0.push(NOTHING),
+            Said::This(None) => self.0.push(0),
+            Said::This(Some(text)) => {
+                self.0.push(1);
+                self.text(text);
+            }
+        }
+    }
+}
+
+/// The lowest seven bits.
+fn low_bits(count: usize) -> u8 {
+    u8::try_from(count & 0x7F).unwrap_or(0x7F)
+}
+
+/// Reads what a [`Packer`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Unpacker<'a>(&'a [u8]);
+
+impl<'a> Unpacker<'a> {
+    fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *byte
+    }
+
+    fn count(&mut self) -> usize {
+        let (mut count, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            count |= usize::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return count;
+            }
+            shift += 7;
+        }
+    }
+
+    fn row(&mut self) -> u32 {
+        u32::try_from(self.count()).unwrap_or(u32::MAX)
+    }
+
+    fn text(&mut self) -> &'a str {
+        let length = self.count();
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The next number; `None` behind the last.
+    fn number(&mut self) -> Option<(PhoneNumber, NumberType, Said<Option<&'a str>>)> {
+        if self.byte() != MORE {
+            return None;
+        }
+        let (digits, rest) = self.0.split_at(DIGITS);
+        self.0 = rest;
+        let number = PhoneNumber::stored(std::str::from_utf8(digits).unwrap_or_default());
+        let number_type = NumberType::ALL[usize::from(self.byte())];
+        Some((number, number_type, self.said_text()))
+    }
+
+    fn said_text(&mut self) -> Said<Option<&'a str>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            0 => Said::This(None),
+            _ => Said::This(Some(self.text())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contact(id: &str, groups: &[&str]) -> FileContact {
+        FileContact {
+            external_id: ExternalId::stored(id.to_owned()),
+            name: "Zoë".to_owned(),
+            organization_name: Said::Nothing,
+            title: Said::This(None),
+            email: Said::This(Some("a".repeat(300))),
+            priority: Said::This(Priority::Low),
+            numbers: [NumberType::Pager, NumberType::Mobile]
+                .map(|number_type| FileNumber {
+                    number: PhoneNumber::stored("6045550100"),
+                    number_type,
+                    description: Said::This(Some("x".to_owned())),
+                })
+                .to_vec(),
+            groups: groups.iter().map(|&name| name.to_owned()).collect(),
+            rows: vec![2, 1_000_000],
+        }
+    }
+
+    #[test]
+    fn contacts_come_out_as_they_went_in() {
+        let (mut one, two) = (contact("1", &["A", "B"]), contact("2", &["B", "C"]));
+        one.priority = Said::Nothing;
+        let mut contacts: Contacts = [one.clone(), two.clone()].into_iter().collect();
+        assert_eq!(
+            contacts.iter().collect::<Vec<_>>(),
+            [one.clone(), two.clone()]
+        );
+        let packed = contacts.packed(0);
+        assert_eq!((packed.external_id, packed.first_row()), ("1", 2));
+        assert_eq!(
+            packed.numbers().collect::<Vec<_>>(),
+            [PhoneNumber::stored("6045550100"); 2]
+        );
+        contacts.push(&one);
+        contacts.arrange(&[2, 1]);
+        assert_eq!(contacts.iter().collect::<Vec<_>>(), [one, two]);
+    }
+}

@@ -1,0 +1,117 @@
+//! Records what a plan does to each contact, with the contact before and after (`import_changes`).
+
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use super::StoreError;
+use super::copy::Rows;
+use crate::model::contact::{ContactImage, ContactState, NumberImage};
+use crate::model::plan::{Action, Plan};
+use crate::model::{ContactId, RunId};
+
+/// Records what a plan did, or, with `applied` false, what it would do. `added` are the ids of the added contacts.
+pub(super) async fn record(
+    db: &mut PgConnection,
+    run: RunId,
+    plan: &Plan,
+    added: &[ContactId],
+    applied: bool,
+) -> Result<(), StoreError> {
+    let into = "import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)";
+    let renumbered: HashMap<&str, ContactId> = plan
+        .renumbered
+        .iter()
+        .map(|other| (other.new_id.as_str(), other.contact))
+        .collect();
+    let mut rows = Rows::begin(db, into, "record the changes").await?;
+    let mut write = async |change: Recording<'_>| {
+        let state = change.after.or(change.before);
+        let external_id = state.and_then(|state| state.external_id.as_deref());
+        let same_as = external_id
+            .filter(|_| change.action == Action::Added)
+            .and_then(|id| renumbered.get(id));
+        let image = |state: Option<&ContactState>| {
+            let image = state.map(|state| serde_json::to_string(&image(plan, state)));
+            image.transpose()
+        };
+        let (before, after) = match (image(change.before), image(change.after)) {
+            (Ok(before), Ok(after)) => (before, after),
+            (Err(error), _) | (_, Err(error)) => {
+                return Err(StoreError::Refused(format!(
+                    "an image can't be written: {error}"
+                )));
+            }
+        };
+        rows.number(run.0)
+            .optional_number(change.contact.map(|contact| contact.0))
+            .optional(external_id)
+            .text(change.action.as_str())
+            .text(if change.applied { "t" } else { "f" })
+            .optional_number(change.row.map(i64::from))
+            .optional(before.as_deref())
+            .optional(after.as_deref())
+            .optional_number(same_as.map(|contact| contact.0))
+            .end()
+            .await
+    };
+    for (place, addition) in plan.added.iter().enumerate() {
+        write(Recording {
+            contact: added.get(place).copied(),
+            action: Action::Added,
+            applied,
+            row: addition.row,
+            before: None,
+            after: Some(&addition.after),
+        })
+        .await?;
+    }
+    for change in &plan.changed {
+        write(Recording {
+            contact: Some(change.id),
+            action: change.action,
+            applied,
+            row: change.row,
+            before: Some(&change.before),
+            after: Some(&change.after),
+        })
+        .await?;
+    }
+    let withheld = plan.withheld.iter().map(|removal| (removal, false));
+    let removed = plan.removed.iter().map(|removal| (removal, applied));
+    for (removal, applied) in removed.chain(withheld) {
+        write(Recording {
+            contact: Some(removal.id),
+            action: Action::Removed,
+            applied,
+            row: None,
+            before: Some(&removal.before),
+            after: None,
+        })
+        .await?;
+    }
+    rows.finish().await
+}
+
+/// A row of `import_changes`.
+struct Recording<'a> {
+    contact: Option<ContactId>,
+    action: Action,
+    applied: bool,
+    row: Option<u32>,
+    before: Option<&'a ContactState>,
+    after: Option<&'a ContactState>,
+}
+
+fn image(plan: &Plan, state: &ContactState) -> ContactImage {
+    ContactImage {
+        external_id: state.external_id.clone(),
+        name: state.name.clone(),
+        organization_name: state.organization_name.clone(),
+        title: state.title.clone(),
+        email: state.email.clone(),
+        notification_priority: state.priority.to_string(),
+        numbers: state.numbers.iter().map(NumberImage::from).collect(),
+        groups: plan.group_names(state).map(str::to_owned).collect(),
+    }
+}
