@@ -386,3 +386,35 @@ async fn an_id_may_be_of_any_length_and_differ_only_in_case() {
         (Some(7), Some(0), Some(0))
     );
 }
+
+#[tokio::test]
+async fn what_is_stored_has_the_digest_of_what_the_file_says() {
+    use rosterd::import;
+    use rosterd::sheet::{Content, WorkbookReader};
+    let app = TestApp::start().await;
+    let header = format!("{HEADER},Number 2,Number Type 2,Number Description 2");
+    let sheet = format!(
+        "{header}\r\n\
+         1,Zoë Müller,Org,\"EMT, Chief\",604-555-0101,Mobile,work,Zoe@example.org,HIGH,\"Medics, search team,Drivers\",7785550101,pager,home\r\n\
+         2,Bo Lee,,,6045550102,landline,,,,SEARCH TEAM,,,\r\n\
+         e\u{301}3,Cy Orr,,,6045550103,pager,,,low,Medics,,,\r\n"
+    );
+    let account = app.account(sheet.clone()).await;
+    assert_eq!(app.import(account).await.added, Some(3));
+    let content = Content::Bytes(sheet.as_bytes());
+    let reading = import::read(content, &WorkbookReader::InProcess, 100, None).unwrap();
+    let mut said: Vec<Vec<u8>> = reading
+        .roster
+        .contacts
+        .digests()
+        .into_iter()
+        .map(|digest| digest.expect("the file has every column").to_vec())
+        .collect();
+    let mut stored: Vec<Vec<u8>> = sqlx::query_scalar("SELECT digest FROM contacts")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    said.sort_unstable();
+    stored.sort_unstable();
+    assert_eq!(said, stored);
+}
