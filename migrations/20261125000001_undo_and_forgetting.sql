@@ -53,3 +53,56 @@ CREATE FUNCTION clear_member_digests() RETURNS trigger
 COMMENT ON FUNCTION clear_member_digests() IS 'Trigger: members of a group that something else wrote are compared field by field.';
 CREATE TRIGGER clear_member_digests AFTER UPDATE ON groups FOR EACH ROW
     WHEN (current_setting('rosterd.writer', true) IS DISTINCT FROM 'on') EXECUTE FUNCTION clear_member_digests();
+
+-- FOR SHARE: a transaction that began to write while imports were off, and an enabling or an import, wait for each other.
+CREATE OR REPLACE FUNCTION check_foreign_write(account bigint) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+    DECLARE
+        found record;
+    BEGIN
+        SELECT a.name, a.import_enabled, split_part(split_part(s.url, '?', 1), '#', 1) AS url INTO found
+        FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id
+        WHERE a.id = account
+        FOR SHARE OF a;
+        IF found.import_enabled THEN
+            RAISE EXCEPTION 'contacts and groups of account "%" are managed by an import from %', found.name,
+                coalesce(found.url, 'a spreadsheet')
+                USING ERRCODE = 'insufficient_privilege',
+                      HINT = 'Change the spreadsheet there, or switch the import off first: '
+                             || format('rosterd account disable %s', account);
+        END IF;
+        PERFORM forget_applied_file(account);
+    END
+    $$;
+
+-- No row trigger sees what TRUNCATE takes away.
+CREATE OR REPLACE FUNCTION guard_truncate() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    BEGIN
+        IF EXISTS (SELECT FROM accounts WHERE import_enabled) THEN
+            RAISE EXCEPTION 'table % cannot be truncated: it holds contacts or groups of accounts that are managed by an import', TG_TABLE_NAME
+                USING ERRCODE = 'insufficient_privilege',
+                      HINT = 'Switch the imports off first: rosterd account disable ACCOUNT';
+        END IF;
+        IF TG_TABLE_NAME <> 'contacts' THEN
+            UPDATE contacts SET digest = NULL WHERE digest IS NOT NULL;
+        END IF;
+        RETURN NULL;
+    END
+    $$;
+
+-- A copy of a contact is not what was imported, whatever its columns say.
+CREATE FUNCTION clear_copied_digest() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    BEGIN
+        UPDATE contacts SET digest = NULL WHERE id = NEW.id;
+        RETURN NULL;
+    END
+    $$;
+COMMENT ON FUNCTION clear_copied_digest() IS 'Trigger: a contact that something else made has no digest.';
+CREATE TRIGGER clear_copied_digest AFTER INSERT ON contacts FOR EACH ROW
+    WHEN (NEW.digest IS NOT NULL AND current_setting('rosterd.writer', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION clear_copied_digest();

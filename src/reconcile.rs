@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 pub use revert::{Recorded, plan_revert};
 
 use crate::model::ContactId;
-use crate::model::contact::{ContactState, FileContact, Number, StoredContact};
+use crate::model::contact::{ContactState, FileContact, Number, Priority, Said, StoredContact};
 use crate::model::group::StoredGroup;
 use crate::model::plan::{Action, Addition, Change, HoldReason, Plan, Removal, Renumbered};
 use crate::model::roster::{Roster, RowInError};
@@ -243,11 +243,11 @@ fn desired(
             .email
             .clone()
             .or_stored(|| stored.and_then(|s| s.email.clone())),
-        priority: contact.priority.or_stored(|| {
-            stored.map_or(crate::model::contact::Priority::Normal, |stored| {
-                stored.priority
-            })
-        }),
+        priority: match contact.priority {
+            Said::This(priority) => priority,
+            Said::Nothing => stored.map(|stored| stored.priority),
+        }
+        .unwrap_or(Priority::Normal),
         numbers: numbers.collect(),
         groups: places,
     }

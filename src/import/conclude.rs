@@ -4,7 +4,7 @@ use super::{ImportError, Importer, Reading, outcome};
 use crate::model::account::AccountRef;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::plan::{HoldReason, Plan};
-use crate::model::roster::Roster;
+use crate::model::roster::{Roster, RowInError};
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts, RunStatus, Trigger};
 use crate::reconcile::{self, Approved, History, HoldRules};
 use crate::report::Outcome;
@@ -40,7 +40,7 @@ impl Importer {
         };
         let history = History {
             keep_ids: run.keep_ids,
-            ..history(&mut session, &context, approved.as_ref()).await?
+            ..history(&mut session, &context, approved.as_ref(), file.sha256).await?
         };
         let rules = hold_rules(rules_from.as_ref(), context.must_confirm);
         let (reading, digests) = digests_blocking(reading).await?;
@@ -102,8 +102,7 @@ impl Importer {
             failure: None,
             hold_reasons: plan.hold_reasons.clone(),
             emptied_groups: plan.emptied_groups.clone(),
-            state: (!held)
-                .then(|| state_after(&reading, &plan, &history, approved.as_ref(), status, &file)),
+            state: (!held).then(|| state_after(&reading, &plan, &history, status, &file)),
             file,
             counts: Some(counts),
             streak: FailureStreak::default(),
@@ -229,15 +228,25 @@ pub(super) async fn history(
     session: &mut Session,
     context: &RunContext,
     approved: Option<&Approved>,
+    sha256: Option<[u8; 32]>,
 ) -> Result<History, ImportError> {
     let in_error = match context.applied_run {
         Some(applied) => session.rows_in_error(applied).await?,
         None => std::collections::HashSet::new(),
     };
+    // A person accepts the rows that the approved run named, and the doubts about its file; not those of another file.
+    let mut accepted_rows = context.accepted_rows.clone();
+    if let Some(approved) = approved {
+        accepted_rows.extend(approved.in_error.iter().filter_map(|row| match row {
+            RowInError::Nameless(digest) => Some(*digest),
+            RowInError::Contact(_) => None,
+        }));
+    }
+    let same_file = |approved: &Approved| approved.sha256.is_some() && approved.sha256 == sha256;
     Ok(History {
         in_error,
-        accepted_rows: context.accepted_rows.clone(),
-        release_withheld: approved.is_some(),
+        accepted_rows,
+        release_withheld: approved.is_some_and(same_file),
         keep_ids: false,
     })
 }
@@ -267,20 +276,19 @@ fn state_after(
     reading: &Reading,
     plan: &Plan,
     history: &History,
-    approved: Option<&Approved>,
     status: RunStatus,
     file: &FileFacts,
 ) -> StateAfter {
     // What a person has seen and approved blocks no more; what is gone from the file is forgotten.
     let accepted = reading.roster.nameless.iter().map(|row| row.digest);
     let accepted = accepted
-        .filter(|digest| approved.is_some() || history.accepted_rows.contains(digest))
+        .filter(|digest| history.release_withheld || history.accepted_rows.contains(digest))
         .collect();
     StateAfter {
         known_file: (status == RunStatus::Succeeded).then(|| file.clone()),
         reader_version: READER_VERSION,
         // A file that may be cut off is no measure for the next one, unless a person has said that it is whole.
-        final_newline: if reading.roster.maybe_cut && approved.is_none() {
+        final_newline: if reading.roster.maybe_cut && !history.release_withheld {
             Some(true)
         } else {
             reading.facts.final_newline

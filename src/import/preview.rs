@@ -111,7 +111,7 @@ impl Importer {
         }
         // Dropped without a conclusion, the session leaves no trace.
         let mut session = self.store.open_session(&run).await?;
-        let history = history(&mut session, &context, None).await?;
+        let history = history(&mut session, &context, None, None).await?;
         let must_confirm = if account.import_enabled {
             context.must_confirm
         } else {

@@ -217,8 +217,8 @@ pub struct FileContact {
     pub title: Said<Option<String>>,
     /// E-mail address.
     pub email: Said<Option<String>>,
-    /// Priority; blank is normal.
-    pub priority: Said<Priority>,
+    /// Priority; none where the cell is blank, which is normal.
+    pub priority: Said<Option<Priority>>,
     /// Numbers in row order, then column order; at least one.
     pub numbers: Vec<FileNumber>,
     /// Group names as spelled, without repeats; at least one.

@@ -58,7 +58,7 @@ impl Contacts {
                 contact.title.as_deref(),
                 contact.email.as_deref(),
             ],
-            &contact.priority,
+            contact.priority,
         );
         packing.finish(contact.groups.iter().map(String::as_str), &contact.rows);
     }
@@ -168,7 +168,7 @@ impl Packing<'_> {
         &mut self,
         name: &str,
         texts: [Said<Option<&str>>; 3],
-        priority: &Said<Priority>,
+        priority: Said<Option<Priority>>,
     ) {
         let mut out = self.out();
         out.0.push(END);
@@ -178,7 +178,8 @@ impl Packing<'_> {
         }
         out.0.push(match priority {
             Said::Nothing => NOTHING,
-            Said::This(priority) => *priority as u8,
+            Said::This(None) => BLANK,
+            Said::This(Some(priority)) => priority as u8,
         });
     }
 
@@ -269,11 +270,8 @@ impl<'a> PackedContact<'a> {
         for _ in 0..3 {
             digest.push(said(unread.said_text())?);
         }
-        let priority = unread.byte();
-        if priority == NOTHING {
-            return None;
-        }
-        digest.push(Some(Priority::ALL[usize::from(priority)].as_str()));
+        let priority = said(unread.priority())?.unwrap_or(Priority::Normal);
+        digest.push(Some(priority.as_str()));
         while let Some((number, number_type, description)) = numbers.number() {
             digest.push(Some(number.as_str()));
             digest.push(Some(number_type.as_str()));
@@ -323,10 +321,7 @@ impl<'a> PackedContact<'a> {
             organization_name: owned(unread.said_text()),
             title: owned(unread.said_text()),
             email: owned(unread.said_text()),
-            priority: match unread.byte() {
-                NOTHING => Said::Nothing,
-                priority => Said::This(Priority::ALL[usize::from(priority)]),
-            },
+            priority: unread.priority(),
             groups: (0..unread.count())
                 .map(|_| groups[unread.count()].clone())
                 .collect(),
@@ -345,6 +340,8 @@ fn said<T>(said: Said<T>) -> Option<T> {
 /// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
 const NOTHING: u8 = 0xFF;
 
+/// Stands for a blank priority.
+const BLANK: u8 = 0xFE;
 /// Before each number, and after the last.
 const MORE: u8 = 1;
 /// See [`MORE`].
@@ -432,6 +429,14 @@ impl<'a> Unpacker<'a> {
         Some((number, number_type, self.said_text()))
     }
 
+    fn priority(&mut self) -> Said<Option<Priority>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            BLANK => Said::This(None),
+            priority => Said::This(Some(Priority::ALL[usize::from(priority)])),
+        }
+    }
+
     fn said_text(&mut self) -> Said<Option<&'a str>> {
         match self.byte() {
             NOTHING => Said::Nothing,
@@ -452,7 +457,7 @@ mod tests {
             organization_name: Said::Nothing,
             title: Said::This(None),
             email: Said::This(Some("a".repeat(300))),
-            priority: Said::This(Priority::Low),
+            priority: Said::This(Some(Priority::Low)),
             numbers: [NumberType::Pager, NumberType::Mobile]
                 .map(|number_type| FileNumber {
                     number: PhoneNumber::stored("6045550100"),

@@ -121,7 +121,9 @@ fn target(
         &record.after
     };
     let left_as = left_as.as_ref().ok_or(Finding::RevertForgotten)?;
-    let untouched = stored.removed == was_removed && is_image_of(left_as, &stored.state, groups);
+    // Of a removed contact nothing is kept but what brings it back, and all of that is put back anyway.
+    let untouched = stored.removed == was_removed
+        && (was_removed || is_image_of(left_as, &stored.state, groups));
     if !untouched && !force {
         return Err(Finding::RevertChangedSince);
     }

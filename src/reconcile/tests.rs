@@ -26,7 +26,7 @@ fn file(n: usize, groups: &[&str]) -> FileContact {
         organization_name: Said::This(None),
         title: Said::This(None),
         email: Said::This(None),
-        priority: Said::This(Priority::Normal),
+        priority: Said::This(Some(Priority::Normal)),
         numbers: vec![FileNumber {
             number: phone(n),
             number_type: NumberType::Mobile,

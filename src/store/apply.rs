@@ -1,5 +1,7 @@
 //! Writes a plan, set by set, never a statement per row; and only what differs.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -172,10 +174,28 @@ async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreEr
     if plan.changed.is_empty() {
         return Ok(());
     }
+    let ids: Vec<i64> = plan.changed.iter().map(|change| change.id.0).collect();
+    // Other programs may have left holes; then a number's place in the list is not its position.
+    let scattered: HashSet<i64> = sqlx::query_scalar!(
+        "SELECT contact_id FROM contact_numbers WHERE contact_id = ANY ($1)
+         GROUP BY contact_id HAVING max(position) <> count(*)",
+        &ids
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(failed("look at the numbers"))?
+    .into_iter()
+    .collect();
     let (mut shortened, mut kept): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
     let mut rows = NumberRows::default();
     for change in &plan.changed {
         let (before, after) = (&change.before.numbers, &change.after.numbers);
+        if scattered.contains(&change.id.0) {
+            rows.push_different(change.id.0, &[], after);
+            shortened.push(change.id.0);
+            kept.push(0);
+            continue;
+        }
         rows.push_different(change.id.0, before, after);
         if after.len() < before.len() {
             shortened.push(change.id.0);

@@ -113,7 +113,9 @@ impl Store {
         }
         mark_as_ours(&mut tx).await?;
         let ids = sqlx::query_scalar!(
-            "SELECT id FROM contacts WHERE account_id = $1 AND removed_at < $2 AND purged_at IS NULL ORDER BY id LIMIT $3",
+            "SELECT id FROM contacts WHERE account_id = $1 AND removed_at < $2 AND purged_at IS NULL ORDER BY id LIMIT $3
+             -- Neither restored nor pointed at by another program until this is through.
+             FOR UPDATE",
             account.0,
             before,
             BATCH
@@ -123,7 +125,8 @@ impl Store {
         .map_err(failed("look for contacts to purge"))?;
         sqlx::query!(
             "DELETE FROM import_issues i USING contacts c
-             WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = c.external_id",
+             WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = c.external_id
+               AND i.run_id IS DISTINCT FROM (SELECT applied_run_id FROM import_state WHERE account_id = $1)",
             account.0,
             &ids
         )
@@ -176,8 +179,8 @@ impl Store {
             let runs = sqlx::query_scalar!(
                 "SELECT r.id FROM import_runs r
                  WHERE r.finished_at < $1 AND r.status <> 'held'
-                   AND NOT EXISTS (SELECT FROM import_state s WHERE s.applied_run_id = r.id)
-                   AND (EXISTS (SELECT FROM import_issues i WHERE i.run_id = r.id)
+                   AND ((EXISTS (SELECT FROM import_issues i WHERE i.run_id = r.id)
+                         AND NOT EXISTS (SELECT FROM import_state s WHERE s.applied_run_id = r.id))
                         OR EXISTS (SELECT FROM import_changes c WHERE c.run_id = r.id AND (c.before IS NOT NULL OR c.after IS NOT NULL)))
                  LIMIT $2",
                 before,
@@ -186,10 +189,14 @@ impl Store {
             .fetch_all(&mut *tx)
             .await
             .map_err(failed("look for old runs"))?;
-            sqlx::query!("DELETE FROM import_issues WHERE run_id = ANY ($1)", &runs)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed("forget issues"))?;
+            sqlx::query!(
+                "DELETE FROM import_issues i WHERE run_id = ANY ($1)
+                   AND NOT EXISTS (SELECT FROM import_state s WHERE s.applied_run_id = i.run_id)",
+                &runs
+            )
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("forget issues"))?;
             sqlx::query!(
                 "UPDATE import_changes SET before = NULL, after = NULL WHERE run_id = ANY ($1)",
                 &runs

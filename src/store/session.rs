@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgTransaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
 
 use super::{NewMail, Settings, Store, StoreError, apply, changes, failed, outbox, snapshot};
 use crate::model::failure::Failure;
@@ -75,7 +76,9 @@ pub struct Conclusion {
 
 /// See the module.
 pub struct Session {
-    tx: PgTransaction<'static>,
+    /// Within a transaction. Never used again for another run: one that is dropped in the middle of a statement is a reply
+    /// behind, and nobody could tell.
+    tx: PoolConnection<Postgres>,
     run: ClaimedRun,
 }
 
@@ -93,7 +96,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails or the account is gone.
     pub async fn open_session(&self, run: &ClaimedRun) -> Result<Session, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self
+            .pool
+            .acquire()
+            .await
+            .map_err(failed("get a connection"))?;
+        tx.close_on_drop();
+        sqlx::query("BEGIN")
+            .execute(&mut *tx)
+            .await
+            .map_err(failed("begin"))?;
         sqlx::query!(
             "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE",
             run.account_id.0
@@ -282,7 +294,7 @@ impl Session {
     pub async fn last_read_run(&mut self) -> Result<Option<RunId>, StoreError> {
         let id = sqlx::query_scalar!(
             "SELECT id FROM import_runs
-             WHERE account_id = $1 AND id <> $2 AND row_count IS NOT NULL AND status <> 'failed'
+             WHERE account_id = $1 AND id <> $2 AND row_count IS NOT NULL AND status <> 'failed' AND trigger <> 'revert'
              ORDER BY finished_at DESC NULLS LAST, id DESC LIMIT 1",
             self.run.account_id.0,
             self.run.id.0
@@ -490,7 +502,11 @@ impl Session {
         }
         self.write_run(end, now).await?;
         self.write_state(end).await?;
-        self.tx.commit().await.map_err(failed("commit"))
+        sqlx::query("COMMIT")
+            .execute(&mut *self.tx)
+            .await
+            .map_err(failed("commit"))?;
+        Ok(())
     }
 
     async fn write_run(&mut self, end: &Conclusion, now: DateTime<Utc>) -> Result<(), StoreError> {

@@ -129,10 +129,6 @@ impl Draft {
         has: impl Fn(Field) -> bool,
     ) -> Self {
         let row = contact.rows.first().copied().unwrap_or_default();
-        let priority = match contact.priority {
-            Said::This(priority) => Said::This(Some(priority)),
-            Said::Nothing => Said::Nothing,
-        };
         Self {
             rows: contact.rows,
             first: Some(fingerprint),
@@ -144,7 +140,7 @@ impl Draft {
             ),
             title: Merged::again(contact.title, row, has(Field::Title)),
             email: Merged::again(contact.email, row, has(Field::Email)),
-            priority: Merged::again(priority, row, has(Field::Priority)),
+            priority: Merged::again(contact.priority, row, has(Field::Priority)),
             groups: Merged::again(Said::This(Some(contact.groups)), row, true),
             known_numbers: contact.numbers.iter().map(|n| n.number).collect(),
             numbers: contact.numbers,
@@ -336,10 +332,7 @@ impl Draft {
             organization_name: self.organization_name.said(),
             title: self.title.said(),
             email: self.email.said(),
-            priority: match self.priority.said() {
-                Said::This(priority) => Said::This(priority.unwrap_or(Priority::Normal)),
-                Said::Nothing => Said::Nothing,
-            },
+            priority: self.priority.said(),
             numbers: self.numbers,
             groups: self.groups.value?.0,
             rows: self.rows,

@@ -423,8 +423,8 @@ impl<'a> RowReader<'a> {
         ];
         let priority = match self.priority() {
             None => Said::Nothing,
-            Some(Reading::Value(priority)) => Said::This(priority),
-            Some(Reading::Blank) => Said::This(Priority::Normal),
+            Some(Reading::Value(priority)) => Said::This(Some(priority)),
+            Some(Reading::Blank) => Said::This(None),
             Some(Reading::Bad) => return None,
         };
         if !self.issues.is_empty() {
@@ -439,7 +439,7 @@ impl<'a> RowReader<'a> {
         packing.fields(
             &name,
             [organization.as_deref(), title.as_deref(), email.as_deref()],
-            &priority,
+            priority,
         );
         packing.finish(group::split(&groups).into_iter(), &[self.number()]);
         Some(())

@@ -69,8 +69,28 @@ fn a_good_row_is_a_contact() {
         (contact.name.as_str(), contact.rows.as_slice()),
         ("Ann", &[2][..])
     );
-    assert_eq!(contact.priority, Said::This(Priority::High));
+    assert_eq!(contact.priority, Said::This(Some(Priority::High)));
     assert_eq!(contact.groups, ["A", "B"]);
+}
+
+#[test]
+fn a_blank_priority_agrees_with_any_other() {
+    let rows = |first: &str, second: &str| {
+        [
+            format!("1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|{first}|A, B"),
+            format!("1|Ann|Org|EMT|6045550102|mobile|cell|ann@example.org|{second}|A, B"),
+        ]
+    };
+    for (first, second) in [("", "High"), ("High", "")] {
+        let [first, second] = rows(first, second);
+        let roster = check(&[&first, &second], &[], 1);
+        assert_eq!(
+            roster.contacts.get(0).priority,
+            Said::This(Some(Priority::High))
+        );
+    }
+    let [first, second] = rows("Normal", "High");
+    check(&[&first, &second], &["rows_disagree"], 0);
 }
 
 #[test]
@@ -79,7 +99,7 @@ fn blank_optional_cells_clear_and_bad_ones_keep() {
     let contact = roster.contacts.get(0);
     assert_eq!(
         (&contact.title, &contact.priority),
-        (&Said::This(None), &Said::This(Priority::Normal))
+        (&Said::This(None), &Said::This(None))
     );
     let roster = check(
         &["1|Ann|||6045550101|mobile||nobody|urgent|A"],

@@ -1,7 +1,7 @@
 //! While the spreadsheet is master, the database refuses every other writer, and says why.
 
 use crate::support::TestApp;
-use crate::support::sheet::people;
+use crate::support::sheet::{csv, people, row};
 
 #[tokio::test]
 async fn other_writers_are_refused_with_the_reason() {
@@ -104,6 +104,9 @@ async fn whatever_another_program_writes_makes_the_same_file_be_read_and_put_rig
         "UPDATE groups SET name = 'Renamed', name_key = 'renamed'",
         "UPDATE contacts SET removed_at = now() WHERE external_id = '6'",
         "UPDATE groups SET removed_at = now()",
+        "TRUNCATE contact_numbers",
+        "TRUNCATE group_members",
+        "UPDATE contact_numbers SET position = 3 WHERE contact_id = (SELECT id FROM contacts WHERE external_id = '7')",
     ] {
         app.store.set_enabled(account, false).await.unwrap();
         app.execute(sql).await.unwrap();
@@ -234,4 +237,51 @@ async fn every_table_and_column_has_a_comment() {
     .await
     .unwrap();
     assert!(bare.is_empty(), "{bare:?}");
+}
+
+#[tokio::test]
+async fn numbers_at_scattered_positions_are_neither_lost_nor_mixed_up() {
+    let app = TestApp::start().await;
+    let two = |n: usize| format!("{},7785550{n:03},pager,", row(n));
+    let sheet = |rows: Vec<String>| {
+        csv(rows).replacen(
+            "Groups",
+            "Groups,Number 2,Number Type 2,Number Description 2",
+            1,
+        )
+    };
+    let account = app.account(sheet((1..=3).map(two).collect())).await;
+    app.import(account).await;
+    app.store.set_enabled(account, false).await.unwrap();
+    app.execute("UPDATE contact_numbers SET position = position + 4")
+        .await
+        .unwrap();
+    app.execute("UPDATE accounts SET import_enabled = true")
+        .await
+        .unwrap();
+    app.execute("UPDATE import_state SET must_confirm = NULL")
+        .await
+        .unwrap();
+    let run = app
+        .import_sheet(
+            account,
+            sheet((1..=3).map(|n| two(n).replace("Name", "New")).collect()),
+        )
+        .await;
+    let run = if run.status == "held" {
+        app.approve(account, run.id).await
+    } else {
+        run
+    };
+    assert_eq!((run.status.as_str(), run.updated), ("succeeded", Some(3)));
+    let numbers: Vec<(i16, String)> = sqlx::query_as(
+        "SELECT position, number FROM contact_numbers ORDER BY contact_id, position",
+    )
+    .fetch_all(&app.pool)
+    .await
+    .unwrap();
+    let expected: Vec<(i16, String)> = (1..=3)
+        .flat_map(|n| [(1, format!("604555{n:04}")), (2, format!("7785550{n:03}"))])
+        .collect();
+    assert_eq!(numbers, expected);
 }

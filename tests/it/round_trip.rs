@@ -160,7 +160,7 @@ fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
                     organization_name: Said::This(organization),
                     title: Said::This(title),
                     email: Said::This(email),
-                    priority: Said::This(priority),
+                    priority: Said::This(Some(priority)),
                     numbers,
                     groups,
                     rows: Vec::new(),
@@ -195,7 +195,7 @@ fn rows(contacts: &mut [FileContact], layout: &Layout) -> Vec<Vec<String>> {
                 cell(&number.description),
             ]
         };
-        let Said::This(priority) = contact.priority else {
+        let Said::This(Some(priority)) = contact.priority else {
             unreachable!("every contact has one")
         };
         for (n, first) in contact.numbers.iter().enumerate() {

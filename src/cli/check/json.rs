@@ -99,7 +99,10 @@ impl From<FileContact> for Contact {
             organization_name: said(contact.organization_name),
             title: said(contact.title),
             email: said(contact.email),
-            notification_priority: contact.priority.or_stored(|| Priority::Normal),
+            notification_priority: contact
+                .priority
+                .or_stored(|| None)
+                .unwrap_or(Priority::Normal),
             numbers: contact.numbers.into_iter().map(number).collect(),
             groups: contact.groups,
             rows: contact.rows,

@@ -214,10 +214,17 @@ impl Account {
             })
             .collect();
         let in_error = |id: &str| bad.contains(&BadRow::Of(id.to_owned()));
+        let same_file = word != Word::None && subject.is_some_and(|approved| approved.file == file);
+        let mut accepted = self.accepted.clone();
+        for row in subject.iter().flat_map(|approved| &approved.bad) {
+            if let (BadRow::Nameless(row), true) = (row, word != Word::None) {
+                accepted.insert(row.clone());
+            }
+        }
         let doubtful = rows
             .iter()
-            .any(|row| row.id.is_empty() && !self.accepted.contains(&content(row)));
-        let withhold = doubtful && word == Word::None;
+            .any(|row| row.id.is_empty() && !accepted.contains(&content(row)));
+        let withhold = doubtful && !same_file;
 
         let mut done: Vec<Done> = Vec::new();
         let mut counts = [0; 7];
@@ -371,7 +378,7 @@ impl Account {
             .iter()
             .filter(|row| row.id.is_empty())
             .map(content)
-            .filter(|row| word != Word::None || self.accepted.contains(row))
+            .filter(|row| same_file || accepted.contains(row))
             .collect();
         let clean = bad.is_empty() && counts[6] == 0;
         self.known_file = clean.then(|| file.to_owned());
@@ -453,7 +460,7 @@ impl Account {
             };
             let c = &self.contacts[place];
             let untouched = match d.did {
-                Did::Removed => c.removed.is_some() && Some(&c.state) == d.before.as_ref(),
+                Did::Removed => c.removed.is_some(),
                 _ => c.removed.is_none() && Some(&c.state) == d.after.as_ref(),
             };
             if !untouched && !force {
