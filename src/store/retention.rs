@@ -55,15 +55,19 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Forgotten, StoreError> {
         let before = |days: u32| now - TimeDelta::days(days.into());
+        // Each for itself: what fails in one must not keep the others for ever.
+        let contacts = self
+            .purge_contacts(before(retention.removed_days), now)
+            .await;
+        let histories = self.forget_histories(before(retention.issues_days)).await;
+        let runs = self.forget_runs(before(retention.runs_days)).await;
+        let (sent, refused) = (before(retention.outbox_days), before(retention.issues_days));
+        let mails = self.forget_mails(sent, refused).await;
         Ok(Forgotten {
-            contacts: self
-                .purge_contacts(before(retention.removed_days), now)
-                .await?,
-            histories: self.forget_histories(before(retention.issues_days)).await?,
-            runs: self.forget_runs(before(retention.runs_days)).await?,
-            mails: self
-                .forget_mails(before(retention.outbox_days), before(retention.issues_days))
-                .await?,
+            contacts: contacts?,
+            histories: histories?,
+            runs: runs?,
+            mails: mails?,
         })
     }
 
@@ -79,17 +83,24 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("look for contacts to purge"))?;
-        let mut purged = 0;
+        let (mut purged, mut failure) = (0, None);
         for account in accounts {
             loop {
-                let batch = self.purge_batch(AccountId(account), before, now).await?;
-                purged += batch;
-                if batch < BATCH.unsigned_abs() {
-                    break;
+                match self.purge_batch(AccountId(account), before, now).await {
+                    Ok(batch) => {
+                        purged += batch;
+                        if batch < BATCH.unsigned_abs() {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        failure = failure.or(Some(error));
+                        break;
+                    }
                 }
             }
         }
-        Ok(purged)
+        failure.map_or(Ok(purged), Err)
     }
 
     /// One batch of one account; none where an import has the account.

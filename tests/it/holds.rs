@@ -307,3 +307,39 @@ async fn a_held_run_names_the_groups_that_would_be_empty() {
         )
     );
 }
+
+#[tokio::test]
+async fn an_approval_does_not_release_rows_that_nobody_has_seen() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=40)).await;
+    app.import(account).await;
+    let nameless = |lost: &'static [usize]| {
+        csv((1..=40).map(move |n| {
+            if lost.contains(&n) {
+                row(n).replacen(&n.to_string(), "", 1)
+            } else {
+                row(n)
+            }
+        }))
+    };
+    let run = app.import_sheet(account, nameless(&[7])).await;
+    assert_eq!(
+        (run.status.as_str(), run.withheld),
+        ("succeeded_with_issues", Some(1))
+    );
+    // Before it is approved, another row loses its ID.
+    app.serve(nameless(&[7, 8]));
+    let approval = app.approve(account, run.id).await;
+    assert_eq!(
+        (
+            approval.status.as_str(),
+            approval.removed,
+            approval.withheld
+        ),
+        ("succeeded_with_issues", Some(0), Some(2))
+    );
+    assert_eq!(app.contacts().await.len(), 40);
+    // Who approves that one has seen both.
+    let approval = app.approve(account, approval.id).await;
+    assert_eq!((approval.removed, approval.withheld), (Some(2), Some(0)));
+}
