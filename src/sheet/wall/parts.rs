@@ -54,12 +54,11 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
             MAX_SMALL_PART
         };
         let mut merged = Mark::new(b"mergeCells");
-        // Whatever the prefix of their names.
-        let mut formulas = [Mark::new(b"<f"), Mark::new(b":f")];
+        let mut formulas = Formulas::default();
         let mut look = |piece: &[u8]| {
             if is_sheet {
                 parts.has_merged_cells |= merged.is_in(piece);
-                parts.has_formulas |= formulas.iter_mut().any(|mark| mark.is_in(piece));
+                parts.has_formulas |= formulas.are_in(piece);
             }
         };
         let size = inflate(
@@ -129,9 +128,45 @@ impl Mark {
     }
 }
 
+/// Looks for elements whose names begin with `f`, as those of formulas do, whatever their prefix. There is hardly an `f` in
+/// a sheet without formulas, so that one quick search does.
+#[derive(Debug, Default)]
+struct Formulas {
+    /// The last byte of the piece before.
+    last: u8,
+}
+
+impl Formulas {
+    fn are_in(&mut self, piece: &[u8]) -> bool {
+        let before = |at: usize| at.checked_sub(1).map_or(self.last, |at| piece[at]);
+        let found = memchr::memchr_iter(b'f', piece).any(|at| matches!(before(at), b'<' | b':'));
+        self.last = piece.last().copied().unwrap_or(self.last);
+        found
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formulas_are_found_wherever_pieces_end() {
+        for (sheet, has) in [
+            ("<c r=\"A1\"><f>1+1</f><v>2</v></c>", true),
+            ("<x:c><x:f>1</x:f></x:c>", true),
+            (
+                "<c r=\"A1\" t=\"inlineStr\"><is><t>of fish</t></is></c>",
+                false,
+            ),
+        ] {
+            for size in 1..sheet.len() {
+                let mut formulas = Formulas::default();
+                let mut pieces = sheet.as_bytes().chunks(size);
+                let found = pieces.any(|piece| formulas.are_in(piece));
+                assert_eq!(found, has, "{sheet} in pieces of {size}");
+            }
+        }
+    }
 
     #[test]
     fn a_mark_is_found_wherever_pieces_end() {
