@@ -251,40 +251,35 @@ impl TestApp {
 
     /// Approves a run as `rosterd runs approve` does, and sees it through.
     pub async fn approve(&self, account: AccountId, run: i64) -> RunRow {
-        let id = sqlx::query_scalar::<_, i64>(
-            "INSERT INTO import_runs (account_id, trigger, subject_run_id) VALUES ($1, 'approval', $2) RETURNING id",
-        )
-        .bind(account.0)
-        .bind(run)
-        .fetch_one(&self.pool)
-        .await
-        .unwrap();
-        self.settle().await;
-        self.store.run(rosterd::model::RunId(id)).await.unwrap()
+        self.ask(account, "approval", run, false, false).await
     }
 
     /// Approves a run, and lets those recognised under a new ID keep their records.
     pub async fn approve_keeping_ids(&self, account: AccountId, run: i64) -> RunRow {
-        let id = sqlx::query_scalar::<_, i64>(
-            "INSERT INTO import_runs (account_id, trigger, subject_run_id, keep_ids) VALUES ($1, 'approval', $2, true) RETURNING id",
-        )
-        .bind(account.0)
-        .bind(run)
-        .fetch_one(&self.pool)
-        .await
-        .unwrap();
-        self.settle().await;
-        self.store.run(rosterd::model::RunId(id)).await.unwrap()
+        self.ask(account, "approval", run, true, false).await
     }
 
     /// Reverts a run as `rosterd runs revert` does, and sees it through.
     pub async fn revert(&self, account: AccountId, run: i64, force: bool) -> RunRow {
+        self.ask(account, "revert", run, false, force).await
+    }
+
+    async fn ask(
+        &self,
+        account: AccountId,
+        trigger: &str,
+        subject: i64,
+        keep_ids: bool,
+        forced: bool,
+    ) -> RunRow {
         let id = sqlx::query_scalar::<_, i64>(
-            "INSERT INTO import_runs (account_id, trigger, subject_run_id, forced) VALUES ($1, 'revert', $2, $3) RETURNING id",
+            "INSERT INTO import_runs (account_id, trigger, subject_run_id, keep_ids, forced) VALUES ($1, $2, $3, $4, $5) RETURNING id",
         )
         .bind(account.0)
-        .bind(run)
-        .bind(force)
+        .bind(trigger)
+        .bind(subject)
+        .bind(keep_ids)
+        .bind(forced)
         .fetch_one(&self.pool)
         .await
         .unwrap();
