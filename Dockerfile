@@ -5,6 +5,8 @@ ARG BUILD_IMAGE=docker.io/library/rust:1-bookworm
 ARG RUN_IMAGE=docker.io/library/debian:bookworm-slim
 
 FROM ${BUILD_IMAGE} AS build
+RUN apt-get update && apt-get install -y --no-install-recommends libssl-dev zlib1g-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY Cargo.toml Cargo.lock askama.toml ./
 COPY .cargo .cargo
@@ -12,11 +14,13 @@ COPY .sqlx .sqlx
 COPY migrations migrations
 COPY templates templates
 COPY src src
+# Cargo wants to see what Cargo.toml names.
+COPY benches benches
 RUN cargo build --release --locked --bin rosterd && strip target/release/rosterd
 
 FROM ${RUN_IMAGE}
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates tzdata \
+    && apt-get install -y --no-install-recommends ca-certificates tzdata libssl3 zlib1g \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/rosterd --create-home --shell /usr/sbin/nologin rosterd
 COPY --from=build /build/target/release/rosterd /usr/local/bin/rosterd

@@ -1,6 +1,6 @@
 # The commands of a newcomer, and of everybody else. See README.md and CONTRIBUTING.md.
 
-.PHONY: demo test lint bench-read docs sqlx packages
+.PHONY: demo test lint bench-read bench-sftp docs sqlx packages
 
 # Shows the main job on real input; Ctrl-C leaves nothing running.
 demo: packages
@@ -8,7 +8,8 @@ demo: packages
 	@cargo run --quiet --example demo
 
 # Everything that must pass.
-test: packages
+test:
+	@scripts/install-debian-packages tests
 	cargo test --locked
 
 lint: packages
@@ -20,6 +21,11 @@ lint: packages
 # What reading costs, beside a bare loop over the same file.
 bench-read: packages
 	cargo bench --locked --bench read
+
+# 50 MB over SFTP, beside the sftp command.
+bench-sftp:
+	@scripts/install-debian-packages tests
+	cargo bench --locked --bench sftp
 
 # After a change of the catalogue of checks.
 docs:

@@ -109,6 +109,8 @@ pub struct Fetch {
     /// Longest time for one attempt.
     #[serde(deserialize_with = "duration")]
     pub total_timeout: Duration,
+    /// Fewest bytes a second.
+    pub min_rate: u64,
     /// Attempts.
     pub attempts: u32,
     /// Wait before the second attempt.
@@ -229,6 +231,7 @@ impl Default for Fetch {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             total_timeout: Duration::from_mins(10),
+            min_rate: 1024,
             attempts: 4,
             backoff: Duration::from_secs(2),
             per_host: 2,

@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod report;
 pub mod seal;
 pub mod sheet;
+pub mod spool;
 pub mod store;
 pub mod telemetry;
 pub mod validate;

@@ -6,7 +6,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -18,6 +18,7 @@ use secrecy::{ExposeSecret, SecretString};
 const MAGIC: &[u8; 8] = b"rosterd1";
 const KEY_ID_LEN: usize = 8;
 const KEY_LEN: usize = 32;
+const COMMENT: &str = "# Key of rosterd. Whoever has it and a copy of the database can read the passwords in it; keep it apart from both.\n";
 
 /// What a secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,34 +93,67 @@ impl Keyring {
             path: path.to_owned(),
             source,
         };
-        let (mut id, mut key) = ([0; KEY_ID_LEN], [0; KEY_LEN]);
-        rand::fill(&mut id).map_err(|_| SealError::Seal)?;
-        rand::fill(&mut key).map_err(|_| SealError::Seal)?;
         if let Some(folder) = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
         {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let mut file = match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-        {
+        let text = format!("{COMMENT}{}\n", new_key_line()?);
+        match write_new(path, &text) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(SealError::KeyExists(path.to_owned()));
+                Err(SealError::KeyExists(path.to_owned()))
             }
-            other => other.map_err(failed)?,
+            other => other.map_err(failed),
+        }
+    }
+
+    /// Puts a new key before those in a key file, so that it seals from now on and the old ones still open. If there are
+    /// several keys already, a change of the key was interrupted, and the first of them is the new one.
+    ///
+    /// # Errors
+    /// [`SealError`] if the file can't be read or written; it is replaced whole or not at all.
+    pub fn begin_rotation(path: &Path) -> Result<Self, SealError> {
+        let keys = Self::load(path)?;
+        if keys.0.len() > 1 {
+            return Ok(keys);
+        }
+        let lines = key_lines(path)?;
+        replace(path, std::iter::once(new_key_line()?).chain(lines))?;
+        Self::load(path)
+    }
+
+    /// Leaves only the first key in a key file.
+    ///
+    /// # Errors
+    /// [`SealError`] if the file can't be read or written; it is replaced whole or not at all.
+    pub fn end_rotation(path: &Path) -> Result<(), SealError> {
+        let lines = key_lines(path)?;
+        replace(path, lines.into_iter().take(1))
+    }
+
+    /// Seals a secret anew with the first key, for the origin that it was sealed for; `None` if that key sealed it.
+    ///
+    /// # Errors
+    /// [`SealError::Unreadable`] if none of the keys opens it.
+    pub fn reseal(
+        &self,
+        sealed: &[u8],
+        account: i64,
+        field: &'static str,
+    ) -> Result<Option<Vec<u8>>, SealError> {
+        let parts = Parts::split(sealed).ok_or(SealError::Unreadable)?;
+        let origin = std::str::from_utf8(parts.origin).map_err(|_| SealError::Unreadable)?;
+        let binding = Binding {
+            account,
+            field,
+            origin,
         };
-        let text = format!(
-            "# Key of rosterd. Whoever has it and a copy of the database can read the passwords in it; keep it apart from both.\n{} {}\n",
-            STANDARD.encode(id),
-            STANDARD.encode(key)
-        );
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(failed)
+        let secret = self.open(sealed, binding)?;
+        if self.0.first().is_some_and(|key| key.id == parts.key_id) {
+            return Ok(None);
+        }
+        self.seal(&secret, binding).map(Some)
     }
 
     /// Reads a key file.
@@ -127,20 +161,8 @@ impl Keyring {
     /// # Errors
     /// [`SealError`] if it is missing, unreadable or damaged.
     pub fn load(path: &Path) -> Result<Self, SealError> {
-        let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(SealError::KeyMissing(path.to_owned()));
-            }
-            other => other.map_err(|source| SealError::KeyFile {
-                path: path.to_owned(),
-                source,
-            })?,
-        };
-        let lines = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let keys: Option<Vec<Key>> = lines.map(parse_key).collect();
+        let lines = key_lines(path)?;
+        let keys: Option<Vec<Key>> = lines.iter().map(|line| parse_key(line)).collect();
         match keys {
             Some(keys) if !keys.is_empty() => Ok(Self(keys)),
             _ => Err(SealError::KeyDamaged(path.to_owned())),
@@ -199,6 +221,74 @@ impl Keyring {
             .map_err(|_| SealError::Unreadable)?
             .into())
     }
+}
+
+/// The origin that a secret is sealed for, as it says itself; not proven until it is opened.
+#[must_use]
+pub fn sealed_for(sealed: &[u8]) -> Option<&str> {
+    std::str::from_utf8(Parts::split(sealed)?.origin).ok()
+}
+
+fn new_key_line() -> Result<String, SealError> {
+    let (mut id, mut key) = ([0; KEY_ID_LEN], [0; KEY_LEN]);
+    rand::fill(&mut id).map_err(|_| SealError::Seal)?;
+    rand::fill(&mut key).map_err(|_| SealError::Seal)?;
+    Ok(format!("{} {}", STANDARD.encode(id), STANDARD.encode(key)))
+}
+
+/// The lines of a key file that are keys.
+fn key_lines(path: &Path) -> Result<Vec<String>, SealError> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(SealError::KeyMissing(path.to_owned()));
+        }
+        other => other.map_err(|source| SealError::KeyFile {
+            path: path.to_owned(),
+            source,
+        })?,
+    };
+    let lines = text.lines().map(str::trim);
+    let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(keys.map(str::to_owned).collect())
+}
+
+/// Writes a file that is not there yet, for its owner only, and onto the disk.
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Replaces a key file in one step.
+fn replace(path: &Path, lines: impl Iterator<Item = String>) -> Result<(), SealError> {
+    let failed = |source| SealError::KeyFile {
+        path: path.to_owned(),
+        source,
+    };
+    let mut text = COMMENT.to_owned();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    let aside = PathBuf::from(aside);
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    write_new(&aside, &text).map_err(failed)?;
+    // The new file belongs to whom the old one belonged to.
+    let old = std::fs::metadata(path).map_err(failed)?;
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&aside, Some(old.uid()), Some(old.gid())).map_err(failed)?;
+    }
+    std::fs::rename(&aside, path).map_err(failed)
 }
 
 struct Parts<'a> {
@@ -321,5 +411,39 @@ mod tests {
             &std::fs::metadata(&path).unwrap().permissions(),
         );
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_change_of_the_key_can_be_interrupted_and_goes_on() {
+        let (_folder, path, old) = keyring();
+        let sealed = old.seal(&"hunter2".into(), HERE).unwrap();
+        let keys = Keyring::begin_rotation(&path).unwrap();
+        let resealed = keys
+            .reseal(&sealed, HERE.account, HERE.field)
+            .unwrap()
+            .unwrap();
+        // Interrupted here, it begins again with the same new key.
+        let again = Keyring::begin_rotation(&path).unwrap();
+        assert!(
+            again
+                .reseal(&resealed, HERE.account, HERE.field)
+                .unwrap()
+                .is_none()
+        );
+        for value in [&sealed, &resealed] {
+            assert_eq!(again.open(value, HERE).unwrap().expose_secret(), "hunter2");
+        }
+        assert!(
+            old.open(&resealed, HERE).is_err(),
+            "the old key does not open what the new one sealed"
+        );
+        Keyring::end_rotation(&path).unwrap();
+        let new = Keyring::load(&path).unwrap();
+        assert_eq!(
+            new.open(&resealed, HERE).unwrap().expose_secret(),
+            "hunter2"
+        );
+        assert!(new.open(&sealed, HERE).is_err());
+        assert!(new.reseal(&sealed, HERE.account, HERE.field).is_err());
     }
 }

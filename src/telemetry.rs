@@ -9,7 +9,7 @@ use crate::config::{ConfigError, Log, LogFormat};
 
 /// Other crates say nothing below this, whatever level is asked for: at their finest they print statements and headers.
 /// A filter that names one of them still prevails.
-const QUIET: &str = "sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
+const QUIET: &str = "aws=warn,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
 
 /// Starts logging for the life of the process.
 ///

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::embedded::{Embedded, Role};
-use crate::fetch::{HttpFetcher, Limits, NetworkPolicy};
+use crate::fetch::{Fetcher, Limits, NetworkPolicy};
 use crate::import::{Importer, Options, WhenStopped};
 use crate::mail::Mailer;
 use crate::sheet::WorkbookReader;
@@ -130,11 +130,13 @@ pub(super) fn importer(
         connect_timeout: fetch.connect_timeout,
         idle_timeout: fetch.idle_timeout,
         total_timeout: fetch.total_timeout,
+        min_rate: fetch.min_rate,
         per_host: fetch.per_host,
     };
     let policy = NetworkPolicy::new(&fetch.allow_networks);
     let extra_ca = read_ca(fetch.extra_ca_file.as_deref(), "fetch.extra_ca_file")?;
-    let fetcher = HttpFetcher::new(policy, limits, fetch.allow_plain_http, extra_ca.as_deref())
+    let (plain, clock_of_files) = (fetch.allow_plain_http, Arc::clone(&clock));
+    let fetcher = Fetcher::new(policy, limits, plain, extra_ca.as_deref(), clock_of_files)
         .context("`fetch.extra_ca_file` or the system's certificates can't be used")?;
     let domain = config
         .mail
@@ -188,29 +190,23 @@ fn owner() -> String {
     format!("{host}/{}/{}", std::process::id(), uuid::Uuid::new_v4())
 }
 
-/// Reads a file, or standard input for `-`; no more than `limit` bytes and one.
-pub(super) fn read_file(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = limit.saturating_add(1);
+/// A file, or standard input for `-`.
+pub(super) fn open_file(path: &Path) -> anyhow::Result<Box<dyn Read>> {
     if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .context("standard input can't be read")?;
-    } else {
-        let file = std::fs::File::open(path)
-            .with_context(|| format!("file `{}` can't be opened", path.display()))?;
-        file.take(limit)
-            .read_to_end(&mut bytes)
-            .with_context(|| format!("file `{}` can't be read", path.display()))?;
+        return Ok(Box::new(std::io::stdin().lock()));
     }
-    Ok(bytes)
+    let file = std::fs::File::open(path)
+        .with_context(|| format!("file `{}` can't be opened", path.display()))?;
+    Ok(Box::new(file))
 }
 
 /// Reads a password from a file or standard input, without the line break at its end.
 pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
-    let bytes = read_file(path, 64 << 10)?;
+    let mut bytes = Vec::new();
+    open_file(path)?
+        .take(64 << 10)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("file `{}` can't be read", path.display()))?;
     let text = String::from_utf8(bytes)
         .ok()
         .with_context(|| format!("the password in `{}` is not UTF-8 text", path.display()))?;

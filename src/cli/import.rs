@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::app::{App, mailer, read_file};
+use super::app::{App, mailer, open_file};
 use super::output::{Format, counts, json as print_json, line};
 use super::{Exit, account_ref, check};
 use crate::import::{Importer, Observer, Progress};
@@ -19,6 +20,7 @@ use crate::model::RunId;
 use crate::model::account::AccountRef;
 use crate::model::run::{ClaimedRun, NewRun, Origin, RunStatus, Trigger};
 use crate::outbox;
+use crate::spool::Spool;
 use crate::store::{RunRow, Started};
 
 #[derive(Debug, ClapArgs)]
@@ -79,22 +81,16 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
     carry_out(app, new, file, format).await
 }
 
-fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Vec<u8>> {
-    let limit = app.config.fetch.max_bytes;
-    let bytes = read_file(path, limit)?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= limit,
-        "file `{}` is larger than {limit} bytes (`fetch.max_bytes`)",
-        path.display()
-    );
-    Ok(bytes)
+fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Spool> {
+    Spool::copy(&mut open_file(path)?, app.config.fetch.max_bytes)
+        .with_context(|| format!("file `{}` can't be imported", path.display()))
 }
 
 /// Starts a run in this process and stays with it to its end.
 pub(super) async fn carry_out(
     app: &App,
     new: NewRun,
-    file: Option<Vec<u8>>,
+    file: Option<Spool>,
     format: Format,
 ) -> anyhow::Result<Exit> {
     let importer = app.importer()?;

@@ -2,26 +2,73 @@
 
 use clap::Subcommand;
 
+use super::app::App;
 use super::{Exit, output};
 use crate::config::Config;
+use crate::import::{PASSWORD_FIELD, S3_SECRET_FIELD};
 use crate::seal::Keyring;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Makes the key file; never overwrites one.
     Generate,
+    /// Puts a new key in the place of the old one and seals all secrets anew; can be interrupted and run again.
+    Rotate,
 }
 
-pub(super) fn run(command: &Command, config: &Config) -> anyhow::Result<Exit> {
-    match command {
-        Command::Generate => {
-            let path = config.key_file();
-            Keyring::generate(&path)?;
-            output::line(format!(
-                "key written to {}; keep a copy of it apart from the database's backups",
-                path.display()
-            ))?;
+/// Needs no database.
+pub(super) fn generate(config: &Config) -> anyhow::Result<Exit> {
+    let path = config.key_file();
+    Keyring::generate(&path)?;
+    output::line(format!(
+        "key written to {}; keep a copy of it apart from the database's backups",
+        path.display()
+    ))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
+    let path = app.config.key_file();
+    let keys = Keyring::begin_rotation(&path)?;
+    let (mut resealed, mut lost) = (0, Vec::new());
+    // Again until nothing is left: a secret may be entered under the old key meanwhile.
+    loop {
+        let before = resealed;
+        lost.clear();
+        for secret in app
+            .store
+            .sealed_secrets([PASSWORD_FIELD, S3_SECRET_FIELD])
+            .await?
+        {
+            match keys.reseal(&secret.sealed, secret.account.0, secret.field) {
+                Ok(None) => {}
+                Ok(Some(sealed)) => {
+                    app.store.replace_secret(&secret, &sealed).await?;
+                    resealed += 1;
+                }
+                Err(_) => lost.push(secret.account_name),
+            }
+        }
+        if resealed == before {
+            break;
         }
     }
-    Ok(Exit::Done)
+    // What no key opens may be opened yet by one that is put back: then none is thrown away.
+    if lost.is_empty() {
+        Keyring::end_rotation(&path)?;
+    }
+    output::line(format!(
+        "new key written to {}, {resealed} secrets sealed anew; backups of the database from before need the old copy of the key",
+        path.display()
+    ))?;
+    for account in &lost {
+        output::line(format!(
+            "the secret of `{account}` can't be opened with any key at hand and was left as it is; enter it again with `rosterd settings set`"
+        ))?;
+    }
+    Ok(if lost.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
 }

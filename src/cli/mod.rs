@@ -208,7 +208,7 @@ async fn run(cli: Cli, format: Format, config: Config) -> anyhow::Result<Exit> {
             cli.format == Some(FormatArg::Csv),
             cli.format.is_some(),
         ),
-        Command::Key(command) => key::run(&command, &config),
+        Command::Key(key::Command::Generate) => key::generate(&config),
         Command::Serve { no_migrate } => serve::run(config, !no_migrate).await,
         Command::Healthcheck => serve::healthcheck(&config).await,
         Command::Doctor => doctor::run(&config, format).await,
@@ -229,6 +229,7 @@ async fn with_app(command: Command, app: &App, format: Format) -> anyhow::Result
         Command::Schedule(command) => schedule::run(&command, app, format).await,
         Command::Import(args) => import::run(&args, app, format).await,
         Command::Runs(command) => runs::run(&command, app, format).await,
+        Command::Key(_) => key::rotate(app).await,
         _ => {
             output::line("the database is migrated")?;
             Ok(Exit::Done)

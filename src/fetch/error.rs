@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::model::failure::{Failure, FailureCode};
 
 use super::Refusal;
+use super::network::NoWay;
+use crate::spool::SpoolError;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +124,77 @@ pub enum FetchError {
         /// Largest size, bytes.
         limit: u64,
     },
+    /// A directory, a device.
+    #[error("{0} is not a file; enter the address of the file itself")]
+    NotAFile(String),
+    /// Another host key than the pinned one.
+    #[error(
+        "{host} shows another host key ({found}) than the one pinned before ({pinned}): either the server was set up anew, \
+         or something else answers in its place. Nothing was sent to it. If its administrator confirms the new key, run \
+         `rosterd settings trust`"
+    )]
+    HostKeyChanged {
+        /// Host and port.
+        host: String,
+        /// As OpenSSH shows it.
+        pinned: String,
+        /// As OpenSSH shows it.
+        found: String,
+    },
+    /// No way to log in with a password.
+    #[error(
+        "{host} lets nobody in with a password (it offers: {offered}); have its administrator allow passwords for this user"
+    )]
+    NoPasswordLogin {
+        /// Host and port.
+        host: String,
+        /// Methods, as the server lists them.
+        offered: String,
+    },
+    /// Changed under our hands, or just now.
+    #[error(
+        "the file at {host} is being written while it is read; let the upload end before the import begins"
+    )]
+    ChangedWhileReading {
+        /// Host.
+        host: String,
+        /// When it may be still.
+        wait: Option<Duration>,
+    },
+    /// S3: unknown access key id.
+    #[error(
+        "{0} does not know the S3 access key id; check it, and whether the key was deleted or disabled"
+    )]
+    S3UnknownKeyId(String),
+    /// S3: wrong secret.
+    #[error("the S3 secret key does not belong to the access key id, says {0}; enter both anew")]
+    S3WrongSecret(String),
+    /// S3: wrong region.
+    #[error("the bucket `{bucket}` is not in the region {asked}{}; correct the S3 region in the import settings", .right.as_ref().map_or_else(String::new, |right| format!(", but in {right}")))]
+    S3WrongRegion {
+        /// Bucket.
+        bucket: String,
+        /// Region in the settings.
+        asked: String,
+        /// Where it is.
+        right: Option<String>,
+    },
+    /// S3: no such bucket.
+    #[error("there is no bucket `{0}`; check the S3 object URL")]
+    S3NoBucket(String),
+    /// S3: in an archive.
+    #[error(
+        "the object `{0}` is archived and must be restored before it can be read; store the file in a class that is read at once"
+    )]
+    S3Archived(String),
+    /// S3: our clock.
+    #[error("{0} says that this machine's clock is wrong; the operator must set it (NTP)")]
+    ClockSkew(String),
+    /// This machine.
+    #[error(
+        "the file can't be kept on this machine meanwhile ({0}); the operator must look at the space in TMPDIR"
+    )]
+    Local(std::io::Error),
     /// Cut off.
     #[error("{host} ended the file before it was complete; try again, or tell its administrator")]
     Incomplete {
@@ -143,7 +216,7 @@ impl FetchError {
             Self::SchemeRefused(_) => FailureCode::SchemeRefused,
             Self::RedirectRefused { .. } => FailureCode::RedirectRefused,
             Self::TooManyRedirects(_) => FailureCode::TooManyRedirects,
-            Self::Unauthorized(_) => FailureCode::Unauthorized,
+            Self::Unauthorized(_) | Self::NoPasswordLogin { .. } => FailureCode::Unauthorized,
             Self::Forbidden(_) => FailureCode::Forbidden,
             Self::NotFound(_) => FailureCode::NotFound,
             Self::RateLimited { .. } => FailureCode::RateLimited,
@@ -152,6 +225,16 @@ impl FetchError {
             Self::ProtocolError { .. } => FailureCode::ProtocolError,
             Self::TooLarge { .. } => FailureCode::TooLarge,
             Self::Incomplete { .. } => FailureCode::Incomplete,
+            Self::NotAFile(_) => FailureCode::NotAFile,
+            Self::HostKeyChanged { .. } => FailureCode::HostKeyChanged,
+            Self::ChangedWhileReading { .. } => FailureCode::ChangedWhileReading,
+            Self::S3UnknownKeyId(_) => FailureCode::S3UnknownKeyId,
+            Self::S3WrongSecret(_) => FailureCode::S3WrongSecret,
+            Self::S3WrongRegion { .. } => FailureCode::S3WrongRegion,
+            Self::S3NoBucket(_) => FailureCode::S3NoBucket,
+            Self::S3Archived(_) => FailureCode::S3Archived,
+            Self::ClockSkew(_) => FailureCode::ClockSkew,
+            Self::Local(_) => FailureCode::Internal,
         }
     }
 
@@ -163,7 +246,8 @@ impl FetchError {
             | Self::TimedOut { .. }
             | Self::RateLimited { .. }
             | Self::ServerError { .. }
-            | Self::Incomplete { .. } => true,
+            | Self::Incomplete { .. }
+            | Self::ChangedWhileReading { .. } => true,
             Self::HttpStatus { status, .. } => matches!(status, 408 | 425),
             _ => false,
         }
@@ -176,6 +260,7 @@ impl FetchError {
             Self::RateLimited { retry_after, .. } | Self::ServerError { retry_after, .. } => {
                 *retry_after
             }
+            Self::ChangedWhileReading { wait, .. } => *wait,
             _ => None,
         }
     }
@@ -184,5 +269,29 @@ impl FetchError {
     #[must_use]
     pub fn failure(&self) -> Failure {
         Failure::new(self.code(), self.to_string())
+    }
+}
+
+impl From<NoWay> for FetchError {
+    fn from(why: NoWay) -> Self {
+        match why {
+            NoWay::Refused(refusal) => Self::AddressRefused(refusal),
+            NoWay::Unresolved(unresolved) => Self::NameNotFound(unresolved.host),
+        }
+    }
+}
+
+impl From<SpoolError> for FetchError {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::TooLarge(limit) => Self::TooLarge { limit },
+            SpoolError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<std::io::Error> for FetchError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Local(error)
     }
 }

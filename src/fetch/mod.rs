@@ -4,18 +4,33 @@
 //! by itself ([`FetchError::is_transient`]), and `import` does the rest.
 
 mod error;
-mod https;
+mod meter;
 mod network;
+mod s3;
+mod sftp;
 mod share_link;
+mod web;
 
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 use url::Url;
 
+use crate::clock::SharedClock;
+use crate::model::source::{S3Address, SftpAddress};
+use crate::spool::Spool;
+
+use meter::Meter;
+use web::Web;
+
 pub use error::FetchError;
-pub use https::HttpFetcher;
 pub use network::{NetworkPolicy, Refusal};
+pub use sftp::HostKey;
 pub use share_link::direct_download_hint;
 
 /// Bounds on a fetch.
@@ -29,6 +44,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Longest time for the attempt as a whole.
     pub total_timeout: Duration,
+    /// Fewest bytes a second, over each stretch as long as the longest silence.
+    pub min_rate: u64,
     /// Most files fetched from one host at once.
     pub per_host: usize,
 }
@@ -36,19 +53,47 @@ pub struct Limits {
 /// A user name and password, for one origin only.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// User name.
+    /// User name, or access key id.
     pub username: String,
-    /// Password.
+    /// Password, or secret key.
     pub password: SecretString,
+}
+
+/// Where a file lies, and how to get in.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// Over HTTPS.
+    Web {
+        /// Where.
+        url: Url,
+        /// Sent to the origin of `url` only.
+        credentials: Option<Credentials>,
+    },
+    /// Over SFTP.
+    Sftp {
+        /// Where.
+        address: SftpAddress,
+        /// User name and password.
+        credentials: Credentials,
+        /// What is known of the server's key.
+        host_key: HostKey,
+    },
+    /// In S3.
+    S3 {
+        /// Where.
+        address: S3Address,
+        /// Region that requests are signed for; part of the host name at AWS.
+        region: String,
+        /// Access key id and secret key.
+        credentials: Credentials,
+    },
 }
 
 /// What to fetch.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Where.
-    pub url: Url,
-    /// Sent to the origin of `url` only.
-    pub credentials: Option<Credentials>,
+    /// From where.
+    pub place: Place,
     /// What the last applied file was, if it would not have to be read again.
     pub known: Option<Validators>,
 }
@@ -60,12 +105,8 @@ pub struct Validators {
     pub etag: Option<String>,
     /// `Last-Modified`, as sent.
     pub last_modified: Option<String>,
-}
-
-impl Validators {
-    fn is_empty(&self) -> bool {
-        self.etag.is_none() && self.last_modified.is_none()
-    }
+    /// Size in bytes and time of modification, of a file on an SFTP server.
+    pub size_and_mtime: Option<(u64, DateTime<Utc>)>,
 }
 
 /// What came of it.
@@ -81,7 +122,183 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Fetched {
     /// Its bytes, decompressed.
-    pub bytes: Vec<u8>,
+    pub content: Spool,
     /// By which it is known next time.
     pub validators: Validators,
+}
+
+/// Is told the bytes so far, and their total where it is known.
+pub type Observer = Arc<dyn Fn(u64, Option<u64>) + Send + Sync>;
+
+/// Fetches files from sources of every kind.
+#[derive(Debug)]
+pub struct Fetcher {
+    web: Web,
+    policy: NetworkPolicy,
+    limits: Limits,
+    clock: SharedClock,
+    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+impl Fetcher {
+    /// A fetcher that trusts the system's certificates and `extra_ca` (PEM).
+    ///
+    /// # Errors
+    /// If `extra_ca` is no PEM certificate.
+    pub fn new(
+        policy: NetworkPolicy,
+        limits: Limits,
+        allow_plain: bool,
+        extra_ca: Option<&[u8]>,
+        clock: SharedClock,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            web: Web::new(policy.clone(), limits, allow_plain, extra_ca)?,
+            policy,
+            limits,
+            clock,
+            hosts: Mutex::default(),
+        })
+    }
+
+    /// Fetches a file whole; one attempt.
+    ///
+    /// # Errors
+    /// [`FetchError`] says what happened and what to do.
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        observer: &Observer,
+    ) -> Result<Outcome, FetchError> {
+        let host = request.place.host();
+        let turn = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(
+                hosts
+                    .entry(host.clone())
+                    .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
+            )
+        };
+        // Waiting for one's turn is not the server's fault and does not count against its time. Never closed.
+        let _turn = turn.acquire().await.ok();
+        let meter = Arc::new(Meter::new(Arc::clone(observer)));
+        let timed_out = |what| Err(FetchError::TimedOut { host, what });
+        tokio::select! {
+            outcome = self.attempt(request, &meter) => outcome,
+            () = meter.too_slow(self.limits) => timed_out("it sends too slowly"),
+            () = tokio::time::sleep(self.limits.total_timeout) => timed_out("the whole transfer took too long"),
+        }
+    }
+
+    async fn attempt(&self, request: &Request, meter: &Arc<Meter>) -> Result<Outcome, FetchError> {
+        let known = request.known.as_ref();
+        match &request.place {
+            Place::Web { url, credentials } => {
+                let fetched = self.web.fetch(url, credentials.as_ref(), known, meter);
+                fetched.await
+            }
+            Place::Sftp {
+                address,
+                credentials,
+                host_key,
+            } => {
+                let server = self.connect_sftp(address, host_key).await?;
+                server.log_in(credentials).await?;
+                let now = self.clock.now();
+                server
+                    .read(address, known, now, self.limits.max_bytes, meter)
+                    .await
+            }
+            Place::S3 {
+                address,
+                region,
+                credentials,
+            } => {
+                let bucket = s3::Bucket::new(&self.web, address, region, credentials);
+                bucket.fetch(known, self.limits.max_bytes, meter).await
+            }
+        }
+    }
+
+    /// An SFTP server whose host key is known, before anyone has logged in.
+    async fn connect_sftp(
+        &self,
+        address: &SftpAddress,
+        host_key: &HostKey,
+    ) -> Result<sftp::Server, FetchError> {
+        let server = sftp::Server::connect(address, &self.policy, self.limits).await?;
+        host_key.check(&address.endpoint(), server.host_key())?;
+        Ok(server)
+    }
+
+    /// The key that an SFTP server shows now, as OpenSSH shows it. Nobody logs in.
+    ///
+    /// # Errors
+    /// [`FetchError`] if there is no SFTP server.
+    pub async fn sftp_host_key(&self, address: &SftpAddress) -> Result<String, FetchError> {
+        let server = sftp::Server::connect(address, &self.policy, self.limits).await?;
+        Ok(server.host_key().to_owned())
+    }
+
+    /// Looks for the way to a place: the addresses of its host, and the first of them that answers.
+    ///
+    /// # Errors
+    /// [`FetchError`] if its name has no address, or one that may not be reached.
+    pub async fn reach(&self, place: &Place) -> Result<Reached, FetchError> {
+        let (name, port) = place.host_and_port();
+        let addresses = self.policy.resolve(&name, port).await?;
+        let (host, patience) = (place.host(), self.limits.connect_timeout);
+        let connected = network::connect(&addresses, &host, patience).await;
+        Ok(Reached {
+            addresses: addresses.iter().map(SocketAddr::ip).collect(),
+            answered: connected.and_then(|stream| Ok(stream.peer_addr()?)),
+        })
+    }
+}
+
+/// How far one gets on the way to a host.
+#[derive(Debug)]
+pub struct Reached {
+    /// All addresses of its name.
+    pub addresses: Vec<IpAddr>,
+    /// The one that answered, or why none did.
+    pub answered: Result<SocketAddr, FetchError>,
+}
+
+impl Place {
+    /// Host and port as people write them.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self {
+            Self::Web { url, .. } => web::host_of(url),
+            Self::Sftp { address, .. } => address.endpoint(),
+            Self::S3 {
+                address, region, ..
+            } => address
+                .endpoint
+                .as_ref()
+                .map_or_else(|| s3::aws_host(address, region), web::host_of),
+        }
+    }
+
+    fn host_and_port(&self) -> (String, u16) {
+        let of_url = |url: &Url| {
+            let host = url.host_str().unwrap_or_default();
+            let host = host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned();
+            (host, url.port_or_known_default().unwrap_or(443))
+        };
+        match self {
+            Self::Web { url, .. } => of_url(url),
+            Self::Sftp { address, .. } => (address.host.clone(), address.port),
+            Self::S3 {
+                address, region, ..
+            } => match &address.endpoint {
+                Some(endpoint) => of_url(endpoint),
+                None => (s3::aws_host(address, region), 443),
+            },
+        }
+    }
 }

@@ -3,9 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::net::TcpStream;
+
+use super::FetchError;
 
 /// The operator's policy.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +35,15 @@ pub struct Refusal {
 pub(super) struct Unresolved {
     pub(super) host: String,
     why: String,
+}
+
+/// Why a host can't be connected to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoWay {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
 }
 
 impl NetworkPolicy {
@@ -61,6 +74,26 @@ impl NetworkPolicy {
                 kind,
             })
         })
+    }
+
+    /// The addresses of a name or literal, all of them checked: what is connected to is what was looked at.
+    pub(super) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoWay> {
+        let unresolved = |why: String| Unresolved {
+            host: host.to_owned(),
+            why,
+        };
+        let found = tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|error| unresolved(error.to_string()))?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        if addresses.is_empty() {
+            return Err(unresolved("no answer".to_owned()).into());
+        }
+        // One forbidden answer spoils the name: a name that is half inside is not to be trusted with the other half.
+        for address in &addresses {
+            self.check(host, address.ip())?;
+        }
+        Ok(addresses)
     }
 }
 
@@ -104,6 +137,31 @@ fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
     }
 }
 
+/// Connects to the first of the addresses that answers; each has the same time.
+pub(super) async fn connect(
+    addresses: &[SocketAddr],
+    host: &str,
+    patience: Duration,
+) -> Result<TcpStream, FetchError> {
+    let mut failure = None;
+    for address in addresses {
+        failure = Some(
+            match tokio::time::timeout(patience, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => FetchError::ConnectFailed {
+                    host: host.to_owned(),
+                    why: error.to_string(),
+                },
+                Err(_) => FetchError::TimedOut {
+                    host: host.to_owned(),
+                    what: "connecting took too long",
+                },
+            },
+        );
+    }
+    Err(failure.unwrap_or_else(|| FetchError::NameNotFound(host.to_owned())))
+}
+
 /// Resolves names and gives out only addresses that were checked: what is connected to is what was looked at.
 #[derive(Clone)]
 pub(super) struct CheckedResolver(pub(super) NetworkPolicy);
@@ -118,23 +176,11 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.0.clone();
         Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let unresolved = |why: String| Unresolved {
-                host: host.clone(),
-                why,
-            };
-            let found = tokio::net::lookup_host((host.as_str(), 0))
-                .await
-                .map_err(|error| unresolved(error.to_string()))?;
-            let addresses: Vec<SocketAddr> = found.collect();
-            if addresses.is_empty() {
-                return Err(unresolved("no answer".to_owned()).into());
+            match policy.resolve(name.as_str(), 0).await {
+                Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
+                Err(NoWay::Refused(refusal)) => Err(refusal.into()),
+                Err(NoWay::Unresolved(unresolved)) => Err(unresolved.into()),
             }
-            // One forbidden answer spoils the name: a name that is half inside is not to be trusted with the other half.
-            for address in &addresses {
-                policy.check(&host, address.ip())?;
-            }
-            Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
 }

@@ -7,6 +7,7 @@ mod conclude;
 mod error;
 mod outcome;
 mod preview;
+mod probe;
 mod revert;
 mod source;
 
@@ -19,17 +20,18 @@ use tracing::Instrument;
 
 pub use error::{ImportError, Stage};
 pub use preview::Preview;
-pub use source::PASSWORD_FIELD;
+pub use probe::{Step, StepName};
+pub use source::{PASSWORD_FIELD, S3_SECRET_FIELD, s3_region};
 
 use crate::clock::SharedClock;
-use crate::fetch::{self, HttpFetcher, Validators};
+use crate::fetch::{self, Fetcher, Request};
 use crate::lifecycle;
 use crate::model::AccountId;
-use crate::model::digest::sha256;
 use crate::model::failure::FailureCode;
 use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
 use crate::sheet::{self, Content, Facts, Limits, READER_VERSION, WorkbookReader};
+use crate::spool::Spool;
 use crate::store::{Settings, Store, StoreError};
 use crate::telemetry::blocking;
 use crate::validate::Collector;
@@ -98,7 +100,7 @@ pub enum WhenStopped {
 pub struct Importer {
     store: Store,
     clock: SharedClock,
-    fetcher: HttpFetcher,
+    fetcher: Fetcher,
     options: Options,
 }
 
@@ -113,7 +115,7 @@ pub struct Reading {
 
 /// A file with what is known of it.
 struct SourceFile {
-    bytes: Vec<u8>,
+    content: Spool,
     facts: FileFacts,
 }
 
@@ -136,19 +138,31 @@ pub fn read(
     Ok(Reading { facts, roster })
 }
 
-fn local_file(bytes: Vec<u8>) -> SourceFile {
-    let facts = FileFacts {
-        sha256: Some(sha256(&bytes)),
-        size_bytes: Some(bytes.len() as u64),
+fn settings_missing() -> ImportError {
+    ImportError::SettingsIncomplete(
+        "the account has no import settings; enter them with `rosterd settings set`".to_owned(),
+    )
+}
+
+fn local_file(content: Spool) -> SourceFile {
+    SourceFile {
+        facts: facts_of(&content),
+        content,
+    }
+}
+
+fn facts_of(content: &Spool) -> FileFacts {
+    FileFacts {
+        sha256: Some(content.sha256()),
+        size_bytes: Some(content.size()),
         ..FileFacts::default()
-    };
-    SourceFile { bytes, facts }
+    }
 }
 
 impl Importer {
     /// An importer on this database.
     #[must_use]
-    pub fn new(store: Store, clock: SharedClock, fetcher: HttpFetcher, options: Options) -> Self {
+    pub fn new(store: Store, clock: SharedClock, fetcher: Fetcher, options: Options) -> Self {
         Self {
             store,
             clock,
@@ -178,7 +192,7 @@ impl Importer {
     pub async fn run(
         &self,
         run: &ClaimedRun,
-        file: Option<Vec<u8>>,
+        file: Option<Spool>,
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<RunStatus, ImportError> {
@@ -237,7 +251,7 @@ impl Importer {
     async fn run_to_end(
         &self,
         run: &ClaimedRun,
-        file: Option<Vec<u8>>,
+        file: Option<Spool>,
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<(RunStatus, Option<FailureCode>), ImportError> {
@@ -274,7 +288,7 @@ impl Importer {
     async fn attempt(
         &self,
         run: &ClaimedRun,
-        file: Option<Vec<u8>>,
+        file: Option<Spool>,
         observer: &Observer,
         stop: &CancellationToken,
         facts: &mut FileFacts,
@@ -292,7 +306,7 @@ impl Importer {
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
         let known = context.known_file.clone().filter(|_| may_skip);
         let source = match file {
-            Some(bytes) => Some(local_file(bytes)),
+            Some(local) => Some(local_file(local)),
             None => {
                 self.fetch_source(
                     run.account_id,
@@ -318,7 +332,7 @@ impl Importer {
             .filter(|_| run.origin == Origin::Source)
             .and_then(|s| s.url.clone());
         let reading = self
-            .read_blocking(source.bytes, context.final_newline, url)
+            .read_blocking(source.content, context.final_newline, url)
             .await?;
         if reading.roster.contacts.is_empty() {
             return Err(ImportError::NoContacts(Box::new(reading.roster)));
@@ -338,29 +352,25 @@ impl Importer {
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<Option<SourceFile>, ImportError> {
-        let missing = || {
-            ImportError::SettingsIncomplete(
-                "the account has no import settings; enter them with `rosterd settings set`"
-                    .to_owned(),
-            )
+        let settings = settings.ok_or_else(settings_missing)?;
+        let request = Request {
+            place: self.place(account, settings)?,
+            known: known.map(source::validators),
         };
-        let settings = settings.ok_or_else(missing)?;
-        let validators = known.map(|known| Validators {
-            etag: known.etag.clone(),
-            last_modified: known.last_modified.clone(),
-        });
-        let request = self.request(account, settings, validators)?;
-        match self.fetch(&request, observer, stop).await? {
+        match self
+            .fetch(account, settings, &request, observer, stop)
+            .await?
+        {
             fetch::Outcome::NotModified => Ok(None),
             fetch::Outcome::File(fetched) => {
                 let facts = FileFacts {
-                    sha256: Some(sha256(&fetched.bytes)),
-                    size_bytes: Some(fetched.bytes.len() as u64),
                     etag: fetched.validators.etag,
                     last_modified: fetched.validators.last_modified,
+                    mtime: fetched.validators.size_and_mtime.map(|(_, mtime)| mtime),
+                    ..facts_of(&fetched.content)
                 };
                 Ok(Some(SourceFile {
-                    bytes: fetched.bytes,
+                    content: fetched.content,
                     facts,
                 }))
             }
@@ -369,14 +379,14 @@ impl Importer {
 
     async fn read_blocking(
         &self,
-        bytes: Vec<u8>,
+        content: Spool,
         final_newline: Option<bool>,
         url: Option<String>,
     ) -> Result<Reading, ImportError> {
         let (max_rows, workbooks) = (self.options.max_rows, self.options.workbooks.clone());
         let reading = blocking(move || {
-            let content = Content::Bytes(&bytes);
-            read(content, &workbooks, max_rows, final_newline)
+            let file = content.open().map_err(sheet::SheetError::Io)?;
+            read(Content::File(file), &workbooks, max_rows, final_newline)
         })
         .await;
         let reading = reading

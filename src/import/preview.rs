@@ -9,6 +9,7 @@ use crate::model::account::Account;
 use crate::model::failure::Failure;
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::run::{ClaimedRun, FileFacts, Origin, Trigger};
+use crate::spool::Spool;
 
 /// A file that was looked at without changing anything.
 #[derive(Debug)]
@@ -43,7 +44,7 @@ impl Importer {
     pub async fn preview(
         &self,
         account: &Account,
-        file: Option<Vec<u8>>,
+        file: Option<Spool>,
         observer: &Observer,
     ) -> Result<Preview, ImportError> {
         let run = ClaimedRun {
@@ -63,7 +64,7 @@ impl Importer {
         };
         let settings = self.store.settings(account.id).await?;
         let source = match file {
-            Some(bytes) => local_file(bytes),
+            Some(content) => local_file(content),
             None => match self
                 .fetch_source(
                     account.id,
@@ -89,7 +90,7 @@ impl Importer {
             .and_then(|s| s.url.clone());
         observer(Progress::Reading);
         let reading = match self
-            .read_blocking(source.bytes, context.final_newline, url)
+            .read_blocking(source.content, context.final_newline, url)
             .await
         {
             Ok(reading) => reading,

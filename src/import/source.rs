@@ -1,83 +1,186 @@
 //! From import settings to bytes: what to ask for, with which password, and how often.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Importer, Observer, Progress};
-use crate::fetch::{Credentials, Outcome, Request, Validators};
+use crate::fetch::{self, Credentials, HostKey, Outcome, Place, Request, Validators};
 use crate::import::ImportError;
 use crate::model::AccountId;
-use crate::model::source::{SourceKind, origin, parse_http_url};
+use crate::model::run::FileFacts;
+use crate::model::source::{Address, S3Address, SftpAddress, SourceKind, is_region};
 use crate::seal::{Binding, Keyring};
 use crate::store::Settings;
 
 /// Column of the password of `https_basic` and `sftp`, to which it is bound.
 pub const PASSWORD_FIELD: &str = "password_sealed";
+/// Column of the S3 secret key, to which it is bound.
+pub const S3_SECRET_FIELD: &str = "s3_secret_sealed";
+/// Region where neither settings nor address name one and the server is not AWS's, which as a rule have none.
+const ANY_REGION: &str = "us-east-1";
+
+/// The region that requests for an object are signed for.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn s3_region(address: &S3Address, setting: Option<&str>) -> Result<String, &'static str> {
+    let setting = setting.map(str::trim).filter(|region| !region.is_empty());
+    let elsewhere = address.endpoint.as_ref().map(|_| ANY_REGION);
+    let region = setting
+        .or(address.region.as_deref())
+        .or(elsewhere)
+        .ok_or("enter the S3 region, for example ca-central-1")?;
+    if is_region(region) {
+        Ok(region.to_owned())
+    } else {
+        Err("the S3 region is not one; enter it as in ca-central-1")
+    }
+}
+
+fn incomplete(what: &str) -> ImportError {
+    ImportError::SettingsIncomplete(format!(
+        "the import settings are incomplete: {what} (`rosterd settings set`)"
+    ))
+}
+
+fn filled<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, ImportError> {
+    value
+        .filter(|value| !value.trim().is_empty())
+        .ok_or_else(|| incomplete(what))
+}
+
+/// What is known of a file, in the words of the fetcher.
+pub(super) fn validators(known: &FileFacts) -> Validators {
+    Validators {
+        etag: known.etag.clone(),
+        last_modified: known.last_modified.clone(),
+        size_and_mtime: known.size_bytes.zip(known.mtime),
+    }
+}
+
+/// The address of a place on the web, which a share link may have to be told from.
+pub(super) fn shown_url(place: &Place) -> Option<String> {
+    if let Place::Web { url, .. } = place {
+        Some(url.to_string())
+    } else {
+        None
+    }
+}
+
+fn address(settings: &Settings) -> Result<Address, ImportError> {
+    let url = filled(settings.url.as_deref(), "enter the address of the file")?;
+    let port = settings.sftp_port.and_then(|port| u16::try_from(port).ok());
+    Address::parse(settings.source, url, port).map_err(|error| incomplete(&error.to_string()))
+}
+
+/// The address of an account's SFTP server.
+pub(super) fn sftp_address(settings: &Settings) -> Result<SftpAddress, ImportError> {
+    match address(settings)? {
+        Address::Sftp(address) => Ok(address),
+        Address::Web(_) | Address::S3(_) => Err(ImportError::SettingsIncomplete(
+            "only SFTP servers have a host key; the source of this account is another".to_owned(),
+        )),
+    }
+}
 
 impl Importer {
-    /// What the settings ask for; opens the password.
-    pub(super) fn request(
+    /// Where the settings say that the file lies; opens the password.
+    pub(super) fn place(
         &self,
         account: AccountId,
         settings: &Settings,
-        known: Option<Validators>,
-    ) -> Result<Request, ImportError> {
-        let incomplete = |what: &str| {
-            ImportError::SettingsIncomplete(format!(
-                "the import settings are incomplete: {what} (`rosterd settings set`)"
-            ))
+    ) -> Result<Place, ImportError> {
+        let address = address(settings)?;
+        let open = |sealed: Option<&[u8]>, field, what| {
+            let sealed = sealed.ok_or_else(|| incomplete(what))?;
+            let binding = Binding {
+                account: account.0,
+                field,
+                origin: &address.origin(),
+            };
+            let keys = Keyring::load(&self.options.key_file).map_err(ImportError::Secret)?;
+            keys.open(sealed, binding).map_err(ImportError::Secret)
         };
-        let url = settings
-            .url
-            .as_deref()
-            .filter(|url| !url.trim().is_empty())
-            .ok_or_else(|| incomplete("enter the address of the file"))?;
-        if !matches!(settings.source, SourceKind::Https | SourceKind::HttpsBasic) {
-            return Err(incomplete(&format!(
-                "this version of rosterd does not fetch from {} yet",
-                settings.source
-            )));
-        }
-        let url = parse_http_url(url).map_err(|error| incomplete(&error.to_string()))?;
-        let credentials = match settings.source {
-            SourceKind::HttpsBasic => {
-                let username = settings
-                    .username
-                    .clone()
-                    .ok_or_else(|| incomplete("enter the user name"))?;
-                let sealed = settings
-                    .password_sealed
-                    .as_deref()
-                    .ok_or_else(|| incomplete("enter the password"))?;
-                let binding = Binding {
-                    account: account.0,
-                    field: PASSWORD_FIELD,
-                    origin: &origin(&url),
+        let login = || {
+            Ok::<_, ImportError>(Credentials {
+                username: filled(settings.username.as_deref(), "enter the user name")?.to_owned(),
+                password: open(
+                    settings.password_sealed.as_deref(),
+                    PASSWORD_FIELD,
+                    "enter the password",
+                )?,
+            })
+        };
+        Ok(match address.clone() {
+            Address::Web(url) => Place::Web {
+                url,
+                credentials: if settings.source == SourceKind::HttpsBasic {
+                    Some(login()?)
+                } else {
+                    None
+                },
+            },
+            Address::Sftp(address) => Place::Sftp {
+                address,
+                credentials: login()?,
+                host_key: HostKey::new(settings.sftp_host_key.as_deref()),
+            },
+            Address::S3(address) => {
+                let region =
+                    s3_region(&address, settings.s3_region.as_deref()).map_err(incomplete)?;
+                let id = filled(
+                    settings.s3_access_key_id.as_deref(),
+                    "enter the S3 access key id",
+                )?;
+                let credentials = Credentials {
+                    username: id.trim().to_owned(),
+                    password: open(
+                        settings.s3_secret_sealed.as_deref(),
+                        S3_SECRET_FIELD,
+                        "enter the S3 secret key",
+                    )?,
                 };
-                let keys = Keyring::load(&self.options.key_file).map_err(ImportError::Secret)?;
-                Some(Credentials {
-                    username,
-                    password: keys.open(sealed, binding).map_err(ImportError::Secret)?,
-                })
+                Place::S3 {
+                    address,
+                    region,
+                    credentials,
+                }
             }
-            _ => None,
-        };
-        Ok(Request {
-            url,
-            credentials,
-            known,
         })
     }
 
-    /// Fetches the file, again and again while the failure may pass by itself.
+    /// Fetches the file, and pins the host key of a server that a password was sent to for the first time.
     pub(super) async fn fetch(
+        &self,
+        account: AccountId,
+        settings: &Settings,
+        request: &Request,
+        observer: &Observer,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, ImportError> {
+        let fetched = self.fetch_patiently(request, observer, stop).await;
+        if let Place::Sftp { host_key, .. } = &request.place
+            && let Some(key) = host_key.first_seen()
+        {
+            self.store
+                .pin_host_key(account, key, settings.updated_at)
+                .await?;
+        }
+        fetched
+    }
+
+    /// Fetches the file, again and again while the failure may pass by itself.
+    async fn fetch_patiently(
         &self,
         request: &Request,
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<Outcome, ImportError> {
-        let progress = |bytes, total| observer(Progress::Fetched { bytes, total });
+        let observer = Arc::clone(observer);
+        let progress: fetch::Observer =
+            Arc::new(move |bytes, total| observer(Progress::Fetched { bytes, total }));
         let mut attempt = 1;
         loop {
             let fetched = tokio::select! {

@@ -145,6 +145,8 @@ pub struct FileFacts {
     pub etag: Option<String>,
     /// `Last-Modified` header, as sent.
     pub last_modified: Option<String>,
+    /// Time of modification, of a file on an SFTP server.
+    pub mtime: Option<DateTime<Utc>>,
 }
 
 /// A failure that goes on from run to run of an account.

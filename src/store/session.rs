@@ -136,7 +136,7 @@ impl Store {
 
 async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunContext, StoreError> {
     let row = sqlx::query!(
-        "SELECT a.import_enabled, s.must_confirm, s.sha256, s.etag, s.last_modified, s.size_bytes, s.reader_version,
+        "SELECT a.import_enabled, s.must_confirm, s.sha256, s.etag, s.last_modified, s.mtime, s.size_bytes, s.reader_version,
                 s.final_newline, s.accepted_rows, s.failing_since, s.failure_code, s.failure_mailed_at, s.applied_run_id
          FROM accounts a JOIN import_state s ON s.account_id = a.id
          WHERE a.id = $1",
@@ -155,6 +155,7 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
             size_bytes: row.size_bytes.and_then(|size| u64::try_from(size).ok()),
             etag: row.etag,
             last_modified: row.last_modified,
+            mtime: row.mtime,
         }),
         reader_version: row.reader_version,
         final_newline: row.final_newline,
@@ -577,7 +578,7 @@ impl Session {
         sqlx::query!(
             "UPDATE import_state
              SET applied_run_id = $2, sha256 = $3, etag = $4, last_modified = $5, size_bytes = $6, reader_version = $7,
-                 final_newline = $8, accepted_rows = $9, must_confirm = CASE WHEN $10 THEN must_confirm END
+                 final_newline = $8, accepted_rows = $9, must_confirm = CASE WHEN $10 THEN must_confirm END, mtime = $11
              WHERE account_id = $1",
             self.run.account_id.0,
             self.run.id.0,
@@ -588,7 +589,8 @@ impl Session {
             state.reader_version,
             state.final_newline,
             &accepted,
-            state.keep_must_confirm
+            state.keep_must_confirm,
+            file.mtime
         )
         .execute(&mut *self.tx)
         .await

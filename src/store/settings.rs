@@ -19,6 +19,8 @@ pub struct Settings {
     pub password_sealed: Option<Vec<u8>>,
     /// SFTP port.
     pub sftp_port: Option<i32>,
+    /// Pinned host key of the SFTP server, as OpenSSH shows it.
+    pub sftp_host_key: Option<String>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key id.
@@ -42,6 +44,47 @@ pub struct NewSettings {
     pub username: Option<String>,
     /// Sealed password.
     pub password_sealed: Option<Vec<u8>>,
+    /// SFTP port.
+    pub sftp_port: Option<u16>,
+    /// Host key of the SFTP server, if it is to stay pinned.
+    pub sftp_host_key: Option<String>,
+    /// S3 region.
+    pub s3_region: Option<String>,
+    /// S3 access key id.
+    pub s3_access_key_id: Option<String>,
+    /// Sealed S3 secret.
+    pub s3_secret_sealed: Option<Vec<u8>>,
+}
+
+impl NewSettings {
+    /// Settings without user, password and the like.
+    #[must_use]
+    pub fn new(source: SourceKind, url: impl Into<String>) -> Self {
+        Self {
+            source,
+            url: url.into(),
+            username: None,
+            password_sealed: None,
+            sftp_port: None,
+            sftp_host_key: None,
+            s3_region: None,
+            s3_access_key_id: None,
+            s3_secret_sealed: None,
+        }
+    }
+}
+
+/// A sealed secret as stored.
+#[derive(Debug, Clone)]
+pub struct SealedSecret {
+    /// Whose.
+    pub account: AccountId,
+    /// `accounts.name`
+    pub account_name: String,
+    /// The column that it stands in.
+    pub field: &'static str,
+    /// As stored.
+    pub sealed: Vec<u8>,
 }
 
 impl Store {
@@ -64,6 +107,7 @@ impl Store {
                 username: row.username,
                 password_sealed: row.password_sealed,
                 sftp_port: row.sftp_port,
+                sftp_host_key: row.sftp_host_key,
                 s3_region: row.s3_region,
                 s3_access_key_id: row.s3_access_key_id,
                 s3_secret_sealed: row.s3_secret_sealed,
@@ -88,17 +132,24 @@ impl Store {
         new: &NewSettings,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "INSERT INTO import_settings (account_id, source, url, username, password_sealed)
-             VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO import_settings (account_id, source, url, username, password_sealed, sftp_port, sftp_host_key,
+                 s3_region, s3_access_key_id, s3_secret_sealed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
              ON CONFLICT (account_id) DO UPDATE
              SET source = excluded.source, url = excluded.url, username = excluded.username,
-                 password_sealed = excluded.password_sealed, sftp_port = NULL, sftp_host_key = NULL,
-                 s3_region = NULL, s3_access_key_id = NULL, s3_secret_sealed = NULL",
+                 password_sealed = excluded.password_sealed, sftp_port = excluded.sftp_port,
+                 sftp_host_key = excluded.sftp_host_key, s3_region = excluded.s3_region,
+                 s3_access_key_id = excluded.s3_access_key_id, s3_secret_sealed = excluded.s3_secret_sealed",
             account.0,
             new.source.as_str(),
             new.url,
             new.username,
-            new.password_sealed
+            new.password_sealed,
+            new.sftp_port.map(i32::from),
+            new.sftp_host_key,
+            new.s3_region,
+            new.s3_access_key_id,
+            new.s3_secret_sealed
         )
         .execute(&self.pool)
         .await
@@ -111,6 +162,106 @@ impl Store {
             }
             _ => failed("store the import settings")(error),
         })?;
+        Ok(())
+    }
+
+    /// Pins the host key of the SFTP server of settings in which none was pinned, if they are still those edited at
+    /// `of`. The settings don't count as edited by that.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn pin_host_key(
+        &self,
+        account: AccountId,
+        key: &str,
+        of: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_settings SET sftp_host_key = $2
+             WHERE account_id = $1 AND source = 'sftp' AND sftp_host_key IS NULL AND updated_at = $3",
+            account.0,
+            key,
+            of
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("pin the host key"))?;
+        Ok(())
+    }
+
+    /// Pins another host key of the SFTP server, whatever was pinned before.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn trust_host_key(&self, account: AccountId, key: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_settings SET sftp_host_key = $2 WHERE account_id = $1 AND source = 'sftp'",
+            account.0,
+            key
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("pin the host key"))?;
+        Ok(())
+    }
+
+    /// All sealed secrets of all accounts; `fields` are the columns of password and S3 secret.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn sealed_secrets(
+        &self,
+        [password, s3_secret]: [&'static str; 2],
+    ) -> Result<Vec<SealedSecret>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT a.id, a.name, s.password_sealed, s.s3_secret_sealed
+             FROM import_settings s JOIN accounts a ON a.id = s.account_id
+             WHERE s.password_sealed IS NOT NULL OR s.s3_secret_sealed IS NOT NULL ORDER BY a.id"
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("read the sealed secrets"))?;
+        let of_row = |field, sealed: Option<Vec<u8>>, account, name: &str| {
+            sealed.map(|sealed| SealedSecret {
+                account: AccountId(account),
+                account_name: name.to_owned(),
+                field,
+                sealed,
+            })
+        };
+        Ok(rows
+            .into_iter()
+            .flat_map(|row| {
+                [
+                    of_row(password, row.password_sealed, row.id, &row.name),
+                    of_row(s3_secret, row.s3_secret_sealed, row.id, &row.name),
+                ]
+            })
+            .flatten()
+            .collect())
+    }
+
+    /// Puts `resealed` in the place of a secret, unless it was entered anew meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn replace_secret(
+        &self,
+        secret: &SealedSecret,
+        resealed: &[u8],
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_settings
+             SET password_sealed = CASE WHEN password_sealed = $2 THEN $3 ELSE password_sealed END,
+                 s3_secret_sealed = CASE WHEN s3_secret_sealed = $2 THEN $3 ELSE s3_secret_sealed END
+             WHERE account_id = $1 AND (password_sealed = $2 OR s3_secret_sealed = $2)",
+            secret.account.0,
+            secret.sealed,
+            resealed
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("write a sealed secret"))?;
         Ok(())
     }
 }

@@ -1,52 +1,11 @@
 //! The commands as their user types them: what they print, and what their end means.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::support::https_server::Reply;
 use crate::support::sheet::people;
+use crate::support::typing::{type_in, write};
 use crate::support::{TestApp, daemon};
-
-struct Ended {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ended {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out)
-            .unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.err))
-    }
-}
-
-/// Types a command in the test's folder, against the test's database and servers.
-async fn type_in(app: &TestApp, line: &[&str]) -> Ended {
-    let folder = app.folder.path();
-    let ca = folder.join("ca.pem");
-    std::fs::write(&ca, &app.https.ca_pem).unwrap();
-    let mut command = daemon::rosterd(folder);
-    command
-        .env("DATABASE_URL", &app.url)
-        .env("ROSTERD_SMTP__URL", app.smtp.url())
-        .env("ROSTERD_MAIL__FROM", "rosterd@example.org")
-        .env("ROSTERD_SECRETS__KEY_FILE", folder.join("secrets.key"))
-        .env("ROSTERD_FETCH__ALLOW_NETWORKS", "127.0.0.0/8,::1/128")
-        .env("ROSTERD_FETCH__EXTRA_CA_FILE", ca)
-        .env("ROSTERD_FETCH__BACKOFF", "1ms");
-    let done = command.args(line).output().await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended {
-        code: done.status.code().unwrap(),
-        out: text(done.stdout),
-        err: text(done.stderr),
-    }
-}
-
-fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
-    std::fs::write(folder.join(name), content).unwrap();
-}
 
 #[tokio::test]
 async fn an_account_is_set_up_and_imported_by_commands_alone() {

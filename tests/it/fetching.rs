@@ -304,7 +304,7 @@ async fn settings_that_lack_something_say_what() {
         ("UPDATE import_settings SET url = NULL", "enter the address"),
         (
             "UPDATE import_settings SET url = 'contacts.csv'",
-            "is not a web address",
+            "is not the address of a file",
         ),
         (
             "UPDATE import_settings SET source = 'https_basic', url = 'https://example.org/x'",

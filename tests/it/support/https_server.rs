@@ -81,35 +81,16 @@ impl HttpsServer {
 
     /// Starts with a certificate for `name`.
     pub async fn start_for(name: &str) -> Self {
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
+        let (acceptor, ca_pem) = tls_for(name);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Self {
             address,
-            ca_pem: issuer.pem(),
+            ca_pem,
             replies: Arc::default(),
             seen: Arc::default(),
         };
-        let (acceptor, replies, seen) = (
-            TlsAcceptor::from(Arc::new(config)),
-            server.replies.clone(),
-            server.seen.clone(),
-        );
+        let (replies, seen) = (server.replies.clone(), server.seen.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, replies, seen) = (acceptor.clone(), replies.clone(), seen.clone());
@@ -135,6 +116,60 @@ impl HttpsServer {
     /// The requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+}
+
+/// A certificate with its key, and the authority that vouches for it.
+pub struct Identity {
+    pub ca_pem: String,
+    pub certificate: rcgen::Certificate,
+    pub key: KeyPair,
+}
+
+impl Identity {
+    pub fn of(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    /// With a certificate that is changed before it is signed.
+    pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut certificate = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        change(&mut certificate);
+        let certificate = certificate.signed_by(&key, &issuer).unwrap();
+        Self {
+            ca_pem: issuer.pem(),
+            certificate,
+            key,
+        }
+    }
+}
+
+/// A certificate for `name`, and the PEM of the authority that vouches for it.
+pub fn tls_for(name: &str) -> (TlsAcceptor, String) {
+    let identity = Identity::of(name);
+    (identity.acceptor(&[]), identity.ca_pem)
+}
+
+impl Identity {
+    /// Answers TLS with this certificate, and speaks these protocols.
+    pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 }
 

@@ -3,8 +3,12 @@
 pub mod cluster;
 pub mod daemon;
 pub mod https_server;
+pub mod s3_server;
 pub mod sheet;
 pub mod smtp_server;
+pub mod ssh_server;
+pub mod typing;
+pub mod web_server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::clock::{Clock, ManualClock};
 use rosterd::dispatch::Dispatcher;
-use rosterd::fetch::{HttpFetcher, Limits, NetworkPolicy};
+use rosterd::fetch::{Fetcher, Limits, NetworkPolicy};
 use rosterd::import::{Importer, Options, PASSWORD_FIELD, WhenStopped};
 use rosterd::lifecycle::Lifecycle;
 use rosterd::mail::Mailer;
@@ -36,6 +40,8 @@ pub struct TestApp {
     pub dispatcher: Dispatcher,
     pub folder: tempfile::TempDir,
     pub url: String,
+    /// PEM of an authority that is trusted instead of that of `https`.
+    pub extra_ca: Option<String>,
 }
 
 /// Choices of a test.
@@ -43,7 +49,12 @@ pub struct Setup {
     pub allow_networks: &'static [&'static str],
     pub allow_plain_http: bool,
     pub max_bytes: u64,
+    pub connect_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub total_timeout: Duration,
     pub trust_server: bool,
+    /// PEM of another authority that is trusted instead.
+    pub extra_ca: Option<String>,
     /// Name in the web server's certificate.
     pub server_name: &'static str,
     pub operator: Option<&'static str>,
@@ -55,7 +66,11 @@ impl Default for Setup {
             allow_networks: &["127.0.0.0/8", "::1/128"],
             allow_plain_http: false,
             max_bytes: 64 << 20,
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(30),
             trust_server: true,
+            extra_ca: None,
             server_name: "localhost",
             operator: Some("ops@example.org"),
         }
@@ -90,17 +105,20 @@ impl TestApp {
             .collect();
         let limits = Limits {
             max_bytes: setup.max_bytes,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(5),
-            total_timeout: Duration::from_secs(30),
+            connect_timeout: setup.connect_timeout,
+            idle_timeout: setup.idle_timeout,
+            total_timeout: setup.total_timeout,
+            min_rate: 100,
             per_host: 2,
         };
-        let ca = setup.trust_server.then_some(https.ca_pem.as_bytes());
-        let fetcher = HttpFetcher::new(
+        let own = setup.trust_server.then_some(https.ca_pem.as_str());
+        let ca = setup.extra_ca.as_deref().or(own).map(str::as_bytes);
+        let fetcher = Fetcher::new(
             NetworkPolicy::new(&networks),
             limits,
             setup.allow_plain_http,
             ca,
+            clock.clone(),
         )
         .unwrap();
         let options = Options {
@@ -150,6 +168,7 @@ impl TestApp {
             dispatcher,
             folder,
             url,
+            extra_ca: setup.extra_ca,
         }
     }
 
@@ -187,12 +206,7 @@ impl TestApp {
     }
 
     pub async fn settings(&self, account: AccountId, url: &str) {
-        let new = NewSettings {
-            source: SourceKind::Https,
-            url: url.to_owned(),
-            username: None,
-            password_sealed: None,
-        };
+        let new = NewSettings::new(SourceKind::Https, url);
         self.store.save_settings(account, &new).await.unwrap();
     }
 
@@ -204,26 +218,36 @@ impl TestApp {
         password: &str,
         origin: &str,
     ) {
+        let sealed = self.seal(account, PASSWORD_FIELD, password, origin);
+        let new = NewSettings {
+            username: Some("jane".to_owned()),
+            password_sealed: Some(sealed),
+            ..NewSettings::new(SourceKind::HttpsBasic, url)
+        };
+        self.store.save_settings(account, &new).await.unwrap();
+    }
+
+    /// A secret, sealed with the key of this test.
+    pub fn seal(
+        &self,
+        account: AccountId,
+        field: &'static str,
+        secret: &str,
+        origin: &str,
+    ) -> Vec<u8> {
         let key = self.folder.path().join("secrets.key");
         if !key.exists() {
             Keyring::generate(&key).unwrap();
         }
         let binding = Binding {
             account: account.0,
-            field: PASSWORD_FIELD,
+            field,
             origin,
         };
-        let sealed = Keyring::load(&key)
+        Keyring::load(&key)
             .unwrap()
-            .seal(&password.into(), binding)
-            .unwrap();
-        let new = NewSettings {
-            source: SourceKind::HttpsBasic,
-            url: url.to_owned(),
-            username: Some("jane".to_owned()),
-            password_sealed: Some(sealed),
-        };
-        self.store.save_settings(account, &new).await.unwrap();
+            .seal(&secret.into(), binding)
+            .unwrap()
     }
 
     pub fn serve(&self, sheet: impl Into<Vec<u8>>) {

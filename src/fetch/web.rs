@@ -1,8 +1,7 @@
-//! Files over HTTPS, public or with Basic authorization.
+//! The one HTTP client, and files over HTTPS, public or with Basic authorization.
 
-use std::collections::HashMap;
 use std::error::Error as StdError;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{
@@ -11,29 +10,29 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response, StatusCode};
 use secrecy::ExposeSecret;
-use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 use super::error::FetchError;
+use super::meter::Meter;
 use super::network::{CheckedResolver, NetworkPolicy, Unresolved};
-use super::{Fetched, Limits, Outcome, Refusal, Request, Validators};
+use super::{Credentials, Fetched, Limits, Outcome, Refusal, Validators};
 use crate::model::source::shown;
+use crate::spool::SpoolWriter;
 
 const MAX_REDIRECTS: usize = 5;
 /// Longest stay away that a server may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(2);
 
-/// Fetches files over HTTPS.
-#[derive(Debug)]
-pub struct HttpFetcher {
+/// Speaks HTTP under the network policy.
+#[derive(Debug, Clone)]
+pub(super) struct Web {
     client: Client,
     policy: NetworkPolicy,
     limits: Limits,
     allow_plain: bool,
-    hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-impl HttpFetcher {
+impl Web {
     /// A fetcher that trusts the system's certificates and `extra_ca` (PEM).
     ///
     /// # Errors
@@ -42,7 +41,7 @@ impl HttpFetcher {
         clippy::disallowed_methods,
         reason = "the one place that builds an HTTP client"
     )]
-    pub fn new(
+    pub(super) fn new(
         policy: NetworkPolicy,
         limits: Limits,
         allow_plain: bool,
@@ -71,62 +70,33 @@ impl HttpFetcher {
             policy,
             limits,
             allow_plain,
-            hosts: Mutex::default(),
         })
     }
 
-    /// Fetches a file whole; one attempt. `progress` is told the bytes so far, and their total where it is known.
-    ///
-    /// # Errors
-    /// [`FetchError`] says what happened and what to do.
-    pub async fn fetch(
+    pub(super) async fn fetch(
         &self,
-        request: &Request,
-        progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
+        from: &Url,
+        credentials: Option<&Credentials>,
+        known: Option<&Validators>,
+        meter: &Meter,
     ) -> Result<Outcome, FetchError> {
-        let host = host_of(&request.url);
-        let turn = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(
-                hosts
-                    .entry(host.clone())
-                    .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
-            )
-        };
-        // Waiting for one's turn is not the server's fault and does not count against its time. Never closed.
-        let _turn = turn.acquire().await.ok();
-        let attempt = self.attempt(request, progress);
-        match tokio::time::timeout(self.limits.total_timeout, attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(FetchError::TimedOut {
-                host,
-                what: "the whole transfer took too long",
-            }),
-        }
-    }
-
-    async fn attempt(
-        &self,
-        request: &Request,
-        progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
-    ) -> Result<Outcome, FetchError> {
-        let mut url = request.url.clone();
+        let known = known.filter(|known| known.etag.is_some() || known.last_modified.is_some());
+        let mut url = from.clone();
         for _ in 0..=MAX_REDIRECTS {
-            self.check_url(&url)?;
-            let response = self
-                .send(request, &url)
-                .await
-                .map_err(|error| classify(&url, &error))?;
+            let credentials = credentials.filter(|_| url.origin() == from.origin());
+            let response = self.get(&url, credentials, known).await?;
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED {
                 // Unasked, a 304 says nothing: there is no file that it could mean.
-                return match &request.known {
-                    Some(known) if !known.is_empty() => Ok(Outcome::NotModified),
-                    _ => Err(FetchError::HttpStatus {
-                        host: host_of(&url),
-                        status: 304,
-                    }),
-                };
+                return known.map_or_else(
+                    || {
+                        Err(FetchError::HttpStatus {
+                            host: host_of(&url),
+                            status: 304,
+                        })
+                    },
+                    |_| Ok(Outcome::NotModified),
+                );
             }
             if status.is_redirection() {
                 url = next_hop(&url, response.headers(), status)?;
@@ -135,9 +105,9 @@ impl HttpFetcher {
             if status != StatusCode::OK {
                 return Err(refusal(&url, &response));
             }
-            return self.body(&url, response, progress).await.map(Outcome::File);
+            return self.body(&url, response, meter).await.map(Outcome::File);
         }
-        Err(FetchError::TooManyRedirects(host_of(&request.url)))
+        Err(FetchError::TooManyRedirects(host_of(from)))
     }
 
     /// Scheme and literal address; names are checked when they are resolved.
@@ -155,30 +125,53 @@ impl HttpFetcher {
             .map_err(FetchError::AddressRefused)
     }
 
-    async fn send(&self, request: &Request, url: &Url) -> Result<Response, reqwest::Error> {
+    /// Sends a request to an address that is checked when it is connected to, and waits for the head of the answer, which
+    /// must be there as soon as silence would no longer be borne.
+    pub(super) async fn send(
+        &self,
+        url: &Url,
+        request: reqwest::Request,
+    ) -> Result<Response, FetchError> {
+        self.check_url(url)?;
+        let patience = self.limits.connect_timeout + self.limits.idle_timeout;
+        match tokio::time::timeout(patience, self.client.execute(request)).await {
+            Ok(answered) => answered.map_err(|error| classify(url, &error)),
+            Err(_) => Err(FetchError::TimedOut {
+                host: host_of(url),
+                what: "no answer",
+            }),
+        }
+    }
+
+    async fn get(
+        &self,
+        url: &Url,
+        credentials: Option<&Credentials>,
+        known: Option<&Validators>,
+    ) -> Result<Response, FetchError> {
         let mut get = self.client.get(url.clone());
-        let same_origin = url.origin() == request.url.origin();
-        if let Some(credentials) = request.credentials.as_ref().filter(|_| same_origin) {
+        if let Some(credentials) = credentials {
             get = get.basic_auth(
                 &credentials.username,
                 Some(credentials.password.expose_secret()),
             );
         }
-        if let Some(known) = &request.known {
+        if let Some(known) = known {
             if let Some(etag) = &known.etag {
                 get = get.header(IF_NONE_MATCH, etag);
             } else if let Some(last_modified) = &known.last_modified {
                 get = get.header(IF_MODIFIED_SINCE, last_modified);
             }
         }
-        get.send().await
+        let request = get.build().map_err(|error| classify(url, &error))?;
+        self.send(url, request).await
     }
 
     async fn body(
         &self,
         url: &Url,
         mut response: Response,
-        progress: &(dyn Fn(u64, Option<u64>) + Send + Sync),
+        meter: &Meter,
     ) -> Result<Fetched, FetchError> {
         let limit = self.limits.max_bytes;
         let declared = response.content_length();
@@ -188,27 +181,28 @@ impl HttpFetcher {
         let validators = Validators {
             etag: header(response.headers(), ETAG),
             last_modified: header(response.headers(), LAST_MODIFIED),
+            size_and_mtime: None,
         };
-        let mut bytes = Vec::new();
+        let mut content = SpoolWriter::new(limit)?;
         while let Some(chunk) = response
             .chunk()
             .await
             .map_err(|error| classify_body(url, &error))?
         {
-            if (bytes.len() + chunk.len()) as u64 > limit {
-                return Err(FetchError::TooLarge { limit });
-            }
-            bytes.extend_from_slice(&chunk);
-            progress(bytes.len() as u64, declared);
+            content.push(&chunk)?;
+            meter.set(content.size(), declared);
         }
-        if declared.is_some_and(|declared| declared != bytes.len() as u64) {
+        if declared.is_some_and(|declared| declared != content.size()) {
             return Err(FetchError::Incomplete { host: host_of(url) });
         }
-        Ok(Fetched { bytes, validators })
+        Ok(Fetched {
+            content: content.finish(),
+            validators,
+        })
     }
 }
 
-fn host_of(url: &Url) -> String {
+pub(super) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -248,11 +242,16 @@ fn next_hop(from: &Url, headers: &HeaderMap, status: StatusCode) -> Result<Url, 
     Ok(to)
 }
 
+/// What a server asks for, within reason.
+pub(super) fn bounded_wait(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).min(MAX_RETRY_AFTER)
+}
+
 fn refusal(url: &Url, response: &Response) -> FetchError {
     let host = host_of(url);
     let retry_after = header(response.headers(), RETRY_AFTER)
         .and_then(|seconds| seconds.trim().parse().ok())
-        .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        .map(bounded_wait);
     match response.status().as_u16() {
         401 | 407 => FetchError::Unauthorized(host),
         403 => FetchError::Forbidden(host),
@@ -282,7 +281,7 @@ fn causes<'a>(
     })
 }
 
-fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     causes(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 
@@ -322,7 +321,10 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     }
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
         Some(_) => FetchError::ConnectFailed { host, why },
-        None if why.contains("connection closed") || why.contains("incomplete") => {
+        None if ["connection closed", "incomplete", "stream error"]
+            .iter()
+            .any(|sign| why.contains(sign)) =>
+        {
             FetchError::ConnectFailed { host, why }
         }
         None => FetchError::ProtocolError { host, why },

@@ -1,8 +1,14 @@
 //! Where an account's file lies, as its import settings say.
 
+mod s3;
+mod sftp;
+
 use url::Url;
 
 use super::words;
+
+pub use s3::{S3Address, is_region};
+pub use sftp::SftpAddress;
 
 words!(
     /// `import_settings.source`
@@ -22,8 +28,40 @@ words!(
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Not a URL.
-    #[error("`{0}` is not a web address; enter one that begins with https://")]
-    Malformed(String),
+    #[error("`{found}` is not the address of a file; enter {wanted}")]
+    Malformed {
+        /// As written, without what may be secret.
+        found: String,
+        /// How it is to be written.
+        wanted: &'static str,
+    },
+    /// Of another kind of source.
+    #[error(
+        "addresses that begin with {found}:// don't belong to this source; enter one that begins with {wanted}"
+    )]
+    Scheme {
+        /// As written.
+        found: String,
+        /// How it is to begin.
+        wanted: &'static str,
+    },
+    /// Two ports.
+    #[error("the address says port {written}, the settings say {port}; take one away")]
+    TwoPorts {
+        /// In the address.
+        written: u16,
+        /// In the settings.
+        port: u16,
+    },
+    /// A server, or a folder.
+    #[error("the address names no file; enter {0}")]
+    NoFile(&'static str),
+    /// Not a bucket's name.
+    #[error("`{0}` can't be the name of a bucket; check the S3 object URL")]
+    Bucket(String),
+    /// A signed or versioned S3 URL.
+    #[error("the S3 address has a part after `?` or `#`; enter the object URL without it")]
+    Query,
     /// Carries user or password.
     #[error("the web address carries a user name or password; enter those in their own fields")]
     Credentials,
@@ -34,17 +72,52 @@ pub enum UrlError {
 /// # Errors
 /// [`UrlError`] if it is no URL with a host, or carries credentials.
 pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
-    let url = Url::parse(text.trim()).map_err(|_| UrlError::Malformed(redact(text)))?;
+    let url = Url::parse(text.trim()).map_err(|_| malformed(text))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UrlError::Credentials);
     }
     if url.host().is_none() {
-        return Err(UrlError::Malformed(redact(text)));
+        return Err(malformed(text));
     }
     Ok(url)
 }
 
-/// Scheme, host and port: what a secret is bound to.
+/// Where an account's file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// On a web server.
+    Web(Url),
+    /// On an SFTP server.
+    Sftp(SftpAddress),
+    /// In S3.
+    S3(S3Address),
+}
+
+impl Address {
+    /// Reads the URL of a source of this kind; `sftp_port` is that of the settings.
+    ///
+    /// # Errors
+    /// [`UrlError`] says what it can't be, and how it is to be written.
+    pub fn parse(kind: SourceKind, url: &str, sftp_port: Option<u16>) -> Result<Self, UrlError> {
+        match kind {
+            SourceKind::Https | SourceKind::HttpsBasic => parse_http_url(url).map(Self::Web),
+            SourceKind::Sftp => SftpAddress::parse(url, sftp_port).map(Self::Sftp),
+            SourceKind::S3 => S3Address::parse(url).map(Self::S3),
+        }
+    }
+
+    /// What a secret is bound to: scheme, host and port; of S3 the endpoint and the bucket.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self {
+            Self::Web(url) => origin(url),
+            Self::Sftp(address) => address.origin(),
+            Self::S3(address) => address.origin(),
+        }
+    }
+}
+
+/// Scheme, host and port.
 #[must_use]
 pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
@@ -59,6 +132,13 @@ pub fn shown(url: &Url) -> String {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.to_string()
+}
+
+fn malformed(text: &str) -> UrlError {
+    UrlError::Malformed {
+        found: redact(text),
+        wanted: "one that begins with https://",
+    }
 }
 
 fn redact(text: &str) -> String {

@@ -1,0 +1,194 @@
+//! `rosterd settings …`
+
+mod set;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::app::App;
+use super::output::{Format, json as print_json, line, or_blank};
+use super::{Exit, account_ref};
+use crate::fetch::HostKey;
+use crate::import::Step;
+use crate::model::account::AccountRef;
+use crate::model::source::SourceKind;
+use crate::store::Settings;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Sets where the file lies; what belongs to another source is cleared.
+    Set(Box<set::Args>),
+    /// Shows the settings; secrets only as present or absent.
+    Show {
+        /// Id or name.
+        #[arg(value_parser = account_ref)]
+        account: AccountRef,
+    },
+    /// Walks the way to the file step by step, and changes nothing.
+    Test {
+        /// Id or name.
+        #[arg(value_parser = account_ref)]
+        account: AccountRef,
+    },
+    /// Pins the host key that the SFTP server shows now.
+    Trust {
+        /// Id or name.
+        #[arg(value_parser = account_ref)]
+        account: AccountRef,
+        /// Pins the key only if it is this one, as its administrator says (`SHA256:…`, as `ssh-keygen -l` shows it).
+        #[arg(long, value_name = "SHA256")]
+        fingerprint: Option<String>,
+    },
+}
+
+pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow::Result<Exit> {
+    match command {
+        Command::Set(args) => set::run(args, app).await?,
+        Command::Show { account } => show(app, account, format).await?,
+        Command::Test { account } => return test(app, account, format).await,
+        Command::Trust {
+            account,
+            fingerprint,
+        } => trust(app, account, fingerprint.as_deref()).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn test(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<Exit> {
+    let account = app.store.account(wanted).await?;
+    let steps = app.importer()?.probe(&account).await?;
+    let is_whole = steps.iter().all(|step| step.outcome.is_ok());
+    if format == Format::Json {
+        let steps: Vec<_> = steps.iter().map(step_to_json).collect();
+        print_json(&json!({ "ok": is_whole, "steps": steps }))?;
+    } else {
+        for step in &steps {
+            let name = step_title(step);
+            match &step.outcome {
+                Ok(found) => line(format!("✓ {name:<14} {found}"))?,
+                Err(failure) => line(format!(
+                    "✗ {name:<14} {}: {}",
+                    failure.code, failure.message
+                ))?,
+            }
+        }
+    }
+    Ok(if is_whole { Exit::Done } else { Exit::Failed })
+}
+
+fn step_title(step: &Step) -> String {
+    let name = serde_json::to_value(step.name).unwrap_or_default();
+    name.as_str().unwrap_or_default().replace('_', " ")
+}
+
+fn step_to_json(step: &Step) -> serde_json::Value {
+    match &step.outcome {
+        Ok(found) => json!({ "step": step.name, "ok": true, "found": found }),
+        Err(failure) => {
+            json!({ "step": step.name, "ok": false, "code": failure.code, "message": failure.message })
+        }
+    }
+}
+
+async fn trust(app: &App, wanted: &AccountRef, fingerprint: Option<&str>) -> anyhow::Result<()> {
+    let account = app.store.account(wanted).await?;
+    let (present, pinned) = app.importer()?.present_host_key(&account).await?;
+    if let Some(expected) = fingerprint {
+        anyhow::ensure!(
+            HostKey::new(Some(expected)).is(&present),
+            "the server shows {present}, not {expected}; nothing was pinned"
+        );
+    }
+    app.store.trust_host_key(account.id, &present).await?;
+    if let Some(pinned) = pinned {
+        line(format!("no longer pinned: {pinned}"))?;
+    }
+    Ok(line(format!("pinned: {present}"))?)
+}
+
+async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<()> {
+    let account = app.store.account(wanted).await?;
+    let settings = app.store.settings(account.id).await?;
+    if format == Format::Json {
+        let shown = settings.as_ref().map(to_json);
+        return print_json(&json!({ "settings": shown }));
+    }
+    let Some(settings) = settings else {
+        return Ok(line(format!(
+            "`{}` has no import settings yet",
+            account.name
+        ))?);
+    };
+    let presence = |sealed: &Option<Vec<u8>>| if sealed.is_some() { "set" } else { "not set" };
+    line(format!("source    {}", settings.source))?;
+    line(format!("url       {}", or_blank(settings.url.as_deref())))?;
+    if matches!(settings.source, SourceKind::HttpsBasic | SourceKind::Sftp) {
+        line(format!(
+            "username  {}",
+            or_blank(settings.username.as_deref())
+        ))?;
+        line(format!("password  {}", presence(&settings.password_sealed)))?;
+    }
+    if settings.source == SourceKind::Sftp {
+        let port = settings.sftp_port.map(|port| port.to_string());
+        line(format!(
+            "port      {}",
+            port.as_deref().unwrap_or("22, or as in the url")
+        ))?;
+        let key = settings.sftp_host_key.as_deref();
+        line(format!(
+            "host key  {}",
+            key.unwrap_or("none yet; the first import pins it")
+        ))?;
+    }
+    if settings.source == SourceKind::S3 {
+        line(format!(
+            "region    {}",
+            settings.s3_region.as_deref().unwrap_or("as in the url")
+        ))?;
+        line(format!(
+            "key id    {}",
+            or_blank(settings.s3_access_key_id.as_deref())
+        ))?;
+        line(format!(
+            "secret    {}",
+            presence(&settings.s3_secret_sealed)
+        ))?;
+    }
+    let [
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+    ] = settings.holds;
+    line(format!(
+        "held if   more than {removed_percent} % and more than {removed_count} contacts would be removed, \
+         more than {changed_percent} % changed, or more than {error_percent} % of the rows newly in error"
+    ))?;
+    Ok(())
+}
+
+fn to_json(settings: &Settings) -> serde_json::Value {
+    let [
+        removed_percent,
+        removed_count,
+        changed_percent,
+        error_percent,
+    ] = settings.holds;
+    json!({
+        "source": settings.source,
+        "url": settings.url,
+        "username": settings.username,
+        "password_set": settings.password_sealed.is_some(),
+        "sftp_port": settings.sftp_port,
+        "sftp_host_key": settings.sftp_host_key,
+        "s3_region": settings.s3_region,
+        "s3_access_key_id": settings.s3_access_key_id,
+        "s3_secret_set": settings.s3_secret_sealed.is_some(),
+        "hold_removed_percent": removed_percent,
+        "hold_removed_count": removed_count,
+        "hold_changed_percent": changed_percent,
+        "hold_error_percent": error_percent,
+        "updated_at": settings.updated_at,
+    })
+}

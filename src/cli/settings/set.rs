@@ -1,0 +1,242 @@
+//! `rosterd settings set`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args as ClapArgs;
+
+use super::super::account_ref;
+use super::super::app::{App, read_secret};
+use super::super::output::line;
+use crate::import::{PASSWORD_FIELD, S3_SECRET_FIELD, s3_region};
+use crate::model::account::{Account, AccountRef};
+use crate::model::source::{Address, SourceKind};
+use crate::seal::{Binding, Keyring, sealed_for};
+use crate::store::{NewSettings, Settings};
+
+#[derive(Debug, ClapArgs)]
+pub(in crate::cli) struct Args {
+    /// Id or name.
+    #[arg(value_parser = account_ref)]
+    account: AccountRef,
+    /// https, `https_basic`, sftp or s3.
+    #[arg(long, value_parser = source)]
+    source: SourceKind,
+    /// Address of the file.
+    #[arg(long)]
+    url: String,
+    /// User name (`https_basic`, sftp).
+    #[arg(long)]
+    username: Option<String>,
+    /// File with the password; `-` is standard input.
+    #[arg(long, value_name = "PATH")]
+    password_file: Option<PathBuf>,
+    /// Port of the SFTP server [default: 22].
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    sftp_port: Option<u16>,
+    /// Region of the S3 bucket, for example ca-central-1; not needed where the address names it.
+    #[arg(long, value_name = "REGION")]
+    s3_region: Option<String>,
+    /// S3 access key id.
+    #[arg(long, value_name = "ID")]
+    s3_access_key_id: Option<String>,
+    /// File with the S3 secret key; `-` is standard input.
+    #[arg(long, value_name = "PATH")]
+    secret_file: Option<PathBuf>,
+}
+
+fn source(word: &str) -> Result<SourceKind, String> {
+    SourceKind::parse(word).ok_or_else(|| "a source is https, https_basic, sftp or s3".to_owned())
+}
+
+impl Args {
+    /// Refuses what belongs to another source.
+    fn check_source(&self) -> anyhow::Result<()> {
+        use SourceKind::{HttpsBasic, S3, Sftp};
+        let login: &[_] = &[HttpsBasic, Sftp];
+        for (flag, is_given, sources) in [
+            ("--username", self.username.is_some(), login),
+            ("--password-file", self.password_file.is_some(), login),
+            ("--sftp-port", self.sftp_port.is_some(), &[Sftp]),
+            ("--s3-region", self.s3_region.is_some(), &[S3]),
+            ("--s3-access-key-id", self.s3_access_key_id.is_some(), &[S3]),
+            ("--secret-file", self.secret_file.is_some(), &[S3]),
+        ] {
+            let belongs: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
+            anyhow::ensure!(
+                !is_given || sources.contains(&self.source),
+                "{flag} belongs to {}, not to the source {}",
+                belongs.join(" and "),
+                self.source
+            );
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
+    let account = app.store.account(&args.account).await?;
+    args.check_source()?;
+    // What is not given again stays, as long as the source is of the same kind.
+    let stored = app.store.settings(account.id).await?;
+    let stored = stored.filter(|stored| kind(stored.source) == kind(args.source));
+    let stored = stored.as_ref();
+    let (address, sftp_port) = address(args, stored)?;
+    check_scheme(&address, app)?;
+    let mut new = NewSettings {
+        sftp_port,
+        ..NewSettings::new(args.source, args.url.trim())
+    };
+    let secret = Secret::of(args, &address, stored);
+    match &address {
+        Address::Web(_) if secret.is_none() => {}
+        Address::Web(_) | Address::Sftp(_) => {
+            new.username = args.username.clone().or_else(|| stored?.username.clone());
+            anyhow::ensure!(
+                new.username.is_some(),
+                "{} needs a user name: add --username",
+                args.source
+            );
+        }
+        Address::S3(address) => {
+            let kept = || {
+                stored?
+                    .s3_region
+                    .clone()
+                    .filter(|_| address.region.is_none())
+            };
+            new.s3_region = args.s3_region.clone().or_else(kept);
+            s3_region(address, new.s3_region.as_deref())
+                .map_err(|what| anyhow::anyhow!("{what} (--s3-region)"))?;
+            let kept = || stored?.s3_access_key_id.clone();
+            new.s3_access_key_id = args.s3_access_key_id.clone().or_else(kept);
+            anyhow::ensure!(
+                new.s3_access_key_id.is_some(),
+                "s3 needs an access key id: add --s3-access-key-id"
+            );
+        }
+    }
+    if let Some(secret) = &secret {
+        let sealed = Some(secret.sealed(app, &account)?);
+        if secret.field == PASSWORD_FIELD {
+            new.password_sealed = sealed;
+        } else {
+            new.s3_secret_sealed = sealed;
+        }
+        // The pinned key is that of the server that the password was for.
+        if secret.is_for_this_origin() {
+            new.sftp_host_key = stored.and_then(|stored| stored.sftp_host_key.clone());
+        }
+    }
+    app.store.save_settings(account.id, &new).await?;
+    line(format!("settings of `{}` stored", account.name))?;
+    if let Some(secret) =
+        secret.filter(|secret| secret.given.is_none() && !secret.is_for_this_origin())
+    {
+        line(format!(
+            "the stored {} was entered for another address and is not sent to this one; enter it again with {}",
+            secret.noun, secret.flag
+        ))?;
+    }
+    Ok(())
+}
+
+/// Public and private web files have the address in common.
+fn kind(source: SourceKind) -> SourceKind {
+    if source == SourceKind::HttpsBasic {
+        SourceKind::Https
+    } else {
+        source
+    }
+}
+
+/// The address, and the port of an SFTP server as it is to be stored.
+fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, Option<u16>)> {
+    let parse = |port| Address::parse(args.source, &args.url, port);
+    let kept = stored.and_then(|stored| u16::try_from(stored.sftp_port?).ok());
+    let port = args
+        .sftp_port
+        .or(kept)
+        .filter(|_| args.source == SourceKind::Sftp);
+    match parse(port) {
+        // An address that names another port than the stored one means it.
+        Err(_) if args.sftp_port.is_none() => Ok((parse(None)?, None)),
+        other => Ok((other?, port)),
+    }
+}
+
+/// Only https, unless the operator allows http.
+fn check_scheme(address: &Address, app: &App) -> anyhow::Result<()> {
+    let scheme = match address {
+        Address::Web(url) => url.scheme(),
+        Address::S3(address) => address
+            .endpoint
+            .as_ref()
+            .map_or("https", |url| url.scheme()),
+        Address::Sftp(_) => return Ok(()),
+    };
+    let plain_allowed = app.config.fetch.allow_plain_http && scheme == "http";
+    anyhow::ensure!(
+        scheme == "https" || plain_allowed,
+        "addresses that begin with {scheme}:// are not fetched; enter one that begins with https://",
+    );
+    Ok(())
+}
+
+/// The secret that a source needs: as given, or as stored.
+struct Secret<'a> {
+    field: &'static str,
+    noun: &'static str,
+    flag: &'static str,
+    given: Option<&'a Path>,
+    stored: Option<&'a [u8]>,
+    origin: String,
+    source: SourceKind,
+}
+
+impl<'a> Secret<'a> {
+    fn of(args: &'a Args, address: &Address, stored: Option<&'a Settings>) -> Option<Self> {
+        let (origin, source) = (address.origin(), args.source);
+        match source {
+            SourceKind::Https => None,
+            SourceKind::HttpsBasic | SourceKind::Sftp => Some(Self {
+                field: PASSWORD_FIELD,
+                noun: "password",
+                flag: "--password-file",
+                given: args.password_file.as_deref(),
+                stored: stored.and_then(|stored| stored.password_sealed.as_deref()),
+                origin,
+                source,
+            }),
+            SourceKind::S3 => Some(Self {
+                field: S3_SECRET_FIELD,
+                noun: "secret key",
+                flag: "--secret-file",
+                given: args.secret_file.as_deref(),
+                stored: stored.and_then(|stored| stored.s3_secret_sealed.as_deref()),
+                origin,
+                source,
+            }),
+        }
+    }
+
+    /// Whether the stored one was entered for the address that is being stored.
+    fn is_for_this_origin(&self) -> bool {
+        self.stored.and_then(sealed_for) == Some(self.origin.as_str())
+    }
+
+    fn sealed(&self, app: &App, account: &Account) -> anyhow::Result<Vec<u8>> {
+        let Some(path) = self.given else {
+            return self.stored.map(<[u8]>::to_vec).ok_or_else(|| {
+                anyhow::anyhow!("{} needs a {}: add {}", self.source, self.noun, self.flag)
+            });
+        };
+        let secret = read_secret(path)?;
+        let keys = Keyring::load(&app.config.key_file())?;
+        let binding = Binding {
+            account: account.id.0,
+            field: self.field,
+            origin: &self.origin,
+        };
+        Ok(keys.seal(&secret, binding)?)
+    }
+}

@@ -1,0 +1,371 @@
+//! Objects in AWS S3 and in what speaks its protocol.
+//!
+//! The AWS SDK signs requests and reads answers; what goes over the network goes through the one HTTP client
+//! ([`Web`]), so that policy, limits and certificates are the same as for any other file.
+
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Config, Credentials as Keys, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::meter::Meter;
+use super::web::{Web, host_of};
+use super::{Credentials, FetchError, Fetched, Outcome, Validators};
+use crate::model::source::S3Address;
+use crate::spool::SpoolWriter;
+
+/// The host that requests for a bucket at AWS go to.
+pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    // A certificate for `*.s3…` does not cover a bucket with dots.
+    if address.bucket.contains('.') {
+        format!("s3.{region}.amazonaws.com{suffix}")
+    } else {
+        format!("{}.s3.{region}.amazonaws.com{suffix}", address.bucket)
+    }
+}
+
+/// A bucket, with the keys to it.
+pub(super) struct Bucket<'a> {
+    client: Client,
+    address: &'a S3Address,
+    region: &'a str,
+    host: String,
+}
+
+impl<'a> Bucket<'a> {
+    pub(super) fn new(
+        web: &Web,
+        address: &'a S3Address,
+        region: &'a str,
+        credentials: &Credentials,
+    ) -> Self {
+        let (connector, no_patience) = (
+            SharedHttpConnector::new(Connector(web.clone())),
+            TimeoutConfig::disabled(),
+        );
+        // Nothing is taken from the environment, and nothing fills in for an empty key.
+        let keys = Keys::new(
+            &credentials.username,
+            credentials.password.expose_secret(),
+            None,
+            None,
+            "import settings",
+        );
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(keys)
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            // What takes how long, and what is tried again, is decided in one place for all sources.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(no_patience)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // Servers other than AWS's know nothing of the newer checksums.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let config = match &address.endpoint {
+            Some(endpoint) => config
+                .endpoint_url(endpoint.as_str())
+                .force_path_style(true),
+            None => config.force_path_style(address.bucket.contains('.')),
+        };
+        let host = match &address.endpoint {
+            Some(endpoint) => host_of(endpoint),
+            None => aws_host(address, region),
+        };
+        Self {
+            client: Client::from_conf(config.build()),
+            address,
+            region,
+            host,
+        }
+    }
+
+    pub(super) async fn fetch(
+        &self,
+        known: Option<&Validators>,
+        limit: u64,
+        meter: &Meter,
+    ) -> Result<Outcome, FetchError> {
+        let etag = known.and_then(|known| known.etag.as_deref());
+        let mut refused = None;
+        for key in &self.address.keys {
+            match self.get(key, etag).await {
+                Ok(Some(object)) => {
+                    return self.body(object, limit, meter).await.map(Outcome::File);
+                }
+                Ok(None) => return Ok(Outcome::NotModified),
+                // Who may not list a bucket is told "denied" of keys that are not there.
+                Err(error @ (FetchError::NotFound(_) | FetchError::Forbidden(_))) => {
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let no_bucket = || FetchError::S3NoBucket(self.address.bucket.clone());
+        let refused = refused.unwrap_or_else(no_bucket);
+        // Not every server says by itself whether it is the object or the bucket that is not there.
+        if matches!(refused, FetchError::NotFound(_)) && self.is_missing().await {
+            return Err(no_bucket());
+        }
+        Err(refused)
+    }
+
+    async fn is_missing(&self) -> bool {
+        let asked = self
+            .client
+            .head_bucket()
+            .bucket(&self.address.bucket)
+            .send()
+            .await;
+        asked.is_err_and(|error| {
+            error
+                .raw_response()
+                .is_some_and(|raw| raw.status().as_u16() == 404)
+        })
+    }
+
+    /// `None` if the object is the known one.
+    async fn get(
+        &self,
+        key: &str,
+        etag: Option<&str>,
+    ) -> Result<Option<GetObjectOutput>, FetchError> {
+        let get = self
+            .client
+            .get_object()
+            .bucket(&self.address.bucket)
+            .key(key);
+        let get = get.set_if_none_match(etag.map(str::to_owned));
+        match get.send().await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) => match error.raw_response().map(|raw| raw.status().as_u16()) {
+                Some(304) if etag.is_some() => Ok(None),
+                _ => Err(self.classify(key, &error)),
+            },
+        }
+    }
+
+    async fn body(
+        &self,
+        mut object: GetObjectOutput,
+        limit: u64,
+        meter: &Meter,
+    ) -> Result<Fetched, FetchError> {
+        let declared = object
+            .content_length
+            .and_then(|length| u64::try_from(length).ok());
+        if declared.is_some_and(|declared| declared > limit) {
+            return Err(FetchError::TooLarge { limit });
+        }
+        let incomplete = || FetchError::Incomplete {
+            host: self.host.clone(),
+        };
+        let mut content = SpoolWriter::new(limit)?;
+        while let Some(chunk) = object.body.next().await {
+            let chunk = chunk.map_err(|error| {
+                let is_late = std::iter::successors(
+                    Some(&error as &(dyn std::error::Error + 'static)),
+                    |error| error.source(),
+                )
+                .filter_map(|error| error.downcast_ref::<reqwest::Error>())
+                .any(reqwest::Error::is_timeout);
+                if is_late {
+                    FetchError::TimedOut {
+                        host: self.host.clone(),
+                        what: "it stopped sending",
+                    }
+                } else {
+                    incomplete()
+                }
+            })?;
+            content.push(&chunk)?;
+            meter.set(content.size(), declared);
+        }
+        if declared.is_some_and(|declared| declared != content.size()) {
+            return Err(incomplete());
+        }
+        Ok(Fetched {
+            content: content.finish(),
+            validators: Validators {
+                etag: object.e_tag.filter(|etag| etag.len() <= 1024),
+                ..Validators::default()
+            },
+        })
+    }
+
+    fn classify(&self, key: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {
+        let host = self.host.clone();
+        let Some(raw) = error.raw_response() else {
+            return not_sent(&host, error);
+        };
+        let status = raw.status().as_u16();
+        let body = raw
+            .body()
+            .bytes()
+            .map(String::from_utf8_lossy)
+            .unwrap_or_default();
+        let code = error.code().unwrap_or_default();
+        let object = || format!("s3://{}/{key}", self.address.bucket);
+        let right_region = || {
+            let header = raw.headers().get("x-amz-bucket-region");
+            header
+                .map(str::to_owned)
+                .or_else(|| Some(element(&body, "Region")?.to_owned()))
+                .filter(|region| crate::model::source::is_region(region))
+        };
+        match (code, status) {
+            ("InvalidAccessKeyId" | "NotSignedUp", _) => FetchError::S3UnknownKeyId(host),
+            ("SignatureDoesNotMatch", _) => FetchError::S3WrongSecret(host),
+            (
+                "PermanentRedirect"
+                | "TemporaryRedirect"
+                | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException",
+                _,
+            )
+            | (_, 301 | 307) => FetchError::S3WrongRegion {
+                bucket: self.address.bucket.clone(),
+                asked: self.region.to_owned(),
+                right: right_region().filter(|right| right != self.region),
+            },
+            ("NoSuchBucket" | "InvalidBucketName", _) => {
+                FetchError::S3NoBucket(self.address.bucket.clone())
+            }
+            ("InvalidObjectState", _) => FetchError::S3Archived(object()),
+            ("RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture", _) => {
+                FetchError::ClockSkew(host)
+            }
+            ("SlowDown" | "RequestLimitExceeded" | "Throttling" | "ThrottlingException", _)
+            | (_, 429) => FetchError::RateLimited {
+                host,
+                retry_after: retry_after(raw),
+            },
+            ("NoSuchKey" | "NoSuchVersion", _) | (_, 404 | 410) => FetchError::NotFound(object()),
+            ("RequestTimeout", _) => FetchError::TimedOut {
+                host,
+                what: "no answer",
+            },
+            (_, 401) => FetchError::Unauthorized(host),
+            (_, 403) => FetchError::Forbidden(host),
+            (_, 500..=599) => FetchError::ServerError {
+                host,
+                status,
+                retry_after: retry_after(raw),
+            },
+            _ => FetchError::HttpStatus { host, status },
+        }
+    }
+}
+
+fn retry_after(raw: &HttpResponse) -> Option<Duration> {
+    let seconds = raw.headers().get("retry-after")?.trim().parse().ok()?;
+    Some(super::web::bounded_wait(seconds))
+}
+
+/// Text of the first such element in one of S3's answers.
+fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once("</")?.0)
+}
+
+/// There was no answer: the connector says why.
+fn not_sent(host: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {
+    if let SdkError::DispatchFailure(failure) = error
+        && let Some(error) = failure.as_connector_error()
+        && let Some(refused) =
+            std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<NotSent>())
+    {
+        return refused.take(host);
+    }
+    FetchError::ProtocolError {
+        host: host.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+/// Carries an error of ours through the SDK, which hands back only a reference.
+#[derive(Debug, thiserror::Error)]
+#[error("not sent")]
+struct NotSent(std::sync::Mutex<Option<FetchError>>);
+
+impl NotSent {
+    fn take(&self, host: &str) -> FetchError {
+        let mut error = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        error.take().unwrap_or_else(|| FetchError::ConnectFailed {
+            host: host.to_owned(),
+            why: "not sent".to_owned(),
+        })
+    }
+}
+
+/// Sends the SDK's requests through our client.
+#[derive(Debug)]
+struct Connector(Web);
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let web = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            send(&web, request)
+                .await
+                .map_err(|error| ConnectorError::other(NotSent(Some(error).into()).into(), None))
+        })
+    }
+}
+
+async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchError> {
+    let malformed = |why: String| FetchError::ProtocolError {
+        host: "S3".to_owned(),
+        why,
+    };
+    let url = Url::parse(request.uri()).map_err(|error| malformed(error.to_string()))?;
+    let method = request
+        .method()
+        .parse()
+        .map_err(|_| malformed("an odd method".to_owned()))?;
+    let mut ours = reqwest::Request::new(method, url.clone());
+    for (name, value) in request.headers() {
+        let name = reqwest::header::HeaderName::try_from(name)
+            .map_err(|error| malformed(error.to_string()))?;
+        let value = reqwest::header::HeaderValue::try_from(value)
+            .map_err(|error| malformed(error.to_string()))?;
+        ours.headers_mut().append(name, value);
+    }
+    let response = web.send(&url, ours).await?;
+    let status = StatusCode::try_from(response.status().as_u16())
+        .map_err(|error| malformed(error.to_string()))?;
+    let headers = response.headers().clone();
+    let mut answer = HttpResponse::new(
+        status,
+        SdkBody::from_body_1_x(reqwest::Body::from(response)),
+    );
+    for (name, value) in &headers {
+        if let Ok(value) = value.to_str() {
+            answer
+                .headers_mut()
+                .append(name.as_str().to_owned(), value.to_owned());
+        }
+    }
+    Ok(answer)
+}

@@ -1,0 +1,481 @@
+//! Files on SFTP servers. libssh2 blocks, so it works on threads of its own; whoever stops waiting hangs up on them.
+
+use std::io::{ErrorKind, Read};
+use std::net::Shutdown;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use ssh2::{ErrorCode, FileStat, HashType, KeyboardInteractivePrompt, MethodType, Prompt, Session};
+
+use super::meter::Meter;
+use super::network::{NetworkPolicy, connect};
+use super::{Credentials, FetchError, Fetched, Limits, Outcome, Validators};
+use crate::model::source::SftpAddress;
+use crate::spool::SpoolWriter;
+use crate::telemetry::blocking;
+
+/// libssh2 asks for as much at once as it is given room for: with 32 KiB it is six times slower.
+const READ_SIZE: usize = 2 << 20;
+/// A file younger than this may still be being written.
+const SETTLED: TimeDelta = TimeDelta::seconds(10);
+/// A time of modification further ahead than clocks differ says nothing.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(60);
+/// How long a server may take to speak first, as SSH servers do. One that waits for us may speak another protocol.
+const SPEAKS_FIRST: Duration = Duration::from_secs(1);
+/// In an order of ours: were it left to the library, a new version could ask for another key, and a pinned one look changed.
+const HOST_KEYS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
+
+// Codes of libssh2 (libssh2.h, libssh2_sftp.h).
+const TIMEOUT: i32 = -9;
+const SOCKET_TIMEOUT: i32 = -30;
+const PASSWORD_EXPIRED: i32 = -15;
+const AUTHENTICATION_FAILED: i32 = -18;
+const SOCKET_SEND: i32 = -7;
+const SOCKET_DISCONNECT: i32 = -13;
+const SOCKET_RECV: i32 = -43;
+const NO_SUCH_FILE: i32 = 2;
+const PERMISSION_DENIED: i32 = 3;
+const CONNECTION_LOST: i32 = 7;
+const NO_SUCH_PATH: i32 = 10;
+
+/// What is known of a server's host key: the pinned one, and the one that was seen when none was pinned.
+#[derive(Debug, Clone, Default)]
+pub struct HostKey {
+    pinned: Option<String>,
+    seen: Arc<OnceLock<String>>,
+}
+
+impl HostKey {
+    /// A pinned key, as OpenSSH shows it (`SHA256:…`), or none yet.
+    #[must_use]
+    pub fn new(pinned: Option<&str>) -> Self {
+        Self {
+            pinned: pinned.map(str::to_owned),
+            seen: Arc::default(),
+        }
+    }
+
+    /// The key of a server that a password was about to be sent to while none was pinned.
+    #[must_use]
+    pub fn first_seen(&self) -> Option<&str> {
+        self.seen.get().map(String::as_str)
+    }
+
+    /// Whether this key is the pinned one; what hashes it need not be named, nor its end be filled up.
+    #[must_use]
+    pub fn is(&self, found: &str) -> bool {
+        let bare = |key: &str| {
+            let key = key.trim();
+            key.strip_prefix("SHA256:")
+                .unwrap_or(key)
+                .trim_end_matches('=')
+                .to_owned()
+        };
+        self.pinned
+            .as_deref()
+            .is_some_and(|pinned| bare(pinned) == bare(found))
+    }
+
+    pub(super) fn check(&self, host: &str, found: &str) -> Result<(), FetchError> {
+        match &self.pinned {
+            None => {
+                // A second attempt sees what the first one pinned.
+                let first = self.seen.get_or_init(|| found.to_owned());
+                (first == found)
+                    .then_some(())
+                    .ok_or_else(|| changed(host, first, found))
+            }
+            Some(_) if self.is(found) => Ok(()),
+            Some(pinned) => Err(changed(host, pinned, found)),
+        }
+    }
+}
+
+fn changed(host: &str, pinned: &str, found: &str) -> FetchError {
+    FetchError::HostKeyChanged {
+        host: host.to_owned(),
+        pinned: pinned.to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+/// Ends what libssh2 waits for on its thread once nobody waits for that thread.
+struct Hangup(std::net::TcpStream);
+
+impl Drop for Hangup {
+    fn drop(&mut self) {
+        // Closed already, if it went well.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// A server with which keys were exchanged.
+pub(super) struct Server {
+    // Dropped first: then the session has nobody left to take leave of, which would block.
+    _hangup: Hangup,
+    session: Session,
+    host_key: String,
+    host: String,
+}
+
+impl Server {
+    /// Connects to an address that the policy allows, and exchanges keys.
+    pub(super) async fn connect(
+        address: &SftpAddress,
+        policy: &NetworkPolicy,
+        limits: Limits,
+    ) -> Result<Self, FetchError> {
+        let host = address.endpoint();
+        let addresses = policy.resolve(&address.host, address.port).await?;
+        let stream = connect(&addresses, &host, limits.connect_timeout).await?;
+        let mut first = [0; 4];
+        let speaks = tokio::time::timeout(
+            SPEAKS_FIRST.min(limits.idle_timeout),
+            stream.peek(&mut first),
+        )
+        .await;
+        // Turned away at the door, as a server with too many guests does.
+        if matches!(speaks, Ok(Ok(0) | Err(_))) {
+            return Err(FetchError::ConnectFailed {
+                host,
+                why: "the server closed the connection at once".to_owned(),
+            });
+        }
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        let hangup = Hangup(stream.try_clone()?);
+        let greet = blocking(move || greet(stream, limits.idle_timeout));
+        // libssh2 listens to a greeting for as long as it goes on.
+        let greeted = tokio::time::timeout(limits.idle_timeout, greet);
+        let greeted = greeted.await.map_err(|_| FetchError::TimedOut {
+            host: host.clone(),
+            what: "it does not finish its greeting",
+        })?;
+        let session = finished(&host, greeted)?.map_err(|error| match error.code() {
+            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
+                host: host.clone(),
+                what: "it does not finish its greeting",
+            },
+            _ => FetchError::ProtocolError {
+                host: host.clone(),
+                why: format!("SSH: {}", error.message()),
+            },
+        })?;
+        let hash =
+            session
+                .host_key_hash(HashType::Sha256)
+                .ok_or_else(|| FetchError::ProtocolError {
+                    host: host.clone(),
+                    why: "SSH: it shows no host key".to_owned(),
+                })?;
+        let host_key = format!("SHA256:{}", STANDARD_NO_PAD.encode(hash));
+        Ok(Self {
+            _hangup: hangup,
+            session,
+            host_key,
+            host,
+        })
+    }
+
+    /// As OpenSSH shows it.
+    pub(super) fn host_key(&self) -> &str {
+        &self.host_key
+    }
+
+    /// Logs in, with one attempt: a few wrong ones lock an account.
+    pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchError> {
+        let (session, credentials) = (self.session.clone(), credentials.clone());
+        let logged_in = blocking(move || log_in(&session, &credentials)).await;
+        match finished(&self.host, logged_in)? {
+            Ok(None) => Ok(()),
+            Ok(Some(offered)) => Err(FetchError::NoPasswordLogin {
+                host: self.host.clone(),
+                offered,
+            }),
+            Err(error) => Err(match error.code() {
+                ErrorCode::Session(AUTHENTICATION_FAILED | PASSWORD_EXPIRED) => {
+                    FetchError::Unauthorized(self.host.clone())
+                }
+                _ => classify(&self.host, "", &error),
+            }),
+        }
+    }
+
+    /// Reads the file, or finds that it is the known one. `now` tells how old it is.
+    pub(super) async fn read(
+        &self,
+        address: &SftpAddress,
+        known: Option<&Validators>,
+        now: DateTime<Utc>,
+        limit: u64,
+        meter: &Arc<Meter>,
+    ) -> Result<Outcome, FetchError> {
+        let work = Reading {
+            session: self.session.clone(),
+            host: self.host.clone(),
+            paths: address.paths.clone(),
+            known: known.and_then(|known| known.size_and_mtime),
+            now,
+            limit,
+            meter: Arc::clone(meter),
+        };
+        finished(&self.host, blocking(move || work.run()).await)?
+    }
+}
+
+fn finished<T>(host: &str, done: Result<T, tokio::task::JoinError>) -> Result<T, FetchError> {
+    done.map_err(|error| FetchError::ProtocolError {
+        host: host.to_owned(),
+        why: format!("a defect while reading over SFTP: {error}"),
+    })
+}
+
+fn greet(stream: std::net::TcpStream, patience: Duration) -> Result<Session, ssh2::Error> {
+    let mut session = Session::new()?;
+    session.set_timeout(patience.as_millis().try_into().unwrap_or(u32::MAX));
+    session.method_pref(MethodType::HostKey, HOST_KEYS)?;
+    session.set_tcp_stream(stream);
+    session.handshake()?;
+    Ok(session)
+}
+
+/// `Some` lists the methods of a server that takes no passwords.
+fn log_in(session: &Session, credentials: &Credentials) -> Result<Option<String>, ssh2::Error> {
+    let (user, password) = (&credentials.username, &credentials.password);
+    let methods = match session.auth_methods(user) {
+        Ok(methods) => methods.to_owned(),
+        // Nobody was asked for a password.
+        Err(_) if session.authenticated() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let offers = |method| methods.split(',').any(|offered| offered == method);
+    if offers("password") {
+        session.userauth_password(user, password.expose_secret())?;
+    } else if offers("keyboard-interactive") {
+        let mut answer = Answer(Some(password));
+        session.userauth_keyboard_interactive(user, &mut answer)?;
+    } else {
+        return Ok(Some(methods));
+    }
+    Ok(None)
+}
+
+/// Gives the password to the first question that hides what is typed, and nothing to any other.
+struct Answer<'a>(Option<&'a SecretString>);
+
+impl KeyboardInteractivePrompt for Answer<'_> {
+    fn prompt<'a>(&mut self, _: &str, _: &str, prompts: &[Prompt<'a>]) -> Vec<String> {
+        let answer = |prompt: &Prompt<'a>| {
+            let password = if prompt.echo { None } else { self.0.take() };
+            password.map_or_else(String::new, |password| password.expose_secret().to_owned())
+        };
+        prompts.iter().map(answer).collect()
+    }
+}
+
+/// One reading of one file.
+struct Reading {
+    session: Session,
+    host: String,
+    paths: Vec<String>,
+    known: Option<(u64, DateTime<Utc>)>,
+    now: DateTime<Utc>,
+    limit: u64,
+    meter: Arc<Meter>,
+}
+
+impl Reading {
+    fn run(&self) -> Result<Outcome, FetchError> {
+        let sftp = self
+            .session
+            .sftp()
+            .map_err(|error| self.failed("", &error))?;
+        let mut missing = None;
+        for path in &self.paths {
+            match sftp.stat(Path::new(path)) {
+                Ok(found) => return self.read(&sftp, path, &found),
+                Err(error) if is_missing(&error) => {
+                    missing.get_or_insert_with(|| self.failed(path, &error));
+                }
+                Err(error) => return Err(self.failed(path, &error)),
+            }
+        }
+        Err(missing.unwrap_or_else(|| FetchError::NotFound(self.host.clone())))
+    }
+
+    fn read(
+        &self,
+        sftp: &ssh2::Sftp,
+        path: &str,
+        before: &FileStat,
+    ) -> Result<Outcome, FetchError> {
+        if !before.is_file() {
+            return Err(FetchError::NotAFile(self.shown(path)));
+        }
+        let (size, mtime) = (before.size.unwrap_or_default(), modified(before));
+        if size > self.limit {
+            return Err(FetchError::TooLarge { limit: self.limit });
+        }
+        let present = before.size.zip(mtime);
+        if self.known.is_some() && self.known == present {
+            return Ok(Outcome::NotModified);
+        }
+        if let Some(wait) = mtime.and_then(|mtime| still_fresh(mtime, self.now)) {
+            return Err(self.changed(Some(wait)));
+        }
+        let mut file = sftp
+            .open(Path::new(path))
+            .map_err(|error| self.failed(path, &error))?;
+        let mut content = SpoolWriter::new(self.limit)?;
+        let mut piece = vec![0; READ_SIZE];
+        loop {
+            match file.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => {
+                    content.push(&piece[..length])?;
+                    self.meter.set(content.size(), before.size);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.cut(&error)),
+            }
+        }
+        // The open file, and what stands under its name by now.
+        let after = [file.stat(), sftp.stat(Path::new(path))];
+        for after in after {
+            let after = after.map_err(|error| {
+                if is_missing(&error) {
+                    self.changed(None)
+                } else {
+                    self.failed(path, &error)
+                }
+            })?;
+            if (after.size, after.mtime) != (before.size, before.mtime) {
+                return Err(self.changed(None));
+            }
+        }
+        if before.size.is_some_and(|size| size != content.size()) {
+            return Err(FetchError::Incomplete {
+                host: self.host.clone(),
+            });
+        }
+        Ok(Outcome::File(Fetched {
+            content: content.finish(),
+            validators: Validators {
+                size_and_mtime: present,
+                ..Validators::default()
+            },
+        }))
+    }
+
+    fn shown(&self, path: &str) -> String {
+        format!("sftp://{}/{}", self.host, path.trim_start_matches('/'))
+    }
+
+    fn changed(&self, wait: Option<Duration>) -> FetchError {
+        FetchError::ChangedWhileReading {
+            host: self.host.clone(),
+            wait,
+        }
+    }
+
+    fn failed(&self, path: &str, error: &ssh2::Error) -> FetchError {
+        classify(&self.host, &self.shown(path), error)
+    }
+
+    fn cut(&self, error: &std::io::Error) -> FetchError {
+        if error.kind() == ErrorKind::TimedOut {
+            return FetchError::TimedOut {
+                host: self.host.clone(),
+                what: "it stopped sending",
+            };
+        }
+        FetchError::Incomplete {
+            host: self.host.clone(),
+        }
+    }
+}
+
+fn is_missing(error: &ssh2::Error) -> bool {
+    matches!(error.code(), ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH))
+}
+
+fn modified(stat: &FileStat) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(i64::try_from(stat.mtime?).ok()?, 0)
+}
+
+/// How long until a file that was just written may be trusted.
+fn still_fresh(mtime: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
+    let age = now - mtime;
+    if age >= SETTLED || age < -CLOCKS_DIFFER {
+        return None;
+    }
+    // A second more: times of modification are whole seconds. Not longer than a file is to rest, whatever its clock says.
+    (SETTLED - age.max(TimeDelta::zero()) + TimeDelta::seconds(1))
+        .to_std()
+        .ok()
+}
+
+fn classify(host: &str, file: &str, error: &ssh2::Error) -> FetchError {
+    let host = host.to_owned();
+    match error.code() {
+        ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH) => FetchError::NotFound(file.to_owned()),
+        ErrorCode::SFTP(PERMISSION_DENIED) => FetchError::Forbidden(host),
+        ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
+            host,
+            what: "it stopped sending",
+        },
+        ErrorCode::SFTP(CONNECTION_LOST)
+        | ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => {
+            FetchError::ConnectFailed {
+                host,
+                why: "the server closed the connection".to_owned(),
+            }
+        }
+        _ => FetchError::ProtocolError {
+            host,
+            why: format!("SFTP: {}", error.message()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_rests_ten_seconds_before_it_is_read() {
+        let now: DateTime<Utc> = "2026-11-22T12:00:00Z".parse().unwrap();
+        let wait = |age| still_fresh(now - TimeDelta::seconds(age), now).map(|wait| wait.as_secs());
+        assert_eq!(wait(10), None);
+        assert_eq!(wait(9), Some(2));
+        assert_eq!(wait(0), Some(11));
+        // The server's clock is ahead of ours, and one that is set wrong says nothing.
+        assert_eq!(wait(-30), Some(11));
+        assert_eq!(wait(-61), None);
+    }
+
+    #[test]
+    fn a_pinned_key_is_held_to_and_a_new_one_remembered() {
+        let pinned = HostKey::new(Some("SHA256:abc"));
+        assert!(pinned.check("h", "SHA256:abc").is_ok());
+        assert!(
+            HostKey::new(Some(" abc= "))
+                .check("h", "SHA256:abc")
+                .is_ok()
+        );
+        let error = pinned.check("h:22", "SHA256:xyz").unwrap_err().to_string();
+        assert!(
+            error.contains("SHA256:xyz") && error.contains("SHA256:abc"),
+            "{error}"
+        );
+        let new = HostKey::new(None);
+        assert!(new.check("h", "SHA256:abc").is_ok());
+        assert_eq!(new.first_seen(), Some("SHA256:abc"));
+        assert!(new.check("h", "SHA256:xyz").is_err());
+    }
+}

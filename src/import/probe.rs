@@ -1,0 +1,231 @@
+//! Walks the way to an account's file step by step, and changes nothing.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{ImportError, Importer, source};
+use crate::fetch::{HostKey, Outcome, Place, Request};
+use crate::model::account::Account;
+use crate::model::failure::{Failure, FailureCode};
+
+/// A step on the way, in the order in which they are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepName {
+    /// The settings are complete, and the password can be opened.
+    Settings,
+    /// The name has addresses that may be reached.
+    Resolve,
+    /// Something answers there.
+    Connect,
+    /// It shows a certificate that is valid.
+    Tls,
+    /// It shows the host key that is pinned.
+    HostKey,
+    /// It accepts user and password.
+    Authenticate,
+    /// The file is there.
+    File,
+    /// The file is a spreadsheet with the header that is asked for.
+    Header,
+}
+
+/// How a step went: what was found, or why it ended there.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Which.
+    pub name: StepName,
+    /// What was found, or why the way ends here.
+    pub outcome: Result<String, Failure>,
+}
+
+/// The steps between connection and file, and what there is to say of each that was taken.
+fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
+    let certificate = (StepName::Tls, "the certificate is valid".to_owned());
+    let login = |user: &str| (StepName::Authenticate, format!("logged in as {user}"));
+    match place {
+        Place::Web { url, credentials } => {
+            let tls = (url.scheme() == "https").then_some(certificate);
+            let login = credentials.as_ref().map(|with| login(&with.username));
+            tls.into_iter().chain(login).collect()
+        }
+        Place::Sftp {
+            credentials,
+            host_key,
+            ..
+        } => {
+            let key = host_key.first_seen().map_or_else(
+                || "it is the one that is pinned".to_owned(),
+                |key| format!("{key}; none is pinned yet, the first import pins it"),
+            );
+            vec![(StepName::HostKey, key), login(&credentials.username)]
+        }
+        Place::S3 {
+            address,
+            credentials,
+            ..
+        } => {
+            let is_plain = address
+                .endpoint
+                .as_ref()
+                .is_some_and(|url| url.scheme() == "http");
+            let signed = format!("the signature of {} is accepted", credentials.username);
+            let tls = (!is_plain).then_some(certificate);
+            tls.into_iter()
+                .chain([(StepName::Authenticate, signed)])
+                .collect()
+        }
+    }
+}
+
+/// At which step a fetch failed.
+fn step_of(place: &Place, code: FailureCode) -> StepName {
+    let is_sftp = matches!(place, Place::Sftp { .. });
+    match code {
+        FailureCode::SchemeRefused => StepName::Settings,
+        FailureCode::AddressRefused | FailureCode::NameNotFound => StepName::Resolve,
+        FailureCode::ConnectFailed => StepName::Connect,
+        FailureCode::HostKeyChanged => StepName::HostKey,
+        FailureCode::ProtocolError if is_sftp => StepName::HostKey,
+        FailureCode::TlsInvalid | FailureCode::ProtocolError => StepName::Tls,
+        FailureCode::Unauthorized
+        | FailureCode::S3UnknownKeyId
+        | FailureCode::S3WrongSecret
+        | FailureCode::S3WrongRegion
+        | FailureCode::ClockSkew => StepName::Authenticate,
+        _ => StepName::File,
+    }
+}
+
+impl Importer {
+    /// Walks from the settings of an account to the header of its file; ends with the first step that fails.
+    ///
+    /// # Errors
+    /// [`ImportError`] if the database fails.
+    pub async fn probe(&self, account: &Account) -> Result<Vec<Step>, ImportError> {
+        let mut steps = Vec::new();
+        let settings = self.store.settings(account.id).await?;
+        let place = match &settings {
+            Some(settings) => self.place(account.id, settings),
+            None => Err(super::settings_missing()),
+        };
+        let place = match place {
+            Ok(place) => place,
+            Err(error) => return Ok(ended(steps, StepName::Settings, error.failure())),
+        };
+        steps.push(done(
+            StepName::Settings,
+            format!("complete, for {}", place.host()),
+        ));
+        let reached = match self.fetcher.reach(&place).await {
+            Ok(reached) => reached,
+            Err(error) => return Ok(ended(steps, StepName::Resolve, error.failure())),
+        };
+        let addresses: Vec<String> = reached.addresses.iter().map(ToString::to_string).collect();
+        steps.push(done(StepName::Resolve, addresses.join(", ")));
+        match reached.answered {
+            Ok(address) => steps.push(done(StepName::Connect, format!("{address} answers"))),
+            Err(error) => return Ok(ended(steps, StepName::Connect, error.failure())),
+        }
+        self.probe_file(place, steps).await
+    }
+
+    async fn probe_file(
+        &self,
+        place: Place,
+        mut steps: Vec<Step>,
+    ) -> Result<Vec<Step>, ImportError> {
+        let request = Request { place, known: None };
+        let fetched = self
+            .fetcher
+            .fetch(&request, &(Arc::new(|_, _| {}) as _))
+            .await;
+        let middle = middle_steps(&request.place);
+        let content = match fetched {
+            Ok(Outcome::File(fetched)) => fetched.content,
+            Ok(Outcome::NotModified) => {
+                return Err(ImportError::Internal(
+                    "an unconditional request was answered as unchanged".to_owned(),
+                ));
+            }
+            Err(error) => {
+                let name = step_of(&request.place, error.code());
+                steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
+                // What held a moment ago may no longer do so.
+                steps.retain(|step| step.name < name);
+                return Ok(ended(steps, name, error.failure()));
+            }
+        };
+        steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
+        steps.push(done(StepName::File, format!("{} bytes", content.size())));
+        match self
+            .read_blocking(content, None, source::shown_url(&request.place))
+            .await
+        {
+            Ok(reading) => {
+                let header = &reading.facts.header;
+                let titles: Vec<&str> = header
+                    .titles
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|title| !title.is_empty())
+                    .collect();
+                let rows = reading.roster.row_count;
+                steps.push(done(
+                    StepName::Header,
+                    format!(
+                        "row {}: {}; {rows} rows below it",
+                        header.row,
+                        titles.join(", ")
+                    ),
+                ));
+                Ok(steps)
+            }
+            Err(error @ ImportError::Sheet { .. }) => {
+                Ok(ended(steps, StepName::Header, error.failure()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The key that the SFTP server of an account shows now, and the pinned one.
+    ///
+    /// # Errors
+    /// [`ImportError`] if the account's source is no SFTP server, or it can't be reached.
+    pub async fn present_host_key(
+        &self,
+        account: &Account,
+    ) -> Result<(String, Option<String>), ImportError> {
+        let settings = self
+            .store
+            .settings(account.id)
+            .await?
+            .ok_or_else(super::settings_missing)?;
+        let address = source::sftp_address(&settings)?;
+        let present = self
+            .fetcher
+            .sftp_host_key(&address)
+            .await
+            .map_err(ImportError::Fetch)?;
+        let pinned = settings
+            .sftp_host_key
+            .filter(|pinned| !HostKey::new(Some(pinned)).is(&present));
+        Ok((present, pinned))
+    }
+}
+
+fn done(name: StepName, found: String) -> Step {
+    Step {
+        name,
+        outcome: Ok(found),
+    }
+}
+
+fn ended(mut steps: Vec<Step>, name: StepName, why: Failure) -> Vec<Step> {
+    steps.push(Step {
+        name,
+        outcome: Err(why),
+    });
+    steps
+}

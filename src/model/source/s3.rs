@@ -1,0 +1,296 @@
+//! Where an object lies in AWS S3, or in what speaks its protocol.
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::{UrlError, redact};
+
+/// How an S3 address is written.
+const WANTED: &str =
+    "the S3 object URL (https://bucket.s3.region.amazonaws.com/key) or s3://bucket/key";
+
+/// An object in S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Address {
+    /// Scheme, host and port of a server that is not AWS's.
+    pub endpoint: Option<Url>,
+    /// Bucket.
+    pub bucket: String,
+    /// Keys to try, in this order: the next only where there is no object under the one before.
+    pub keys: Vec<String>,
+    /// The region that the address names.
+    pub region: Option<String>,
+}
+
+impl S3Address {
+    /// Reads an object URL, virtual-hosted or path style, or `s3://bucket/key`. A host that is not AWS's is a server that
+    /// speaks the protocol of S3, with the bucket in the path.
+    ///
+    /// A `+` in an object URL is a plus sign, or a space if there is no such object, as AWS's console writes it; in
+    /// `s3://` the key stands as it is, or percent-encoded if there is no such object.
+    ///
+    /// # Errors
+    /// [`UrlError`] if it names no bucket, no key or another scheme, or is a signed URL.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let text = text.trim();
+        let malformed = || UrlError::Malformed {
+            found: redact(text),
+            wanted: WANTED,
+        };
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        let scheme = scheme.ok_or_else(malformed)?.to_ascii_lowercase();
+        if scheme == "s3" {
+            let (bucket, key) = text[5..].split_once('/').unwrap_or((&text[5..], ""));
+            if bucket.contains('@') {
+                return Err(UrlError::Credentials);
+            }
+            return Self::new(
+                None,
+                bucket,
+                vec![key.to_owned(), decoded(key).ok_or_else(malformed)?],
+                None,
+            );
+        }
+        if scheme != "https" && scheme != "http" {
+            return Err(UrlError::Scheme {
+                found: scheme,
+                wanted: "https:// or s3://",
+            });
+        }
+        let url = Url::parse(text).map_err(|_| malformed())?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::Credentials);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(UrlError::Query);
+        }
+        let path = url.path().trim_start_matches('/');
+        let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
+        let (bucket, region, key) = match AwsHost::parse(host) {
+            Some(AwsHost {
+                bucket: Some(bucket),
+                region,
+            }) => (bucket, region, path),
+            other => {
+                let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+                (bucket, other.and_then(|host| host.region), key)
+            }
+        };
+        let is_aws = AwsHost::parse(host).is_some();
+        let endpoint = (!is_aws).then(|| {
+            let mut endpoint = url.clone();
+            endpoint.set_path("");
+            endpoint
+        });
+        let keys = vec![
+            decoded(key).ok_or_else(malformed)?,
+            decoded(&key.replace('+', " ")).ok_or_else(malformed)?,
+        ];
+        Self::new(endpoint, bucket, keys, region.map(str::to_owned))
+    }
+
+    fn new(
+        endpoint: Option<Url>,
+        bucket: &str,
+        mut keys: Vec<String>,
+        region: Option<String>,
+    ) -> Result<Self, UrlError> {
+        keys.dedup();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if bucket.is_empty()
+            || bucket.len() > 63
+            || !bucket.chars().all(is_name)
+            || bucket.starts_with('.')
+        {
+            return Err(UrlError::Bucket(bucket.to_owned()));
+        }
+        if keys.iter().any(|key| key.is_empty() || key.ends_with('/')) {
+            return Err(UrlError::NoFile(WANTED));
+        }
+        Ok(Self {
+            endpoint,
+            bucket: bucket.to_owned(),
+            keys,
+            region,
+        })
+    }
+
+    /// What a secret is bound to: endpoint and bucket.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("{}/{}", super::origin(endpoint), self.bucket),
+            None => format!("s3://{}", self.bucket),
+        }
+    }
+}
+
+/// Whether text can be a region. It becomes part of a host name.
+#[must_use]
+pub fn is_region(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    text.len() <= 32 && text.split('-').all(is_part)
+}
+
+/// `[bucket.]s3[.-]region.amazonaws.com`
+struct AwsHost<'a> {
+    bucket: Option<&'a str>,
+    region: Option<&'a str>,
+}
+
+impl<'a> AwsHost<'a> {
+    fn parse(host: &'a str) -> Option<Self> {
+        let rest = host
+            .strip_suffix(".amazonaws.com")
+            .or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
+        // From the end, for a bucket may hold dots, and even `s3`.
+        let labels: Vec<&str> = rest.split('.').collect();
+        for count in (1..=labels.len().min(3)).rev() {
+            let service = &labels[labels.len() - count..];
+            let region = match service {
+                ["s3"] => None,
+                ["s3", "dualstack", region] | ["s3" | "s3-fips", region] => Some(*region),
+                [old] if old.starts_with("s3-") && !old.starts_with("s3-website") => {
+                    Some(&old[3..])
+                }
+                _ => continue,
+            };
+            let bucket_len: usize = labels[..labels.len() - count]
+                .iter()
+                .map(|label| label.len() + 1)
+                .sum();
+            return Some(Self {
+                bucket: (bucket_len > 0).then(|| &rest[..bucket_len - 1]),
+                region,
+            });
+        }
+        None
+    }
+}
+
+fn decoded(key: &str) -> Option<String> {
+    Some(percent_decode_str(key).decode_utf8().ok()?.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, bucket: &str, keys: &[&str], region: Option<&str>, origin: &str) {
+        let address = S3Address::parse(text).unwrap();
+        assert_eq!(address.bucket, bucket, "{text}");
+        assert_eq!(address.keys, keys, "{text}");
+        assert_eq!(address.region.as_deref(), region, "{text}");
+        assert_eq!(address.origin(), origin, "{text}");
+    }
+
+    #[test]
+    fn object_urls_of_every_form() {
+        let key = ["lists/équipe 1.csv"];
+        for (text, region) in [
+            (
+                "https://sar.s3.ca-central-1.amazonaws.com/lists/%C3%A9quipe%201.csv",
+                Some("ca-central-1"),
+            ),
+            (
+                "https://sar.s3-us-east-2.amazonaws.com/lists/%C3%A9quipe%201.csv",
+                Some("us-east-2"),
+            ),
+            ("https://sar.s3.amazonaws.com/lists/équipe 1.csv", None),
+            (
+                "https://sar.s3.dualstack.us-east-2.amazonaws.com/lists/équipe 1.csv",
+                Some("us-east-2"),
+            ),
+            (
+                "https://s3.us-east-2.amazonaws.com/sar/lists/équipe 1.csv",
+                Some("us-east-2"),
+            ),
+            ("https://s3.amazonaws.com/sar/lists/équipe 1.csv", None),
+            ("s3://sar/lists/équipe 1.csv", None),
+        ] {
+            check(text, "sar", &key, region, "s3://sar");
+        }
+        check(
+            "https://north.shore.s3.us-east-2.amazonaws.com/a.csv",
+            "north.shore",
+            &["a.csv"],
+            Some("us-east-2"),
+            "s3://north.shore",
+        );
+        check(
+            "http://127.0.0.1:9000/sar/a.csv",
+            "sar",
+            &["a.csv"],
+            None,
+            "http://127.0.0.1:9000/sar",
+        );
+        check(
+            "https://files.example.org/sar/a/b.csv",
+            "sar",
+            &["a/b.csv"],
+            None,
+            "https://files.example.org/sar",
+        );
+    }
+
+    #[test]
+    fn plus_and_percent_signs_may_be_meant_either_way() {
+        check(
+            "https://s3.amazonaws.com/b/a+b%2Bc.csv",
+            "b",
+            &["a+b+c.csv", "a b+c.csv"],
+            None,
+            "s3://b",
+        );
+        check(
+            "s3://b/100%25.csv",
+            "b",
+            &["100%25.csv", "100%.csv"],
+            None,
+            "s3://b",
+        );
+        check("s3://b/a+b.csv", "b", &["a+b.csv"], None, "s3://b");
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        let of = |text| S3Address::parse(text).unwrap_err();
+        assert!(matches!(of("sar/a.csv"), UrlError::Malformed { .. }));
+        assert!(matches!(of("sftp://sar/a.csv"), UrlError::Scheme { .. }));
+        assert!(matches!(
+            of("https://sar.s3.amazonaws.com/"),
+            UrlError::NoFile(_)
+        ));
+        assert!(matches!(of("s3://sar/folder/"), UrlError::NoFile(_)));
+        assert!(matches!(
+            of("https://h/a?X-Amz-Signature=1"),
+            UrlError::Query
+        ));
+        assert!(matches!(of("s3://../a.csv"), UrlError::Bucket(_)));
+        assert!(matches!(of("https://k:s@h/b/a.csv"), UrlError::Credentials));
+    }
+
+    #[test]
+    fn a_region_can_not_lead_to_another_host() {
+        for region in ["ca-central-1", "us-east-2", "us-gov-west-1", "auto"] {
+            assert!(is_region(region), "{region}");
+        }
+        for region in [
+            "",
+            "us-east-1.evil.example/",
+            "us-east-1#",
+            "US",
+            "a--b",
+            "@h",
+            "us-east-2:80",
+        ] {
+            assert!(!is_region(region), "{region}");
+        }
+    }
+}

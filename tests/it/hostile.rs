@@ -1,0 +1,299 @@
+//! Web servers that never end, end too soon, or are not what they say: each has a name, and nothing of it is imported.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::support::https_server::Identity;
+use crate::support::sheet::people;
+use crate::support::{Setup, TestApp};
+
+/// What a server does with a request that it has heard.
+#[derive(Debug, Clone)]
+enum Manner {
+    /// Says this, and closes.
+    Say(Vec<u8>),
+    /// Says the first once and the second again and again, with such a pause before each.
+    Drip(Vec<u8>, Vec<u8>, Duration),
+    /// Says this, and nothing more.
+    Stall(Vec<u8>),
+}
+
+struct Server {
+    port: u16,
+    connections: Arc<AtomicUsize>,
+}
+
+async fn serve(acceptor: TlsAcceptor, manner: Manner) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server {
+        port: listener.local_addr().unwrap().port(),
+        connections: Arc::default(),
+    };
+    let connections = Arc::clone(&server.connections);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.fetch_add(1, Ordering::SeqCst);
+            let (acceptor, manner) = (acceptor.clone(), manner.clone());
+            tokio::spawn(async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    // The client goes away when it has had enough.
+                    let _ = behave(stream, manner).await;
+                }
+            });
+        }
+    });
+    server
+}
+
+async fn behave(mut stream: TlsStream<TcpStream>, manner: Manner) -> std::io::Result<()> {
+    let mut asked = [0; 4096];
+    let _ = stream.read(&mut asked).await?;
+    match manner {
+        Manner::Say(bytes) => stream.write_all(&bytes).await?,
+        Manner::Drip(first, again, pause) => {
+            stream.write_all(&first).await?;
+            loop {
+                tokio::time::sleep(pause).await;
+                stream.write_all(&again).await?;
+                stream.flush().await?;
+            }
+        }
+        Manner::Stall(bytes) => {
+            stream.write_all(&bytes).await?;
+            stream.flush().await?;
+            std::future::pending::<()>().await;
+        }
+    }
+    stream.shutdown().await
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
+fn with_head(head: &str, body: &[u8]) -> Vec<u8> {
+    [
+        format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").as_bytes(),
+        body,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn servers_that_never_end_or_end_too_soon_have_names_and_import_nothing() {
+    let identity = Identity::of("localhost");
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(identity.ca_pem.clone()),
+        connect_timeout: Duration::from_millis(500),
+        idle_timeout: Duration::from_millis(500),
+        total_timeout: Duration::from_secs(10),
+        max_bytes: 1 << 20,
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account("").await;
+    let file = people(1..=3);
+    let length = file.len();
+    let packed = gzip(file.as_bytes());
+    let packed_head = format!("Content-Encoding: gzip\r\nContent-Length: {}", packed.len());
+    let short = Duration::from_millis(1);
+    let ok = b"HTTP/1.1 200 OK\r\n".to_vec();
+    let mut headers_only = 0;
+    for (what, manner, code, attempts) in [
+        ("says nothing", Manner::Stall(Vec::new()), "timed_out", 3),
+        (
+            "stalls in its head",
+            Manner::Stall(ok.clone()),
+            "timed_out",
+            3,
+        ),
+        (
+            "drips its head",
+            Manner::Drip(ok.clone(), b"X".to_vec(), Duration::from_millis(100)),
+            "timed_out",
+            3,
+        ),
+        (
+            "ends in its head",
+            Manner::Say(ok.clone()),
+            "connect_failed",
+            3,
+        ),
+        (
+            "has headers without end",
+            Manner::Drip(
+                ok,
+                b"X: 0123456789abcdef0123456789abcdef\r\n".repeat(100),
+                short,
+            ),
+            "protocol_error",
+            1,
+        ),
+        (
+            "stalls in its body",
+            Manner::Stall(with_head("Content-Length: 1000", b"ID,Name")),
+            "timed_out",
+            3,
+        ),
+        (
+            "drips its body",
+            Manner::Drip(
+                with_head("Content-Length: 100000", b"ID,Name"),
+                b"x".to_vec(),
+                Duration::from_millis(100),
+            ),
+            "timed_out",
+            3,
+        ),
+        (
+            "has a body without end",
+            Manner::Drip(with_head("X: y", b""), vec![b'x'; 64 << 10], short),
+            "too_large",
+            1,
+        ),
+        (
+            "ends before its length",
+            Manner::Say(with_head("Content-Length: 100000", file.as_bytes())),
+            "incomplete",
+            3,
+        ),
+        (
+            "ends within a chunk",
+            Manner::Say(with_head("Transfer-Encoding: chunked", b"1000\r\nID,Name")),
+            "incomplete",
+            3,
+        ),
+        (
+            "ends after a chunk",
+            Manner::Say(with_head(
+                "Transfer-Encoding: chunked",
+                format!("{length:x}\r\n{file}\r\n").as_bytes(),
+            )),
+            "incomplete",
+            3,
+        ),
+        (
+            "sends a gzip bomb",
+            Manner::Say(with_head(
+                "Content-Encoding: gzip",
+                &gzip(&vec![b'x'; 200 << 20]),
+            )),
+            "too_large",
+            1,
+        ),
+        (
+            "cuts its gzip",
+            Manner::Say(with_head(
+                "Content-Encoding: gzip",
+                &packed[..packed.len() - 9],
+            )),
+            "incomplete",
+            3,
+        ),
+        (
+            "speaks no HTTP",
+            Manner::Say(b"220 ftp.example.org ready\r\n".to_vec()),
+            "protocol_error",
+            1,
+        ),
+    ] {
+        headers_only += usize::from(attempts == 1);
+        let server = serve(identity.acceptor(&["http/1.1"]), manner).await;
+        app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
+            .await;
+        let run = app.import(account).await;
+        let message = run.failure_message.unwrap_or_default();
+        assert_eq!(
+            run.failure_code.as_deref(),
+            Some(code),
+            "a server that {what}: {message}"
+        );
+        assert_eq!(
+            server.connections.load(Ordering::SeqCst),
+            attempts,
+            "a server that {what}"
+        );
+        assert!(message.contains(';'), "says what to do: {message}");
+    }
+    assert_eq!(
+        headers_only, 4,
+        "final are those that say the same each time"
+    );
+    assert!(app.contacts().await.is_empty());
+    // What is compressed and whole is read.
+    let server = serve(
+        identity.acceptor(&[]),
+        Manner::Say(with_head(&packed_head, &packed)),
+    )
+    .await;
+    app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
+        .await;
+    assert_eq!(app.import(account).await.added, Some(3));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_reset_in_http_2_is_tried_again() {
+    let identity = Identity::of("localhost");
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(identity.ca_pem.clone()),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account("").await;
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // Of the first stream, with an error of the server's own.
+    let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    let server = serve(
+        identity.acceptor(&["h2"]),
+        Manner::Stall([&settings[..], &reset].concat()),
+    )
+    .await;
+    app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
+        .await;
+    let run = app.import(account).await;
+    assert_eq!(
+        run.failure_code.as_deref(),
+        Some("connect_failed"),
+        "{:?}",
+        run.failure_message
+    );
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn certificates_that_are_over_or_vouch_for_themselves_are_refused() {
+    let over = Identity::with("localhost", |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(over.ca_pem.clone()),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account("").await;
+    let file = Manner::Say(with_head("X: y", people(1..=3).as_bytes()));
+    for (identity, said) in [(over, "xpired"), (Identity::of("localhost"), "Signature")] {
+        let server = serve(identity.acceptor(&[]), file.clone()).await;
+        app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
+            .await;
+        let run = app.import(account).await;
+        let message = run.failure_message.unwrap();
+        assert_eq!(
+            run.failure_code.as_deref(),
+            Some("tls_invalid"),
+            "{message}"
+        );
+        assert!(message.contains(said), "{message}");
+        assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,332 @@
+//! Files in S3: from a server that verifies signatures, and every refusal that AWS is known to answer with.
+
+use rosterd::import::S3_SECRET_FIELD;
+use rosterd::model::AccountId;
+use rosterd::model::source::SourceKind;
+use rosterd::store::{NewSettings, RunRow};
+
+use crate::support::https_server::Reply;
+use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
+use crate::support::sheet::people;
+use crate::support::{Setup, TestApp};
+
+struct Keys<'a> {
+    id: &'a str,
+    secret: &'a str,
+}
+
+const RIGHT: Keys<'_> = Keys {
+    id: KEY_ID,
+    secret: SECRET,
+};
+
+async fn settings(app: &TestApp, account: AccountId, url: &str, keys: &Keys<'_>) {
+    let origin = rosterd::model::source::S3Address::parse(url)
+        .unwrap()
+        .origin();
+    let new = NewSettings {
+        s3_access_key_id: Some(keys.id.to_owned()),
+        s3_secret_sealed: Some(app.seal(account, S3_SECRET_FIELD, keys.secret, &origin)),
+        s3_region: Some("ca-central-1".to_owned()),
+        ..NewSettings::new(SourceKind::S3, url)
+    };
+    app.store.save_settings(account, &new).await.unwrap();
+}
+
+async fn app_for(server: &S3Server) -> TestApp {
+    TestApp::start_with(Setup {
+        extra_ca: Some(server.ca_pem.clone()),
+        ..Setup::default()
+    })
+    .await
+}
+
+#[track_caller]
+fn failed(run: &RunRow, code: &str) {
+    assert_eq!(
+        run.failure_code.as_deref(),
+        Some(code),
+        "{}: {:?}",
+        run.status,
+        run.failure_message
+    );
+}
+
+#[tokio::test]
+async fn an_object_is_imported_and_an_unchanged_one_not_sent_again() {
+    let server = S3Server::start("north-shore").await;
+    let app = app_for(&server).await;
+    server.put("north-shore", "lists/contacts.csv", people(1..=3));
+    let account = app.account("").await;
+    settings(
+        &app,
+        account,
+        &server.url("north-shore/lists/contacts.csv"),
+        &RIGHT,
+    )
+    .await;
+    let run = app.import(account).await;
+    assert_eq!(
+        (run.status.as_str(), run.added),
+        ("succeeded", Some(3)),
+        "{:?}",
+        run.failure_message
+    );
+    assert!(run.etag.is_some());
+    let run = app.import(account).await;
+    assert_eq!((run.status.as_str(), run.row_count), ("unchanged", None));
+    server.put("north-shore", "lists/contacts.csv", people(1..=4));
+    assert_eq!(app.import(account).await.added, Some(1));
+}
+
+#[tokio::test]
+async fn keys_with_every_sort_of_character_are_found() {
+    let server = S3Server::start("north-shore").await;
+    let app = app_for(&server).await;
+    let account = app.account("").await;
+    for (key, path) in [
+        ("équipe 1.csv", "%C3%A9quipe%201.csv"),
+        ("équipe 2.csv", "équipe 2.csv"),
+        ("a b.csv", "a+b.csv"),
+        ("c+d.csv", "c+d.csv"),
+        ("e+f.csv", "e%2Bf.csv"),
+        ("100%.csv", "100%25.csv"),
+        ("50%41.csv", "50%2541.csv"),
+        ("ä/ö (ü) & 'x'=1;2,3!.csv", "ä/ö (ü) & 'x'=1;2,3!.csv"),
+    ] {
+        server.put("north-shore", key, people(1..=3));
+        settings(
+            &app,
+            account,
+            &server.url(&format!("north-shore/{path}")),
+            &RIGHT,
+        )
+        .await;
+        let run = app.import(account).await;
+        assert!(
+            ["succeeded", "unchanged"].contains(&run.status.as_str()),
+            "{key}: {:?} {:?}",
+            run.failure_code,
+            run.failure_message
+        );
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_a_server_that_verifies_signatures_have_names_and_are_final() {
+    let server = S3Server::start("north-shore").await;
+    let app = app_for(&server).await;
+    server.put("north-shore", "contacts.csv", people(1..=3));
+    let account = app.account("").await;
+    let here = server.url("north-shore/contacts.csv");
+    for (url, keys, code) in [
+        (
+            here.clone(),
+            Keys {
+                secret: "wrong",
+                ..RIGHT
+            },
+            "s3_wrong_secret",
+        ),
+        (
+            here.clone(),
+            Keys {
+                id: "AKIDOTHER",
+                ..RIGHT
+            },
+            "s3_unknown_key_id",
+        ),
+        (
+            server.url("south-shore/contacts.csv"),
+            RIGHT,
+            "s3_no_bucket",
+        ),
+        (server.url("north-shore/none.csv"), RIGHT, "not_found"),
+    ] {
+        settings(&app, account, &url, &keys).await;
+        let before = server.connections();
+        failed(&app.import(account).await, code);
+        let asked = if url == here { 1 } else { 2 };
+        assert_eq!(
+            server.connections() - before,
+            asked,
+            "{code}: asked once, and for the bucket"
+        );
+    }
+    assert!(app.contacts().await.is_empty());
+}
+
+#[tokio::test]
+async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_sense() {
+    let app = TestApp::start_with(Setup {
+        max_bytes: 2 << 20,
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account("").await;
+    app.https.serve("/sar", Reply::status(200));
+    app.https.serve("/sar/", Reply::status(200));
+    let answer = |status, code: &str, more: &str| {
+        Reply {
+        body: format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>m</Message>{more}<RequestId>1</RequestId></Error>").into(),
+        ..Reply::status(status)
+    }
+    .header("Content-Type", "application/xml")
+    };
+    for (reply, failure, requests, said) in [
+        (
+            answer(403, "InvalidAccessKeyId", ""),
+            "s3_unknown_key_id",
+            1,
+            "access key id",
+        ),
+        (
+            answer(403, "SignatureDoesNotMatch", ""),
+            "s3_wrong_secret",
+            1,
+            "secret key",
+        ),
+        (answer(403, "AccessDenied", ""), "forbidden", 1, "rights"),
+        (answer(404, "NoSuchBucket", ""), "s3_no_bucket", 1, "`sar`"),
+        (
+            answer(404, "NoSuchKey", ""),
+            "not_found",
+            2,
+            "s3://sar/contacts.csv",
+        ),
+        (
+            answer(404, "NoSuchKey", "").header("x-amz-delete-marker", "true"),
+            "not_found",
+            2,
+            "s3://sar/contacts.csv",
+        ),
+        (
+            answer(301, "PermanentRedirect", "").header("x-amz-bucket-region", "us-west-2"),
+            "s3_wrong_region",
+            1,
+            "in us-west-2",
+        ),
+        (
+            answer(
+                400,
+                "AuthorizationHeaderMalformed",
+                "<Region>eu-west-1</Region>",
+            ),
+            "s3_wrong_region",
+            1,
+            "in eu-west-1",
+        ),
+        (
+            answer(403, "InvalidObjectState", ""),
+            "s3_archived",
+            1,
+            "archived",
+        ),
+        (
+            answer(403, "RequestTimeTooSkewed", ""),
+            "clock_skew",
+            1,
+            "clock",
+        ),
+        (answer(503, "SlowDown", ""), "rate_limited", 3, "too often"),
+        (answer(500, "InternalError", ""), "server_error", 3, "500"),
+        (Reply::status(503), "server_error", 3, "503"),
+        (Reply::status(403), "forbidden", 1, "rights"),
+        (
+            Reply::ok("<html>log in</html>"),
+            "not_a_spreadsheet",
+            1,
+            "web page",
+        ),
+        (
+            Reply {
+                claimed_length: Some(1_000_000),
+                ..Reply::ok(people(1..=3))
+            },
+            "incomplete",
+            3,
+            "ended the file",
+        ),
+        (Reply::ok(vec![b'x'; 3 << 20]), "too_large", 1, "larger"),
+        (
+            Reply::status(302).header("Location", "https://example.org/x"),
+            "http_status",
+            1,
+            "302",
+        ),
+    ] {
+        app.https.serve("/sar/contacts.csv?x-id=GetObject", reply);
+        settings(&app, account, &app.https.url("/sar/contacts.csv"), &RIGHT).await;
+        let before = app.https.seen().len();
+        let run = app.import(account).await;
+        failed(&run, failure);
+        assert_eq!(app.https.seen().len() - before, requests, "{failure}");
+        let message = run.failure_message.unwrap();
+        assert!(message.contains(said), "{failure}: {message}");
+    }
+    // What may pass by itself and does.
+    let slow_down = answer(503, "SlowDown", "").header("Retry-After", "0");
+    app.https.serve(
+        "/sar/contacts.csv?x-id=GetObject",
+        Reply::ok(people(1..=3)).after(vec![slow_down]),
+    );
+    assert_eq!(app.import(account).await.added, Some(3));
+}
+
+#[tokio::test]
+async fn empty_keys_and_odd_regions_never_fall_back_on_anything() {
+    let server = S3Server::start("north-shore").await;
+    let app = app_for(&server).await;
+    server.put("north-shore", "contacts.csv", people(1..=3));
+    let account = app.account("").await;
+    settings(
+        &app,
+        account,
+        &server.url("north-shore/contacts.csv"),
+        &RIGHT,
+    )
+    .await;
+    for (sql, sentence) in [
+        (
+            "UPDATE import_settings SET s3_region = 'evil.example/'",
+            "region",
+        ),
+        (
+            "UPDATE import_settings SET s3_region = 'ca-central-1', s3_access_key_id = ' '",
+            "access key id",
+        ),
+        (
+            "UPDATE import_settings SET s3_access_key_id = NULL",
+            "access key id",
+        ),
+        (
+            "UPDATE import_settings SET s3_access_key_id = 'x', s3_secret_sealed = NULL",
+            "secret key",
+        ),
+    ] {
+        app.execute(sql).await.unwrap();
+        let run = app.import(account).await;
+        failed(&run, "settings_incomplete");
+        assert!(
+            run.failure_message.as_ref().unwrap().contains(sentence),
+            "{:?}",
+            run.failure_message
+        );
+    }
+    assert_eq!(server.connections(), 0);
+    // A secret stays with its bucket.
+    settings(
+        &app,
+        account,
+        &server.url("north-shore/contacts.csv"),
+        &RIGHT,
+    )
+    .await;
+    sqlx::query("UPDATE import_settings SET url = $1")
+        .bind(server.url("other-bucket/contacts.csv"))
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    failed(&app.import(account).await, "secret_for_other_origin");
+    assert_eq!(server.connections(), 0);
+}

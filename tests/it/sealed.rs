@@ -1,0 +1,381 @@
+//! No socket is opened to a forbidden address, however it is spelled: tried in a network namespace in which every address
+//! there is leads to a listener of ours, which notes where people wanted to go.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rosterd::clock::SystemClock;
+use rosterd::fetch::{
+    Credentials, FetchError, Fetcher, HostKey, Limits, NetworkPolicy, Place, Request,
+};
+use rosterd::model::failure::FailureCode;
+use rosterd::model::source::{Address, SourceKind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+use crate::support::ssh_server::as_root;
+
+/// A public address, that of nobody within the namespace.
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// Hosts that lead, or pretend to lead, to where files are not fetched from.
+const FORBIDDEN: &[&str] = &[
+    "127.0.0.1",
+    "127.0.0.1.",
+    "127.1",
+    "127.0.1",
+    "0x7f.1",
+    "0x7F000001",
+    "0177.0.0.1",
+    "017700000001",
+    "2130706433",
+    "127.0.0.0x1",
+    "1２7.0.0.1",
+    "①②⑦.0.0.1",
+    "127。0。0。1",
+    "localhost",
+    "LOCALHOST.",
+    "0",
+    "0.0.0.0",
+    "[::]",
+    "[::1]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::127.0.0.1]",
+    "[64:ff9b::7f00:1]",
+    "[2002:7f00:1::]",
+    "[2001:0:7f00:1::]",
+    "169.254.169.254",
+    "0xa9fea9fe",
+    "2852039166",
+    "[::ffff:169.254.169.254]",
+    "[fe80::a9fe:a9fe]",
+    "[fd00:ec2::254]",
+    "168.63.129.16",
+    "100.100.100.200",
+    "10.0.0.1",
+    "012.0.0.1",
+    "172.16.0.1",
+    "172.31.255.254",
+    "192.168.0.1",
+    "192.168.257",
+    "100.64.0.1",
+    "198.18.0.1",
+    "192.0.0.170",
+    "224.0.0.1",
+    "255.255.255.255",
+    "[ff02::1]",
+    "[fc00::1]",
+    "[fec0::1]",
+    "inside.test",
+    "two-faced.test",
+    "mapped.test",
+    "8.8.8.8@127.0.0.1",
+    "8.8.8.8\\@127.0.0.1",
+    "127.0.0.1#@8.8.8.8",
+    "127.0.0.1?@8.8.8.8",
+    "8.8.8.8%2f@127.0.0.1",
+    "127.0.0.1%00.example.org",
+    "127.0.0.1\t",
+    "%31%32%37.0.0.1",
+];
+
+/// Runs the test below in a namespace of its own, where nothing can get out.
+#[test]
+fn no_forbidden_address_is_ever_connected_to() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("resolv.conf"),
+        "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    )
+    .unwrap();
+    std::fs::write(
+        folder.path().join("hosts"),
+        "127.0.0.1 localhost\n::1 localhost\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("nsswitch.conf"), "hosts: files dns\n").unwrap();
+    let inside = "set -e; ip link set lo up; ip route add local 0.0.0.0/0 dev lo; ip -6 route add local ::/0 dev lo
+        for file in resolv.conf hosts nsswitch.conf; do mount --bind $0/$file /etc/$file; done
+        exec \"$1\" --exact sealed::within_the_namespace --ignored --nocapture";
+    let done = as_root("unshare")
+        .args(["--net", "--mount", "sh", "-c", inside])
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(
+        done.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// Where connections wanted to go.
+#[derive(Clone, Default)]
+struct Visited(Arc<Mutex<BTreeSet<SocketAddr>>>);
+
+impl Visited {
+    fn take(&self) -> BTreeSet<SocketAddr> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// Answers on a port of every address; web requests are redirected to what stands after `/to/`.
+async fn listen(port: u16, visited: Visited) {
+    let listener = TcpListener::bind(("::", port)).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let wanted = stream.local_addr().unwrap();
+            visited
+                .0
+                .lock()
+                .unwrap()
+                .insert(SocketAddr::new(wanted.ip().to_canonical(), port));
+            tokio::spawn(async move {
+                let mut asked = vec![0; 4096];
+                let length = stream.read(&mut asked).await.unwrap_or_default();
+                let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
+                let path = asked.split(' ').nth(1).unwrap_or_default();
+                let answer = match path.strip_prefix("/to/") {
+                    Some(to) => format!(
+                        "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    ),
+                    None => {
+                        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                            .to_owned()
+                    }
+                };
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+}
+
+/// A name server: one name that leads inside, one with two faces, one that changes its mind.
+async fn answer_names() {
+    let socket = UdpSocket::bind("127.0.0.1:53").await.unwrap();
+    tokio::spawn(async move {
+        let asked_before = AtomicU32::new(0);
+        let mut query = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut query).await {
+            let answer = dns_answer(&query[..length], &asked_before);
+            socket.send_to(&answer, from).await.unwrap();
+        }
+    });
+}
+
+fn dns_answer(query: &[u8], asked_before: &AtomicU32) -> Vec<u8> {
+    let mut name = String::new();
+    let mut at = 12;
+    while query[at] != 0 {
+        let length = usize::from(query[at]);
+        name.push_str(&String::from_utf8_lossy(&query[at + 1..=at + length]));
+        name.push('.');
+        at += length + 1;
+    }
+    let question = &query[12..at + 5];
+    let is_a = query[at + 1..at + 3] == [0, 1];
+    let mapped = "::ffff:127.0.0.1".parse::<IpAddr>().unwrap();
+    let answers: Vec<IpAddr> = match name.as_str() {
+        "outside.test." if is_a => vec![PUBLIC.into()],
+        "inside.test." if is_a => vec![METADATA.into()],
+        "two-faced.test." if is_a => vec![PUBLIC.into(), METADATA.into()],
+        "mapped.test." if !is_a => vec![mapped],
+        "rebinding.test." if is_a => {
+            let is_first = asked_before.fetch_add(1, Ordering::SeqCst) == 0;
+            vec![if is_first { PUBLIC } else { METADATA }.into()]
+        }
+        _ => Vec::new(),
+    };
+    let mut answer = query[..2].to_vec();
+    answer.extend([
+        0x81,
+        0x80,
+        0,
+        1,
+        0,
+        u8::try_from(answers.len()).unwrap(),
+        0,
+        0,
+        0,
+        0,
+    ]);
+    answer.extend(question);
+    for address in answers {
+        let (kind, bytes) = match address {
+            IpAddr::V4(v4) => (1, v4.octets().to_vec()),
+            IpAddr::V6(v6) => (28, v6.octets().to_vec()),
+        };
+        answer.extend([
+            0xc0,
+            12,
+            0,
+            kind,
+            0,
+            1,
+            0,
+            0,
+            0,
+            0,
+            0,
+            u8::try_from(bytes.len()).unwrap(),
+        ]);
+        answer.extend(bytes);
+    }
+    answer
+}
+
+fn fetcher() -> Fetcher {
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        connect_timeout: Duration::from_secs(2),
+        idle_timeout: Duration::from_secs(2),
+        total_timeout: Duration::from_secs(5),
+        min_rate: 1,
+        per_host: 1,
+    };
+    Fetcher::new(
+        NetworkPolicy::default(),
+        limits,
+        true,
+        None,
+        Arc::new(SystemClock),
+    )
+    .unwrap()
+}
+
+/// What comes of an address as an admin may enter it.
+async fn fetch(with: &Fetcher, kind: SourceKind, url: &str) -> Result<(), FailureCode> {
+    let address = Address::parse(kind, url, None).map_err(|_| FailureCode::SettingsIncomplete)?;
+    let credentials = Credentials {
+        username: "jane".to_owned(),
+        password: "hunter2".into(),
+    };
+    let place = match address {
+        Address::Web(url) => Place::Web {
+            url,
+            credentials: Some(credentials),
+        },
+        Address::Sftp(address) => Place::Sftp {
+            address,
+            credentials,
+            host_key: HostKey::default(),
+        },
+        Address::S3(address) => Place::S3 {
+            address,
+            region: "us-east-1".to_owned(),
+            credentials,
+        },
+    };
+    // The way that `settings test` goes, too.
+    let reached = with.reach(&place).await;
+    let answered = reached.and_then(|reached| reached.answered.map(drop));
+    let request = Request { place, known: None };
+    let nobody = Arc::new(|_, _| {}) as _;
+    let file = with.fetch(&request, &nobody).await.map(drop);
+    file.and(answered).map_err(|error: FetchError| error.code())
+}
+
+fn url(kind: SourceKind, host: &str) -> String {
+    match kind {
+        SourceKind::Sftp => format!("sftp://{host}/x.csv"),
+        SourceKind::S3 => format!("http://{host}/bucket/x.csv"),
+        _ => format!("http://{host}/x.csv"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "runs in a network namespace, started by the test above"]
+async fn within_the_namespace() {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+    let visited = Visited::default();
+    listen(80, visited.clone()).await;
+    listen(22, visited.clone()).await;
+    answer_names().await;
+    let fetcher = fetcher();
+    let kinds = [SourceKind::HttpsBasic, SourceKind::Sftp, SourceKind::S3];
+
+    // The check can fail: a public address is connected to.
+    for kind in kinds {
+        for host in ["8.8.8.8", "outside.test"] {
+            fetch(&fetcher, kind, &url(kind, host)).await.unwrap_err();
+            let port = if kind == SourceKind::Sftp { 22 } else { 80 };
+            assert_eq!(
+                visited.take(),
+                BTreeSet::from([SocketAddr::new(PUBLIC.into(), port)]),
+                "{kind} {host}"
+            );
+        }
+    }
+    for kind in kinds {
+        for host in FORBIDDEN {
+            let code = fetch(&fetcher, kind, &url(kind, host)).await.unwrap_err();
+            let refused = [
+                FailureCode::AddressRefused,
+                FailureCode::NameNotFound,
+                FailureCode::SettingsIncomplete,
+            ];
+            // What stands before `#`, `?` or `\` is a host, and 8.8.8.8 no secret way to another.
+            let elsewhere: BTreeSet<_> = visited
+                .take()
+                .into_iter()
+                .filter(|to| to.ip() != IpAddr::V4(PUBLIC))
+                .collect();
+            assert!(elsewhere.is_empty(), "{kind} {host}: {elsewhere:?}");
+            assert!(
+                refused.contains(&code) || host.contains("8.8.8.8"),
+                "{kind} {host}: {code}"
+            );
+        }
+    }
+    // A name that changes its mind leads to where it was looked at, or nowhere.
+    for kind in kinds {
+        for _ in 0..3 {
+            fetch(&fetcher, kind, &url(kind, "rebinding.test"))
+                .await
+                .unwrap_err();
+        }
+        assert!(
+            visited
+                .take()
+                .iter()
+                .all(|to| to.ip() == IpAddr::V4(PUBLIC)),
+            "{kind}"
+        );
+    }
+    // Redirects.
+    for host in FORBIDDEN {
+        for to in [
+            format!("http://{host}/x.csv"),
+            format!("//{host}/x.csv"),
+            format!("ftp://{host}/x.csv"),
+        ] {
+            let code = fetch(
+                &fetcher,
+                SourceKind::HttpsBasic,
+                &format!("http://8.8.8.8/to/{to}"),
+            )
+            .await
+            .unwrap_err();
+            let elsewhere: BTreeSet<_> = visited
+                .take()
+                .into_iter()
+                .filter(|to| to.ip() != IpAddr::V4(PUBLIC))
+                .collect();
+            assert!(
+                elsewhere.is_empty(),
+                "redirect to {to}: {elsewhere:?} ({code})"
+            );
+        }
+    }
+}

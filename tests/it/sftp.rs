@@ -1,0 +1,421 @@
+//! Files over SFTP, from a real OpenSSH server and from some that only pretend.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use rosterd::import::PASSWORD_FIELD;
+use rosterd::model::AccountId;
+use rosterd::model::source::SourceKind;
+use rosterd::store::{NewSettings, RunRow};
+
+use crate::support::sheet::people;
+use crate::support::ssh_server::{Login, PASSWORD, SshServer, USER};
+use crate::support::{Setup, TestApp};
+
+async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, password: &str) {
+    let new = NewSettings {
+        username: Some(USER.to_owned()),
+        password_sealed: Some(app.seal(
+            account,
+            PASSWORD_FIELD,
+            password,
+            &format!("sftp://127.0.0.1:{port}"),
+        )),
+        ..NewSettings::new(SourceKind::Sftp, url)
+    };
+    app.store.save_settings(account, &new).await.unwrap();
+}
+
+/// An account whose file lies on a server.
+async fn account_at(app: &TestApp, server: &SshServer, path: &str) -> AccountId {
+    let account = app.account("").await;
+    settings(
+        app,
+        account,
+        &server.url(path),
+        server.address.port(),
+        PASSWORD,
+    )
+    .await;
+    account
+}
+
+async fn pinned(app: &TestApp) -> Option<String> {
+    sqlx::query_scalar("SELECT sftp_host_key FROM import_settings")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap()
+}
+
+#[track_caller]
+fn failed(run: &RunRow, code: &str) {
+    assert_eq!(
+        run.failure_code.as_deref(),
+        Some(code),
+        "{}: {:?}",
+        run.status,
+        run.failure_message
+    );
+}
+
+#[tokio::test]
+async fn a_file_is_imported_its_key_pinned_and_an_unchanged_one_not_read_again() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    server.write("équipe 1.csv", people(1..=3));
+    let account = account_at(&app, &server, "%C3%A9quipe%201.csv").await;
+    let edited = app
+        .count("SELECT extract(epoch FROM updated_at)::bigint FROM import_settings")
+        .await;
+    let run = app.import(account).await;
+    assert_eq!(
+        (run.status.as_str(), run.added),
+        ("succeeded", Some(3)),
+        "{:?}",
+        run.failure_message
+    );
+    assert_eq!(
+        pinned(&app).await,
+        Some(server.fingerprint()),
+        "as OpenSSH shows it"
+    );
+    assert_eq!(
+        app.count("SELECT extract(epoch FROM updated_at)::bigint FROM import_settings")
+            .await,
+        edited,
+        "pinning is no edit"
+    );
+    assert_eq!(app.import(account).await.status, "unchanged");
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_state WHERE mtime IS NOT NULL AND size_bytes > 0")
+            .await,
+        1
+    );
+
+    // Same size, other time: read again. Same content: unchanged by its SHA-256.
+    server.age("équipe 1.csv", 1800);
+    assert_eq!(app.import(account).await.status, "unchanged");
+    let changed = people(1..=3).replace("Name 3", "Nona 3");
+    server.write("équipe 1.csv", changed);
+    server.age("équipe 1.csv", 900);
+    assert_eq!(app.import(account).await.updated, Some(1));
+}
+
+#[tokio::test]
+async fn paths_are_looked_for_from_the_root_and_at_home() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    let file = server.write("contacts.csv", people(1..=2));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    for path in [
+        "contacts.csv".to_owned(),
+        "~/contacts.csv".to_owned(),
+        file.display().to_string(),
+        file.display()
+            .to_string()
+            .trim_start_matches('/')
+            .to_owned(),
+    ] {
+        settings(
+            &app,
+            account,
+            &server.url(&path),
+            server.address.port(),
+            PASSWORD,
+        )
+        .await;
+        let run = app.import(account).await;
+        assert!(
+            ["succeeded", "unchanged"].contains(&run.status.as_str()),
+            "{path}: {:?}",
+            run.failure_message
+        );
+    }
+    // Without a scheme, with the port in its own field.
+    let new = NewSettings {
+        username: Some(USER.to_owned()),
+        sftp_port: Some(server.address.port()),
+        password_sealed: Some(app.seal(
+            account,
+            PASSWORD_FIELD,
+            PASSWORD,
+            &format!("sftp://127.0.0.1:{}", server.address.port()),
+        )),
+        ..NewSettings::new(SourceKind::Sftp, "127.0.0.1/contacts.csv")
+    };
+    app.store.save_settings(account, &new).await.unwrap();
+    assert_eq!(app.import(account).await.unchanged, Some(2));
+    // A link leads to its file.
+    std::os::unix::fs::symlink(&file, server.home().join("link.csv")).unwrap();
+    settings(
+        &app,
+        account,
+        &server.url("link.csv"),
+        server.address.port(),
+        PASSWORD,
+    )
+    .await;
+    assert_eq!(app.import(account).await.unchanged, Some(2));
+}
+
+#[tokio::test]
+async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::KeyboardInteractive);
+    server.write("contacts.csv", people(1..=3));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    assert_eq!(app.import(account).await.added, Some(3));
+    settings(
+        &app,
+        account,
+        &server.url("contacts.csv"),
+        server.address.port(),
+        "wrong",
+    )
+    .await;
+    let before = server.connections();
+    failed(&app.import(account).await, "unauthorized");
+    assert_eq!(
+        (server.refusals(), server.connections() - before),
+        (1, 1),
+        "asked once"
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_once() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=3));
+    let account = app.account("").await;
+    settings(
+        &app,
+        account,
+        &server.url("contacts.csv"),
+        server.address.port(),
+        "wrong",
+    )
+    .await;
+    failed(&app.import(account).await, "unauthorized");
+    assert_eq!((server.refusals(), server.connections()), (1, 1));
+    assert!(app.contacts().await.is_empty());
+
+    let keys_only = SshServer::start(Login::PublicKey);
+    settings(
+        &app,
+        account,
+        &keys_only.url("contacts.csv"),
+        keys_only.address.port(),
+        PASSWORD,
+    )
+    .await;
+    let run = app.import(account).await;
+    failed(&run, "unauthorized");
+    assert!(run.failure_message.unwrap().contains("publickey"));
+}
+
+#[tokio::test]
+async fn a_changed_host_key_gets_no_password_until_a_person_trusts_it() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=3));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    assert_eq!(app.import(account).await.status, "succeeded");
+    let old = server.fingerprint();
+    server.new_host_key();
+    let before = app.fingerprint().await;
+    let connections = server.connections();
+    let run = app.import(account).await;
+    failed(&run, "host_key_changed");
+    let message = run.failure_message.unwrap();
+    assert!(
+        message.contains(&old) && message.contains(&server.fingerprint()),
+        "{message}"
+    );
+    assert_eq!(server.connections() - connections, 1, "never tried again");
+    assert_eq!(app.fingerprint().await, before);
+    assert_eq!(pinned(&app).await, Some(old), "still the old one");
+    app.store
+        .trust_host_key(account, &server.fingerprint())
+        .await
+        .unwrap();
+    assert_eq!(app.import(account).await.unchanged, Some(3));
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_no_file_has_a_name() {
+    let app = TestApp::start_with(Setup {
+        max_bytes: 2 << 20,
+        ..Setup::default()
+    })
+    .await;
+    let server = SshServer::start(Login::Password);
+    server.write("closed.csv", people(1..=3));
+    std::fs::set_permissions(
+        server.home().join("closed.csv"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
+    std::fs::create_dir(server.home().join("folder.csv")).unwrap();
+    server.write("large.csv", vec![b'x'; 3 << 20]);
+    let account = account_at(&app, &server, "none.csv").await;
+    for (path, code) in [
+        ("none.csv", "not_found"),
+        ("folder.csv", "not_a_file"),
+        ("closed.csv", "forbidden"),
+        ("large.csv", "too_large"),
+    ] {
+        settings(
+            &app,
+            account,
+            &server.url(path),
+            server.address.port(),
+            PASSWORD,
+        )
+        .await;
+        let before = server.connections();
+        failed(&app.import(account).await, code);
+        assert_eq!(server.connections() - before, 1, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_being_written_is_not_imported() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    let account = account_at(&app, &server, "contacts.csv").await;
+    server.write("contacts.csv", people(1..=3));
+    // Ten seconds before the clock of the tests, which stands still.
+    let file = std::fs::File::options()
+        .write(true)
+        .open(server.home().join("contacts.csv"))
+        .unwrap();
+    file.set_modified((app.now() - chrono::TimeDelta::seconds(10)).into())
+        .unwrap();
+    assert_eq!(app.import(account).await.status, "succeeded");
+    // The clock is set back a second: the file is nine seconds old, and rests until then.
+    file.set_modified((app.now() - chrono::TimeDelta::seconds(9)).into())
+        .unwrap();
+    let before = server.connections();
+    failed(&app.import(account).await, "changed_while_reading");
+    assert_eq!(
+        server.connections() - before,
+        3,
+        "tried again as often as any failure that may pass"
+    );
+}
+
+/// OpenSSH's own SFTP server behind a shell that meddles with what it sends.
+fn meddler(after_bytes: usize, then: &str) -> SshServer {
+    let command = format!(
+        "/usr/lib/openssh/sftp-server | {{ dd bs=1 count={after_bytes} 2>/dev/null; {then}; }}"
+    );
+    SshServer::start_with(Login::Password, &format!("sh -c \"{command}\""))
+}
+
+#[tokio::test]
+async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
+    let app = TestApp::start_with(Setup {
+        idle_timeout: std::time::Duration::from_millis(1500),
+        ..Setup::default()
+    })
+    .await;
+    let rows = people(1..=20_000);
+    let account = app.account("").await;
+    for (then, code) in [
+        ("echo more >> contacts.csv; cat", "changed_while_reading"),
+        ("mv other.csv contacts.csv; cat", ""),
+        ("rm contacts.csv; cat", "not_found"),
+        ("sleep 60", "timed_out"),
+        ("true", "incomplete"),
+    ] {
+        let server = meddler(50_000, then);
+        server.write("contacts.csv", &rows);
+        server.write("other.csv", people(1..=3));
+        settings(
+            &app,
+            account,
+            &server.url("contacts.csv"),
+            server.address.port(),
+            PASSWORD,
+        )
+        .await;
+        let run = app.import(account).await;
+        if then.starts_with("mv") {
+            // The next attempt finds what stands there now, whole.
+            assert_eq!((run.status.as_str(), run.row_count), ("succeeded", Some(3)));
+            continue;
+        }
+        failed(&run, code);
+        let attempts = if code == "not_found" { 2 } else { 3 };
+        assert_eq!(server.connections(), attempts, "{then}");
+    }
+    // A size of 0 is what the kernel says of its own files.
+    let server = SshServer::start(Login::Password);
+    settings(
+        &app,
+        account,
+        &server.url("/proc/version"),
+        server.address.port(),
+        PASSWORD,
+    )
+    .await;
+    failed(&app.import(account).await, "incomplete");
+}
+
+/// A port where each connection is met by `meet`.
+fn pretender(meet: impl Fn(std::net::TcpStream) + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            meet(stream);
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
+    let app = TestApp::start_with(Setup {
+        idle_timeout: std::time::Duration::from_millis(1500),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account("").await;
+    let http = pretender(|mut stream| {
+        let mut asked = [0; 64];
+        // Waits to be spoken to, as web servers do.
+        let _ = stream.read(&mut asked);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let endless = pretender(|mut stream| {
+        std::thread::spawn(move || {
+            while stream
+                .write_all(&[b'x'; 512])
+                .and_then(|()| stream.write_all(b"\r\n"))
+                .is_ok()
+            {}
+        });
+    });
+    let silent = pretender(std::mem::forget);
+    let closed = pretender(drop);
+    for (port, code) in [
+        (http, "protocol_error"),
+        (endless, "timed_out"),
+        (silent, "timed_out"),
+        (closed, "connect_failed"),
+    ] {
+        settings(
+            &app,
+            account,
+            &format!("sftp://127.0.0.1:{port}/x.csv"),
+            port,
+            PASSWORD,
+        )
+        .await;
+        let run = app.import(account).await;
+        failed(&run, code);
+        assert_eq!(pinned(&app).await, None);
+    }
+}

@@ -1,0 +1,360 @@
+//! All four sources as their operator sets them up: typed commands against real servers.
+
+use serde_json::Value;
+
+use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
+use crate::support::sheet::people;
+use crate::support::ssh_server::{self, Login, SshServer};
+use crate::support::typing::{Ended, type_in, write};
+use crate::support::web_server::{self, Nginx};
+use crate::support::{Setup, TestApp};
+
+/// An application with one enabled account, number 1, and a key; trusts `ca`.
+async fn app(ca: Option<String>) -> TestApp {
+    let app = TestApp::start_with(Setup {
+        extra_ca: ca,
+        ..Setup::default()
+    })
+    .await;
+    app.account("").await;
+    typed(&app, "key generate").await;
+    app
+}
+
+/// Types a line that must succeed.
+async fn typed(app: &TestApp, line: &str) -> Ended {
+    let ended = type_in(app, &line.split(' ').collect::<Vec<_>>()).await;
+    assert_eq!(ended.code, 0, "{line}: {} {}", ended.out, ended.err);
+    ended
+}
+
+/// The steps of `settings test`, each with a tick or its failure code, and the exit code.
+async fn steps(app: &TestApp) -> (Vec<String>, i32) {
+    let ended = type_in(app, &["settings", "test", "1", "--format", "json"]).await;
+    let steps = ended.json()["steps"].as_array().unwrap().clone();
+    let word = |step: &Value| {
+        let outcome = if step["ok"] == true {
+            "ok"
+        } else {
+            step["code"].as_str().unwrap()
+        };
+        format!("{} {outcome}", step["step"].as_str().unwrap())
+    };
+    (steps.iter().map(word).collect(), ended.code)
+}
+
+fn passed(steps: &[&str]) -> Vec<String> {
+    steps.iter().map(|step| format!("{step} ok")).collect()
+}
+
+#[tokio::test]
+async fn nginx_with_a_password_compression_and_redirects() {
+    let nginx = Nginx::start();
+    nginx.write("private/contacts.csv", people(1..=500));
+    let app = app(Some(nginx.ca_pem.clone())).await;
+    write(app.folder.path(), "password", web_server::PASSWORD);
+    let url = nginx.url("private/contacts.csv");
+    typed(&app, &format!("settings set 1 --source https_basic --url {url} --username {} --password-file password", web_server::USER)).await;
+    let walk = [
+        "settings",
+        "resolve",
+        "connect",
+        "tls",
+        "authenticate",
+        "file",
+        "header",
+    ];
+    assert_eq!(steps(&app).await, (passed(&walk), 0));
+    assert!(app.contacts().await.is_empty(), "testing changes nothing");
+    let run = &typed(&app, "import 1 --format json").await.json()["run"];
+    assert_eq!(
+        (&run["status"], &run["added"]),
+        (&"succeeded".into(), &500.into())
+    );
+    let run = &typed(&app, "import 1 --format json").await.json()["run"];
+    assert_eq!(
+        (&run["status"], &run["row_count"]),
+        (&"unchanged".into(), &Value::Null),
+        "by its ETag"
+    );
+    typed(
+        &app,
+        &format!(
+            "settings set 1 --source https_basic --url {}",
+            nginx.url("moved/private/contacts.csv")
+        ),
+    )
+    .await;
+    let run = &typed(&app, "import 1 --format json").await.json()["run"];
+    assert_eq!(run["unchanged"], 500);
+    nginx.write("public.csv", people(1..=500));
+    typed(
+        &app,
+        &format!(
+            "settings set 1 --source https --url {}",
+            nginx.url("public.csv")
+        ),
+    )
+    .await;
+    let run = &typed(&app, "import 1 --format json").await.json()["run"];
+    assert_eq!(run["unchanged"], 500);
+}
+
+#[tokio::test]
+async fn settings_test_says_where_the_way_ends() {
+    let nginx = Nginx::start();
+    nginx.write(
+        "page.csv",
+        "<!DOCTYPE html><html><body>log in</body></html>",
+    );
+    nginx.write("private/contacts.csv", people(1..=3));
+    let app = app(Some(nginx.ca_pem.clone())).await;
+    let end = |steps: &[&str], last: &str| {
+        let mut steps = passed(steps);
+        steps.push(last.to_owned());
+        (steps, 1)
+    };
+    let missing = nginx.url("none.csv");
+    let page = nginx.url("page.csv");
+    let port = nginx.address.port();
+    for (url, expected) in [
+        (
+            missing.as_str(),
+            end(&["settings", "resolve", "connect", "tls"], "file not_found"),
+        ),
+        (
+            page.as_str(),
+            end(
+                &["settings", "resolve", "connect", "tls", "file"],
+                "header not_a_spreadsheet",
+            ),
+        ),
+        (
+            &format!("https://127.0.0.1:{port}/x.csv"),
+            end(&["settings", "resolve", "connect"], "tls tls_invalid"),
+        ),
+        (
+            "https://127.0.0.1:9/x.csv",
+            end(&["settings", "resolve"], "connect connect_failed"),
+        ),
+        (
+            "https://10.1.2.3/x.csv",
+            end(&["settings"], "resolve address_refused"),
+        ),
+        (
+            "https://nowhere.invalid/x.csv",
+            end(&["settings"], "resolve name_not_found"),
+        ),
+    ] {
+        typed(&app, &format!("settings set 1 --source https --url {url}")).await;
+        assert_eq!(steps(&app).await, expected, "{url}");
+    }
+    write(app.folder.path(), "password", "wrong");
+    let url = nginx.url("private/contacts.csv");
+    typed(&app, &format!("settings set 1 --source https_basic --url {url} --username jane --password-file password")).await;
+    let told = type_in(&app, &["settings", "test", "1"]).await;
+    assert_eq!(told.code, 1);
+    assert!(
+        told.out.contains("✓ tls") && told.out.contains("✗ authenticate   unauthorized: "),
+        "{}",
+        told.out
+    );
+    assert!(!told.out.contains("✓ authenticate"), "{}", told.out);
+}
+
+#[tokio::test]
+async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=3));
+    let app = app(None).await;
+    write(
+        app.folder.path(),
+        "password",
+        format!("{}\n", ssh_server::PASSWORD),
+    );
+    let (url, port) = ("127.0.0.1/contacts.csv", server.address.port());
+    typed(&app, &format!("settings set 1 --source sftp --url {url} --sftp-port {port} --username jane --password-file password")).await;
+    let walk = [
+        "settings",
+        "resolve",
+        "connect",
+        "host_key",
+        "authenticate",
+        "file",
+        "header",
+    ];
+    assert_eq!(steps(&app).await, (passed(&walk), 0));
+    let shown = typed(&app, "settings show 1 --format json").await.json();
+    assert_eq!(
+        shown["settings"]["sftp_host_key"],
+        Value::Null,
+        "testing pins nothing"
+    );
+    assert_eq!(
+        typed(&app, "import 1 --format json").await.json()["run"]["added"],
+        3
+    );
+    assert!(
+        typed(&app, "settings show 1")
+            .await
+            .out
+            .contains(&server.fingerprint())
+    );
+    assert_eq!(
+        typed(&app, "import 1 --format json").await.json()["run"]["status"],
+        "unchanged"
+    );
+
+    server.new_host_key();
+    let (ended, code) = steps(&app).await;
+    assert_eq!(
+        (ended.last().unwrap().as_str(), code),
+        ("host_key host_key_changed", 1)
+    );
+    let refused = type_in(
+        &app,
+        &["settings", "trust", "1", "--fingerprint", "SHA256:other"],
+    )
+    .await;
+    assert!(
+        refused.code == 1 && refused.err.contains("nothing was pinned"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(type_in(&app, &["import", "1"]).await.code, 1);
+    let trusted = typed(
+        &app,
+        &format!("settings trust 1 --fingerprint {}", server.fingerprint()),
+    )
+    .await;
+    assert!(
+        trusted
+            .out
+            .contains(&format!("pinned: {}", server.fingerprint())),
+        "{}",
+        trusted.out
+    );
+    assert_eq!(
+        typed(&app, "import 1 --format json").await.json()["run"]["unchanged"],
+        3
+    );
+    // Another path on the same server: key and password stay. Another server: neither does.
+    typed(
+        &app,
+        &format!("settings set 1 --source sftp --url {url} --sftp-port {port}"),
+    )
+    .await;
+    assert!(
+        typed(&app, "settings show 1")
+            .await
+            .out
+            .contains(&server.fingerprint())
+    );
+    let moved = typed(
+        &app,
+        "settings set 1 --source sftp --url sftp://127.0.0.1:2/contacts.csv",
+    )
+    .await;
+    assert!(
+        moved.out.contains("enter it again with --password-file"),
+        "{}",
+        moved.out
+    );
+    assert!(
+        typed(&app, "settings show 1")
+            .await
+            .out
+            .contains("none yet")
+    );
+    assert_eq!(
+        steps(&app).await,
+        (vec!["settings secret_for_other_origin".to_owned()], 1)
+    );
+}
+
+#[tokio::test]
+async fn s3_by_commands() {
+    let server = S3Server::start("north-shore").await;
+    server.put("north-shore", "équipe 1.csv", people(1..=3));
+    let app = app(Some(server.ca_pem.clone())).await;
+    write(app.folder.path(), "secret", SECRET);
+    let url = server.url("north-shore/%C3%A9quipe+1.csv");
+    typed(&app, &format!("settings set 1 --source s3 --url {url} --s3-region ca-central-1 --s3-access-key-id {KEY_ID} --secret-file secret")).await;
+    let walk = [
+        "settings",
+        "resolve",
+        "connect",
+        "tls",
+        "authenticate",
+        "file",
+        "header",
+    ];
+    assert_eq!(steps(&app).await, (passed(&walk), 0));
+    assert_eq!(
+        typed(&app, "import 1 --format json").await.json()["run"]["added"],
+        3
+    );
+    assert_eq!(
+        typed(&app, "import 1 --format json").await.json()["run"]["status"],
+        "unchanged"
+    );
+    let shown = typed(&app, "settings show 1").await.out;
+    assert!(
+        shown.contains("ca-central-1") && shown.contains(KEY_ID) && !shown.contains(SECRET),
+        "{shown}"
+    );
+    write(app.folder.path(), "secret", "wrong");
+    typed(
+        &app,
+        &format!("settings set 1 --source s3 --url {url} --secret-file secret"),
+    )
+    .await;
+    let (ended, _) = steps(&app).await;
+    assert_eq!(ended.last().unwrap(), "authenticate s3_wrong_secret");
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_source_is_refused() {
+    let app = app(None).await;
+    for (line, said) in [
+        (
+            "--source https --url https://h/x --username jane",
+            "--username belongs to https_basic and sftp",
+        ),
+        ("--source https --url sftp://h/x", "sftp://"),
+        ("--source sftp --url https://h/x", "sftp://"),
+        ("--source sftp --url sftp://h/x", "user name"),
+        (
+            "--source sftp --url sftp://h/x --username jane",
+            "--password-file",
+        ),
+        (
+            "--source sftp --url sftp://h/x --username jane --s3-region us-east-1",
+            "--s3-region belongs to s3",
+        ),
+        (
+            "--source s3 --url https://b.s3.amazonaws.com/x --s3-access-key-id k",
+            "S3 region",
+        ),
+        (
+            "--source s3 --url https://b.s3.amazonaws.com/x --s3-region us-east-1/x --s3-access-key-id k",
+            "S3 region",
+        ),
+        (
+            "--source s3 --url https://b.s3.us-east-2.amazonaws.com/x --s3-access-key-id k",
+            "--secret-file",
+        ),
+        (
+            "--source s3 --url http://h/b/x --s3-region us-east-1",
+            "https://",
+        ),
+        ("--source ftp --url ftp://h/x", "sftp or s3"),
+    ] {
+        let line = format!("settings set 1 {line}");
+        let ended = type_in(&app, &line.split(' ').collect::<Vec<_>>()).await;
+        assert!(ended.code == 1 || ended.code == 2, "{line}: {}", ended.out);
+        assert!(ended.err.contains(said), "{line}: {}", ended.err);
+    }
+    let shown = typed(&app, "settings show 1 --format json").await.json();
+    assert_eq!(shown["settings"]["source"], "https", "as before");
+}

@@ -1,0 +1,74 @@
+//! A server that speaks the protocol of S3 and verifies signatures, with its files in a folder.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use tokio::net::TcpListener;
+
+use super::https_server::tls_for;
+
+pub const KEY_ID: &str = "AKIDEXAMPLE";
+pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+pub struct S3Server {
+    pub address: SocketAddr,
+    /// PEM of the authority that vouches for it.
+    pub ca_pem: String,
+    folder: tempfile::TempDir,
+    connections: Arc<AtomicUsize>,
+}
+
+impl S3Server {
+    /// Starts with one bucket on a free port of loopback, over TLS; ends with the runtime.
+    pub async fn start(bucket: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(bucket)).unwrap();
+        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        service.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        let service = service.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (acceptor, ca_pem) = tls_for("localhost");
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            ca_pem,
+            folder,
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&server.connections);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
+                let (acceptor, service) = (acceptor.clone(), service.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        let http = Builder::new(TokioExecutor::new());
+                        // A client that goes away is no fault of the server.
+                        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                    }
+                });
+            }
+        });
+        server
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// An object, whatever its key.
+    pub fn put(&self, bucket: &str, key: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.folder.path().join(bucket).join(Path::new(key));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}/{path}", self.address.port())
+    }
+}

@@ -1,0 +1,59 @@
+//! Commands as their user types them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{TestApp, daemon};
+
+/// How a command ended.
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ended {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.out, self.err))
+    }
+}
+
+/// Types a command in the test's folder, against the test's database and servers.
+pub async fn type_in(app: &TestApp, line: &[&str]) -> Ended {
+    let mut command = command(app);
+    let done = command.args(line).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended {
+        code: done.status.code().unwrap(),
+        out: text(done.stdout),
+        err: text(done.stderr),
+    }
+}
+
+/// The program in the test's folder, with the test's database and servers.
+pub fn command(app: &TestApp) -> tokio::process::Command {
+    let folder = app.folder.path();
+    let ca = folder.join("ca.pem");
+    let trusted = app.extra_ca.as_ref().unwrap_or(&app.https.ca_pem);
+    std::fs::write(&ca, trusted).unwrap();
+    let mut command = daemon::rosterd(folder);
+    command
+        .env("DATABASE_URL", &app.url)
+        .env("ROSTERD_SMTP__URL", app.smtp.url())
+        .env("ROSTERD_MAIL__FROM", "rosterd@example.org")
+        .env("ROSTERD_SECRETS__KEY_FILE", folder.join("secrets.key"))
+        .env("ROSTERD_FETCH__ALLOW_NETWORKS", "127.0.0.0/8,::1/128")
+        .env("ROSTERD_FETCH__EXTRA_CA_FILE", ca)
+        .env("ROSTERD_FETCH__BACKOFF", "1ms")
+        // Nobody answers there: whoever asks the environment for a proxy fails.
+        .env("HTTPS_PROXY", "http://127.0.0.1:9")
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("ALL_PROXY", "http://127.0.0.1:9");
+    command
+}
+
+pub fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
+    std::fs::write(folder.join(name), content).unwrap();
+}
