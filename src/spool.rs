@@ -39,7 +39,7 @@ impl SpoolWriter {
     ///
     /// # Errors
     /// If there is no place for temporary files.
-    pub fn new(limit: u64) -> io::Result<Self> {
+    pub fn new(limit: u64) -> Result<Self, SpoolError> {
         Ok(Self {
             file: tempfile::tempfile()?,
             digest: FileDigest::default(),

@@ -5,7 +5,6 @@ use clap::Subcommand;
 use super::app::App;
 use super::{Exit, output};
 use crate::config::Config;
-use crate::import::{PASSWORD_FIELD, S3_SECRET_FIELD};
 use crate::seal::Keyring;
 
 #[derive(Debug, Subcommand)]
@@ -35,11 +34,7 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     loop {
         let before = resealed;
         lost.clear();
-        for secret in app
-            .store
-            .sealed_secrets([PASSWORD_FIELD, S3_SECRET_FIELD])
-            .await?
-        {
+        for secret in app.store.sealed_secrets().await? {
             match keys.reseal(&secret.sealed, secret.account.0, secret.field) {
                 Ok(None) => {}
                 Ok(Some(sealed)) => {

@@ -190,11 +190,14 @@ pub enum FetchError {
     /// S3: our clock.
     #[error("{0} says that this machine's clock is wrong; the operator must set it (NTP)")]
     ClockSkew(String),
-    /// This machine.
+    /// No room on this machine.
     #[error(
         "the file can't be kept on this machine meanwhile ({0}); the operator must look at the space in TMPDIR"
     )]
     Local(std::io::Error),
+    /// Of ours.
+    #[error("a defect in rosterd stopped the transfer ({0}); please report it")]
+    Defect(String),
     /// Cut off.
     #[error("{host} ended the file before it was complete; try again, or tell its administrator")]
     Incomplete {
@@ -234,7 +237,7 @@ impl FetchError {
             Self::S3NoBucket(_) => FailureCode::S3NoBucket,
             Self::S3Archived(_) => FailureCode::S3Archived,
             Self::ClockSkew(_) => FailureCode::ClockSkew,
-            Self::Local(_) => FailureCode::Internal,
+            Self::Local(_) | Self::Defect(_) => FailureCode::Internal,
         }
     }
 
@@ -285,13 +288,7 @@ impl From<SpoolError> for FetchError {
     fn from(error: SpoolError) -> Self {
         match error {
             SpoolError::TooLarge(limit) => Self::TooLarge { limit },
-            SpoolError::Io(error) => error.into(),
+            SpoolError::Io(error) => Self::Local(error),
         }
-    }
-}
-
-impl From<std::io::Error> for FetchError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Local(error)
     }
 }

@@ -4,6 +4,8 @@
 //! by itself ([`FetchError::is_transient`]), and `import` does the rest.
 
 mod error;
+mod host_key;
+mod intake;
 mod meter;
 mod network;
 mod s3;
@@ -29,8 +31,8 @@ use meter::Meter;
 use web::Web;
 
 pub use error::FetchError;
+pub use host_key::HostKey;
 pub use network::{NetworkPolicy, Refusal};
-pub use sftp::HostKey;
 pub use share_link::direct_download_hint;
 
 /// Bounds on a fetch.
@@ -173,6 +175,8 @@ impl Fetcher {
         let host = request.place.host();
         let turn = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Hosts that nobody waits for or fetches from; addresses come and go over the years.
+            hosts.retain(|_, turn| Arc::strong_count(turn) > 1);
             Arc::clone(
                 hosts
                     .entry(host.clone())
@@ -214,7 +218,13 @@ impl Fetcher {
                 region,
                 credentials,
             } => {
-                let bucket = s3::Bucket::new(&self.web, address, region, credentials);
+                let bucket = s3::Bucket::new(
+                    &self.web,
+                    address,
+                    region,
+                    credentials,
+                    request.place.host(),
+                );
                 bucket.fetch(known, self.limits.max_bytes, meter).await
             }
         }
@@ -251,7 +261,11 @@ impl Fetcher {
         let connected = network::connect(&addresses, &host, patience).await;
         Ok(Reached {
             addresses: addresses.iter().map(SocketAddr::ip).collect(),
-            answered: connected.and_then(|stream| Ok(stream.peer_addr()?)),
+            answered: connected.and_then(|stream| {
+                stream
+                    .peer_addr()
+                    .map_err(|error| network::lost(&host, &error))
+            }),
         })
     }
 }

@@ -162,6 +162,14 @@ pub(super) async fn connect(
     Err(failure.unwrap_or_else(|| FetchError::NameNotFound(host.to_owned())))
 }
 
+/// A connection that the network gave up.
+pub(super) fn lost(host: &str, error: &std::io::Error) -> FetchError {
+    FetchError::ConnectFailed {
+        host: host.to_owned(),
+        why: error.to_string(),
+    }
+}
+
 /// Resolves names and gives out only addresses that were checked: what is connected to is what was looked at.
 #[derive(Clone)]
 pub(super) struct CheckedResolver(pub(super) NetworkPolicy);

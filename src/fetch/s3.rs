@@ -24,11 +24,11 @@ use aws_smithy_runtime_api::http::StatusCode;
 use secrecy::ExposeSecret;
 use url::Url;
 
+use super::intake::Intake;
 use super::meter::Meter;
-use super::web::{Web, host_of};
+use super::web::{Web, find};
 use super::{Credentials, FetchError, Fetched, Outcome, Validators};
-use crate::model::source::S3Address;
-use crate::spool::SpoolWriter;
+use crate::model::source::{S3Address, is_region};
 
 /// The host that requests for a bucket at AWS go to.
 pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
@@ -55,11 +55,9 @@ impl<'a> Bucket<'a> {
         address: &'a S3Address,
         region: &'a str,
         credentials: &Credentials,
+        host: String,
     ) -> Self {
-        let (connector, no_patience) = (
-            SharedHttpConnector::new(Connector(web.clone())),
-            TimeoutConfig::disabled(),
-        );
+        let connector = SharedHttpConnector::new(Connector(web.clone()));
         // Nothing is taken from the environment, and nothing fills in for an empty key.
         let keys = Keys::new(
             &credentials.username,
@@ -75,7 +73,7 @@ impl<'a> Bucket<'a> {
             .http_client(http_client_fn(move |_, _| connector.clone()))
             // What takes how long, and what is tried again, is decided in one place for all sources.
             .retry_config(RetryConfig::disabled())
-            .timeout_config(no_patience)
+            .timeout_config(TimeoutConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             // Servers other than AWS's know nothing of the newer checksums.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -85,10 +83,6 @@ impl<'a> Bucket<'a> {
                 .endpoint_url(endpoint.as_str())
                 .force_path_style(true),
             None => config.force_path_style(address.bucket.contains('.')),
-        };
-        let host = match &address.endpoint {
-            Some(endpoint) => host_of(endpoint),
-            None => aws_host(address, region),
         };
         Self {
             client: Client::from_conf(config.build()),
@@ -172,43 +166,27 @@ impl<'a> Bucket<'a> {
         let declared = object
             .content_length
             .and_then(|length| u64::try_from(length).ok());
-        if declared.is_some_and(|declared| declared > limit) {
-            return Err(FetchError::TooLarge { limit });
-        }
-        let incomplete = || FetchError::Incomplete {
-            host: self.host.clone(),
-        };
-        let mut content = SpoolWriter::new(limit)?;
+        let mut file = Intake::new(limit, declared, meter)?;
         while let Some(chunk) = object.body.next().await {
-            let chunk = chunk.map_err(|error| {
-                let is_late = std::iter::successors(
-                    Some(&error as &(dyn std::error::Error + 'static)),
-                    |error| error.source(),
-                )
-                .filter_map(|error| error.downcast_ref::<reqwest::Error>())
-                .any(reqwest::Error::is_timeout);
-                if is_late {
-                    FetchError::TimedOut {
-                        host: self.host.clone(),
-                        what: "it stopped sending",
-                    }
-                } else {
-                    incomplete()
-                }
-            })?;
-            content.push(&chunk)?;
-            meter.set(content.size(), declared);
+            file.push(&chunk.map_err(|error| self.cut(&error))?)?;
         }
-        if declared.is_some_and(|declared| declared != content.size()) {
-            return Err(incomplete());
+        let validators = Validators {
+            etag: object.e_tag.filter(|etag| etag.len() <= 1024),
+            ..Validators::default()
+        };
+        file.finish(&self.host, validators)
+    }
+
+    /// Why the body of an answer ended too soon.
+    fn cut(&self, error: &(dyn std::error::Error + 'static)) -> FetchError {
+        let host = self.host.clone();
+        if find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
+            return FetchError::TimedOut {
+                host,
+                what: "it stopped sending",
+            };
         }
-        Ok(Fetched {
-            content: content.finish(),
-            validators: Validators {
-                etag: object.e_tag.filter(|etag| etag.len() <= 1024),
-                ..Validators::default()
-            },
-        })
+        FetchError::Incomplete { host }
     }
 
     fn classify(&self, key: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {
@@ -229,7 +207,7 @@ impl<'a> Bucket<'a> {
             header
                 .map(str::to_owned)
                 .or_else(|| Some(element(&body, "Region")?.to_owned()))
-                .filter(|region| crate::model::source::is_region(region))
+                .filter(|region| is_region(region))
         };
         match (code, status) {
             ("InvalidAccessKeyId" | "NotSignedUp", _) => FetchError::S3UnknownKeyId(host),

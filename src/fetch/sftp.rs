@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,12 +11,13 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use ssh2::{ErrorCode, FileStat, HashType, KeyboardInteractivePrompt, MethodType, Prompt, Session};
+use tokio::net::TcpStream;
 
+use super::intake::Intake;
 use super::meter::Meter;
-use super::network::{NetworkPolicy, connect};
-use super::{Credentials, FetchError, Fetched, Limits, Outcome, Validators};
+use super::network::{NetworkPolicy, connect, lost};
+use super::{Credentials, FetchError, Limits, Outcome, Validators};
 use crate::model::source::SftpAddress;
-use crate::spool::SpoolWriter;
 use crate::telemetry::blocking;
 
 /// libssh2 asks for as much at once as it is given room for: with 32 KiB it is six times slower.
@@ -42,67 +43,6 @@ const NO_SUCH_FILE: i32 = 2;
 const PERMISSION_DENIED: i32 = 3;
 const CONNECTION_LOST: i32 = 7;
 const NO_SUCH_PATH: i32 = 10;
-
-/// What is known of a server's host key: the pinned one, and the one that was seen when none was pinned.
-#[derive(Debug, Clone, Default)]
-pub struct HostKey {
-    pinned: Option<String>,
-    seen: Arc<OnceLock<String>>,
-}
-
-impl HostKey {
-    /// A pinned key, as OpenSSH shows it (`SHA256:…`), or none yet.
-    #[must_use]
-    pub fn new(pinned: Option<&str>) -> Self {
-        Self {
-            pinned: pinned.map(str::to_owned),
-            seen: Arc::default(),
-        }
-    }
-
-    /// The key of a server that a password was about to be sent to while none was pinned.
-    #[must_use]
-    pub fn first_seen(&self) -> Option<&str> {
-        self.seen.get().map(String::as_str)
-    }
-
-    /// Whether this key is the pinned one; what hashes it need not be named, nor its end be filled up.
-    #[must_use]
-    pub fn is(&self, found: &str) -> bool {
-        let bare = |key: &str| {
-            let key = key.trim();
-            key.strip_prefix("SHA256:")
-                .unwrap_or(key)
-                .trim_end_matches('=')
-                .to_owned()
-        };
-        self.pinned
-            .as_deref()
-            .is_some_and(|pinned| bare(pinned) == bare(found))
-    }
-
-    pub(super) fn check(&self, host: &str, found: &str) -> Result<(), FetchError> {
-        match &self.pinned {
-            None => {
-                // A second attempt sees what the first one pinned.
-                let first = self.seen.get_or_init(|| found.to_owned());
-                (first == found)
-                    .then_some(())
-                    .ok_or_else(|| changed(host, first, found))
-            }
-            Some(_) if self.is(found) => Ok(()),
-            Some(pinned) => Err(changed(host, pinned, found)),
-        }
-    }
-}
-
-fn changed(host: &str, pinned: &str, found: &str) -> FetchError {
-    FetchError::HostKeyChanged {
-        host: host.to_owned(),
-        pinned: pinned.to_owned(),
-        found: found.to_owned(),
-    }
-}
 
 /// Ends what libssh2 waits for on its thread once nobody waits for that thread.
 struct Hangup(std::net::TcpStream);
@@ -146,9 +86,8 @@ impl Server {
                 why: "the server closed the connection at once".to_owned(),
             });
         }
-        let stream = stream.into_std()?;
-        stream.set_nonblocking(false)?;
-        let hangup = Hangup(stream.try_clone()?);
+        let (stream, second) = blocking_pair(stream).map_err(|error| lost(&host, &error))?;
+        let hangup = Hangup(second);
         let greet = blocking(move || greet(stream, limits.idle_timeout));
         // libssh2 listens to a greeting for as long as it goes on.
         let greeted = tokio::time::timeout(limits.idle_timeout, greet);
@@ -156,7 +95,7 @@ impl Server {
             host: host.clone(),
             what: "it does not finish its greeting",
         })?;
-        let session = finished(&host, greeted)?.map_err(|error| match error.code() {
+        let session = finished(greeted)?.map_err(|error| match error.code() {
             ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
                 host: host.clone(),
                 what: "it does not finish its greeting",
@@ -191,7 +130,7 @@ impl Server {
     pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchError> {
         let (session, credentials) = (self.session.clone(), credentials.clone());
         let logged_in = blocking(move || log_in(&session, &credentials)).await;
-        match finished(&self.host, logged_in)? {
+        match finished(logged_in)? {
             Ok(None) => Ok(()),
             Ok(Some(offered)) => Err(FetchError::NoPasswordLogin {
                 host: self.host.clone(),
@@ -224,15 +163,20 @@ impl Server {
             limit,
             meter: Arc::clone(meter),
         };
-        finished(&self.host, blocking(move || work.run()).await)?
+        finished(blocking(move || work.run()).await)?
     }
 }
 
-fn finished<T>(host: &str, done: Result<T, tokio::task::JoinError>) -> Result<T, FetchError> {
-    done.map_err(|error| FetchError::ProtocolError {
-        host: host.to_owned(),
-        why: format!("a defect while reading over SFTP: {error}"),
-    })
+fn finished<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, FetchError> {
+    done.map_err(|error| FetchError::Defect(format!("reading over SFTP: {error}")))
+}
+
+/// A connection for libssh2, and the same once more to hang up on.
+fn blocking_pair(stream: TcpStream) -> std::io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    let second = stream.try_clone()?;
+    Ok((stream, second))
 }
 
 fn greet(stream: std::net::TcpStream, patience: Duration) -> Result<Session, ssh2::Error> {
@@ -317,10 +261,7 @@ impl Reading {
         if !before.is_file() {
             return Err(FetchError::NotAFile(self.shown(path)));
         }
-        let (size, mtime) = (before.size.unwrap_or_default(), modified(before));
-        if size > self.limit {
-            return Err(FetchError::TooLarge { limit: self.limit });
-        }
+        let mtime = modified(before);
         let present = before.size.zip(mtime);
         if self.known.is_some() && self.known == present {
             return Ok(Outcome::NotModified);
@@ -331,15 +272,12 @@ impl Reading {
         let mut file = sftp
             .open(Path::new(path))
             .map_err(|error| self.failed(path, &error))?;
-        let mut content = SpoolWriter::new(self.limit)?;
+        let mut content = Intake::new(self.limit, before.size, &self.meter)?;
         let mut piece = vec![0; READ_SIZE];
         loop {
             match file.read(&mut piece) {
                 Ok(0) => break,
-                Ok(length) => {
-                    content.push(&piece[..length])?;
-                    self.meter.set(content.size(), before.size);
-                }
+                Ok(length) => content.push(&piece[..length])?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.cut(&error)),
             }
@@ -358,18 +296,11 @@ impl Reading {
                 return Err(self.changed(None));
             }
         }
-        if before.size.is_some_and(|size| size != content.size()) {
-            return Err(FetchError::Incomplete {
-                host: self.host.clone(),
-            });
-        }
-        Ok(Outcome::File(Fetched {
-            content: content.finish(),
-            validators: Validators {
-                size_and_mtime: present,
-                ..Validators::default()
-            },
-        }))
+        let validators = Validators {
+            size_and_mtime: present,
+            ..Validators::default()
+        };
+        content.finish(&self.host, validators).map(Outcome::File)
     }
 
     fn shown(&self, path: &str) -> String {
@@ -457,25 +388,5 @@ mod tests {
         // The server's clock is ahead of ours, and one that is set wrong says nothing.
         assert_eq!(wait(-30), Some(11));
         assert_eq!(wait(-61), None);
-    }
-
-    #[test]
-    fn a_pinned_key_is_held_to_and_a_new_one_remembered() {
-        let pinned = HostKey::new(Some("SHA256:abc"));
-        assert!(pinned.check("h", "SHA256:abc").is_ok());
-        assert!(
-            HostKey::new(Some(" abc= "))
-                .check("h", "SHA256:abc")
-                .is_ok()
-        );
-        let error = pinned.check("h:22", "SHA256:xyz").unwrap_err().to_string();
-        assert!(
-            error.contains("SHA256:xyz") && error.contains("SHA256:abc"),
-            "{error}"
-        );
-        let new = HostKey::new(None);
-        assert!(new.check("h", "SHA256:abc").is_ok());
-        assert_eq!(new.first_seen(), Some("SHA256:abc"));
-        assert!(new.check("h", "SHA256:xyz").is_err());
     }
 }

@@ -13,11 +13,11 @@ use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use super::error::FetchError;
+use super::intake::Intake;
 use super::meter::Meter;
 use super::network::{CheckedResolver, NetworkPolicy, Unresolved};
 use super::{Credentials, Fetched, Limits, Outcome, Refusal, Validators};
 use crate::model::source::shown;
-use crate::spool::SpoolWriter;
 
 const MAX_REDIRECTS: usize = 5;
 /// Longest stay away that a server may ask for.
@@ -173,32 +173,21 @@ impl Web {
         mut response: Response,
         meter: &Meter,
     ) -> Result<Fetched, FetchError> {
-        let limit = self.limits.max_bytes;
         let declared = response.content_length();
-        if declared.is_some_and(|declared| declared > limit) {
-            return Err(FetchError::TooLarge { limit });
-        }
+        let mut file = Intake::new(self.limits.max_bytes, declared, meter)?;
         let validators = Validators {
             etag: header(response.headers(), ETAG),
             last_modified: header(response.headers(), LAST_MODIFIED),
             size_and_mtime: None,
         };
-        let mut content = SpoolWriter::new(limit)?;
         while let Some(chunk) = response
             .chunk()
             .await
             .map_err(|error| classify_body(url, &error))?
         {
-            content.push(&chunk)?;
-            meter.set(content.size(), declared);
+            file.push(&chunk)?;
         }
-        if declared.is_some_and(|declared| declared != content.size()) {
-            return Err(FetchError::Incomplete { host: host_of(url) });
-        }
-        Ok(Fetched {
-            content: content.finish(),
-            validators,
-        })
+        file.finish(&host_of(url), validators)
     }
 }
 
@@ -281,7 +270,10 @@ fn causes<'a>(
     })
 }
 
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+/// The first cause of this type.
+pub(super) fn find<'a, E: StdError + 'static>(
+    error: &'a (dyn StdError + 'static),
+) -> Option<&'a E> {
     causes(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 

@@ -21,18 +21,17 @@ use tracing::Instrument;
 pub use error::{ImportError, Stage};
 pub use preview::Preview;
 pub use probe::{Step, StepName};
-pub use source::{PASSWORD_FIELD, S3_SECRET_FIELD, s3_region};
+pub use source::s3_region;
 
 use crate::clock::SharedClock;
 use crate::fetch::{self, Fetcher, Request};
 use crate::lifecycle;
-use crate::model::AccountId;
 use crate::model::failure::FailureCode;
 use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
 use crate::sheet::{self, Content, Facts, Limits, READER_VERSION, WorkbookReader};
 use crate::spool::Spool;
-use crate::store::{Settings, Store, StoreError};
+use crate::store::{Store, StoreError};
 use crate::telemetry::blocking;
 use crate::validate::Collector;
 
@@ -305,18 +304,14 @@ impl Importer {
         let may_skip =
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
         let known = context.known_file.clone().filter(|_| may_skip);
-        let source = match file {
-            Some(local) => Some(local_file(local)),
-            None => {
-                self.fetch_source(
-                    run.account_id,
-                    settings.as_ref(),
-                    known.as_ref(),
-                    observer,
-                    stop,
-                )
-                .await?
-            }
+        let source = if let Some(local) = file {
+            Some(local_file(local))
+        } else {
+            let request = self.request(run.account_id, settings.as_ref(), known.as_ref())?;
+            let fetched = self.fetch_source(&request, observer, stop).await;
+            self.pin_host_key(run.account_id, settings.as_ref(), &request)
+                .await?;
+            fetched?
         };
         let Some(source) = source else {
             *facts = known.unwrap_or_default();
@@ -346,21 +341,11 @@ impl Importer {
     /// The file, or `None` if the source says that it is the known one.
     async fn fetch_source(
         &self,
-        account: AccountId,
-        settings: Option<&Settings>,
-        known: Option<&FileFacts>,
+        request: &Request,
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<Option<SourceFile>, ImportError> {
-        let settings = settings.ok_or_else(settings_missing)?;
-        let request = Request {
-            place: self.place(account, settings)?,
-            known: known.map(source::validators),
-        };
-        match self
-            .fetch(account, settings, &request, observer, stop)
-            .await?
-        {
+        match self.fetch(request, observer, stop).await? {
             fetch::Outcome::NotModified => Ok(None),
             fetch::Outcome::File(fetched) => {
                 let facts = FileFacts {

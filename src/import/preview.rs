@@ -67,9 +67,7 @@ impl Importer {
             Some(content) => local_file(content),
             None => match self
                 .fetch_source(
-                    account.id,
-                    settings.as_ref(),
-                    None,
+                    &self.request(account.id, settings.as_ref(), None)?,
                     observer,
                     &CancellationToken::new(),
                 )

@@ -106,19 +106,16 @@ impl Importer {
     pub async fn probe(&self, account: &Account) -> Result<Vec<Step>, ImportError> {
         let mut steps = Vec::new();
         let settings = self.store.settings(account.id).await?;
-        let place = match &settings {
-            Some(settings) => self.place(account.id, settings),
-            None => Err(super::settings_missing()),
-        };
-        let place = match place {
-            Ok(place) => place,
+        let request = match self.request(account.id, settings.as_ref(), None) {
+            Ok(request) => request,
             Err(error) => return Ok(ended(steps, StepName::Settings, error.failure())),
         };
+        let place = &request.place;
         steps.push(done(
             StepName::Settings,
             format!("complete, for {}", place.host()),
         ));
-        let reached = match self.fetcher.reach(&place).await {
+        let reached = match self.fetcher.reach(place).await {
             Ok(reached) => reached,
             Err(error) => return Ok(ended(steps, StepName::Resolve, error.failure())),
         };
@@ -128,18 +125,17 @@ impl Importer {
             Ok(address) => steps.push(done(StepName::Connect, format!("{address} answers"))),
             Err(error) => return Ok(ended(steps, StepName::Connect, error.failure())),
         }
-        self.probe_file(place, steps).await
+        self.probe_file(&request, steps).await
     }
 
     async fn probe_file(
         &self,
-        place: Place,
+        request: &Request,
         mut steps: Vec<Step>,
     ) -> Result<Vec<Step>, ImportError> {
-        let request = Request { place, known: None };
         let fetched = self
             .fetcher
-            .fetch(&request, &(Arc::new(|_, _| {}) as _))
+            .fetch(request, &(Arc::new(|_, _| {}) as _))
             .await;
         let middle = middle_steps(&request.place);
         let content = match fetched {
@@ -160,7 +156,7 @@ impl Importer {
         steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
         steps.push(done(StepName::File, format!("{} bytes", content.size())));
         match self
-            .read_blocking(content, None, source::shown_url(&request.place))
+            .read_blocking(content, None, source::web_url(&request.place))
             .await
         {
             Ok(reading) => {

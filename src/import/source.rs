@@ -10,14 +10,12 @@ use crate::fetch::{self, Credentials, HostKey, Outcome, Place, Request, Validato
 use crate::import::ImportError;
 use crate::model::AccountId;
 use crate::model::run::FileFacts;
-use crate::model::source::{Address, S3Address, SftpAddress, SourceKind, is_region};
+use crate::model::source::{
+    Address, PASSWORD_FIELD, S3_SECRET_FIELD, S3Address, SftpAddress, SourceKind, is_region,
+};
 use crate::seal::{Binding, Keyring};
 use crate::store::Settings;
 
-/// Column of the password of `https_basic` and `sftp`, to which it is bound.
-pub const PASSWORD_FIELD: &str = "password_sealed";
-/// Column of the S3 secret key, to which it is bound.
-pub const S3_SECRET_FIELD: &str = "s3_secret_sealed";
 /// Region where neither settings nor address name one and the server is not AWS's, which as a rule have none.
 const ANY_REGION: &str = "us-east-1";
 
@@ -52,7 +50,7 @@ fn filled<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, ImportError
 }
 
 /// What is known of a file, in the words of the fetcher.
-pub(super) fn validators(known: &FileFacts) -> Validators {
+fn validators(known: &FileFacts) -> Validators {
     Validators {
         etag: known.etag.clone(),
         last_modified: known.last_modified.clone(),
@@ -61,11 +59,10 @@ pub(super) fn validators(known: &FileFacts) -> Validators {
 }
 
 /// The address of a place on the web, which a share link may have to be told from.
-pub(super) fn shown_url(place: &Place) -> Option<String> {
-    if let Place::Web { url, .. } = place {
-        Some(url.to_string())
-    } else {
-        None
+pub(super) fn web_url(place: &Place) -> Option<String> {
+    match place {
+        Place::Web { url, .. } => Some(url.to_string()),
+        Place::Sftp { .. } | Place::S3 { .. } => None,
     }
 }
 
@@ -151,28 +148,40 @@ impl Importer {
         })
     }
 
-    /// Fetches the file, and pins the host key of a server that a password was sent to for the first time.
-    pub(super) async fn fetch(
+    /// What to ask for, unless the file is the known one.
+    pub(super) fn request(
         &self,
         account: AccountId,
-        settings: &Settings,
+        settings: Option<&Settings>,
+        known: Option<&FileFacts>,
+    ) -> Result<Request, ImportError> {
+        let settings = settings.ok_or_else(super::settings_missing)?;
+        Ok(Request {
+            place: self.place(account, settings)?,
+            known: known.map(validators),
+        })
+    }
+
+    /// Pins the host key of a server that a password was sent to for the first time.
+    pub(super) async fn pin_host_key(
+        &self,
+        account: AccountId,
+        settings: Option<&Settings>,
         request: &Request,
-        observer: &Observer,
-        stop: &CancellationToken,
-    ) -> Result<Outcome, ImportError> {
-        let fetched = self.fetch_patiently(request, observer, stop).await;
+    ) -> Result<(), ImportError> {
         if let Place::Sftp { host_key, .. } = &request.place
             && let Some(key) = host_key.first_seen()
+            && let Some(settings) = settings
         {
             self.store
                 .pin_host_key(account, key, settings.updated_at)
                 .await?;
         }
-        fetched
+        Ok(())
     }
 
     /// Fetches the file, again and again while the failure may pass by itself.
-    async fn fetch_patiently(
+    pub(super) async fn fetch(
         &self,
         request: &Request,
         observer: &Observer,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Store, StoreError, broken_constraint, failed};
 use crate::model::AccountId;
-use crate::model::source::SourceKind;
+use crate::model::source::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
 
 /// The import settings of an account.
 #[derive(Debug, Clone)]
@@ -205,14 +205,11 @@ impl Store {
         Ok(())
     }
 
-    /// All sealed secrets of all accounts; `fields` are the columns of password and S3 secret.
+    /// All sealed secrets of all accounts.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn sealed_secrets(
-        &self,
-        [password, s3_secret]: [&'static str; 2],
-    ) -> Result<Vec<SealedSecret>, StoreError> {
+    pub async fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
         let rows = sqlx::query!(
             "SELECT a.id, a.name, s.password_sealed, s.s3_secret_sealed
              FROM import_settings s JOIN accounts a ON a.id = s.account_id
@@ -233,8 +230,8 @@ impl Store {
             .into_iter()
             .flat_map(|row| {
                 [
-                    of_row(password, row.password_sealed, row.id, &row.name),
-                    of_row(s3_secret, row.s3_secret_sealed, row.id, &row.name),
+                    of_row(PASSWORD_FIELD, row.password_sealed, row.id, &row.name),
+                    of_row(S3_SECRET_FIELD, row.s3_secret_sealed, row.id, &row.name),
                 ]
             })
             .flatten()

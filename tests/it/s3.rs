@@ -1,14 +1,13 @@
 //! Files in S3: from a server that verifies signatures, and every refusal that AWS is known to answer with.
 
-use rosterd::import::S3_SECRET_FIELD;
 use rosterd::model::AccountId;
-use rosterd::model::source::SourceKind;
-use rosterd::store::{NewSettings, RunRow};
+use rosterd::model::source::{S3_SECRET_FIELD, SourceKind};
+use rosterd::store::NewSettings;
 
 use crate::support::https_server::Reply;
 use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
 use crate::support::sheet::people;
-use crate::support::{Setup, TestApp};
+use crate::support::{Setup, TestApp, failed};
 
 struct Keys<'a> {
     id: &'a str,
@@ -39,17 +38,6 @@ async fn app_for(server: &S3Server) -> TestApp {
         ..Setup::default()
     })
     .await
-}
-
-#[track_caller]
-fn failed(run: &RunRow, code: &str) {
-    assert_eq!(
-        run.failure_code.as_deref(),
-        Some(code),
-        "{}: {:?}",
-        run.status,
-        run.failure_message
-    );
 }
 
 #[tokio::test]

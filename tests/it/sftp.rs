@@ -3,14 +3,13 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use rosterd::import::PASSWORD_FIELD;
 use rosterd::model::AccountId;
-use rosterd::model::source::SourceKind;
-use rosterd::store::{NewSettings, RunRow};
+use rosterd::model::source::{PASSWORD_FIELD, SourceKind};
+use rosterd::store::NewSettings;
 
 use crate::support::sheet::people;
 use crate::support::ssh_server::{Login, PASSWORD, SshServer, USER};
-use crate::support::{Setup, TestApp};
+use crate::support::{Setup, TestApp, failed};
 
 async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, password: &str) {
     let new = NewSettings {
@@ -26,17 +25,16 @@ async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, passw
     app.store.save_settings(account, &new).await.unwrap();
 }
 
+/// Points an account at a file on a server.
+async fn point_at(app: &TestApp, account: AccountId, server: &SshServer, path: &str) {
+    let port = server.address.port();
+    settings(app, account, &server.url(path), port, PASSWORD).await;
+}
+
 /// An account whose file lies on a server.
 async fn account_at(app: &TestApp, server: &SshServer, path: &str) -> AccountId {
     let account = app.account("").await;
-    settings(
-        app,
-        account,
-        &server.url(path),
-        server.address.port(),
-        PASSWORD,
-    )
-    .await;
+    point_at(app, account, server, path).await;
     account
 }
 
@@ -45,17 +43,6 @@ async fn pinned(app: &TestApp) -> Option<String> {
         .fetch_one(&app.pool)
         .await
         .unwrap()
-}
-
-#[track_caller]
-fn failed(run: &RunRow, code: &str) {
-    assert_eq!(
-        run.failure_code.as_deref(),
-        Some(code),
-        "{}: {:?}",
-        run.status,
-        run.failure_message
-    );
 }
 
 #[tokio::test]
@@ -116,14 +103,7 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
             .trim_start_matches('/')
             .to_owned(),
     ] {
-        settings(
-            &app,
-            account,
-            &server.url(&path),
-            server.address.port(),
-            PASSWORD,
-        )
-        .await;
+        point_at(&app, account, &server, &path).await;
         let run = app.import(account).await;
         assert!(
             ["succeeded", "unchanged"].contains(&run.status.as_str()),
@@ -147,14 +127,7 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
     assert_eq!(app.import(account).await.unchanged, Some(2));
     // A link leads to its file.
     std::os::unix::fs::symlink(&file, server.home().join("link.csv")).unwrap();
-    settings(
-        &app,
-        account,
-        &server.url("link.csv"),
-        server.address.port(),
-        PASSWORD,
-    )
-    .await;
+    point_at(&app, account, &server, "link.csv").await;
     assert_eq!(app.import(account).await.unchanged, Some(2));
 }
 
@@ -201,14 +174,7 @@ async fn a_wrong_password_is_tried_once() {
     assert!(app.contacts().await.is_empty());
 
     let keys_only = SshServer::start(Login::PublicKey);
-    settings(
-        &app,
-        account,
-        &keys_only.url("contacts.csv"),
-        keys_only.address.port(),
-        PASSWORD,
-    )
-    .await;
+    point_at(&app, account, &keys_only, "contacts.csv").await;
     let run = app.import(account).await;
     failed(&run, "unauthorized");
     assert!(run.failure_message.unwrap().contains("publickey"));
@@ -265,14 +231,7 @@ async fn what_is_not_there_or_no_file_has_a_name() {
         ("closed.csv", "forbidden"),
         ("large.csv", "too_large"),
     ] {
-        settings(
-            &app,
-            account,
-            &server.url(path),
-            server.address.port(),
-            PASSWORD,
-        )
-        .await;
+        point_at(&app, account, &server, path).await;
         let before = server.connections();
         failed(&app.import(account).await, code);
         assert_eq!(server.connections() - before, 1, "{path}");
@@ -332,14 +291,7 @@ async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
         let server = meddler(50_000, then);
         server.write("contacts.csv", &rows);
         server.write("other.csv", people(1..=3));
-        settings(
-            &app,
-            account,
-            &server.url("contacts.csv"),
-            server.address.port(),
-            PASSWORD,
-        )
-        .await;
+        point_at(&app, account, &server, "contacts.csv").await;
         let run = app.import(account).await;
         if then.starts_with("mv") {
             // The next attempt finds what stands there now, whole.
@@ -352,14 +304,7 @@ async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
     }
     // A size of 0 is what the kernel says of its own files.
     let server = SshServer::start(Login::Password);
-    settings(
-        &app,
-        account,
-        &server.url("/proc/version"),
-        server.address.port(),
-        PASSWORD,
-    )
-    .await;
+    point_at(&app, account, &server, "/proc/version").await;
     failed(&app.import(account).await, "incomplete");
 }
 

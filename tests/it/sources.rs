@@ -190,6 +190,14 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
         Value::Null,
         "testing pins nothing"
     );
+    typed(&app, "import 1 --dry-run").await;
+    assert!(
+        typed(&app, "settings show 1")
+            .await
+            .out
+            .contains("none yet"),
+        "nor does a dry run"
+    );
     assert_eq!(
         typed(&app, "import 1 --format json").await.json()["run"]["added"],
         3

@@ -7,9 +7,9 @@ use clap::Args as ClapArgs;
 use super::super::account_ref;
 use super::super::app::{App, read_secret};
 use super::super::output::line;
-use crate::import::{PASSWORD_FIELD, S3_SECRET_FIELD, s3_region};
+use crate::import::s3_region;
 use crate::model::account::{Account, AccountRef};
-use crate::model::source::{Address, SourceKind};
+use crate::model::source::{Address, PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
 use crate::seal::{Binding, Keyring, sealed_for};
 use crate::store::{NewSettings, Settings};
 

@@ -24,6 +24,11 @@ words!(
     }
 );
 
+/// Column of the password of `https_basic` and `sftp`, to which it is bound.
+pub const PASSWORD_FIELD: &str = "password_sealed";
+/// Column of the S3 secret key, to which it is bound.
+pub const S3_SECRET_FIELD: &str = "s3_secret_sealed";
+
 /// Why a URL can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {

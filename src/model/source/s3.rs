@@ -66,22 +66,16 @@ impl S3Address {
         }
         let path = url.path().trim_start_matches('/');
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
-        let (bucket, region, key) = match AwsHost::parse(host) {
-            Some(AwsHost {
-                bucket: Some(bucket),
-                region,
-            }) => (bucket, region, path),
-            other => {
-                let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-                (bucket, other.and_then(|host| host.region), key)
-            }
-        };
-        let is_aws = AwsHost::parse(host).is_some();
-        let endpoint = (!is_aws).then(|| {
+        let aws = AwsHost::parse(host);
+        let endpoint = aws.is_none().then(|| {
             let mut endpoint = url.clone();
             endpoint.set_path("");
             endpoint
         });
+        let region = aws.as_ref().and_then(|aws| aws.region);
+        let in_path = || path.split_once('/').unwrap_or((path, ""));
+        let in_host = aws.as_ref().and_then(|aws| aws.bucket);
+        let (bucket, key) = in_host.map_or_else(in_path, |bucket| (bucket, path));
         let keys = vec![
             decoded(key).ok_or_else(malformed)?,
             decoded(&key.replace('+', " ")).ok_or_else(malformed)?,

@@ -17,11 +17,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::clock::{Clock, ManualClock};
 use rosterd::dispatch::Dispatcher;
 use rosterd::fetch::{Fetcher, Limits, NetworkPolicy};
-use rosterd::import::{Importer, Options, PASSWORD_FIELD, WhenStopped};
+use rosterd::import::{Importer, Options, WhenStopped};
 use rosterd::lifecycle::Lifecycle;
 use rosterd::mail::Mailer;
 use rosterd::model::AccountId;
-use rosterd::model::source::SourceKind;
+use rosterd::model::source::{PASSWORD_FIELD, SourceKind};
 use rosterd::seal::{Binding, Keyring};
 use rosterd::sheet::WorkbookReader;
 use rosterd::store::{NewSettings, Retention, RunRow, Store};
@@ -369,4 +369,16 @@ impl TestApp {
         }
         rows
     }
+}
+
+/// Holds a run to have failed for this reason.
+#[track_caller]
+pub fn failed(run: &RunRow, code: &str) {
+    assert_eq!(
+        run.failure_code.as_deref(),
+        Some(code),
+        "{}: {:?}",
+        run.status,
+        run.failure_message
+    );
 }
