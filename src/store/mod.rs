@@ -6,7 +6,9 @@ mod accounts;
 mod additions;
 mod apply;
 mod changes;
+mod conclusion;
 mod copy;
+mod history;
 mod outbox;
 mod queue;
 mod retention;
@@ -25,12 +27,13 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accounts::AdminRow;
+pub use conclusion::{Conclusion, StateAfter};
 pub use outbox::{DueMail, MailTrouble, NewMail};
 pub use queue::{Abandoned, Started};
 pub use retention::{Forgotten, Retention};
 pub use runs::{ChangeRow, IssueRow, RunRow};
 pub use schedules::{DueSlot, ScheduleRow};
-pub use session::{Conclusion, RunContext, Session, StateAfter};
+pub use session::{RunContext, Session};
 pub use settings::{NewSettings, Settings};
 
 static MIGRATOR: Migrator = sqlx::migrate!();

@@ -7,6 +7,7 @@ mod cells;
 mod cross;
 mod draft;
 mod index;
+mod pack;
 mod row;
 
 use hashbrown::DefaultHashBuilder;

@@ -12,7 +12,6 @@ use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority,
 use crate::model::digest::TextDigest;
 use crate::model::group;
 use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
-use crate::model::packed::Packing;
 use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::model::text::{self, Cleaned};
 
@@ -33,7 +32,7 @@ pub(super) struct RowReader<'a> {
     row: &'a SheetRow,
     /// No cell needs more cleaning than trimming.
     plain: bool,
-    issues: Vec<Issue>,
+    pub(super) issues: Vec<Issue>,
 }
 
 impl<'a> RowReader<'a> {
@@ -379,70 +378,6 @@ impl<'a> RowReader<'a> {
             }
             Reading::Bad => None,
         }
-    }
-
-    /// Packs the row as a whole contact, if it is one and nothing has to be said of it; else nothing is noted.
-    pub(super) fn pack(&mut self, packing: Packing<'_>) -> bool {
-        let noted = self.issues.len();
-        let packed = noted == 0 && self.pack_silent(packing).is_some();
-        self.issues.truncate(noted);
-        packed
-    }
-
-    fn pack_silent(&mut self, mut packing: Packing<'_>) -> Option<()> {
-        let mut known: Vec<PhoneNumber> = Vec::new();
-        for columns in self.number_columns() {
-            match self.phone(*columns) {
-                Phone::Number {
-                    number,
-                    number_type,
-                    description,
-                } => {
-                    if self.number_columns().len() > 1 {
-                        if known.contains(&number) {
-                            return None;
-                        }
-                        known.push(number);
-                    }
-                    packing.number(number, number_type, description.as_deref());
-                }
-                Phone::None if columns.ordinal > 1 => {}
-                Phone::None | Phone::TypeAlone | Phone::Bad => return None,
-            }
-        }
-        let Some(Reading::Value(name)) = self.field(Field::Name) else {
-            return None;
-        };
-        let Some(Reading::Value(groups)) = self.groups() else {
-            return None;
-        };
-        let texts = [
-            self.field(Field::OrganizationName),
-            self.field(Field::Title),
-            self.email(),
-        ];
-        let priority = match self.priority() {
-            None => Said::Nothing,
-            Some(Reading::Value(priority)) => Said::This(Some(priority)),
-            Some(Reading::Blank) => Said::This(None),
-            Some(Reading::Bad) => return None,
-        };
-        if !self.issues.is_empty() {
-            return None;
-        }
-        let said = |reading: &Option<Reading<Cow<'a, str>>>| match reading {
-            Some(Reading::Value(text)) => Said::This(Some(text.clone())),
-            Some(Reading::Blank) => Said::This(None),
-            Some(Reading::Bad) | None => Said::Nothing,
-        };
-        let [organization, title, email] = texts.each_ref().map(said);
-        packing.fields(
-            &name,
-            [organization.as_deref(), title.as_deref(), email.as_deref()],
-            priority,
-        );
-        packing.finish(group::split(&groups).into_iter(), &[self.number()]);
-        Some(())
     }
 
     pub(super) fn number_columns(&self) -> &'a [NumberColumns] {

@@ -1,0 +1,212 @@
+//! The lists of a report: a line per contact, per person, per group.
+
+use super::{Outcome, Person, Report};
+use crate::model::issue::{Issue, Severity};
+use crate::model::plan::HoldReason;
+use crate::model::text::shorten;
+
+/// Most issues in the text itself; beyond them all are attached.
+pub(super) const MAX_LINES: usize = 100;
+/// Most names in a list of people who were, or would be, removed.
+const MAX_NAMES: usize = 100;
+
+/// A list under a title.
+pub(super) struct Section {
+    pub(super) title: String,
+    pub(super) lines: Vec<Line>,
+    /// Lines beyond those shown.
+    pub(super) more: usize,
+}
+
+pub(super) struct Line {
+    pub(super) who: String,
+    pub(super) place: String,
+    pub(super) what: String,
+    pub(super) mark: &'static str,
+}
+
+impl Report {
+    pub(super) fn sections(&self) -> Vec<Section> {
+        let mut room = MAX_LINES;
+        let held = matches!(self.outcome, Outcome::Held(_));
+        let title = if matches!(self.outcome, Outcome::Reverted(_)) {
+            "Left as they are:"
+        } else {
+            "Contacts in error:"
+        };
+        let errors = self.issue_section(title, Severity::Error, &mut room);
+        let warnings = self.issue_section(
+            "Warnings (imported all the same):",
+            Severity::Warning,
+            &mut room,
+        );
+        let fixed = Section {
+            title: "Fixed since last time:".to_owned(),
+            lines: self
+                .fixed
+                .iter()
+                .take(MAX_LINES)
+                .map(|issue| line(&[issue], ""))
+                .collect(),
+            more: self.fixed.len().saturating_sub(MAX_LINES),
+        };
+        let changed: &[Person] = match &self.outcome {
+            Outcome::Held(reasons) if reasons.contains(&HoldReason::ChangesTooMany) => {
+                &self.changed
+            }
+            _ => &[],
+        };
+        let groups = Section {
+            title: if held {
+                "Groups that would be empty:"
+            } else {
+                "Groups that are empty now:"
+            }
+            .to_owned(),
+            lines: self
+                .emptied_groups
+                .iter()
+                .map(|name| plain_line(name.clone()))
+                .collect(),
+            more: 0,
+        };
+        let sections = vec![
+            errors,
+            people(
+                if held {
+                    "Would be removed:"
+                } else {
+                    "Removed:"
+                },
+                &self.removed,
+            ),
+            people("Would have been removed:", &self.withheld),
+            self.renumbered_section(),
+            people("Would get another name or other numbers:", changed),
+            groups,
+            fixed,
+            warnings,
+        ];
+        sections
+            .into_iter()
+            .filter(|section| !section.lines.is_empty())
+            .collect()
+    }
+
+    fn renumbered_section(&self) -> Section {
+        let lines = self.renumbered.iter().take(MAX_NAMES).map(|person| {
+            let old = person.old_id.as_deref().unwrap_or_default();
+            plain_line(format!(
+                "{} (ID {}) looks like the new contact with the ID {}",
+                shorten(&person.name, 80),
+                shorten(old, 80),
+                shorten(&person.new_id, 80)
+            ))
+        });
+        Section {
+            title: "Probably the same person under a new ID:".to_owned(),
+            lines: lines.collect(),
+            more: self.renumbered.len().saturating_sub(MAX_NAMES),
+        }
+    }
+
+    /// A line per contact, with all that is wrong with it.
+    fn issue_section(&self, title: &str, severity: Severity, room: &mut usize) -> Section {
+        let mut by_subject: Vec<(Vec<&Issue>, bool)> = Vec::new();
+        let mut place_of = std::collections::HashMap::new();
+        for (issue, is_new) in self
+            .issues
+            .iter()
+            .filter(|(issue, _)| issue.severity == severity)
+        {
+            let place = *place_of.entry(subject_of(issue)).or_insert_with(|| {
+                by_subject.push((Vec::new(), false));
+                by_subject.len() - 1
+            });
+            by_subject[place].0.push(issue);
+            by_subject[place].1 |= *is_new;
+        }
+        let shown = by_subject.len().min(*room);
+        *room -= shown;
+        let mark = |is_new: bool| match (severity, is_new) {
+            (Severity::Error, true) => "new",
+            (Severity::Error, false) => "still open",
+            _ => "",
+        };
+        Section {
+            title: title.to_owned(),
+            lines: by_subject[..shown]
+                .iter()
+                .map(|(issues, is_new)| line(issues, mark(*is_new)))
+                .collect(),
+            more: by_subject.len() - shown,
+        }
+    }
+}
+
+/// What a line is about: the contact, or the row, or the file.
+pub(super) fn subject_of(issue: &Issue) -> (Option<&str>, Option<u32>, &str) {
+    match (&issue.external_id, issue.row) {
+        (Some(id), _) => (Some(id), None, ""),
+        (None, Some(row)) => (None, Some(row), ""),
+        (None, None) => (None, None, &issue.message),
+    }
+}
+
+fn line(issues: &[&Issue], mark: &'static str) -> Line {
+    let first = issues.first();
+    let name = issues
+        .iter()
+        .find_map(|issue| issue.contact_name.as_deref());
+    let id = first.and_then(|issue| issue.external_id.as_deref());
+    let who = match (name, id, first.and_then(|issue| issue.row)) {
+        (Some(name), Some(id), _) => format!("{} (ID {})", shorten(name, 80), shorten(id, 80)),
+        (Some(name), None, _) => shorten(name, 80),
+        (None, Some(id), _) => format!("ID {}", shorten(id, 80)),
+        (None, None, Some(row)) => format!("row {row}"),
+        (None, None, None) => "the file".to_owned(),
+    };
+    let cells: Vec<String> = issues
+        .iter()
+        .filter_map(|issue| {
+            issue
+                .cell
+                .clone()
+                .or_else(|| issue.row.map(|row| format!("row {row}")))
+        })
+        .collect();
+    let what = issues.iter().map(|issue| match &issue.value {
+        Some(value) => format!("{} ({})", issue.message, shorten(value, 80)),
+        None => issue.message.clone(),
+    });
+    Line {
+        who,
+        place: cells.join(", "),
+        what: what.collect::<Vec<_>>().join("; "),
+        mark,
+    }
+}
+
+fn plain_line(who: String) -> Line {
+    Line {
+        who,
+        place: String::new(),
+        what: String::new(),
+        mark: "",
+    }
+}
+
+fn people(title: &str, people: &[Person]) -> Section {
+    let lines = people.iter().take(MAX_NAMES).map(|person| {
+        let name = shorten(&person.name, 80);
+        plain_line(match &person.external_id {
+            Some(id) => format!("{name} (ID {})", shorten(id, 80)),
+            None => format!("{name} (made by hand)"),
+        })
+    });
+    Section {
+        title: title.to_owned(),
+        lines: lines.collect(),
+        more: people.len().saturating_sub(MAX_NAMES),
+    }
+}

@@ -1,0 +1,124 @@
+//! What earlier runs of the account found, and what a person approves of one.
+
+use std::collections::HashSet;
+
+use super::session::digest;
+use super::{Session, StoreError, failed};
+use crate::model::issue::{Code, Issue, Severity};
+use crate::model::roster::RowInError;
+use crate::model::{ContactId, RunId};
+use crate::reconcile::Approved;
+
+impl Session {
+    /// Rows in error of a run.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn rows_in_error(&mut self, run: RunId) -> Result<HashSet<RowInError>, StoreError> {
+        let issues = self.issues_of(run).await?;
+        Ok(issues
+            .into_iter()
+            .filter(|issue| issue.severity == Severity::Error)
+            .filter_map(|issue| match (issue.external_id, issue.row_digest) {
+                (Some(id), _) => Some(RowInError::Contact(id)),
+                (None, digest) => digest.map(RowInError::Nameless),
+            })
+            .collect())
+    }
+
+    /// The issues of a run.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn issues_of(&mut self, run: RunId) -> Result<Vec<Issue>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
+             FROM import_issues WHERE run_id = $1 ORDER BY id",
+            run.0
+        )
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(failed("read the issues"))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(Issue {
+                    severity: Severity::parse(&row.severity)?,
+                    code: Code::parse(&row.code)?,
+                    row: row.row_number.and_then(|row| u32::try_from(row).ok()),
+                    column: row.column_name,
+                    cell: row.cell,
+                    value: row.value,
+                    external_id: row.external_id,
+                    contact_name: row.contact_name,
+                    message: row.message,
+                    row_digest: row.row_digest.and_then(digest),
+                })
+            })
+            .collect())
+    }
+
+    /// The last run before this one that read its file to the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn last_read_run(&mut self) -> Result<Option<RunId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "SELECT id FROM import_runs
+             WHERE account_id = $1 AND id <> $2 AND row_count IS NOT NULL AND status <> 'failed' AND trigger <> 'revert'
+             ORDER BY finished_at DESC NULLS LAST, id DESC LIMIT 1",
+            self.run.account_id.0,
+            self.run.id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("look for the last run"))?;
+        Ok(id.map(RunId))
+    }
+
+    /// What a person approves by approving `subject`; `None` if that run waits for nobody any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn approved(&mut self, subject: RunId) -> Result<Option<Approved>, StoreError> {
+        let run = sqlx::query!(
+            r#"SELECT sha256, (status = 'held' OR (status = 'succeeded_with_issues' AND withheld > 0)) AS "waits!"
+               FROM import_runs WHERE id = $1 AND account_id = $2"#,
+            subject.0,
+            self.run.account_id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("read the approved run"))?;
+        let Some(run) = run.filter(|run| run.waits) else {
+            return Ok(None);
+        };
+        let changes = sqlx::query!(
+            "SELECT contact_id, action, applied FROM import_changes WHERE run_id = $1",
+            subject.0
+        )
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(failed("read the approved changes"))?;
+        let mut approved = Approved {
+            sha256: run.sha256.and_then(digest),
+            in_error: self.rows_in_error(subject).await?,
+            ..Approved::default()
+        };
+        for change in changes {
+            let Some(contact) = change.contact_id.map(ContactId) else {
+                continue;
+            };
+            match change.action.as_str() {
+                "added" => {}
+                "removed" => {
+                    approved.removed.insert(contact);
+                }
+                _ => {
+                    approved.changed.insert(contact);
+                }
+            }
+        }
+        Ok(Some(approved))
+    }
+}

@@ -1,0 +1,76 @@
+//! The short way of a row of which nothing has to be said: packed at once, without a draft.
+
+use std::borrow::Cow;
+
+use super::cells::Reading;
+use super::row::{Phone, RowReader};
+use crate::model::contact::{PhoneNumber, Said};
+use crate::model::group;
+use crate::model::packed::Packing;
+use crate::model::table::Field;
+
+impl<'a> RowReader<'a> {
+    /// Packs the row as a whole contact, if it is one and nothing has to be said of it; else nothing is noted.
+    pub(super) fn pack(&mut self, packing: Packing<'_>) -> bool {
+        let noted = self.issues.len();
+        let packed = noted == 0 && self.pack_silent(packing).is_some();
+        self.issues.truncate(noted);
+        packed
+    }
+
+    fn pack_silent(&mut self, mut packing: Packing<'_>) -> Option<()> {
+        let mut known: Vec<PhoneNumber> = Vec::new();
+        for columns in self.number_columns() {
+            match self.phone(*columns) {
+                Phone::Number {
+                    number,
+                    number_type,
+                    description,
+                } => {
+                    if self.number_columns().len() > 1 {
+                        if known.contains(&number) {
+                            return None;
+                        }
+                        known.push(number);
+                    }
+                    packing.number(number, number_type, description.as_deref());
+                }
+                Phone::None if columns.ordinal > 1 => {}
+                Phone::None | Phone::TypeAlone | Phone::Bad => return None,
+            }
+        }
+        let Some(Reading::Value(name)) = self.field(Field::Name) else {
+            return None;
+        };
+        let Some(Reading::Value(groups)) = self.groups() else {
+            return None;
+        };
+        let texts = [
+            self.field(Field::OrganizationName),
+            self.field(Field::Title),
+            self.email(),
+        ];
+        let priority = match self.priority() {
+            None => Said::Nothing,
+            Some(Reading::Value(priority)) => Said::This(Some(priority)),
+            Some(Reading::Blank) => Said::This(None),
+            Some(Reading::Bad) => return None,
+        };
+        if !self.issues.is_empty() {
+            return None;
+        }
+        let said = |reading: &Option<Reading<Cow<'a, str>>>| match reading {
+            Some(Reading::Value(text)) => Said::This(Some(text.clone())),
+            Some(Reading::Blank) => Said::This(None),
+            Some(Reading::Bad) | None => Said::Nothing,
+        };
+        let [organization, title, email] = texts.each_ref().map(said);
+        packing.fields(
+            &name,
+            [organization.as_deref(), title.as_deref(), email.as_deref()],
+            priority,
+        );
+        packing.finish(group::split(&groups).into_iter(), &[self.number()]);
+        Some(())
+    }
+}
