@@ -94,20 +94,40 @@ struct Signs {
     combining: bool,
 }
 
+/// What a byte and the one behind it mean for [`Signs::odd`].
+const ODD: u8 = 1;
+/// As [`ODD`], for [`Signs::combining`].
+const COMBINING: u8 = 2;
+
 impl Signs {
     fn of(text: &str) -> Self {
-        // Without a branch inside, so that many bytes are looked at in one step. In UTF-8 the control characters above
-        // ASCII begin with 0xC2, U+2028 and U+2029 with 0xE2; what can be combined begins at U+0300, with 0xCC.
-        const ODD: u8 = 1;
-        const COMBINING: u8 = 2;
-        let sign = |b: u8| {
-            let odd = u8::from(b < 0x20) | u8::from(matches!(b, 0x7F | 0xC2 | 0xE2));
-            (odd * ODD) | (u8::from(b >= 0xCC) * COMBINING)
-        };
-        let signs = text.bytes().fold(0, |signs, b| signs | sign(b));
+        // Without a branch inside, so that many bytes are looked at in one step.
+        let bytes = text.as_bytes();
+        let last = bytes.last().map_or(0, |last| sign(*last, 0));
+        let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+        let signs = pairs.fold(last, |signs, (byte, next)| signs | sign(*byte, *next));
         let (odd, combining) = (signs & ODD != 0, signs & COMBINING != 0);
         Self { odd, combining }
     }
+}
+
+/// The signs of a byte of a text, given the next.
+///
+/// In UTF-8 the control characters above ASCII begin with 0xC2 and a byte below 0xA0; U+2028 and U+2029 with 0xE2 0x80. What
+/// NFC may change, or put together with what stands before it, begins at U+0300, with 0xCC, but not in the blocks of most
+/// of Greek and Cyrillic, of the ideographs and of the Korean syllables.
+const fn sign(byte: u8, next: u8) -> u8 {
+    let control = (byte < 0x20) | (byte == 0x7F) | ((byte == 0xC2) & (next < 0xA0));
+    let separator = (byte == 0xE2) & (next == 0x80);
+    let settled = ((byte == 0xCE) & (next != 0x87))
+        | (byte == 0xCF)
+        | (byte == 0xD0)
+        | (byte == 0xD1)
+        | ((byte >= 0xE4) & (byte <= 0xE9))
+        | (byte == 0xEB)
+        | (byte == 0xEC);
+    let combining = (byte >= 0xCC) & !settled;
+    ((control | separator) as u8 * ODD) | (combining as u8 * COMBINING)
 }
 
 /// The text in NFC.
@@ -207,6 +227,27 @@ mod tests {
         check("a\u{7}b", "a\u{7}b", false, true);
         check("e\u{301}", "é", false, false);
         check("\u{200B}\u{A0}", "", false, false);
+    }
+
+    #[test]
+    fn no_character_that_matters_is_without_a_sign() {
+        use unicode_normalization::char::canonical_combining_class;
+        let mut buffer = [0; 4];
+        for c in '\0'..=char::MAX {
+            let text: &str = c.encode_utf8(&mut buffer);
+            let signs = Signs::of(text);
+            let odd = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+            assert!(signs.odd || !odd, "{c:?}");
+            // Whatever NFC leaves alone and never puts together with what stands before it.
+            let checked = unicode_normalization::is_nfc_quick([c].into_iter());
+            let settled = checked == unicode_normalization::IsNormalized::Yes
+                && canonical_combining_class(c) == 0;
+            assert!(signs.combining || settled, "{c:?}");
+        }
+        for text in ["Zoë Müller", "Ольга", "Γιώργος", "美咲", "민준", "de\u{A0}Vries"] {
+            let signs = Signs::of(text);
+            assert!(!signs.odd && !signs.combining, "{text}");
+        }
     }
 
     #[test]

@@ -350,7 +350,7 @@ impl<R: Read> Records<R> {
     }
 
     fn fill(&self, written: usize, count: usize, row: &mut SheetRow) -> Result<(), SheetError> {
-        let text = std::str::from_utf8(&self.cells[..written])
+        let text = simdutf8::basic::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
         let ends = self.ends[..count].iter();
         if row.fill(text, ends.map(|end| (CellKind::Text, *end))) {

@@ -120,7 +120,7 @@ fn row_from(content: &[u8], row: &mut SheetRow) -> Option<()> {
     let length = (u32::from_le_bytes(*count) as usize).checked_mul(CELL)?;
     let (cells, text) = rest.split_at_checked(length)?;
     let (cells, _) = cells.as_chunks::<CELL>();
-    let text = std::str::from_utf8(text).ok()?;
+    let text = simdutf8::basic::from_utf8(text).ok()?;
     if !cells
         .iter()
         .all(|[kind, ..]| usize::from(*kind) < CellKind::ALL.len())

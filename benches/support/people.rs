@@ -1,0 +1,128 @@
+//! Contacts as lists have them: some cells blank, some quoted, some with accents. Each is a function of its number.
+
+use std::path::Path;
+
+pub const COLUMNS: [&str; 10] = [
+    "ID",
+    "Name",
+    "Organization Name",
+    "Title",
+    "Number",
+    "Number Type",
+    "Number Description",
+    "Email Address",
+    "Notification Priority",
+    "Groups",
+];
+
+pub type Person = [String; 10];
+
+const TEAMS: [&str; 12] = [
+    "Search Team",
+    "Medics",
+    "Région Île Volunteers",
+    "Drivers",
+    "Rope Rescue",
+    "Night Crew",
+    "Dispatch",
+    "South First Aid",
+    "Command",
+    "Boats",
+    "Köln Liaison",
+    "Stores",
+];
+
+/// The contact with this number, from 0; below 8 million no two share a phone number.
+pub fn person(n: usize) -> Person {
+    const FIRST: [&str; 9] = [
+        "Zoë", "Ann", "Mikael", "Rosa", "Jürgen", "Li", "Fatima", "Noah", "Ольга",
+    ];
+    const LAST: [&str; 7] = [
+        "Müller", "Nguyen", "O'Brien", "Lee", "García", "Smith", "Virtanen",
+    ];
+    let some = |every: usize, text: String| {
+        if n.is_multiple_of(every) {
+            String::new()
+        } else {
+            text
+        }
+    };
+    let teams: Vec<String> = (0..=n % 3).map(|k| team(n / 7 + k * 5)).collect();
+    let (exchange, line) = (exchange(n / 10_000), n % 10_000);
+    [
+        format!("C{n:08}"),
+        format!("{} {}", FIRST[n % FIRST.len()], LAST[n / 3 % LAST.len()]),
+        some(4, format!("Harbour Search and Rescue {}", n % 50)),
+        some(
+            3,
+            ["Team Lead, EMT", "Nurse", "Duty Officer"][n % 3].to_owned(),
+        ),
+        match n % 3 {
+            0 => format!("604{exchange}{line:04}"),
+            1 => format!("(778) {exchange}-{line:04}"),
+            _ => format!("+1 236 {exchange} {line:04}"),
+        },
+        ["mobile", "Landline", "pager"][n / 5 % 3].to_owned(),
+        some(
+            2,
+            ["work", "home", "Night shift, only if urgent"][n % 3].to_owned(),
+        ),
+        some(5, format!("user{n}@example{}.org", n % 100)),
+        some(2, ["High", "Normal", "low"][n % 3].to_owned()),
+        teams.join(", "),
+    ]
+}
+
+/// One of 120 groups.
+fn team(n: usize) -> String {
+    format!("{} {}", TEAMS[n % TEAMS.len()], n % 10 + 1)
+}
+
+/// An exchange that the numbering plan has: of its hundreds of 200 to 999, those that don't end in 11.
+fn exchange(k: usize) -> usize {
+    let exchange = 200 + k + k / 99;
+    if exchange % 100 >= 11 {
+        exchange + 1
+    } else {
+        exchange
+    }
+}
+
+/// The same contact with one thing edited.
+pub fn edited(n: usize) -> Person {
+    let mut person = person(n);
+    match n / 100 % 5 {
+        0 => person[1].push_str(" Jr."),
+        1 => person[2].push_str(" West"),
+        2 => person[3] = "Acting Lead".to_owned(),
+        3 => person[8] = ["Normal", "Low", "High"][n % 3].to_owned(),
+        _ => person[9] = team(n / 7 + 3),
+    }
+    person
+}
+
+/// The contacts from 0, in order.
+pub fn base(count: usize) -> impl DoubleEndedIterator<Item = Person> {
+    (0..count).map(person)
+}
+
+/// Of the same contacts 1 % are edited, 0.5 % gone, and 0.5 % are new.
+pub fn changed(count: usize) -> impl Iterator<Item = Person> {
+    let old = (0..count)
+        .filter(|n| n % 200 != 50)
+        .map(|n| if n % 100 == 7 { edited(n) } else { person(n) });
+    old.chain((count..count + count / 200).map(person))
+}
+
+/// Writes contacts as CSV, as spreadsheet programs do.
+pub fn write_csv(people: impl Iterator<Item = Person>, path: &Path, line_end: csv::Terminator) {
+    let mut out = csv::WriterBuilder::new()
+        .terminator(line_end)
+        .from_path(path)
+        .unwrap();
+    out.write_record(COLUMNS).unwrap();
+    for person in people {
+        out.write_record(person).unwrap();
+    }
+    out.flush().unwrap();
+}
