@@ -23,10 +23,12 @@ use recognise::{Link, recognised};
 pub struct Snapshot {
     /// All groups, removed ones too; contacts refer to them by their place here.
     pub groups: Vec<StoredGroup>,
-    /// Contacts, removed ones too; all but those that are settled.
+    /// Contacts, removed ones too; all but those that are settled, or known ([`Roster::known`]).
     pub contacts: Vec<StoredContact>,
-    /// Which contacts of the file are stored exactly as it says; empty where none is known to be.
-    pub settled: Vec<bool>,
+    /// Which contacts of the file are stored exactly as it says, and as which; empty where none is known to be.
+    pub settled: Vec<Option<ContactId>>,
+    /// Which groups have members among the known contacts, who call them as they are stored; empty where none is known.
+    pub filled: Vec<bool>,
 }
 
 /// When a plan waits for a person; per cent of the contacts or rows.
@@ -75,8 +77,9 @@ pub fn blocks_removals(roster: &Roster, history: &History) -> bool {
 /// What has to be done so that the account holds what the file holds.
 #[must_use]
 pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &History) -> Plan {
-    let settled = |place: usize| snapshot.settled.get(place) == Some(&true);
-    let stored_active = snapshot.settled.iter().filter(|settled| **settled).count()
+    let settled = |place: usize| snapshot.settled.get(place).copied().flatten();
+    let stored_active = roster.known
+        + snapshot.settled.iter().flatten().count()
         + snapshot
             .contacts
             .iter()
@@ -91,7 +94,15 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
             .map(|c| &c.state),
     );
     let mut groups = GroupTable::new(&snapshot.groups);
-    let (adoptions, renumbered) = recognised(&snapshot.contacts, roster, &settled);
+    let mut members = MemberCount::default();
+    for (place, group) in snapshot.groups.iter().enumerate() {
+        if snapshot.filled.get(place) == Some(&true) {
+            members_before[place] += 1;
+            members.add_to(groups.place(&group.name));
+        }
+    }
+    let is_settled = |place: usize| settled(place).is_some();
+    let (adoptions, renumbered) = recognised(&snapshot.contacts, roster, &is_settled);
     let mut place_of: HashMap<String, usize> = HashMap::with_capacity(snapshot.contacts.len());
     for (place, contact) in snapshot.contacts.iter().enumerate() {
         if let Some(id) = &contact.state.external_id {
@@ -103,7 +114,10 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
         place_of.insert(id.as_str().to_owned(), *place);
     }
 
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        unchanged: roster.known,
+        ..Plan::default()
+    };
     if !history.keep_ids {
         let pair = |(id, place): &Link| Renumbered {
             contact: snapshot.contacts[*place].id,
@@ -115,11 +129,11 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
     }
     let settled = snapshot.settled;
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
-    let mut members = MemberCount::default();
     let mut place_of_spelling = vec![None; roster.contacts.group_names().len()];
     for place in 0..roster.contacts.len() {
-        if settled.get(place) == Some(&true) {
+        if let Some(id) = settled.get(place).copied().flatten() {
             plan.unchanged += 1;
+            plan.stored.push(Some(id));
             for spelling in roster.contacts.groups_of(place) {
                 let group = *place_of_spelling[spelling]
                     .get_or_insert_with(|| groups.place(&roster.contacts.group_names()[spelling]));
@@ -140,6 +154,7 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
             &mut groups,
         );
         members.add(&after);
+        plan.stored.push(known.as_ref().map(|known| known.id));
         let row = contact.rows.first().copied();
         let Some(known) = known else {
             plan.added.push(Addition { after, row });
@@ -174,7 +189,9 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
         if in_error || withhold {
             members.add(&known.state);
         }
-        if !in_error {
+        if in_error {
+            plan.in_error.push(known.id);
+        } else {
             let removal = Removal {
                 id: known.id,
                 before: known.state,

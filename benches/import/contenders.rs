@@ -17,7 +17,10 @@ pub enum Kind {
     /// COPY into a temporary table: the floor.
     Copy,
     /// The SQL of an expert.
-    Expert { schema: PathBuf, load: PathBuf },
+    Expert {
+        schema: PathBuf,
+        load: PathBuf,
+    },
     Rosterd,
     /// Upserts one flat table: no groups, no removals.
     Sling,
@@ -238,7 +241,8 @@ impl Contender<'_> {
 
     /// How many contacts are stored, and a digest of all that is stored of them; `None` of those that keep less.
     pub fn state(&self) -> Option<String> {
-        let own_expert = matches!(&self.kind, Kind::Expert { .. } if std::env::var_os("EXPERT").is_none());
+        let own_expert =
+            matches!(&self.kind, Kind::Expert { .. } if std::env::var_os("EXPERT").is_none());
         let query = match &self.kind {
             Kind::Copy | Kind::Sling => return None,
             Kind::Rosterd => "state-rosterd.sql",

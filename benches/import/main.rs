@@ -37,6 +37,7 @@ use table::{Figures, Table};
 /// What has to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Work {
+    /// Into an empty account.
     FirstLoad,
     /// The same contacts, in another order and with other line ends.
     OtherBytes,

@@ -35,7 +35,15 @@ const TEAMS: [&str; 12] = [
 /// The contact with this number, from 0; below 8 million no two share a phone number.
 pub fn person(n: usize) -> Person {
     const FIRST: [&str; 9] = [
-        "Zoë", "Ann", "Mikael", "Rosa", "Jürgen", "Li", "Fatima", "Noah", "Ольга",
+        "Zoë",
+        "Ann",
+        "Mikael",
+        "Rosa",
+        "Jürgen",
+        "Li",
+        "Fatima",
+        "Noah",
+        "Ольга",
     ];
     const LAST: [&str; 7] = [
         "Müller", "Nguyen", "O'Brien", "Lee", "García", "Smith", "Virtanen",
@@ -94,8 +102,8 @@ pub fn edited(n: usize) -> Person {
     match n / 100 % 5 {
         0 => person[1].push_str(" Jr."),
         1 => person[2].push_str(" West"),
-        2 => person[3] = "Acting Lead".to_owned(),
-        3 => person[8] = ["Normal", "Low", "High"][n % 3].to_owned(),
+        2 => "Acting Lead".clone_into(&mut person[3]),
+        3 => ["Normal", "Low", "High"][n % 3].clone_into(&mut person[8]),
         _ => person[9] = team(n / 7 + 3),
     }
     person

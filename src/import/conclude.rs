@@ -1,15 +1,22 @@
 //! How a run ends: its plan applied or held, its file found unchanged, or failed. Each is one transaction.
 
+use std::collections::HashMap;
+
 use super::{ImportError, Importer, Reading, outcome};
+use crate::model::ContactId;
 use crate::model::account::AccountRef;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::group::name_key;
+use crate::model::known::KnownContact;
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::roster::{Roster, RowInError};
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts, RunStatus, Trigger};
 use crate::reconcile::{self, Approved, History, HoldRules};
 use crate::report::Outcome;
 use crate::sheet::READER_VERSION;
-use crate::store::{Abandoned, Conclusion, RunContext, Session, Settings, StateAfter};
+use crate::store::{
+    Abandoned, Conclusion, KnownAfter, RunContext, Session, Settings, StateAfter, StoreError,
+};
 use crate::telemetry::blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -43,9 +50,7 @@ impl Importer {
             ..history(&mut session, &context, approved.as_ref(), file.sha256).await?
         };
         let rules = hold_rules(rules_from.as_ref(), context.must_confirm);
-        let (reading, digests) = digests_blocking(reading).await?;
-        let snapshot = session.differing(&digests).await?;
-        drop(digests);
+        let (snapshot, reading) = self.snapshot(&mut session, &context, reading).await?;
         let (mut plan, reading, history) = plan_blocking(snapshot, reading, rules, history).await?;
         if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
             && approved.covers(&plan, &reading.roster, sha256)
@@ -56,17 +61,17 @@ impl Importer {
         let held = !plan.hold_reasons.is_empty();
         let write = async {
             if held {
-                session.record_held(&plan).await
-            } else {
-                session.apply(&plan, now).await
+                session.record_held(&plan).await?;
+                return Ok(Vec::new());
             }
+            session.apply(&plan, now).await
         };
         // Dropped half-way, the transaction is rolled back.
-        tokio::select! {
+        let added = tokio::select! {
             biased;
             () = stop.cancelled() => return Err(ImportError::Stopped),
             written = write => written?,
-        }
+        };
         let last_issues = match session.last_read_run().await? {
             Some(last) => session.issues_of(last).await?,
             None => Vec::new(),
@@ -102,13 +107,40 @@ impl Importer {
             failure: None,
             hold_reasons: plan.hold_reasons.clone(),
             emptied_groups: plan.emptied_groups.clone(),
-            state: (!held).then(|| state_after(&reading, &plan, &history, status, &file)),
+            state: (!held).then(|| state_after(&reading, &plan, &history, status, &file, &added)),
             file,
             counts: Some(counts),
             streak: FailureStreak::default(),
         };
         session.conclude(&end, now).await?;
         Ok(status)
+    }
+
+    /// What is stored, as far as it may matter to what was read.
+    async fn snapshot(
+        &self,
+        session: &mut Session,
+        context: &RunContext,
+        reading: Reading,
+    ) -> Result<(reconcile::Snapshot, Reading), ImportError> {
+        let Some(known) = &reading.known else {
+            let (reading, digests) = digests_blocking(reading).await?;
+            let snapshot = session.differing(&digests).await?;
+            return Ok((snapshot, reading));
+        };
+        // Another run, or another program, may have come between.
+        if context.known_contacts != Some(known.contacts.len())
+            || context.applied_run != known.since
+        {
+            return Err(StoreError::SettingsChanged.into());
+        }
+        let others: Vec<ContactId> = known.of(false).map(|known| known.id).collect();
+        let contacts = &reading.roster.contacts;
+        let external_ids: Vec<String> = (0..contacts.len())
+            .map(|place| contacts.packed(place).external_id.to_owned())
+            .collect();
+        let snapshot = session.others(&others, &external_ids).await?;
+        Ok((snapshot, reading))
     }
 
     pub(super) async fn conclude_unchanged(
@@ -278,6 +310,7 @@ fn state_after(
     history: &History,
     status: RunStatus,
     file: &FileFacts,
+    added: &[ContactId],
 ) -> StateAfter {
     // What a person has seen and approved blocks no more; what is gone from the file is forgotten.
     let accepted = reading.roster.nameless.iter().map(|row| row.digest);
@@ -295,7 +328,48 @@ fn state_after(
         },
         accepted_rows: accepted,
         keep_must_confirm: !plan.withheld.is_empty(),
+        known: known_after(reading, plan, added),
     }
+}
+
+/// Where so many contacts have no row by which they are known again, in any account and in one of so many, it is less
+/// work to look at all.
+const FEW: usize = 16;
+/// See [`FEW`].
+const MANY: usize = 8;
+
+fn known_after(reading: &Reading, plan: &Plan, added: &[ContactId]) -> KnownAfter {
+    let roster = &reading.roster;
+    // A group that is spelled in two ways is called as somebody spells it who may be passed over the next time.
+    let called: HashMap<&str, &str> = plan
+        .groups
+        .iter()
+        .map(|group| (group.name_key.as_str(), group.name.as_str()))
+        .collect();
+    let mut spellings = roster.contacts.group_names().iter();
+    if !spellings.all(|name| called.get(name_key(name).as_str()) == Some(&name.as_str())) {
+        return KnownAfter::Forgotten;
+    }
+    let known = reading.known.as_ref();
+    let before = || known.into_iter().flat_map(|known| known.of(true));
+    let Some(after) = plan.known_after(roster, before(), added) else {
+        return KnownAfter::Forgotten;
+    };
+    let unmarked = after.iter().filter(|known| known.mark.is_none()).count();
+    if unmarked > FEW + after.len() / MANY {
+        return KnownAfter::Forgotten;
+    }
+    let is_same = known.is_some_and(|known| {
+        let mut others: Vec<KnownContact> = known.of(false).collect();
+        let mut others_after: Vec<KnownContact> = after.iter().skip(roster.known).collect();
+        others.sort_unstable();
+        others_after.sort_unstable();
+        others == others_after
+    });
+    if is_same {
+        return KnownAfter::Same(after.len());
+    }
+    KnownAfter::These(after)
 }
 
 fn ended(

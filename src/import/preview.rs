@@ -88,7 +88,7 @@ impl Importer {
             .and_then(|s| s.url.clone());
         observer(Progress::Reading);
         let reading = match self
-            .read_blocking(source.content, context.final_newline, url)
+            .read_blocking(source.content, context.final_newline, url, None)
             .await
         {
             Ok(reading) => reading,

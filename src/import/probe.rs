@@ -156,7 +156,7 @@ impl Importer {
         steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
         steps.push(done(StepName::File, format!("{} bytes", content.size())));
         match self
-            .read_blocking(content, None, source::web_url(&request.place))
+            .read_blocking(content, None, source::web_url(&request.place), None)
             .await
         {
             Ok(reading) => {

@@ -38,7 +38,7 @@ impl Importer {
         tokio::select! {
             biased;
             () = stop.cancelled() => return Err(ImportError::Stopped),
-            written = session.apply(&plan, now) => written?,
+            written = session.apply(&plan, now) => { written?; }
         }
         let all_new = vec![true; issues.len()];
         session.record_issues(&issues, &all_new).await?;

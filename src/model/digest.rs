@@ -59,12 +59,17 @@ pub struct TextDigest(Vec<u8>);
 impl TextDigest {
     /// Takes the next text, or that there is none.
     pub fn push(&mut self, text: Option<&str>) {
+        self.push_bytes(text.map(str::as_bytes));
+    }
+
+    /// As [`TextDigest::push`], of a text that is known to be one.
+    pub fn push_bytes(&mut self, text: Option<&[u8]>) {
         match text {
             None => self.0.push(0),
             Some(text) => {
                 self.0.push(1);
                 self.0.extend_from_slice(&(text.len() as u64).to_le_bytes());
-                self.0.extend_from_slice(text.as_bytes());
+                self.0.extend_from_slice(text);
             }
         }
     }

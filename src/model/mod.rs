@@ -7,6 +7,7 @@ pub mod digest;
 pub mod failure;
 pub mod group;
 pub mod issue;
+pub mod known;
 pub mod packed;
 pub mod plan;
 pub mod roster;

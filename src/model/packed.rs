@@ -251,10 +251,10 @@ impl<'a> PackedContact<'a> {
     /// What is packed behind the fields of which there is one: groups and rows.
     fn behind_fields(self) -> Unpacker<'a> {
         let mut unread = self.unread;
-        while unread.number().is_some() {}
-        unread.text();
+        while unread.pass_number() {}
+        unread.bytes();
         for _ in 0..3 {
-            unread.said_text();
+            unread.said_bytes();
         }
         unread.byte();
         unread
@@ -264,11 +264,11 @@ impl<'a> PackedContact<'a> {
     fn digest(self, group_keys: &[String], digest: &mut TextDigest) -> Option<()> {
         let mut numbers = self.unread;
         let mut unread = self.unread;
-        while unread.number().is_some() {}
+        while unread.pass_number() {}
         digest.push(Some(self.external_id));
-        digest.push(Some(unread.text()));
+        digest.push_bytes(Some(unread.bytes()));
         for _ in 0..3 {
-            digest.push(said(unread.said_text())?);
+            digest.push_bytes(said(unread.said_bytes())?);
         }
         let priority = said(unread.priority())?.unwrap_or(Priority::Normal);
         digest.push(Some(priority.as_str()));
@@ -411,10 +411,34 @@ impl<'a> Unpacker<'a> {
     }
 
     fn text(&mut self) -> &'a str {
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    /// A text that need not be looked at.
+    fn bytes(&mut self) -> &'a [u8] {
         let length = self.count();
-        let (text, rest) = self.0.split_at(length);
+        let (bytes, rest) = self.0.split_at(length);
         self.0 = rest;
-        std::str::from_utf8(text).unwrap_or_default()
+        bytes
+    }
+
+    /// As [`Unpacker::said_text`], of a text that need not be looked at.
+    fn said_bytes(&mut self) -> Said<Option<&'a [u8]>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            0 => Said::This(None),
+            _ => Said::This(Some(self.bytes())),
+        }
+    }
+
+    /// Passes over a number; whether there was one.
+    fn pass_number(&mut self) -> bool {
+        if self.byte() != MORE {
+            return false;
+        }
+        self.0 = &self.0[DIGITS + 1..];
+        self.said_bytes();
+        true
     }
 
     /// The next number; `None` behind the last.

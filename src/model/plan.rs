@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::contact::{ContactState, Number};
 use super::digest::TextDigest;
+use super::known::{KnownContact, KnownContacts};
+use super::roster::Roster;
 use super::{ContactId, GroupId, words};
 
 words!(
@@ -140,6 +142,10 @@ pub struct Plan {
     pub withheld: Vec<Removal>,
     /// Contacts in which nothing differs.
     pub unchanged: usize,
+    /// The stored contact of each contact of the file; none for those that are made, in their order.
+    pub stored: Vec<Option<ContactId>>,
+    /// Stored contacts that are in error in the file, and stay as they are.
+    pub in_error: Vec<ContactId>,
     /// Names of the groups that lose all their members.
     pub emptied_groups: Vec<String>,
     /// Contacts that are gone, but look like the same person under a new ID.
@@ -205,6 +211,29 @@ impl Plan {
             field(Some(key));
         }
         digest.finish()
+    }
+
+    /// All active contacts once the plan is applied, with the marks of the roster that it was made from; `added` are the ids of
+    /// those that were made, `known` those that are known as they were before. `None` where they would not be all.
+    #[must_use]
+    pub fn known_after(
+        &self,
+        roster: &Roster,
+        known: impl Iterator<Item = KnownContact>,
+        added: &[ContactId],
+    ) -> Option<KnownContacts> {
+        let mut after = KnownContacts::with_capacity(self.contacts_after);
+        known.for_each(|known| after.push(known));
+        let mut added = added.iter().copied();
+        for (stored, mark) in self.stored.iter().zip(&roster.marks) {
+            let id = stored.or_else(|| added.next())?;
+            after.push(KnownContact { id, mark: *mark });
+        }
+        let withheld = self.withheld.iter().map(|removal| removal.id);
+        for id in withheld.chain(self.in_error.iter().copied()) {
+            after.push(KnownContact { id, mark: None });
+        }
+        (after.len() == self.contacts_after).then_some(after)
     }
 
     /// The names of a contact's groups.

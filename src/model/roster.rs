@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::issue::Issue;
+use super::known::RowMark;
 use super::packed::Contacts;
 
 /// The contacts of a file, and what the plan must know of those that could not be read.
@@ -10,6 +11,11 @@ use super::packed::Contacts;
 pub struct Roster {
     /// Contacts without error, in the order of the sheet.
     pub contacts: Contacts,
+    /// By which row each of them is known again, where one row says all of it and nothing has to be said of it; empty where
+    /// marks were not asked for.
+    pub marks: Vec<Option<RowMark>>,
+    /// How many contacts of the file are not among these, because they are known to be stored as it says.
+    pub known: usize,
     /// External IDs of the contacts in error: stored, they stay exactly as they are.
     pub in_error: HashSet<String>,
     /// Rows whose ID can't be known.
@@ -22,6 +28,14 @@ pub struct Roster {
     pub rows_in_error: Vec<RowInError>,
     /// Everything found, in the order of the sheet; the file as a whole first.
     pub issues: Vec<Issue>,
+}
+
+impl Roster {
+    /// Whether the file has no contact that could be imported.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.contacts.is_empty() && self.known == 0
+    }
 }
 
 /// A row whose ID can't be known.

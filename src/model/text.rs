@@ -116,6 +116,10 @@ impl Signs {
 /// In UTF-8 the control characters above ASCII begin with 0xC2 and a byte below 0xA0; U+2028 and U+2029 with 0xE2 0x80. What
 /// NFC may change, or put together with what stands before it, begins at U+0300, with 0xCC, but not in the blocks of most
 /// of Greek and Cyrillic, of the ideographs and of the Korean syllables.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "a branch would cost more than all of it"
+)]
 const fn sign(byte: u8, next: u8) -> u8 {
     let control = (byte < 0x20) | (byte == 0x7F) | ((byte == 0xC2) & (next < 0xA0));
     let separator = (byte == 0xE2) & (next == 0x80);
@@ -244,7 +248,14 @@ mod tests {
                 && canonical_combining_class(c) == 0;
             assert!(signs.combining || settled, "{c:?}");
         }
-        for text in ["Zoë Müller", "Ольга", "Γιώργος", "美咲", "민준", "de\u{A0}Vries"] {
+        for text in [
+            "Zoë Müller",
+            "Ольга",
+            "Γιώργος",
+            "美咲",
+            "민준",
+            "de\u{A0}Vries",
+        ] {
             let signs = Signs::of(text);
             assert!(!signs.odd && !signs.combining, "{text}");
         }

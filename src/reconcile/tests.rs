@@ -67,7 +67,7 @@ fn stored(contacts: Vec<FileContact>) -> Snapshot {
     Snapshot {
         groups: groups.collect(),
         contacts: contacts.collect(),
-        settled: Vec::new(),
+        ..Snapshot::default()
     }
 }
 

@@ -21,14 +21,13 @@ pub(super) async fn add(
     }
     let ids = reserve_ids(db, plan.added.len()).await?;
     let added = || ids.iter().zip(&plan.added);
-    let now = now.to_rfc3339();
 
     let into = "contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)";
     let mut rows = Rows::begin(db, into, "add contacts").await?;
     for (id, addition) in added() {
         let state = &addition.after;
-        rows.number(*id)
-            .number(account.0)
+        rows.bigint(*id)
+            .bigint(account.0)
             .optional(state.external_id.as_deref())
             .text(&state.name)
             .optional(state.organization_name.as_deref())
@@ -36,8 +35,8 @@ pub(super) async fn add(
             .optional(state.email.as_deref())
             .text(state.priority.as_str())
             .bytes(&plan.digest(state))
-            .text(&now)
-            .text(&now)
+            .time(now)
+            .time(now)
             .end()
             .await?;
     }
@@ -47,8 +46,8 @@ pub(super) async fn add(
     let mut rows = Rows::begin(db, into, "add numbers").await?;
     for (id, addition) in added() {
         for (place, number) in (1..).zip(&addition.after.numbers) {
-            rows.number(*id)
-                .number(position(place).into())
+            rows.bigint(*id)
+                .smallint(position(place))
                 .text(number.number.as_str())
                 .text(number.number_type.as_str())
                 .optional(number.description.as_deref())
@@ -62,7 +61,7 @@ pub(super) async fn add(
     for (id, addition) in added() {
         for place in &addition.after.groups {
             let group = groups.get(*place as usize).copied().unwrap_or(0);
-            rows.number(*id).number(group).end().await?;
+            rows.bigint(*id).bigint(group).end().await?;
         }
     }
     rows.finish().await?;
@@ -73,7 +72,9 @@ pub(super) async fn add(
 async fn reserve_ids(db: &mut PgConnection, count: usize) -> Result<Vec<i64>, StoreError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     sqlx::query_scalar!(
-        r#"SELECT array_agg(nextval(pg_get_serial_sequence('contacts', 'id'))) AS "ids!" FROM generate_series(1, $1::bigint)"#,
+        // The name of the sequence is looked up once, not for each id.
+        r#"SELECT array_agg(nextval((SELECT pg_get_serial_sequence('contacts', 'id')::regclass))) AS "ids!"
+           FROM generate_series(1, $1::bigint)"#,
         count
     )
     .fetch_one(db)

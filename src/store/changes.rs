@@ -43,15 +43,15 @@ pub(super) async fn record(
                 )));
             }
         };
-        rows.number(run.0)
-            .optional_number(change.contact.map(|contact| contact.0))
+        rows.bigint(run.0)
+            .optional_bigint(change.contact.map(|contact| contact.0))
             .optional(external_id)
             .text(change.action.as_str())
-            .text(if change.applied { "t" } else { "f" })
-            .optional_number(change.row.map(i64::from))
-            .optional(before.as_deref())
-            .optional(after.as_deref())
-            .optional_number(same_as.map(|contact| contact.0))
+            .boolean(change.applied)
+            .optional_integer(change.row.and_then(|row| i32::try_from(row).ok()))
+            .optional_json(before.as_deref())
+            .optional_json(after.as_deref())
+            .optional_bigint(same_as.map(|contact| contact.0))
             .end()
             .await
     };

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Session, StoreError, failed};
 use crate::model::failure::Failure;
+use crate::model::known::KnownContacts;
 use crate::model::plan::HoldReason;
 use crate::model::run::{Counts, FailureStreak, FileFacts, RunStatus, Trigger};
 
@@ -20,6 +21,29 @@ pub struct StateAfter {
     pub accepted_rows: Vec<[u8; 32]>,
     /// Whether the next run must still be confirmed.
     pub keep_must_confirm: bool,
+    /// The active contacts, each with its row, if they are known.
+    pub known: KnownAfter,
+}
+
+/// What becomes of the known contacts.
+#[derive(Debug, Clone)]
+pub enum KnownAfter {
+    /// They are the same as before, so many.
+    Same(usize),
+    /// They are these.
+    These(KnownContacts),
+    /// Not to be believed any more.
+    Forgotten,
+}
+
+impl KnownAfter {
+    fn count(&self) -> Option<usize> {
+        match self {
+            Self::Same(count) => Some(*count),
+            Self::These(known) => Some(known.len()),
+            Self::Forgotten => None,
+        }
+    }
 }
 
 /// How a run ends.
@@ -136,6 +160,9 @@ impl Session {
         let Some(state) = &end.state else {
             return Ok(());
         };
+        if let KnownAfter::These(known) = &state.known {
+            self.replace_known(known).await?;
+        }
         let file = state.known_file.clone().unwrap_or_default();
         let accepted: Vec<Vec<u8>> = state
             .accepted_rows
@@ -145,7 +172,8 @@ impl Session {
         sqlx::query!(
             "UPDATE import_state
              SET applied_run_id = $2, sha256 = $3, etag = $4, last_modified = $5, size_bytes = $6, reader_version = $7,
-                 final_newline = $8, accepted_rows = $9, must_confirm = CASE WHEN $10 THEN must_confirm END, mtime = $11
+                 final_newline = $8, accepted_rows = $9, must_confirm = CASE WHEN $10 THEN must_confirm END, mtime = $11,
+                 known_contacts = $12
              WHERE account_id = $1",
             self.run.account_id.0,
             self.run.id.0,
@@ -157,7 +185,8 @@ impl Session {
             state.final_newline,
             &accepted,
             state.keep_must_confirm,
-            file.mtime
+            file.mtime,
+            state.known.count().and_then(|count| i32::try_from(count).ok())
         )
         .execute(&mut *self.tx)
         .await

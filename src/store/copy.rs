@@ -1,5 +1,6 @@
-//! Many rows at once, by COPY.
+//! Many rows at once, by COPY in its binary format.
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, postgres::PgConnection as Connection};
 
@@ -7,11 +8,20 @@ use super::{StoreError, failed};
 
 /// Bytes that are sent in one piece.
 const PIECE: usize = 256 << 10;
+/// What the format begins with: its signature, no flags, no further header.
+const BEGINNING: &[u8] = b"PGCOPY\n\xFF\r\n\0\0\0\0\0\0\0\0\0";
+/// Instead of a count of columns, at the end.
+const END: [u8; 2] = (-1_i16).to_be_bytes();
+/// Instead of a length.
+const NULL: [u8; 4] = (-1_i32).to_be_bytes();
+/// From the beginning of Unix time to that of Postgres (2000-01-01), microseconds.
+const EPOCH: i64 = 946_684_800_000_000;
 
-/// Rows on their way into a table, in the text format of COPY.
+/// Rows on their way into a table. Each column is of the type that the method says.
 pub(super) struct Rows<'c> {
     sink: PgCopyIn<&'c mut Connection>,
     out: Vec<u8>,
+    columns: [u8; 2],
     begun: bool,
     operation: &'static str,
 }
@@ -24,85 +34,108 @@ impl<'c> Rows<'c> {
         operation: &'static str,
     ) -> Result<Self, StoreError> {
         let sink = db
-            .copy_in_raw(&format!("COPY {into} FROM STDIN"))
+            .copy_in_raw(&format!("COPY {into} FROM STDIN (FORMAT binary)"))
             .await
             .map_err(failed(operation))?;
+        let columns = into.matches(',').count() + 1;
+        let mut out = Vec::with_capacity(PIECE + (16 << 10));
+        out.extend_from_slice(BEGINNING);
         Ok(Self {
             sink,
-            out: Vec::with_capacity(PIECE + (16 << 10)),
+            out,
+            columns: i16::try_from(columns).unwrap_or(i16::MAX).to_be_bytes(),
             begun: false,
             operation,
         })
     }
 
-    fn next_column(&mut self) {
-        if self.begun {
-            self.out.push(b'\t');
+    fn column(&mut self, parts: &[&[u8]]) -> &mut Self {
+        if !self.begun {
+            self.out.extend_from_slice(&self.columns);
+            self.begun = true;
         }
-        self.begun = true;
-    }
-
-    /// The next column: a text, or what Postgres reads from one.
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        self.next_column();
-        for byte in text.bytes() {
-            let escaped = match byte {
-                b'\\' => b'\\',
-                b'\n' => b'n',
-                b'\r' => b'r',
-                b'\t' => b't',
-                _ => {
-                    self.out.push(byte);
-                    continue;
-                }
-            };
-            self.out.extend_from_slice(&[b'\\', escaped]);
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        // Postgres refuses what is longer than that, and so does the sheet.
+        let length = i32::try_from(length).unwrap_or(i32::MAX);
+        self.out.extend_from_slice(&length.to_be_bytes());
+        for part in parts {
+            self.out.extend_from_slice(part);
         }
         self
+    }
+
+    fn null(&mut self) -> &mut Self {
+        self.column(&[]);
+        let end = self.out.len();
+        self.out[end - NULL.len()..].copy_from_slice(&NULL);
+        self
+    }
+
+    /// The next column: a text.
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+        self.column(&[text.as_bytes()])
     }
 
     /// The next column: a text or NULL.
     pub(super) fn optional(&mut self, text: Option<&str>) -> &mut Self {
-        if let Some(text) = text {
-            return self.text(text);
+        match text {
+            Some(text) => self.text(text),
+            None => self.null(),
         }
-        self.next_column();
-        self.out.extend_from_slice(b"\\N");
-        self
     }
 
-    /// The next column: a number.
-    pub(super) fn number(&mut self, number: i64) -> &mut Self {
-        use std::io::Write as _;
-        self.next_column();
-        // Writing to a Vec can't fail.
-        let _ = write!(self.out, "{number}");
-        self
+    /// The next column: a `jsonb` or NULL.
+    pub(super) fn optional_json(&mut self, json: Option<&str>) -> &mut Self {
+        const VERSION: &[u8] = &[1];
+        match json {
+            Some(json) => self.column(&[VERSION, json.as_bytes()]),
+            None => self.null(),
+        }
     }
 
-    /// The next column: a number or NULL.
-    pub(super) fn optional_number(&mut self, number: Option<i64>) -> &mut Self {
+    /// The next column: a `bigint`.
+    pub(super) fn bigint(&mut self, number: i64) -> &mut Self {
+        self.column(&[&number.to_be_bytes()])
+    }
+
+    /// The next column: a `bigint` or NULL.
+    pub(super) fn optional_bigint(&mut self, number: Option<i64>) -> &mut Self {
         match number {
-            Some(number) => self.number(number),
-            None => self.optional(None),
+            Some(number) => self.bigint(number),
+            None => self.null(),
         }
+    }
+
+    /// The next column: an `integer` or NULL.
+    pub(super) fn optional_integer(&mut self, number: Option<i32>) -> &mut Self {
+        match number {
+            Some(number) => self.column(&[&number.to_be_bytes()]),
+            None => self.null(),
+        }
+    }
+
+    /// The next column: a `smallint`.
+    pub(super) fn smallint(&mut self, number: i16) -> &mut Self {
+        self.column(&[&number.to_be_bytes()])
+    }
+
+    /// The next column: a `boolean`.
+    pub(super) fn boolean(&mut self, value: bool) -> &mut Self {
+        self.column(&[&[u8::from(value)]])
+    }
+
+    /// The next column: a `timestamptz`.
+    pub(super) fn time(&mut self, time: DateTime<Utc>) -> &mut Self {
+        self.bigint(time.timestamp_micros() - EPOCH)
     }
 
     /// The next column: bytes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        self.next_column();
-        self.out.extend_from_slice(b"\\\\x");
-        for byte in bytes {
-            let pair = [byte >> 4, byte & 0xF].map(|digit| DIGITS[usize::from(digit)]);
-            self.out.extend_from_slice(&pair);
-        }
-        self
+        self.column(&[bytes])
     }
 
     /// Ends the row.
     pub(super) async fn end(&mut self) -> Result<(), StoreError> {
-        self.out.push(b'\n');
         self.begun = false;
         if self.out.len() >= PIECE {
             self.send().await?;
@@ -121,6 +154,7 @@ impl<'c> Rows<'c> {
 
     /// Ends the rows; Postgres has looked at all of them then.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
+        self.out.extend_from_slice(&END);
         self.send().await?;
         self.sink.finish().await.map_err(failed(self.operation))?;
         Ok(())

@@ -9,6 +9,7 @@ mod changes;
 mod conclusion;
 mod copy;
 mod history;
+mod known;
 mod outbox;
 mod queue;
 mod retention;
@@ -27,7 +28,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accounts::AdminRow;
-pub use conclusion::{Conclusion, StateAfter};
+pub use conclusion::{Conclusion, KnownAfter, StateAfter};
 pub use outbox::{DueMail, MailTrouble, NewMail};
 pub use queue::{Abandoned, Started};
 pub use retention::{Forgotten, Retention};

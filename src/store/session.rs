@@ -12,7 +12,7 @@ use super::{NewMail, Settings, Store, StoreError, apply, changes, failed, outbox
 use crate::model::issue::Issue;
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts};
-use crate::model::{AccountId, RunId};
+use crate::model::{AccountId, ContactId, RunId};
 use crate::reconcile::Snapshot;
 
 /// What a run must know of its account besides the contacts.
@@ -34,6 +34,8 @@ pub struct RunContext {
     pub streak: FailureStreak,
     /// The last applied run.
     pub applied_run: Option<RunId>,
+    /// How many contacts are known since then, each by its row.
+    pub known_contacts: Option<usize>,
 }
 
 /// See the module.
@@ -95,7 +97,7 @@ impl Store {
 async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunContext, StoreError> {
     let row = sqlx::query!(
         "SELECT a.import_enabled, s.must_confirm, s.sha256, s.etag, s.last_modified, s.mtime, s.size_bytes, s.reader_version,
-                s.final_newline, s.accepted_rows, s.failing_since, s.failure_code, s.failure_mailed_at, s.applied_run_id
+                s.final_newline, s.accepted_rows, s.failing_since, s.failure_code, s.failure_mailed_at, s.applied_run_id, s.known_contacts
          FROM accounts a JOIN import_state s ON s.account_id = a.id
          WHERE a.id = $1",
         run.account_id.0
@@ -124,6 +126,9 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
             mailed_at: row.failure_mailed_at,
         },
         applied_run: row.applied_run_id.map(RunId),
+        known_contacts: row
+            .known_contacts
+            .and_then(|count| usize::try_from(count).ok()),
     })
 }
 
@@ -190,6 +195,19 @@ impl Session {
         snapshot::load_differing(&mut self.tx, self.run.account_id, in_file).await
     }
 
+    /// All groups of the account, these active contacts of it, and the removed ones that have one of these external IDs;
+    /// all other active contacts are known to be stored as the file says.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn others(
+        &mut self,
+        others: &[ContactId],
+        external_ids: &[String],
+    ) -> Result<Snapshot, StoreError> {
+        snapshot::load_others(&mut self.tx, self.run.account_id, others, external_ids).await
+    }
+
     /// All contacts and groups of the account.
     ///
     /// # Errors
@@ -198,13 +216,19 @@ impl Session {
         snapshot::load(&mut self.tx, self.run.account_id).await
     }
 
-    /// Writes a plan to the contacts and groups, and records what changed.
+    /// Writes a plan to the contacts and groups, and records what changed; gives back the ids of those that were added, in
+    /// the plan's order.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn apply(&mut self, plan: &Plan, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn apply(
+        &mut self,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<ContactId>, StoreError> {
         let added = apply::apply(&mut self.tx, self.run.account_id, plan, now).await?;
-        changes::record(&mut self.tx, self.run.id, plan, &added, true).await
+        changes::record(&mut self.tx, self.run.id, plan, &added, true).await?;
+        Ok(added)
     }
 
     /// Records what a held plan would change.

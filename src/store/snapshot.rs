@@ -1,9 +1,6 @@
 //! What is stored of an account, read within the run's transaction.
 
-use std::collections::HashMap;
-
-use hashbrown::HashSet;
-
+use hashbrown::HashMap;
 use sqlx::PgConnection;
 
 use super::{StoreError, failed};
@@ -23,8 +20,8 @@ pub(super) async fn load_differing(
 ) -> Result<Snapshot, StoreError> {
     // One value instead of as many rows: rows cost more than what is in them.
     let stored = sqlx::query!(
-        r#"SELECT string_agg(digest, ''::bytea) FILTER (WHERE removed_at IS NULL AND length(digest) = 32) AS digests,
-                  count(*) FILTER (WHERE removed_at IS NOT NULL OR digest IS NULL OR length(digest) <> 32) AS "others!"
+        r#"SELECT string_agg(digest || int8send(id), ''::bytea) FILTER (WHERE removed_at IS NULL AND length(digest) = 32) AS digests,
+                  array_agg(id) FILTER (WHERE removed_at IS NOT NULL OR digest IS NULL OR length(digest) <> 32) AS others
            FROM contacts WHERE account_id = $1"#,
         account.0
     )
@@ -32,41 +29,72 @@ pub(super) async fn load_differing(
     .await
     .map_err(failed("read the digests"))?;
     let digests = stored.digests.unwrap_or_default();
-    let (stored_digests, _) = digests.as_chunks::<32>();
-    let stored_digests: HashSet<&[u8; 32]> = stored_digests.iter().collect();
-    let settled: Vec<bool> = in_file
+    let (stored_digests, _) = digests.as_chunks::<40>();
+    let mut id_of: HashMap<[u8; 32], ContactId> = HashMap::with_capacity(stored_digests.len());
+    for packed in stored_digests {
+        let (mut digest, mut id) = ([0; 32], [0; 8]);
+        digest.copy_from_slice(&packed[..32]);
+        id.copy_from_slice(&packed[32..]);
+        id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
+    }
+    // What is left of them is not in the file.
+    let settled = in_file
         .iter()
-        .map(|digest| {
-            digest
-                .as_ref()
-                .is_some_and(|digest| stored_digests.contains(digest))
-        })
+        .map(|digest| digest.as_ref().and_then(|digest| id_of.remove(digest)))
         .collect();
-    let in_file: HashSet<&[u8; 32]> = in_file.iter().flatten().collect();
-    let differing: Vec<Vec<u8>> = stored_digests
-        .into_iter()
-        .filter(|digest| !in_file.contains(digest))
-        .map(|digest| digest.to_vec())
-        .collect();
-    let ids = if differing.is_empty() && stored.others == 0 {
-        Vec::new()
-    } else {
-        sqlx::query_scalar!(
-            "SELECT id FROM contacts
-             WHERE account_id = $1
-               AND (removed_at IS NOT NULL OR digest IS NULL OR length(digest) <> 32 OR digest = ANY ($2))",
-            account.0,
-            &differing
-        )
-        .fetch_all(&mut *db)
-        .await
-        .map_err(failed("look for contacts that differ"))?
-    };
+    let mut ids = stored.others.unwrap_or_default();
+    ids.extend(id_of.into_values().map(|id| id.0));
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
     Ok(Snapshot {
         groups,
         contacts,
         settled,
+        filled: Vec::new(),
+    })
+}
+
+/// Of an account of which most contacts are known to be stored as the file says: the groups, the other contacts, and
+/// the removed ones that have one of these external IDs. `others` are the active contacts that are not among the known.
+pub(super) async fn load_others(
+    db: &mut PgConnection,
+    account: AccountId,
+    others: &[ContactId],
+    external_ids: &[String],
+) -> Result<Snapshot, StoreError> {
+    let mut ids: Vec<i64> = others.iter().map(|id| id.0).collect();
+    if !external_ids.is_empty() {
+        let removed = sqlx::query_scalar!(
+            r#"SELECT c.id FROM unnest($2::text[]) AS u (external_id)
+               JOIN contacts c ON c.account_id = $1 AND md5(c.external_id)::uuid = md5(u.external_id)::uuid
+                              AND c.external_id = u.external_id
+               WHERE c.removed_at IS NOT NULL"#,
+            account.0,
+            external_ids
+        )
+        .fetch_all(&mut *db)
+        .await
+        .map_err(failed("look for contacts that come back"))?;
+        ids.extend(removed);
+    }
+    let (groups, contacts) = load_contacts(db, account, &ids).await?;
+    let group_ids: Vec<i64> = groups.iter().map(|group| group.id.0).collect();
+    let filled = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM group_members m JOIN contacts c ON c.id = m.contact_id
+               WHERE m.group_id = g.id AND c.removed_at IS NULL AND m.contact_id <> ALL ($2)
+           ) AS "filled!"
+           FROM unnest($1::bigint[]) WITH ORDINALITY AS g (id, place) ORDER BY g.place"#,
+        &group_ids,
+        &ids
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(failed("look for members"))?;
+    Ok(Snapshot {
+        groups,
+        contacts,
+        settled: Vec::new(),
+        filled,
     })
 }
 
@@ -83,7 +111,7 @@ pub(super) async fn load(
     Ok(Snapshot {
         groups,
         contacts,
-        settled: Vec::new(),
+        ..Snapshot::default()
     })
 }
 

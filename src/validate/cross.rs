@@ -11,14 +11,23 @@ use crate::model::issue::{Issue, VALUE_LIMIT};
 use crate::model::table::Field;
 use crate::model::text;
 
-/// The issues found among `count` contacts, each with the place of its contact. `numbers_of` adds a contact's numbers.
+/// What was found.
+pub(super) struct Found {
+    /// Place of the contact that it is told of.
+    pub(super) place: usize,
+    /// Place of the other one.
+    pub(super) other: usize,
+    pub(super) issue: Issue,
+}
+
+/// What is found among `count` contacts. `numbers_of` adds a contact's numbers.
 pub(super) fn check<'a>(
     count: usize,
     id_of: impl Fn(usize) -> &'a str,
     numbers_of: impl Fn(usize, &mut Vec<PhoneNumber>),
     first_row: impl Fn(usize) -> Option<u32>,
-) -> Vec<(Option<usize>, Issue)> {
-    let mut issues = Vec::new();
+) -> Vec<Found> {
+    let mut found = Vec::new();
     let mut owners: HashMap<u64, usize, DefaultHashBuilder> =
         HashMap::with_capacity_and_hasher(count, DefaultHashBuilder::default());
     let mut ids = Index::with_capacity(count);
@@ -30,11 +39,14 @@ pub(super) fn check<'a>(
         for number in &numbers {
             let owner = owners.insert(number.as_digits(), place);
             if let Some(other) = owner.filter(|other| *other != place) {
-                let other = id_of(other);
-                let row = first_row(place);
-                let shown = number.as_str();
-                let issue = issue(Finding::NumberShared, Field::Number, shown, other, row);
-                issues.push((Some(place), issue));
+                let (row, shown) = (first_row(place), number.as_str());
+                let id = id_of(other);
+                let issue = issue(Finding::NumberShared, Field::Number, shown, id, row);
+                found.push(Found {
+                    place,
+                    other,
+                    issue,
+                });
             }
         }
         let bare = without_zeros(id);
@@ -47,14 +59,18 @@ pub(super) fn check<'a>(
                 id_of(other),
                 first_row(place),
             );
-            issues.push((Some(place), issue));
+            found.push(Found {
+                place,
+                other,
+                issue,
+            });
         }
     }
-    issues
+    found
 }
 
 /// The text folded, in `scratch` where that needs no more than small letters.
-fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
+pub(super) fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
     if !text.is_ascii() {
         return Cow::Owned(text::fold(text));
     }
@@ -65,7 +81,7 @@ fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
 }
 
 /// The ID without its leading zeros, which people and programs lose.
-fn without_zeros(id: &str) -> &str {
+pub(super) fn without_zeros(id: &str) -> &str {
     id.trim_start_matches('0')
 }
 

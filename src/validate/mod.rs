@@ -9,18 +9,21 @@ mod draft;
 mod index;
 mod pack;
 mod row;
+mod skim;
 
 use hashbrown::DefaultHashBuilder;
 
 use crate::model::catalogue::Finding;
 use crate::model::contact::{ExternalId, PhoneNumber};
 use crate::model::issue::{Issue, column_letters};
+use crate::model::known::{RowMark, RowMarker};
 use crate::model::packed::Contacts;
 use crate::model::roster::{NamelessRow, Roster, RowInError};
 use crate::model::table::{Field, Header, SheetRow};
 use draft::Draft;
 use index::Index;
 use row::{RowIdentity, RowReader};
+pub use skim::{Skimmed, Skimmer};
 
 /// Row 2 of the template, in the order of [`Field::ALL`] (SPEC §2.3).
 pub const EXAMPLE_ROW: [&str; Field::ALL.len()] = [
@@ -56,6 +59,16 @@ pub struct Collector {
     row_count: usize,
     last: Option<usize>,
     header: Header,
+    marks: Option<Marks>,
+}
+
+/// Marks of rows, where they are kept.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Made when the header is known.
+    marker: Option<RowMarker>,
+    /// In the order of `known`; none for a contact of several rows, or of which something has to be said.
+    of_known: Vec<Option<RowMark>>,
 }
 
 /// Where a contact is.
@@ -68,8 +81,28 @@ enum Known {
 }
 
 impl Collector {
+    /// One that also keeps by which row each contact is known again.
+    #[must_use]
+    pub fn marking() -> Self {
+        Self {
+            marks: Some(Marks::default()),
+            ..Self::default()
+        }
+    }
+
     /// Takes the next row.
     pub fn push(&mut self, header: &Header, row: &SheetRow) {
+        let mark = self.marks.as_mut().map(|marks| {
+            let marker = &mut marks.marker;
+            marker
+                .get_or_insert_with(|| RowMarker::new(header))
+                .mark(row)
+        });
+        self.push_marked(header, row, mark);
+    }
+
+    /// Takes the next row, which has this mark.
+    fn push_marked(&mut self, header: &Header, row: &SheetRow, mark: Option<RowMark>) {
         if self.row_count == 0 {
             self.header = header.clone();
         }
@@ -85,6 +118,13 @@ impl Collector {
             RowIdentity::Contact(id) => {
                 let place = self.take(header, &id, &mut reader);
                 self.last = Some(place);
+                if let Some(marks) = &mut self.marks {
+                    if place < marks.of_known.len() {
+                        marks.of_known[place] = None;
+                    } else {
+                        marks.of_known.push(mark);
+                    }
+                }
                 self.keep_issues(Some(place), reader.into_issues());
             }
             RowIdentity::Nameless => {
@@ -164,6 +204,16 @@ impl Collector {
             |place, numbers| self.numbers(place, numbers),
             |place| self.first_row(place),
         );
+        if let Some(marks) = &mut self.marks {
+            let told = self.issues.iter().filter_map(|(place, _)| *place);
+            let of_two = found.iter().flat_map(|found| [found.place, found.other]);
+            for place in told.chain(of_two) {
+                marks.of_known[place] = None;
+            }
+        }
+        let found = found
+            .into_iter()
+            .map(|found| (Some(found.place), found.issue));
         self.issues.extend(found);
         self.into_roster(file_issues, maybe_cut)
     }
@@ -245,6 +295,10 @@ impl Collector {
             .iter()
             .map(|row| RowInError::Nameless(row.digest))
             .collect();
+        let mut marks = self
+            .marks
+            .take()
+            .map_or_else(Vec::new, |marks| marks.of_known);
         let mut roster = Roster {
             contacts: self.packed,
             nameless: self.nameless,
@@ -256,7 +310,8 @@ impl Collector {
         if !self.drafts.is_empty() {
             let mut drafts: Vec<Option<Draft>> = self.drafts.into_iter().map(Some).collect();
             let mut order = Vec::with_capacity(self.known.len());
-            for known in self.known {
+            let mut in_error = vec![false; marks.len()];
+            for (place, known) in self.known.into_iter().enumerate() {
                 let draft = match known {
                     Known::Packed(contact, _) => {
                         order.push(contact);
@@ -272,10 +327,16 @@ impl Collector {
                 } else {
                     rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
                     roster.in_error.insert(id);
+                    if let Some(in_error) = in_error.get_mut(place) {
+                        *in_error = true;
+                    }
                 }
             }
             roster.contacts.arrange(&order);
+            let mut in_error = in_error.into_iter();
+            marks.retain(|_| in_error.next() != Some(true));
         }
+        roster.marks = marks;
         roster.rows_in_error = rows_in_error;
         roster
     }

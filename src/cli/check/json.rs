@@ -49,7 +49,7 @@ impl<'a> Document<'a> {
         let sha256 = preview.file.sha256.map(|digest| hex(&digest));
         let (file, contacts, issues) = match &preview.reading {
             Err(_) => (File::default(), None, &[][..]),
-            Ok(Reading { facts, roster }) => (
+            Ok(Reading { facts, roster, .. }) => (
                 File {
                     format: Some(facts.format.format),
                     encoding: facts.format.encoding,
