@@ -1,6 +1,6 @@
 # The commands of a newcomer, and of everybody else. See README.md and CONTRIBUTING.md.
 
-.PHONY: demo test lint bench-read bench-sftp docs sqlx packages
+.PHONY: demo test lint bench bench-read bench-sftp docs sqlx packages
 
 # Shows the main job on real input; Ctrl-C leaves nothing running.
 demo: packages
@@ -17,6 +17,10 @@ lint: packages
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 	scripts/prepare-queries --check
+
+# What an import costs, beside COPY, an expert's SQL and other tools; ROWS=10000,100000 for other sizes.
+bench: packages
+	cargo bench --locked --bench import
 
 # What reading costs, beside a bare loop over the same file.
 bench-read: packages

@@ -28,6 +28,28 @@ CREATE OR REPLACE FUNCTION forget_applied_file(account bigint) RETURNS void
                OR known_contacts IS NOT NULL)
     $$;
 
+-- An ID may be of any length, which a plain index cannot hold: its first 200 characters, and a digest where it is longer.
+-- IDs mostly come in order, and what comes in order is put into an index much faster than digests are.
+DROP INDEX contacts_external_id_unique;
+CREATE UNIQUE INDEX contacts_external_id_unique ON contacts (
+    account_id, (left(external_id, 200)) COLLATE "C", (CASE WHEN length(external_id) > 200 THEN md5(external_id) ELSE '' END)
+);
+
+-- What a run did goes with the run, as by a foreign key; but none is asked at each of the rows, which only the run itself
+-- writes, in the transaction that holds it.
+ALTER TABLE import_changes DROP CONSTRAINT import_changes_run;
+CREATE FUNCTION delete_changes_of_runs() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+    BEGIN
+        DELETE FROM import_changes WHERE run_id IN (SELECT id FROM old_runs);
+        RETURN NULL;
+    END
+    $$;
+COMMENT ON FUNCTION delete_changes_of_runs() IS 'Trigger: deletes what is recorded of the deleted runs.';
+CREATE TRIGGER delete_changes AFTER DELETE ON import_runs REFERENCING OLD TABLE AS old_runs
+    FOR EACH STATEMENT EXECUTE FUNCTION delete_changes_of_runs();
+
 -- Room in each page for the new version of a contact that changes, so that its indexes need not.
 ALTER TABLE contacts SET (fillfactor = 90);
 

@@ -4,7 +4,8 @@
 //! Ends with 1 where a budget is exceeded.
 //!
 //! `ROWS=10000,100000` for other sizes, `ROUNDS=5` for another number of runs, `EXPERT=DIRECTORY` for other SQL to
-//! compare with (its `expert.schema.sql` and `expert.resync.sql`), `PEERS=no` to leave the other tools out.
+//! compare with (its `expert.schema.sql` and `expert.resync.sql`), `PEERS=no` to leave the other tools out, which
+//! `scripts/fetch-peers` brings.
 
 #![allow(
     clippy::print_stdout,

@@ -1,13 +1,18 @@
 //! A Postgres of its own, durable as in the field, and what it has spent.
 
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use rosterd::embedded::{Embedded, Role};
 
 pub struct Server {
     embedded: Embedded,
     postmaster: String,
+    /// Where programs connect that know no sockets of Unix.
+    port: u16,
 }
 
 impl Server {
@@ -20,7 +25,15 @@ impl Server {
         Self {
             embedded,
             postmaster: pid_file.lines().next().unwrap().trim().to_owned(),
+            port: forward(data_dir.join("postgres/.s.PGSQL.5432")),
         }
+    }
+
+    pub fn tcp_url(&self, database: &str) -> String {
+        format!(
+            "postgres://rosterd@127.0.0.1:{}/{database}?sslmode=disable",
+            self.port
+        )
     }
 
     pub fn url(&self, database: &str) -> String {
@@ -93,6 +106,34 @@ impl Server {
             );
         }
     }
+}
+
+/// A port of the loopback from which all goes to a socket of Unix and back.
+fn forward(socket: PathBuf) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = UnixStream::connect(&socket) else {
+                continue;
+            };
+            let (to, from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || there(from, to));
+            thread::spawn(move || back(server, client));
+        }
+    });
+    port
+}
+
+// Whoever hangs up ends the other side, too; nothing else can be done about an error here.
+fn there(mut from: TcpStream, mut to: UnixStream) {
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn back(mut from: UnixStream, mut to: TcpStream) {
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Both);
 }
 
 /// The fields of /proc/PID/stat, from 0 (proc(5) counts from 1).

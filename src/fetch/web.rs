@@ -32,6 +32,28 @@ pub(super) struct Web {
     allow_plain: bool,
 }
 
+/// Where Debian, Fedora and Alpine keep all certificates of authorities in one file.
+const BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// The system's certificates out of their one file; `None` where there is no such file, or the environment
+/// (`SSL_CERT_FILE`, `SSL_CERT_DIR`) names another place. Otherwise the same certificates would be read a second and a
+/// third time from the folder beside it, which takes longer than a whole request.
+fn system_bundle() -> Option<Vec<reqwest::Certificate>> {
+    let elsewhere = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    if elsewhere.iter().any(Option::is_some) {
+        return None;
+    }
+    BUNDLES.iter().find_map(|path| {
+        let pem = std::fs::read(path).ok()?;
+        let bundle = reqwest::Certificate::from_pem_bundle(&pem).ok()?;
+        (!bundle.is_empty()).then_some(bundle)
+    })
+}
+
 impl Web {
     /// A fetcher that trusts the system's certificates and `extra_ca` (PEM).
     ///
@@ -51,9 +73,12 @@ impl Web {
             .map(reqwest::Certificate::from_pem_bundle)
             .transpose()?
             .unwrap_or_default();
-        let client = Client::builder()
-            .tls_backend_rustls()
-            .tls_certs_merge(extra)
+        let builder = Client::builder().tls_backend_rustls();
+        let builder = match system_bundle() {
+            Some(bundle) => builder.tls_certs_only(bundle.into_iter().chain(extra)),
+            None => builder.tls_certs_merge(extra),
+        };
+        let client = builder
             .no_proxy()
             .referer(false)
             // Each hop is looked at before it is followed.

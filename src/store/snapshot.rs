@@ -65,7 +65,7 @@ pub(super) async fn load_others(
     if !external_ids.is_empty() {
         let removed = sqlx::query_scalar!(
             r#"SELECT c.id FROM unnest($2::text[]) AS u (external_id)
-               JOIN contacts c ON c.account_id = $1 AND md5(c.external_id)::uuid = md5(u.external_id)::uuid
+               JOIN contacts c ON c.account_id = $1 AND left(c.external_id, 200) COLLATE "C" = left(u.external_id, 200)
                               AND c.external_id = u.external_id
                WHERE c.removed_at IS NOT NULL"#,
             account.0,

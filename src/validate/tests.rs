@@ -1,8 +1,10 @@
 //! The rules of SPEC §2.3 to §2.5 as tables of rows and what comes of them.
 
 use super::*;
+use crate::model::ContactId;
 use crate::model::contact::{Priority, Said};
 use crate::model::issue::Code;
+use crate::model::known::{KnownContact, KnownContacts};
 use crate::model::table::{Cell, Damage, NumberColumns};
 
 fn header() -> Header {
@@ -286,4 +288,114 @@ fn cells_are_named_as_in_the_spreadsheet() {
         (issue.external_id.as_deref(), issue.contact_name.as_deref()),
         (Some("2"), Some("Bob"))
     );
+}
+
+/// Six contacts: two share a number, one has a comment to be made, three have nothing to be said of.
+const LAST_TIME: [&str; 6] = [
+    "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A, B",
+    "2|Bob|Org|EMT|604-555-0102|mobile||bob@example.org|High|A",
+    "é3|Cem||EMT|6045550103|mobile|||Normal|A",
+    "4|Dan|Org|EMT|6045550104|mobile|||Normal|B",
+    "5|Eve|Org|EMT|6045550104|pager|||Normal|B",
+    "6|Fay|n/a|EMT|6045550106|mobile|||Normal|B",
+];
+
+fn known_from(lines: &[&str]) -> KnownContacts {
+    let mut collector = Collector::marking();
+    for (number, line) in (2..).zip(lines) {
+        collector.push(&header(), &sheet_row(number, line, None));
+    }
+    let roster = collector.finish(Vec::new(), false);
+    let mut known = KnownContacts::default();
+    for (id, mark) in (1..).zip(roster.marks) {
+        let id = ContactId(id);
+        known.push(KnownContact { id, mark });
+    }
+    known
+}
+
+/// What is said of a file after [`LAST_TIME`], and which of those contacts were not met.
+fn skim(lines: &[&str], maybe_cut: bool) -> Option<(Roster, Vec<i64>)> {
+    let mut skimmer = Skimmer::new(known_from(&LAST_TIME));
+    for (number, line) in (2..).zip(lines) {
+        skimmer.push(&header(), &sheet_row(number, line, None));
+    }
+    let skimmed = skimmer.finish(Vec::new(), maybe_cut)?;
+    let others = skimmed.known.iter().zip(&skimmed.met);
+    let others = others.filter(|(_, met)| !**met).map(|(one, _)| one.id.0);
+    Some((skimmed.roster, others.collect()))
+}
+
+#[test]
+fn only_contacts_of_which_nothing_is_said_are_known_by_their_rows() {
+    let known: Vec<bool> = known_from(&LAST_TIME)
+        .iter()
+        .map(|one| one.mark.is_some())
+        .collect();
+    assert_eq!(known, [true, true, true, false, false, false]);
+    let known = known_from(&[LAST_TIME[0], LAST_TIME[1], LAST_TIME[0]]);
+    assert!(known.iter().next().unwrap().mark.is_none());
+}
+
+#[test]
+fn known_rows_are_passed_over_in_any_order_and_the_others_judged() {
+    let in_order = skim(&LAST_TIME, false).unwrap();
+    let mut reversed = LAST_TIME;
+    reversed.reverse();
+    let edited = "2|Bob|Org|EMT|604-555-0199|mobile||bob@example.org|High|A";
+    for (lines, known, judged, others) in [
+        (LAST_TIME.to_vec(), 3, 3, vec![4, 5, 6]),
+        (reversed.to_vec(), 3, 3, vec![4, 5, 6]),
+        (
+            [&LAST_TIME[..1], &[edited], &LAST_TIME[2..]].concat(),
+            2,
+            4,
+            vec![2, 4, 5, 6],
+        ),
+        (LAST_TIME[1..].to_vec(), 2, 3, vec![1, 4, 5, 6]),
+    ] {
+        let (roster, unmet) = skim(&lines, false).unwrap();
+        let whole = roster_of(&lines);
+        assert_eq!((roster.known, roster.contacts.len()), (known, judged));
+        assert_eq!(unmet, others);
+        // Whatever is said of the whole file is said here, too.
+        assert_eq!(roster.issues, whole.issues);
+        assert_eq!(roster.row_count, whole.row_count);
+        assert_eq!(roster.known + roster.contacts.len(), whole.contacts.len());
+    }
+    assert_eq!(in_order.0.issues.len(), 2);
+}
+
+#[test]
+fn a_file_in_which_passed_rows_may_matter_is_read_whole() {
+    let with = |line| [&LAST_TIME[..], &[line]].concat();
+    for (what, line) in [
+        ("the same row twice", LAST_TIME[0]),
+        (
+            "a second row of a contact",
+            "1|Ann|Org|EMT|6045550111|mobile|cell|ann@example.org|High|A, B",
+        ),
+        (
+            "an ID composed otherwise",
+            "e\u{301}3|Cem||EMT|6045550103|mobile|||Normal|A",
+        ),
+        (
+            "an ID that looks alike",
+            "001|Ian||EMT|6045550112|mobile|||Normal|A",
+        ),
+        (
+            "a number shared",
+            "7|Ian||EMT|(604) 555-0101|mobile|||Normal|A",
+        ),
+    ] {
+        assert!(skim(&with(line), false).is_none(), "{what}");
+    }
+    assert!(skim(&LAST_TIME, true).is_none(), "the last row is in doubt");
+    let new: Vec<String> = (10..40)
+        .map(|n| format!("{n}|Ian||EMT|60455502{n}|mobile|||Normal|A"))
+        .collect();
+    let new: Vec<&str> = new.iter().map(String::as_str).collect();
+    assert!(skim(&new, false).is_none(), "nearly all is new");
+    let other = "7|Ian||EMT|6045550107|mobile|||Normal|A";
+    assert!(skim(&with(other), false).is_some());
 }

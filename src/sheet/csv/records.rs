@@ -1,7 +1,7 @@
 //! Splits a text into records, and says of each whether its quotes are as they must be.
 //!
-//! The splitter finds where a record ends and which row of the spreadsheet it is; csv-core takes the cells out of it.
-//! Neither is trusted alone: a quote that stands where none may stand, or a quoted cell that holds what looks like a
+//! The splitter finds where a record ends and which row of the spreadsheet it is; then the cells are taken out of it, by
+//! csv-core where it is out of shape. Neither is trusted alone: a quote that stands where none may stand, or a quoted cell that holds what looks like a
 //! record, makes the record damaged. Then each of its lines is handed out as a row of its own, marked as damaged, because
 //! that is what they were in the spreadsheet.
 
@@ -171,7 +171,7 @@ impl<R: Read> Records<R> {
             b"\n" => Some(LineEnd::Lf),
             _ => None,
         };
-        self.cells_of(raw, &mut record.row)?;
+        self.cells_of(raw, true, &mut record.row)?;
         Ok(true)
     }
 
@@ -185,7 +185,7 @@ impl<R: Read> Records<R> {
         if next < lines.end {
             self.lines = Some(Lines { next, ..lines });
         }
-        self.cells_of(lines.next..end, &mut record.row)?;
+        self.cells_of(lines.next..end, false, &mut record.row)?;
         record.row.damage = Some(lines.damage);
         (record.begins_quoted, record.ends_quoted) = (false, false);
         record.line_end = None;
@@ -299,25 +299,37 @@ impl<R: Read> Records<R> {
         })
     }
 
-    /// Takes the cells out of a record, or out of a line of a damaged one.
+    /// Takes the cells out of a record, or out of a line of a damaged one. `sound`: each quote stands where one may stand.
     fn cells_of(
         &mut self,
         raw: std::ops::Range<usize>,
+        sound: bool,
         row: &mut SheetRow,
     ) -> Result<(), SheetError> {
         row.restart(self.row);
         let text = &self.window[raw.clone()];
-        if memchr(b'"', text).is_some() || text.is_empty() {
+        if text.is_empty() || !sound && memchr(b'"', text).is_some() {
             return self.quoted_cells_of(raw, row);
         }
-        // Without quotes a record is what stands between its delimiters.
         self.cells.clear();
         self.ends.clear();
-        let mut start = 0;
-        for end in memchr_iter(self.delimiter, text).chain([text.len()]) {
-            self.cells.extend_from_slice(&text[start..end]);
+        let mut at = 0;
+        loop {
+            at = match text.get(at) {
+                Some(b'"') => unquote(text, at, &mut self.cells),
+                _ => {
+                    let end =
+                        memchr(self.delimiter, &text[at..]).map_or(text.len(), |end| at + end);
+                    self.cells.extend_from_slice(&text[at..end]);
+                    end
+                }
+            };
             self.ends.push(self.cells.len());
-            start = end + 1;
+            if at >= text.len() {
+                break;
+            }
+            // Behind the delimiter.
+            at += 1;
         }
         self.fill(self.cells.len(), self.ends.len(), row)
     }
@@ -358,6 +370,25 @@ impl<R: Read> Records<R> {
         }
         // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.
         Err(SheetError::Undecodable { row: self.row })
+    }
+}
+
+/// Adds the content of the quoted cell that begins at `at`; the place behind its closing quote.
+fn unquote(text: &[u8], at: usize, cells: &mut Vec<u8>) -> usize {
+    let mut from = at + 1;
+    loop {
+        let Some(quote) = memchr(b'"', &text[from..]).map(|hit| from + hit) else {
+            // The splitter has found the closing one of every quoted cell.
+            cells.extend_from_slice(&text[from..]);
+            return text.len();
+        };
+        if text.get(quote + 1) != Some(&b'"') {
+            cells.extend_from_slice(&text[from..quote]);
+            return quote + 1;
+        }
+        // Of two, one is meant.
+        cells.extend_from_slice(&text[from..=quote]);
+        from = quote + 2;
     }
 }
 
