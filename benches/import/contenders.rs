@@ -61,7 +61,7 @@ impl Kind {
                 !matches!(work, Work::SameBytes | Work::NotModified)
             }
             Self::RowByRow => {
-                rows <= 100_000 && !matches!(work, Work::SameBytes | Work::NotModified)
+                rows <= 10_000 && !matches!(work, Work::SameBytes | Work::NotModified)
             }
         }
     }

@@ -150,8 +150,10 @@ pub fn main() -> ExitCode {
     if let Err(error) = telemetry::init(&config.log) {
         return complain(&error.to_string(), USAGE);
     }
-    // Core dumps would hold passwords. Where the limit can't be set, nothing else is lost.
+    // Core dumps would hold passwords; the limit does not count where the system pipes them to a program. Where either
+    // can't be set, nothing else is lost.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+    let _ = nix::sys::prctl::set_dumpable(false);
     // Fails only if one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Looking at a file needs neither database nor network, and no runtime.

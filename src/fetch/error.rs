@@ -108,8 +108,10 @@ pub enum FetchError {
         /// HTTP status.
         status: u16,
     },
-    /// Not HTTP.
-    #[error("{host} does not speak HTTPS as it should ({why}); check the address and its port")]
+    /// Not HTTP, not SSH.
+    #[error(
+        "{host} does not speak the protocol as it should ({why}); check the address and its port"
+    )]
     ProtocolError {
         /// Host.
         host: String,

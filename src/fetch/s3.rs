@@ -58,34 +58,8 @@ impl<'a> Bucket<'a> {
         host: String,
     ) -> Self {
         let connector = SharedHttpConnector::new(Connector(web.clone()));
-        // Nothing is taken from the environment, and nothing fills in for an empty key.
-        let keys = Keys::new(
-            &credentials.username,
-            credentials.password.expose_secret(),
-            None,
-            None,
-            "import settings",
-        );
-        let config = Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(region.to_owned()))
-            .credentials_provider(keys)
-            .http_client(http_client_fn(move |_, _| connector.clone()))
-            // What takes how long, and what is tried again, is decided in one place for all sources.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Servers other than AWS's know nothing of the newer checksums.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        let config = match &address.endpoint {
-            Some(endpoint) => config
-                .endpoint_url(endpoint.as_str())
-                .force_path_style(true),
-            None => config.force_path_style(address.bucket.contains('.')),
-        };
         Self {
-            client: Client::from_conf(config.build()),
+            client: client(address, region, credentials, connector),
             address,
             region,
             host,
@@ -253,9 +227,45 @@ impl<'a> Bucket<'a> {
     }
 }
 
+/// A client of the SDK that sends through this connector.
+fn client(
+    address: &S3Address,
+    region: &str,
+    credentials: &Credentials,
+    connector: SharedHttpConnector,
+) -> Client {
+    // Nothing is taken from the environment, and nothing fills in for an empty key.
+    let keys = Keys::new(
+        &credentials.username,
+        credentials.password.expose_secret(),
+        None,
+        None,
+        "import settings",
+    );
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(keys)
+        .http_client(http_client_fn(move |_, _| connector.clone()))
+        // What takes how long, and what is tried again, is decided in one place for all sources.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // Servers other than AWS's know nothing of the newer checksums.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    let config = match &address.endpoint {
+        Some(endpoint) => config
+            .endpoint_url(endpoint.as_str())
+            .force_path_style(true),
+        None => config.force_path_style(address.bucket.contains('.')),
+    };
+    Client::from_conf(config.build())
+}
+
 fn retry_after(raw: &HttpResponse) -> Option<Duration> {
-    let seconds = raw.headers().get("retry-after")?.trim().parse().ok()?;
-    Some(super::web::bounded_wait(seconds))
+    let headers = raw.headers();
+    super::web::asked_wait(headers.get("retry-after")?, headers.get("date"))
 }
 
 /// Text of the first such element in one of S3's answers.
@@ -312,6 +322,21 @@ impl HttpConnector for Connector {
     }
 }
 
+/// Most bytes of a refusal that are looked at: the SDK would hold all of it in memory, and any server may be an endpoint.
+const LONGEST_REFUSAL: usize = 64 << 10;
+
+/// What a refusal says, as far as it is of use; what comes before it breaks off says enough.
+async fn beginning(response: &mut reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < LONGEST_REFUSAL
+        && let Ok(Some(piece)) = response.chunk().await
+    {
+        body.extend_from_slice(&piece);
+    }
+    body.truncate(LONGEST_REFUSAL);
+    body
+}
+
 async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchError> {
     let malformed = |why: String| FetchError::ProtocolError {
         host: "S3".to_owned(),
@@ -330,14 +355,16 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
             .map_err(|error| malformed(error.to_string()))?;
         ours.headers_mut().append(name, value);
     }
-    let response = web.send(&url, ours).await?;
+    let mut response = web.send(&url, ours).await?;
     let status = StatusCode::try_from(response.status().as_u16())
         .map_err(|error| malformed(error.to_string()))?;
     let headers = response.headers().clone();
-    let mut answer = HttpResponse::new(
-        status,
-        SdkBody::from_body_1_x(reqwest::Body::from(response)),
-    );
+    let body = if response.status().is_success() {
+        SdkBody::from_body_1_x(reqwest::Body::from(response))
+    } else {
+        SdkBody::from(beginning(&mut response).await)
+    };
+    let mut answer = HttpResponse::new(status, body);
     for (name, value) in &headers {
         if let Ok(value) = value.to_str() {
             answer
@@ -346,4 +373,80 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
         }
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Notes where a request would have gone, and sends nothing.
+    #[derive(Debug, Clone, Default)]
+    struct Noting(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for Noting {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            self.0.lock().unwrap().push(request.uri().to_owned());
+            HttpConnectorFuture::ready(Err(ConnectorError::user("not sent".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_go_to_the_host_that_is_shown_and_for_the_object_that_is_meant() {
+        for (url, region, host, path) in [
+            (
+                "s3://sar/a b.csv",
+                "us-west-2",
+                "sar.s3.us-west-2.amazonaws.com",
+                "/a%20b.csv",
+            ),
+            (
+                "https://sar.s3.us-west-2.amazonaws.com/lists/c.csv",
+                "us-west-2",
+                "sar.s3.us-west-2.amazonaws.com",
+                "/lists/c.csv",
+            ),
+            (
+                "https://s3.ca-central-1.amazonaws.com/sar/c.csv",
+                "ca-central-1",
+                "sar.s3.ca-central-1.amazonaws.com",
+                "/c.csv",
+            ),
+            (
+                "s3://north.shore/c.csv",
+                "eu-west-1",
+                "s3.eu-west-1.amazonaws.com",
+                "/north.shore/c.csv",
+            ),
+            (
+                "s3://sar/c.csv",
+                "cn-north-1",
+                "sar.s3.cn-north-1.amazonaws.com.cn",
+                "/c.csv",
+            ),
+        ] {
+            let address = S3Address::parse(url).unwrap();
+            let credentials = Credentials {
+                username: "id".to_owned(),
+                password: "secret".into(),
+            };
+            let noting = Noting::default();
+            let connector = SharedHttpConnector::new(noting.clone());
+            let bucket = Bucket {
+                client: client(&address, region, &credentials, connector),
+                address: &address,
+                region,
+                host: aws_host(&address, region),
+            };
+            assert_eq!(bucket.host, host, "{url}");
+            assert!(bucket.get(&address.keys[0], None).await.is_err());
+            let asked = Url::parse(&noting.0.lock().unwrap()[0]).unwrap();
+            assert_eq!(
+                (asked.host_str(), asked.path()),
+                (Some(host), path),
+                "{url}"
+            );
+        }
+    }
 }

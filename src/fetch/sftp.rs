@@ -47,6 +47,18 @@ const NO_SUCH_PATH: i32 = 10;
 /// Ends what libssh2 waits for on its thread once nobody waits for that thread.
 struct Hangup(std::net::TcpStream);
 
+impl Hangup {
+    /// Whether the other side has hung up, once nobody waits for it any more.
+    fn is_closed(&self) -> bool {
+        let at_once = self.0.set_nonblocking(true);
+        let heard = at_once.and_then(|()| self.0.peek(&mut [0]));
+        match heard {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
 impl Drop for Hangup {
     fn drop(&mut self) {
         // Closed already, if it went well.
@@ -99,6 +111,11 @@ impl Server {
             ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
                 host: host.clone(),
                 what: "it does not finish its greeting",
+            },
+            // Whoever speaks and hangs up in the middle may have too many guests.
+            _ if speaks.is_ok() && hangup.is_closed() => FetchError::ConnectFailed {
+                host: host.clone(),
+                why: format!("SSH: {}", error.message()),
             },
             _ => FetchError::ProtocolError {
                 host: host.clone(),

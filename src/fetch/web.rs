@@ -4,8 +4,9 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::DateTime;
 use reqwest::header::{
-    ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+    DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
     RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode};
@@ -42,6 +43,10 @@ const BUNDLES: [&str; 3] = [
 /// The system's certificates out of their one file; `None` where there is no such file, or the environment
 /// (`SSL_CERT_FILE`, `SSL_CERT_DIR`) names another place. Otherwise the same certificates would be read a second and a
 /// third time from the folder beside it, which takes longer than a whole request.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "variables of OpenSSL's, not settings of ours"
+)]
 fn system_bundle() -> Option<Vec<reqwest::Certificate>> {
     let elsewhere = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
     if elsewhere.iter().any(Option::is_some) {
@@ -256,16 +261,24 @@ fn next_hop(from: &Url, headers: &HeaderMap, status: StatusCode) -> Result<Url, 
     Ok(to)
 }
 
-/// What a server asks for, within reason.
-pub(super) fn bounded_wait(seconds: u64) -> Duration {
-    Duration::from_secs(seconds).min(MAX_RETRY_AFTER)
+/// How long a server asks us to stay away, within reason: in seconds, or until a time by its own clock, which `date` tells.
+pub(super) fn asked_wait(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+    let retry_after = retry_after.trim();
+    let time = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
+    let wait = match retry_after.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (time(retry_after)? - time(date?)?)
+            .to_std()
+            .unwrap_or_default(),
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 fn refusal(url: &Url, response: &Response) -> FetchError {
     let host = host_of(url);
+    let date = header(response.headers(), DATE);
     let retry_after = header(response.headers(), RETRY_AFTER)
-        .and_then(|seconds| seconds.trim().parse().ok())
-        .map(bounded_wait);
+        .and_then(|asked| asked_wait(&asked, date.as_deref()));
     match response.status().as_u16() {
         401 | 407 => FetchError::Unauthorized(host),
         403 => FetchError::Forbidden(host),
@@ -338,9 +351,15 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     }
     match find::<std::io::Error>(error).map(std::io::Error::kind) {
         Some(_) => FetchError::ConnectFailed { host, why },
-        None if ["connection closed", "incomplete", "stream error"]
-            .iter()
-            .any(|sign| why.contains(sign)) =>
+        None if [
+            "connection closed",
+            "incomplete",
+            "stream error",
+            // HTTP/2's farewell, as of a server that starts anew.
+            "connection error received",
+        ]
+        .iter()
+        .any(|sign| why.contains(sign)) =>
         {
             FetchError::ConnectFailed { host, why }
         }
@@ -357,4 +376,28 @@ fn classify_body(url: &Url, error: &reqwest::Error) -> FetchError {
         };
     }
     FetchError::Incomplete { host }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_seconds_or_as_a_time_and_has_a_limit() {
+        let date = Some("Wed, 25 Nov 2026 10:00:00 GMT");
+        for (retry_after, date, seconds) in [
+            ("7", None, Some(7)),
+            (" 0 ", date, Some(0)),
+            ("86400", date, Some(120)),
+            ("Wed, 25 Nov 2026 10:00:30 GMT", date, Some(30)),
+            ("Wed, 25 Nov 2026 09:59:30 GMT", date, Some(0)),
+            ("Thu, 26 Nov 2026 10:00:00 GMT", date, Some(120)),
+            ("Wed, 25 Nov 2026 10:00:30 GMT", None, None),
+            ("soon", date, None),
+            ("-1", date, None),
+        ] {
+            let wait = asked_wait(retry_after, date).map(|wait| wait.as_secs());
+            assert_eq!(wait, seconds, "{retry_after} at {date:?}");
+        }
+    }
 }

@@ -320,10 +320,10 @@ fn skim(lines: &[&str], maybe_cut: bool) -> Option<(Roster, Vec<i64>)> {
     for (number, line) in (2..).zip(lines) {
         skimmer.push(&header(), &sheet_row(number, line, None));
     }
-    let skimmed = skimmer.finish(Vec::new(), maybe_cut)?;
-    let others = skimmed.known.iter().zip(&skimmed.met);
+    let found = skimmer.finish(Vec::new(), maybe_cut)?;
+    let others = found.known.iter().zip(&found.met);
     let others = others.filter(|(_, met)| !**met).map(|(one, _)| one.id.0);
-    Some((skimmed.roster, others.collect()))
+    Some((found.roster, others.collect()))
 }
 
 #[test]

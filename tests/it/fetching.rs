@@ -1,53 +1,53 @@
 //! Fetching over real TLS: passwords stay with their origin, addresses with the policy, and failures have names.
 
+use rosterd::model::AccountId;
+
 use crate::support::https_server::{HttpsServer, Reply};
 use crate::support::sheet::people;
 use crate::support::{Setup, TestApp};
 
-/// Imports once and gives back failure code, sentence and how many requests were made.
-async fn failure(app: &TestApp, account: rosterd::model::AccountId) -> (String, String, usize) {
+/// Imports what must fail for this reason; what is said of it and how many requests were made.
+async fn failure(app: &TestApp, account: AccountId, code: &str) -> (String, usize) {
     let before = app.https.seen().len();
-    let run = app.import(account).await;
-    (
-        run.failure_code.unwrap_or(run.status),
-        run.failure_message.unwrap_or_default(),
-        app.https.seen().len() - before,
-    )
+    let run = app.import_fails(account, code).await;
+    let requests = app.https.seen().len() - before;
+    (run.failure_message.unwrap_or_default(), requests)
 }
 
 #[tokio::test]
 async fn a_password_is_sent_to_its_origin_only() {
-    let app = TestApp::start().await;
-    let account = app.account("").await;
-    app.https.serve(
-        "/private.csv",
-        Reply::ok(people(1..=3)).basic("jane", "hunter2: ü"),
-    );
-    app.basic_settings(
-        account,
-        &app.https.url("/private.csv"),
-        "hunter2: ü",
-        &app.https.url(""),
-    )
+    let other = HttpsServer::start().await;
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(other.ca_pem.clone()),
+        ..Setup::default()
+    })
     .await;
-    assert_eq!(app.import(account).await.status, "succeeded");
+    let account = app.account_with_contacts().await;
+    let path = "/private.csv?token=s3cret";
+    let password = "hunter2: ü";
+    app.https
+        .serve(path, Reply::ok(people(1..=4)).basic("jane", password));
+    app.basic_settings(account, &app.https.url(path), password, &app.https.url(""))
+        .await;
+    assert_eq!(app.import(account).await.added, Some(1));
 
     // A redirect to another origin is followed, but not with the password, and without a referrer.
-    let other = HttpsServer::start().await;
-    app.https.serve(
-        "/private.csv",
-        Reply::status(302)
-            .header("Location", &other.url("/stolen.csv"))
-            .basic("jane", "hunter2: ü"),
-    );
-    app.import(account).await;
-    assert!(
-        other
-            .seen()
-            .iter()
-            .all(|seen| !seen.headers.contains_key("authorization")
-                && !seen.headers.contains_key("referer"))
-    );
+    other.serve("/elsewhere.csv", Reply::ok(people(1..=5)));
+    let redirect = Reply::status(302).header("Location", &other.url("/elsewhere.csv"));
+    app.https.serve(path, redirect.basic("jane", password));
+    assert_eq!(app.import(account).await.added, Some(1));
+    let seen = other.seen();
+    let [seen] = &seen[..] else {
+        panic!("asked once: {seen:?}")
+    };
+    assert_eq!(seen.path, "/elsewhere.csv");
+    for (name, value) in &seen.headers {
+        assert!(
+            !["authorization", "referer", "cookie", "origin"].contains(&name.as_str())
+                && !value.contains("s3cret"),
+            "{name}: {value}"
+        );
+    }
 
     // The settings point elsewhere, the password stays behind.
     sqlx::query("UPDATE import_settings SET url = $1")
@@ -55,18 +55,56 @@ async fn a_password_is_sent_to_its_origin_only() {
         .execute(&app.pool)
         .await
         .unwrap();
-    let (code, message, _) = failure(&app, account).await;
-    assert_eq!(code, "secret_for_other_origin", "{message}");
-    assert!(
-        other.seen().iter().all(|seen| seen.path != "/x.csv"),
-        "nothing was even asked"
+    failure(&app, account, "secret_for_other_origin").await;
+    assert_eq!(other.seen().len(), 1, "nothing was even asked");
+}
+
+#[tokio::test]
+async fn a_password_copied_to_another_account_opens_nothing_and_a_lost_key_stays_lost() {
+    let app = TestApp::start().await;
+    let account = app.account_with_contacts().await;
+    app.https.serve(
+        "/private.csv",
+        Reply::ok(people(1..=3)).basic("jane", "right"),
     );
+    let origin = format!("https://localhost:{}", app.https.address.port());
+    app.basic_settings(account, &app.https.url("/private.csv"), "right", &origin)
+        .await;
+    assert_eq!(app.import(account).await.unchanged, Some(3));
+    let thief = app
+        .store
+        .add_account("Thief", "UTC", &["thief@example.org".to_owned()])
+        .await
+        .unwrap();
+    app.execute(
+        "INSERT INTO import_settings (account_id, source, url, username, password_sealed)
+         SELECT (SELECT id FROM accounts WHERE name = 'Thief'), source, url, username, password_sealed FROM import_settings",
+    )
+    .await
+    .unwrap();
+    app.store.set_enabled(thief, true).await.unwrap();
+    let (_, requests) = failure(&app, thief, "secret_unreadable").await;
+    assert_eq!(requests, 0);
+
+    let key = app.folder.path().join("secrets.key");
+    for damage in ["lost", "damaged"] {
+        if damage == "lost" {
+            std::fs::remove_file(&key).unwrap();
+        } else {
+            std::fs::write(&key, "not a key").unwrap();
+        }
+        let (message, requests) = failure(&app, account, "secret_unreadable").await;
+        assert_eq!(requests, 0, "{damage}: {message}");
+        assert!(message.contains("key"), "{message}");
+        let left = std::fs::read_to_string(&key).ok();
+        assert_eq!(left, (damage == "damaged").then(|| "not a key".to_owned()));
+    }
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_tried_once_and_a_wrong_key_changes_nothing() {
     let app = TestApp::start().await;
-    let account = app.account("").await;
+    let account = app.account_with_contacts().await;
     app.https.serve(
         "/private.csv",
         Reply::ok(people(1..=3)).basic("jane", "right"),
@@ -74,8 +112,12 @@ async fn a_wrong_password_is_tried_once_and_a_wrong_key_changes_nothing() {
     let origin = format!("https://localhost:{}", app.https.address.port());
     app.basic_settings(account, &app.https.url("/private.csv"), "wrong", &origin)
         .await;
-    let (code, message, requests) = failure(&app, account).await;
-    assert_eq!((code.as_str(), requests), ("unauthorized", 1), "{message}");
+    let (message, requests) = failure(&app, account, "unauthorized").await;
+    assert_eq!(requests, 1, "{message}");
+    assert!(
+        message.contains("refuses the user name or password"),
+        "{message}"
+    );
 
     let sealed = app
         .count("SELECT hashtext(password_sealed::text)::bigint FROM import_settings")
@@ -83,12 +125,8 @@ async fn a_wrong_password_is_tried_once_and_a_wrong_key_changes_nothing() {
     let key = app.folder.path().join("secrets.key");
     std::fs::remove_file(&key).unwrap();
     rosterd::seal::Keyring::generate(&key).unwrap();
-    let (code, message, requests) = failure(&app, account).await;
-    assert_eq!(
-        (code.as_str(), requests),
-        ("secret_unreadable", 0),
-        "{message}"
-    );
+    let (message, requests) = failure(&app, account, "secret_unreadable").await;
+    assert_eq!(requests, 0, "{message}");
     assert_eq!(
         app.count("SELECT hashtext(password_sealed::text)::bigint FROM import_settings")
             .await,
@@ -99,8 +137,19 @@ async fn a_wrong_password_is_tried_once_and_a_wrong_key_changes_nothing() {
 #[tokio::test]
 async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sense() {
     let app = TestApp::start().await;
-    let account = app.account("").await;
+    let account = app.account_with_contacts().await;
+    let page = "<!DOCTYPE html><html><body>Please log in</body></html>";
+    let part = people(1..=2);
+    let with_body = |status, body: &str| Reply {
+        status,
+        ..Reply::ok(body)
+    };
     for (reply, code, requests) in [
+        (with_body(404, page), "not_found", 1),
+        (with_body(200, page), "not_a_spreadsheet", 1),
+        (with_body(206, &part), "http_status", 1),
+        (with_body(403, &part), "forbidden", 1),
+        (with_body(503, &part), "server_error", 3),
         (Reply::status(404), "not_found", 1),
         (Reply::status(410), "not_found", 1),
         (Reply::status(401), "unauthorized", 1),
@@ -157,17 +206,12 @@ async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sen
         ),
     ] {
         app.https.serve("/contacts.csv", reply.clone());
-        let (found, message, seen) = failure(&app, account).await;
-        assert_eq!(
-            (found.as_str(), seen),
-            (code, requests),
-            "{reply:?}: {message}"
-        );
-        assert!(message.contains(';'), "says what to do: {message}");
+        let (message, seen) = failure(&app, account, code).await;
+        assert_eq!(seen, requests, "{reply:?}: {message}");
     }
     app.https.serve(
         "/contacts.csv",
-        Reply::ok(people(1..=3)).after(vec![Reply::status(503), Reply::status(503)]),
+        Reply::ok(people(1..=4)).after(vec![Reply::status(503), Reply::status(503)]),
     );
     assert_eq!(
         app.import(account).await.status,
@@ -184,6 +228,13 @@ async fn no_spelling_of_a_private_address_is_reached() {
     })
     .await;
     let account = app.account(people(1..=3)).await;
+    app.store.set_enabled(account, false).await.unwrap();
+    app.execute(
+        "INSERT INTO contacts (account_id, external_id, name) SELECT id, '1', 'Jane' FROM accounts",
+    )
+    .await
+    .unwrap();
+    app.store.set_enabled(account, true).await.unwrap();
     let port = app.https.address.port();
     for host in [
         "localhost",
@@ -204,8 +255,7 @@ async fn no_spelling_of_a_private_address_is_reached() {
     ] {
         app.settings(account, &format!("https://{host}:{port}/contacts.csv"))
             .await;
-        let (code, message, _) = failure(&app, account).await;
-        assert_eq!(code, "address_refused", "{host}: {message}");
+        failure(&app, account, "address_refused").await;
     }
     assert!(app.https.seen().is_empty());
 }
@@ -213,16 +263,16 @@ async fn no_spelling_of_a_private_address_is_reached() {
 #[tokio::test]
 async fn only_https_is_fetched_and_only_from_servers_that_prove_who_they_are() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=3)).await;
+    let account = app.account_with_contacts().await;
     app.settings(
         account,
         &app.https.url("/contacts.csv").replace("https", "http"),
     )
     .await;
-    assert_eq!(failure(&app, account).await.0, "scheme_refused");
+    failure(&app, account, "scheme_refused").await;
     app.settings(account, "https://no-such-host.invalid/contacts.csv")
         .await;
-    assert_eq!(failure(&app, account).await.0, "name_not_found");
+    failure(&app, account, "name_not_found").await;
     // Nobody listens on a port that was just free.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -234,7 +284,7 @@ async fn only_https_is_fetched_and_only_from_servers_that_prove_who_they_are() {
         &format!("https://localhost:{}/contacts.csv", free.port()),
     )
     .await;
-    assert_eq!(failure(&app, account).await.0, "connect_failed");
+    failure(&app, account, "connect_failed").await;
 
     for setup in [
         Setup {
@@ -248,8 +298,8 @@ async fn only_https_is_fetched_and_only_from_servers_that_prove_who_they_are() {
     ] {
         let app = TestApp::start_with(setup).await;
         let account = app.account(people(1..=3)).await;
-        let (code, message, requests) = failure(&app, account).await;
-        assert_eq!((code.as_str(), requests), ("tls_invalid", 0), "{message}");
+        let (message, requests) = failure(&app, account, "tls_invalid").await;
+        assert_eq!(requests, 0, "{message}");
     }
 }
 
@@ -261,8 +311,8 @@ async fn a_file_beyond_the_limit_is_refused_declared_or_not() {
     })
     .await;
     let account = app.account(people(1..=500)).await;
-    let (code, message, requests) = failure(&app, account).await;
-    assert_eq!((code.as_str(), requests), ("too_large", 1), "{message}");
+    let (message, requests) = failure(&app, account, "too_large").await;
+    assert_eq!(requests, 1, "{message}");
     assert_eq!(app.contacts().await.len(), 0);
 }
 
@@ -313,8 +363,7 @@ async fn settings_that_lack_something_say_what() {
         ("DELETE FROM import_settings", "no import settings"),
     ] {
         app.execute(sql).await.unwrap();
-        let (code, message, _) = failure(&app, account).await;
-        assert_eq!(code, "settings_incomplete", "{message}");
+        let (message, _) = failure(&app, account, "settings_incomplete").await;
         assert!(message.contains(sentence), "{sql}: {message}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rosterd::model::AccountId;
 use rosterd::model::source::{PASSWORD_FIELD, SourceKind};
@@ -147,7 +149,7 @@ async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
     )
     .await;
     let before = server.connections();
-    failed(&app.import(account).await, "unauthorized");
+    app.import_fails(account, "unauthorized").await;
     assert_eq!(
         (server.refusals(), server.connections() - before),
         (1, 1),
@@ -160,7 +162,7 @@ async fn a_wrong_password_is_tried_once() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
     server.write("contacts.csv", people(1..=3));
-    let account = app.account("").await;
+    let account = app.account_with_contacts().await;
     settings(
         &app,
         account,
@@ -169,15 +171,19 @@ async fn a_wrong_password_is_tried_once() {
         "wrong",
     )
     .await;
-    failed(&app.import(account).await, "unauthorized");
+    let run = app.import_fails(account, "unauthorized").await;
+    let message = run.failure_message.unwrap();
+    assert!(
+        message.contains("refuses the user name or password; enter them anew"),
+        "{message}"
+    );
     assert_eq!((server.refusals(), server.connections()), (1, 1));
-    assert!(app.contacts().await.is_empty());
 
     let keys_only = SshServer::start(Login::PublicKey);
     point_at(&app, account, &keys_only, "contacts.csv").await;
-    let run = app.import(account).await;
-    failed(&run, "unauthorized");
+    let run = app.import_fails(account, "unauthorized").await;
     assert!(run.failure_message.unwrap().contains("publickey"));
+    assert_eq!(keys_only.connections(), 1);
 }
 
 #[tokio::test]
@@ -224,16 +230,26 @@ async fn what_is_not_there_or_no_file_has_a_name() {
     .unwrap();
     std::fs::create_dir(server.home().join("folder.csv")).unwrap();
     server.write("large.csv", vec![b'x'; 3 << 20]);
-    let account = account_at(&app, &server, "none.csv").await;
+    let account = app.account_with_contacts().await;
+    for (link, to) in [
+        ("dangling.csv", "gone.csv"),
+        ("loop.csv", "loop.csv"),
+        ("to-folder.csv", "folder.csv"),
+    ] {
+        std::os::unix::fs::symlink(to, server.home().join(link)).unwrap();
+    }
     for (path, code) in [
         ("none.csv", "not_found"),
+        ("dangling.csv", "not_found"),
+        ("loop.csv", "not_found"),
+        ("to-folder.csv", "not_a_file"),
         ("folder.csv", "not_a_file"),
         ("closed.csv", "forbidden"),
         ("large.csv", "too_large"),
     ] {
         point_at(&app, account, &server, path).await;
         let before = server.connections();
-        failed(&app.import(account).await, code);
+        app.import_fails(account, code).await;
         assert_eq!(server.connections() - before, 1, "{path}");
     }
 }
@@ -256,7 +272,7 @@ async fn a_file_that_is_still_being_written_is_not_imported() {
     file.set_modified((app.now() - chrono::TimeDelta::seconds(9)).into())
         .unwrap();
     let before = server.connections();
-    failed(&app.import(account).await, "changed_while_reading");
+    app.import_fails(account, "changed_while_reading").await;
     assert_eq!(
         server.connections() - before,
         3,
@@ -280,7 +296,7 @@ async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
     })
     .await;
     let rows = people(1..=20_000);
-    let account = app.account("").await;
+    let account = app.account_with_contacts().await;
     for (then, code) in [
         ("echo more >> contacts.csv; cat", "changed_while_reading"),
         ("mv other.csv contacts.csv; cat", ""),
@@ -292,32 +308,36 @@ async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
         server.write("contacts.csv", &rows);
         server.write("other.csv", people(1..=3));
         point_at(&app, account, &server, "contacts.csv").await;
-        let run = app.import(account).await;
         if then.starts_with("mv") {
             // The next attempt finds what stands there now, whole.
+            let run = app.import(account).await;
             assert_eq!((run.status.as_str(), run.row_count), ("succeeded", Some(3)));
             continue;
         }
-        failed(&run, code);
+        app.import_fails(account, code).await;
         let attempts = if code == "not_found" { 2 } else { 3 };
         assert_eq!(server.connections(), attempts, "{then}");
     }
     // A size of 0 is what the kernel says of its own files.
     let server = SshServer::start(Login::Password);
     point_at(&app, account, &server, "/proc/version").await;
-    failed(&app.import(account).await, "incomplete");
+    app.import_fails(account, "incomplete").await;
+    assert_eq!(server.connections(), 3);
 }
 
 /// A port where each connection is met by `meet`.
-fn pretender(meet: impl Fn(std::net::TcpStream) + Send + 'static) -> u16 {
+fn pretender(meet: impl Fn(std::net::TcpStream) + Send + 'static) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
+            count.fetch_add(1, Ordering::SeqCst);
             meet(stream);
         }
     });
-    port
+    (port, connections)
 }
 
 #[tokio::test]
@@ -327,7 +347,7 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
         ..Setup::default()
     })
     .await;
-    let account = app.account("").await;
+    let account = app.account_with_contacts().await;
     let http = pretender(|mut stream| {
         let mut asked = [0; 64];
         // Waits to be spoken to, as web servers do.
@@ -345,11 +365,21 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
     });
     let silent = pretender(std::mem::forget);
     let closed = pretender(drop);
-    for (port, code) in [
-        (http, "protocol_error"),
-        (endless, "timed_out"),
-        (silent, "timed_out"),
-        (closed, "connect_failed"),
+    // Speaks, and hangs up while keys are exchanged; or says nothing more.
+    let hangs_up = pretender(|mut stream| {
+        let _ = stream.write_all(b"SSH-2.0-Pretender\r\n");
+    });
+    let falls_silent = pretender(|mut stream| {
+        let _ = stream.write_all(b"SSH-2.0-Pretender\r\n");
+        std::mem::forget(stream);
+    });
+    for ((port, connections), code, attempts) in [
+        (http, "protocol_error", 1),
+        (endless, "timed_out", 3),
+        (silent, "timed_out", 3),
+        (closed, "connect_failed", 3),
+        (hangs_up, "connect_failed", 3),
+        (falls_silent, "timed_out", 3),
     ] {
         settings(
             &app,
@@ -359,8 +389,8 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
             PASSWORD,
         )
         .await;
-        let run = app.import(account).await;
-        failed(&run, code);
+        app.import_fails(account, code).await;
+        assert_eq!(connections.load(Ordering::SeqCst), attempts, "{code}");
         assert_eq!(pinned(&app).await, None);
     }
 }

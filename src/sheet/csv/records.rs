@@ -315,14 +315,12 @@ impl<R: Read> Records<R> {
         self.ends.clear();
         let mut at = 0;
         loop {
-            at = match text.get(at) {
-                Some(b'"') => unquote(text, at, &mut self.cells),
-                _ => {
-                    let end =
-                        memchr(self.delimiter, &text[at..]).map_or(text.len(), |end| at + end);
-                    self.cells.extend_from_slice(&text[at..end]);
-                    end
-                }
+            at = if text.get(at) == Some(&b'"') {
+                unquote(text, at, &mut self.cells)
+            } else {
+                let end = memchr(self.delimiter, &text[at..]).map_or(text.len(), |end| at + end);
+                self.cells.extend_from_slice(&text[at..end]);
+                end
             };
             self.ends.push(self.cells.len());
             if at >= text.len() {

@@ -112,7 +112,8 @@ impl TestApp {
             per_host: 2,
         };
         let own = setup.trust_server.then_some(https.ca_pem.as_str());
-        let ca = setup.extra_ca.as_deref().or(own).map(str::as_bytes);
+        let ca: String = setup.extra_ca.as_deref().into_iter().chain(own).collect();
+        let ca = (!ca.is_empty()).then_some(ca.as_bytes());
         let fetcher = Fetcher::new(
             NetworkPolicy::new(&networks),
             limits,
@@ -203,6 +204,22 @@ impl TestApp {
         self.settings(id, &self.https.url("/contacts.csv")).await;
         self.store.set_enabled(id, true).await.unwrap();
         id
+    }
+
+    /// An account that holds three contacts, whatever is imported next.
+    pub async fn account_with_contacts(&self) -> AccountId {
+        let account = self.account(crate::support::sheet::people(1..=3)).await;
+        assert_eq!(self.import(account).await.added, Some(3));
+        account
+    }
+
+    /// Imports what must fail for this reason, without a trace among the contacts.
+    pub async fn import_fails(&self, account: AccountId, code: &str) -> RunRow {
+        let before = self.fingerprint().await;
+        let run = self.import(account).await;
+        failed(&run, code);
+        assert_eq!(self.fingerprint().await, before, "{code}");
+        run
     }
 
     pub async fn settings(&self, account: AccountId, url: &str) {
@@ -371,7 +388,7 @@ impl TestApp {
     }
 }
 
-/// Holds a run to have failed for this reason.
+/// Holds a run to have failed for this reason, and to say so.
 #[track_caller]
 pub fn failed(run: &RunRow, code: &str) {
     assert_eq!(
@@ -381,4 +398,113 @@ pub fn failed(run: &RunRow, code: &str) {
         run.status,
         run.failure_message
     );
+    let message = run.failure_message.as_deref().unwrap_or_default();
+    for said in SENTENCES.iter().filter(|(of, _)| *of == code) {
+        let parts = said.1.split('…');
+        assert!(
+            parts.clone().all(|part| message.contains(part)),
+            "{code}: {message}"
+        );
+    }
 }
+
+/// What is said of each failure on the way to a file, but for names and figures.
+const SENTENCES: &[(&str, &str)] = &[
+    (
+        "address_refused",
+        "; use a public address, or have the operator allow this one",
+    ),
+    (
+        "name_not_found",
+        "the server name … does not exist or can't be looked up; check",
+    ),
+    (
+        "connect_failed",
+        "no connection to …; check the address and that the server is up",
+    ),
+    (
+        "timed_out",
+        " did not answer in time (…; check that the server is up",
+    ),
+    (
+        "tls_invalid",
+        "the certificate of … is not valid (…; the server's administrator",
+    ),
+    (
+        "scheme_refused",
+        "addresses that begin with …; enter one that begins with https://",
+    ),
+    (
+        "redirect_refused",
+        " redirects to …, which is not followed; enter the address",
+    ),
+    (
+        "too_many_redirects",
+        " redirects again and again; enter the address of the file",
+    ),
+    (
+        "forbidden",
+        " does not allow this file to be read; change its sharing",
+    ),
+    ("not_found", "there is no file at …; check the address"),
+    (
+        "rate_limited",
+        " says that it is asked too often; import less often",
+    ),
+    (
+        "server_error",
+        " has a fault of its own (status …; try later",
+    ),
+    (
+        "http_status",
+        " answered with status … instead of the file; check the address",
+    ),
+    (
+        "protocol_error",
+        " does not speak …; check the address and its port",
+    ),
+    (
+        "too_large",
+        "the file is larger than … bytes; delete what does not belong",
+    ),
+    (
+        "not_a_file",
+        " is not a file; enter the address of the file itself",
+    ),
+    (
+        "host_key_changed",
+        " shows another host key (…Nothing was sent to it.…settings trust",
+    ),
+    (
+        "changed_while_reading",
+        " is being written while it is read; let the upload end",
+    ),
+    (
+        "incomplete",
+        " ended the file before it was complete; try again",
+    ),
+    (
+        "s3_unknown_key_id",
+        " does not know the S3 access key id; check it",
+    ),
+    (
+        "s3_wrong_secret",
+        "the S3 secret key does not belong to the access key id…; enter both anew",
+    ),
+    (
+        "s3_wrong_region",
+        " is not in the region …; correct the S3 region",
+    ),
+    (
+        "s3_no_bucket",
+        "there is no bucket `…; check the S3 object URL",
+    ),
+    (
+        "s3_archived",
+        " is archived and must be restored before it can be read; store",
+    ),
+    (
+        "clock_skew",
+        " says that this machine's clock is wrong; the operator must set it",
+    ),
+];
