@@ -77,25 +77,40 @@ pub(super) async fn load_others(
         ids.extend(removed);
     }
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
-    let group_ids: Vec<i64> = groups.iter().map(|group| group.id.0).collect();
-    let filled = sqlx::query_scalar!(
-        r#"SELECT EXISTS (
-               SELECT FROM group_members m JOIN contacts c ON c.id = m.contact_id
-               WHERE m.group_id = g.id AND c.removed_at IS NULL AND m.contact_id <> ALL ($2)
-           ) AS "filled!"
-           FROM unnest($1::bigint[]) WITH ORDINALITY AS g (id, place) ORDER BY g.place"#,
-        &group_ids,
-        &ids
-    )
-    .fetch_all(&mut *db)
-    .await
-    .map_err(failed("look for members"))?;
+    let filled = filled(db, &groups, &ids).await?;
     Ok(Snapshot {
         groups,
         contacts,
         settled: Vec::new(),
         filled,
     })
+}
+
+/// Which groups have active members that are not among these contacts.
+async fn filled(
+    db: &mut PgConnection,
+    groups: &[StoredGroup],
+    contacts: &[i64],
+) -> Result<Vec<bool>, StoreError> {
+    if contacts.is_empty() {
+        // A group that is not removed has members.
+        return Ok(groups.iter().map(|group| !group.removed).collect());
+    }
+    let ids: Vec<i64> = groups.iter().map(|group| group.id.0).collect();
+    // The inner SELECT keeps the planner from going through all contacts for each group.
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM group_members m
+               WHERE m.group_id = g.id AND m.contact_id <> ALL ($2)
+                 AND (SELECT c.removed_at IS NULL FROM contacts c WHERE c.id = m.contact_id)
+           ) AS "filled!"
+           FROM unnest($1::bigint[]) WITH ORDINALITY AS g (id, place) ORDER BY g.place"#,
+        &ids,
+        contacts
+    )
+    .fetch_all(db)
+    .await
+    .map_err(failed("look for members"))
 }
 
 /// Everything of an account.
