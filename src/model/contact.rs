@@ -54,6 +54,12 @@ impl PhoneNumber {
     /// # Errors
     /// [`PhoneNumberError`] if ten digits of the plan don't remain.
     pub fn parse(text: &str) -> Result<Self, PhoneNumberError> {
+        // Most stand there as ten digits and nothing else.
+        if let Ok(number) = <[u8; 10]>::try_from(text.as_bytes())
+            && number.iter().all(u8::is_ascii_digit)
+        {
+            return Self::of_plan(number);
+        }
         // One more than there may be, so that a surplus shows.
         let (mut digits, mut count) = ([0; 12], 0);
         for c in text.chars() {
@@ -79,6 +85,10 @@ impl PhoneNumber {
             _ => return Err(PhoneNumberError::NotTenDigits),
         };
         let number = <[u8; 10]>::try_from(number).map_err(|_| PhoneNumberError::NotTenDigits)?;
+        Self::of_plan(number)
+    }
+
+    fn of_plan(number: [u8; 10]) -> Result<Self, PhoneNumberError> {
         if number[0] < b'2' || number[3] < b'2' {
             return Err(PhoneNumberError::NotNanp);
         }
@@ -87,10 +97,10 @@ impl PhoneNumber {
 
     /// Takes what was a number before: out of the database, whose CHECK has vouched for it, or packed.
     #[must_use]
-    pub fn stored(digits: &str) -> Self {
+    pub fn stored(digits: impl AsRef<[u8]>) -> Self {
         let mut number = [b'0'; 10];
-        for (to, digit) in number.iter_mut().zip(digits.bytes()) {
-            *to = digit;
+        for (to, digit) in number.iter_mut().zip(digits.as_ref()) {
+            *to = *digit;
         }
         Self(number)
     }
@@ -99,6 +109,12 @@ impl PhoneNumber {
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// The ten digits as they are packed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 10] {
+        &self.0
     }
 
     /// The ten digits as one number.

@@ -158,7 +158,7 @@ impl Packing<'_> {
     ) {
         let mut out = self.out();
         out.0.push(MORE);
-        out.0.extend_from_slice(number.as_str().as_bytes());
+        out.0.extend_from_slice(number.as_bytes());
         out.0.push(number_type as u8);
         out.said_text(description);
     }
@@ -448,7 +448,7 @@ impl<'a> Unpacker<'a> {
         }
         let (digits, rest) = self.0.split_at(DIGITS);
         self.0 = rest;
-        let number = PhoneNumber::stored(std::str::from_utf8(digits).unwrap_or_default());
+        let number = PhoneNumber::stored(digits);
         let number_type = NumberType::ALL[usize::from(self.byte())];
         Some((number, number_type, self.said_text()))
     }

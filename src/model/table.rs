@@ -309,6 +309,18 @@ impl SheetRow {
         (0..self.cells.len()).map(|place| self.cell(place))
     }
 
+    /// Whether all its cells surely are as trimming leaves them: none begins or ends with a character that need not be plain
+    /// to see.
+    #[must_use]
+    pub fn is_trimmed(&self) -> bool {
+        let (text, mut start) = (self.text.as_bytes(), 0);
+        self.cells.iter().all(|(_, end)| {
+            let cell = &text[start..*end];
+            start = *end;
+            matches!(cell, [] | [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'])
+        })
+    }
+
     /// Whether nothing but white space is in it.
     #[must_use]
     pub fn is_blank(&self) -> bool {

@@ -172,7 +172,7 @@ pub fn is_same_folded(one: &str, other: &str) -> bool {
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
     const LONGEST: usize = 4;
-    if text.len() > LONGEST {
+    if text.len() > LONGEST || !text.starts_with(['n', 'N', '-', '#']) {
         return false;
     }
     ["n/a", "na", "null", "nil", "none", "-", "#n/a"]

@@ -45,28 +45,30 @@ pub(super) fn is_email(text: &str) -> bool {
         return false;
     };
     let (local, domain) = (&text[..at], &text[at + 1..]);
-    let forbidden = |c: char| match c {
-        '<' | '>' | '(' | ')' | ',' | ';' | ':' | '"' | '\\' | '@' | '[' | ']' => true,
-        '!'..='~' => false,
-        c => c.is_control() || text::is_blank_char(c),
+    let plain = |byte: u8| {
+        let forbidden = matches!(
+            byte,
+            b'<' | b'>' | b'(' | b')' | b',' | b';' | b':' | b'"' | b'\\' | b'@' | b'[' | b']'
+        );
+        matches!(byte, b'!'..=b'~') && !forbidden
     };
-    let label_ok = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && (label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                || label.chars().all(|c| c.is_alphanumeric() || c == '-'))
+    let hidden = |c: char| c.is_control() || text::is_blank_char(c);
+    let part_ok = |part: &[u8]| !part.is_empty() && part.iter().all(|b| !b.is_ascii() || plain(*b));
+    let label_ok = |label: &[u8]| {
+        let letters = |b: &u8| !b.is_ascii() || b.is_ascii_alphanumeric() || *b == b'-';
+        (1..=63).contains(&label.len())
+            && label.first() != Some(&b'-')
+            && label.last() != Some(&b'-')
+            && label.iter().all(letters)
     };
-    (1..=64).contains(&local.len())
-        && !local.contains(forbidden)
-        && !local.starts_with('.')
-        && !local.ends_with('.')
-        && !local.contains("..")
+    let is_dot = |byte: &u8| *byte == b'.';
+    local.len() <= 64
+        && local.as_bytes().split(is_dot).all(part_ok)
         && domain.as_bytes().contains(&b'.')
-        && domain.split('.').all(label_ok)
+        && domain.as_bytes().split(is_dot).all(label_ok)
+        && (text.is_ascii()
+            || !local.contains(hidden)
+                && domain.chars().all(|c| c.is_ascii() || c.is_alphanumeric()))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::{HashMap, HashSet};
 
-use super::index::Index;
+use super::index::Ids;
 use crate::model::catalogue::{About, Finding};
 use crate::model::contact::PhoneNumber;
 use crate::model::issue::{Issue, VALUE_LIMIT};
@@ -20,50 +20,63 @@ pub(super) struct Found {
     pub(super) issue: Issue,
 }
 
-/// What is found among `count` contacts. `numbers_of` adds a contact's numbers.
+/// Which numbers may stand at more than one contact.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    met: HashSet<u64>,
+    again: HashSet<u64>,
+}
+
+impl Numbers {
+    /// Takes a number of a row.
+    pub(super) fn take(&mut self, number: PhoneNumber) {
+        let number = number.as_digits();
+        if !self.met.insert(number) {
+            self.again.insert(number);
+        }
+    }
+}
+
+/// What is found among `count` contacts with these IDs and numbers. `numbers_of` adds a contact's numbers.
 pub(super) fn check<'a>(
     count: usize,
+    ids: &Ids,
+    numbers: &Numbers,
     id_of: impl Fn(usize) -> &'a str,
     numbers_of: impl Fn(usize, &mut Vec<PhoneNumber>),
     first_row: impl Fn(usize) -> Option<u32>,
 ) -> Vec<Found> {
     let mut found = Vec::new();
-    let mut owners: HashMap<u64, usize, DefaultHashBuilder> =
-        HashMap::with_capacity_and_hasher(count, DefaultHashBuilder::default());
-    let mut ids = Index::with_capacity(count);
-    let (mut numbers, mut scratch) = (Vec::new(), String::new());
+    let mut find = |place, other, finding, field, value: &str| {
+        let issue = issue(finding, field, value, id_of(other), first_row(place));
+        found.push(Found {
+            place,
+            other,
+            issue,
+        });
+    };
+    for (place, first) in ids.alike() {
+        let (finding, field) = (Finding::SimilarId, Field::Id);
+        find(*place, *first, finding, field, id_of(*place));
+    }
+    if numbers.again.is_empty() {
+        return found;
+    }
+    let mut owners: HashMap<u64, usize> = HashMap::with_capacity(numbers.again.len());
+    let mut of_contact = Vec::new();
     for place in 0..count {
-        let id = id_of(place);
-        numbers.clear();
-        numbers_of(place, &mut numbers);
-        for number in &numbers {
-            let owner = owners.insert(number.as_digits(), place);
-            if let Some(other) = owner.filter(|other| *other != place) {
-                let (row, shown) = (first_row(place), number.as_str());
-                let id = id_of(other);
-                let issue = issue(Finding::NumberShared, Field::Number, shown, id, row);
-                found.push(Found {
-                    place,
-                    other,
-                    issue,
-                });
+        of_contact.clear();
+        numbers_of(place, &mut of_contact);
+        for number in &of_contact {
+            let digits = number.as_digits();
+            if !numbers.again.contains(&digits) {
+                continue;
             }
-        }
-        let bare = without_zeros(id);
-        let is_same = |other: usize| text::is_same_folded(without_zeros(id_of(other)), bare);
-        if let Some(other) = ids.find_or_keep(&folded(bare, &mut scratch), place, is_same) {
-            let issue = issue(
-                Finding::SimilarId,
-                Field::Id,
-                id,
-                id_of(other),
-                first_row(place),
-            );
-            found.push(Found {
-                place,
-                other,
-                issue,
-            });
+            let owner = owners.insert(digits, place);
+            if let Some(other) = owner.filter(|other| *other != place) {
+                let (finding, field) = (Finding::NumberShared, Field::Number);
+                find(place, other, finding, field, number.as_str());
+            }
         }
     }
     found

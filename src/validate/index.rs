@@ -1,13 +1,57 @@
-//! Places of contacts by a text, without a copy of the text.
+//! Places of contacts by their IDs, without a copy of the IDs.
 
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::cross::{folded, without_zeros};
+use crate::model::text;
+
+/// Which place has which ID, and which IDs look like another.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    /// The first of those that look alike.
+    by_look: Index,
+    /// The others.
+    by_id: Index,
+    alike: Vec<(usize, usize)>,
+    scratch: String,
+}
+
+impl Ids {
+    /// The place that has this ID; where none has, `place` has it from now on. `id_of` gives the ID of an earlier place.
+    pub(super) fn find_or_keep<'a>(
+        &mut self,
+        id: &str,
+        place: usize,
+        id_of: impl Fn(usize) -> &'a str,
+    ) -> Option<usize> {
+        let bare = without_zeros(id);
+        let look = folded(bare, &mut self.scratch);
+        let is_alike = |other: usize| text::is_same_folded(without_zeros(id_of(other)), bare);
+        let first = self.by_look.find_or_keep(&look, place, is_alike)?;
+        if id_of(first) == id {
+            return Some(first);
+        }
+        let known = self
+            .by_id
+            .find_or_keep(id, place, |other| id_of(other) == id);
+        if known.is_none() {
+            self.alike.push((place, first));
+        }
+        known
+    }
+
+    /// Each place whose ID looks like an earlier one, with the first such place.
+    pub(super) fn alike(&self) -> &[(usize, usize)] {
+        &self.alike
+    }
+}
+
 /// Which place has which text; the texts themselves lie elsewhere.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+struct Index {
     slots: HashTable<Slot>,
     state: DefaultHashBuilder,
 }
@@ -20,15 +64,8 @@ struct Slot {
 }
 
 impl Index {
-    pub(super) fn with_capacity(count: usize) -> Self {
-        Self {
-            slots: HashTable::with_capacity(count),
-            state: DefaultHashBuilder::default(),
-        }
-    }
-
     /// The place that has this text, by `is_same`; where none has, `place` has it from now on.
-    pub(super) fn find_or_keep(
+    fn find_or_keep(
         &mut self,
         text: &str,
         place: usize,
@@ -64,10 +101,23 @@ mod tests {
     #[test]
     fn a_text_is_found_again_where_it_was_first() {
         let texts: Vec<String> = (0..10_000).map(|n| format!("{}", n % 5_000)).collect();
-        let mut index = Index::with_capacity(10);
+        let mut index = Index::default();
         for (place, text) in texts.iter().enumerate() {
             let found = index.find_or_keep(text, place, |other| texts[other] == *text);
             assert_eq!(found, (place >= 5_000).then(|| place - 5_000));
         }
+    }
+
+    #[test]
+    fn ids_that_look_alike_are_kept_apart_and_told() {
+        let ids = ["7", "A1", "007", "a1", "07", "A1", "a1", "007", "b"];
+        let (mut known, mut found) = (Ids::default(), Vec::new());
+        for (place, id) in ids.iter().enumerate() {
+            found.push(known.find_or_keep(id, place, |other| ids[other]));
+        }
+        let new = [None; 5];
+        assert_eq!(found[..5], new);
+        assert_eq!(found[5..], [Some(1), Some(3), Some(2), None]);
+        assert_eq!(known.alike(), [(2, 0), (3, 1), (4, 0)]);
     }
 }

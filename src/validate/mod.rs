@@ -20,8 +20,9 @@ use crate::model::known::{RowMark, RowMarker};
 use crate::model::packed::Contacts;
 use crate::model::roster::{NamelessRow, Roster, RowInError};
 use crate::model::table::{Field, Header, SheetRow};
+use cross::Numbers;
 use draft::Draft;
-use index::Index;
+use index::Ids;
 use row::{RowIdentity, RowReader};
 pub use skim::{Skimmed, Skimmer};
 
@@ -50,7 +51,8 @@ pub struct Collector {
     /// In the order of the sheet.
     known: Vec<Known>,
     /// Places in `known`, by ID.
-    by_id: Index,
+    ids: Ids,
+    numbers: Numbers,
     /// By which rows are hashed.
     state: DefaultHashBuilder,
     /// Each with the place in `known` of its contact, whose ID and name it gets in the end.
@@ -117,6 +119,9 @@ impl Collector {
         match reader.identity() {
             RowIdentity::Contact(id) => {
                 let place = self.take(header, &id, &mut reader);
+                for number in reader.numbers() {
+                    self.numbers.take(*number);
+                }
                 self.last = Some(place);
                 if let Some(marks) = &mut self.marks {
                     if place < marks.of_known.len() {
@@ -145,11 +150,11 @@ impl Collector {
             packed,
             drafts,
             known,
-            by_id,
+            ids,
             ..
         } = self;
-        let is_same = |place: usize| external_id(packed, drafts, known[place]) == id;
-        let Some(place) = by_id.find_or_keep(id, known.len(), is_same) else {
+        let id_of = |place: usize| external_id(packed, drafts, known[place]);
+        let Some(place) = ids.find_or_keep(id, known.len(), id_of) else {
             known.push(if reader.pack(packed.begin(id)) {
                 Known::Packed(packed.len() - 1, fingerprint)
             } else {
@@ -200,6 +205,8 @@ impl Collector {
         }
         let found = cross::check(
             self.known.len(),
+            &self.ids,
+            &self.numbers,
             |place| self.id(place),
             |place, numbers| self.numbers(place, numbers),
             |place| self.first_row(place),

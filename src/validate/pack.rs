@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::cells::Reading;
 use super::row::{Phone, RowReader};
-use crate::model::contact::{PhoneNumber, Said};
+use crate::model::contact::Said;
 use crate::model::group;
 use crate::model::packed::Packing;
 use crate::model::table::Field;
@@ -15,11 +15,13 @@ impl<'a> RowReader<'a> {
         let noted = self.issues.len();
         let packed = noted == 0 && self.pack_silent(packing).is_some();
         self.issues.truncate(noted);
+        if !packed {
+            self.forget_numbers();
+        }
         packed
     }
 
     fn pack_silent(&mut self, mut packing: Packing<'_>) -> Option<()> {
-        let mut known: Vec<PhoneNumber> = Vec::new();
         for columns in self.number_columns() {
             match self.phone(*columns) {
                 Phone::Number {
@@ -27,11 +29,9 @@ impl<'a> RowReader<'a> {
                     number_type,
                     description,
                 } => {
-                    if self.number_columns().len() > 1 {
-                        if known.contains(&number) {
-                            return None;
-                        }
-                        known.push(number);
+                    let (_, earlier) = self.numbers().split_last()?;
+                    if earlier.contains(&number) {
+                        return None;
                     }
                     packing.number(number, number_type, description.as_deref());
                 }

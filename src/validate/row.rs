@@ -32,15 +32,22 @@ pub(super) struct RowReader<'a> {
     row: &'a SheetRow,
     /// No cell needs more cleaning than trimming.
     plain: bool,
+    /// Nor does any need that.
+    tidy: bool,
+    /// The numbers that were read so far.
+    numbers: Vec<PhoneNumber>,
     pub(super) issues: Vec<Issue>,
 }
 
 impl<'a> RowReader<'a> {
     pub(super) fn new(header: &'a Header, row: &'a SheetRow) -> Self {
+        let plain = text::is_plain(row.layout().0);
         Self {
             header,
             row,
-            plain: text::is_plain(row.layout().0),
+            plain,
+            tidy: plain && row.is_trimmed(),
+            numbers: Vec::new(),
             issues: Vec::new(),
         }
     }
@@ -52,12 +59,22 @@ impl<'a> RowReader<'a> {
     fn clean(&self, raw: &'a str) -> Cleaned<'a> {
         if self.plain {
             return Cleaned {
-                text: Cow::Borrowed(text::trim(raw)),
+                text: Cow::Borrowed(if self.tidy { raw } else { text::trim(raw) }),
                 had_line_break: false,
                 has_control: false,
             };
         }
         text::clean(raw)
+    }
+
+    /// The numbers that were read so far, a number again where it was read again.
+    pub(super) fn numbers(&self) -> &[PhoneNumber] {
+        &self.numbers
+    }
+
+    /// As if no number had been read so far.
+    pub(super) fn forget_numbers(&mut self) {
+        self.numbers.clear();
     }
 
     pub(super) fn into_issues(self) -> Vec<Issue> {
@@ -91,12 +108,22 @@ impl<'a> RowReader<'a> {
 
     /// A quick hash of the row's cells, by which a row that stands twice is noticed.
     pub(super) fn fingerprint(&self, state: &DefaultHashBuilder) -> u64 {
-        // A byte that no text has stands between cells.
-        const END: u8 = 0xFF;
         let mut hasher = state.build_hasher();
-        for cell in self.filled_cells() {
-            hasher.write(text::trim(cell.shown()).as_bytes());
-            hasher.write_u8(END);
+        if self.tidy {
+            let (text, cells) = self.row.layout();
+            hasher.write(text.as_bytes());
+            let ends = cells.iter().map(|(_, end)| *end);
+            // With the last filled cell the text ends.
+            hash_ends(&mut hasher, ends, text.len());
+        } else {
+            let mut text = String::with_capacity(self.row.text_len());
+            let trimmed = self.row.cells().map(|cell| {
+                text.push_str(text::trim(cell.shown()));
+                text.len()
+            });
+            let ends: Vec<usize> = trimmed.collect();
+            hasher.write(text.as_bytes());
+            hash_ends(&mut hasher, ends.into_iter(), text.len());
         }
         hasher.finish()
     }
@@ -338,7 +365,10 @@ impl<'a> RowReader<'a> {
             Finding::NumberScientific
         } else {
             match PhoneNumber::parse(text) {
-                Ok(number) => return Some(number),
+                Ok(number) => {
+                    self.numbers.push(number);
+                    return Some(number);
+                }
                 Err(PhoneNumberError::NotTenDigits) => Finding::NumberNotTenDigits,
                 Err(PhoneNumberError::NotNanp) => Finding::NumberNotNanp,
             }
@@ -389,6 +419,16 @@ impl<'a> RowReader<'a> {
         self.issues
             .iter()
             .any(|issue| issue.severity == Severity::Error)
+    }
+}
+
+/// Adds where cells end, up to that which ends with the text.
+fn hash_ends(hasher: &mut impl Hasher, ends: impl Iterator<Item = usize>, text_end: usize) {
+    for end in ends {
+        hasher.write_usize(end);
+        if end == text_end {
+            break;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! each row against the header and its neighbour.
 
 mod dialect;
+mod marks;
 mod records;
 mod shape;
 
@@ -234,6 +235,17 @@ mod tests {
             (rows[0].damage, rows[1].damage),
             (None, Some(Damage::SurplusCells))
         );
+    }
+
+    #[test]
+    fn a_row_without_end_takes_no_memory_and_is_damaged() {
+        let text = format!("{HEADER}\n1,A,2,m,x{}\n2,B,3,m,y\n", ",".repeat(1 << 20));
+        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        assert_eq!(
+            (rows[0].damage, rows[1].damage),
+            (Some(Damage::SurplusCells), None)
+        );
+        assert!(rows[0].len() < 1 << 15, "{}", rows[0].len());
     }
 
     #[test]

@@ -1,19 +1,24 @@
 //! Splits a text into records, and says of each whether its quotes are as they must be.
 //!
-//! The splitter finds where a record ends and which row of the spreadsheet it is; then the cells are taken out of it, by
-//! csv-core where it is out of shape. Neither is trusted alone: a quote that stands where none may stand, or a quoted cell that holds what looks like a
-//! record, makes the record damaged. Then each of its lines is handed out as a row of its own, marked as damaged, because
-//! that is what they were in the spreadsheet.
+//! The splitter goes from mark to mark, finds where a record and each of its cells ends, and which row of the spreadsheet it
+//! is. A quote that stands where none may stand, or a quoted cell that holds what looks like a record, makes the record
+//! damaged. Then each of its lines is handed out as a row of its own, marked as damaged, because that is what they were in
+//! the spreadsheet; csv-core says what the cells of such a line are.
 
 use std::io::Read;
+use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
-use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
+use memchr::{memchr, memchr_iter, memchr2_iter};
 
+use super::marks::Marks;
 use crate::model::contact::PhoneNumber;
-use crate::model::table::{CellKind, Damage, SheetRow};
+use crate::model::table::{Cell, CellKind, Damage, SheetRow};
 use crate::sheet::SheetError;
 use crate::sheet::encoding::Text;
+
+/// Most cells of a record: as many as a spreadsheet program has columns. What has more is damaged, and they are not kept.
+const MAX_CELLS: usize = 16_384;
 
 /// What is known of the columns, by which a swallowed record is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,6 +60,10 @@ pub(super) struct Records<R> {
     row: u32,
     delimiter: u8,
     shape: Shape,
+    marks: Marks,
+    /// The cells of the last record that was found, as long as it may be sound.
+    pieces: Vec<Piece>,
+    /// For the lines of damaged records.
     core: Reader,
     cells: Vec<u8>,
     ends: Vec<usize>,
@@ -77,9 +86,50 @@ struct Found {
     end: usize,
     /// Behind its line end.
     next: usize,
+    /// What is wrong with its quotes.
     damage: Option<Damage>,
-    /// Where its last cell is quoted.
+    /// Its last cell is quoted.
     ends_quoted: bool,
+    /// There are line ends in its quoted cells.
+    has_line_ends: bool,
+    /// It has more than [`MAX_CELLS`].
+    has_surplus: bool,
+    /// Where its first NUL is.
+    nul: Option<usize>,
+}
+
+/// A cell of a record, from behind one delimiter to the next.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// In the record.
+    start: usize,
+    end: usize,
+    quotes: Quotes,
+}
+
+/// The quotes of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    None,
+    /// At both ends.
+    Around,
+    /// At both ends, and doubled ones within.
+    Doubled,
+}
+
+impl Found {
+    /// Takes its next cell.
+    fn keep(&mut self, pieces: &mut Vec<Piece>, cell: Range<usize>, quotes: Quotes) {
+        if pieces.len() == MAX_CELLS {
+            self.has_surplus = true;
+            return;
+        }
+        pieces.push(Piece {
+            start: cell.start - self.start,
+            end: cell.end - self.start,
+            quotes,
+        });
+    }
 }
 
 enum Scan {
@@ -100,6 +150,8 @@ impl<R: Read> Records<R> {
             row: 0,
             delimiter,
             shape: Shape::default(),
+            marks: Marks::new(delimiter),
+            pieces: Vec::new(),
             core: ReaderBuilder::new().delimiter(delimiter).build(),
             cells: vec![0; 1 << 10],
             ends: vec![0; 32],
@@ -146,13 +198,11 @@ impl<R: Read> Records<R> {
         self.start = found.next;
         self.last_byte = self.window[..found.next].last().copied();
         self.row = self.row.saturating_add(1);
-        let raw = found.start..found.end;
-        if let Some(at) = memchr(0, &self.window[raw.clone()]) {
-            let row = self.row + line_breaks(&self.window[found.start..found.start + at]);
+        if let Some(nul) = found.nul {
+            let row = self.row + line_breaks(&self.window[found.start..nul]);
             return Err(SheetError::NulByte { row });
         }
-        let damage = self.damage_of(found.damage, &self.window[raw.clone()]);
-        if let Some(damage) = damage {
+        if let Some(damage) = self.damage_of(&found) {
             self.row -= 1;
             self.lines = Some(Lines {
                 next: found.start,
@@ -163,7 +213,8 @@ impl<R: Read> Records<R> {
             record.row.restart(self.row);
             return Ok(true);
         }
-        record.begins_quoted = self.window.get(found.start) == Some(&b'"') && !raw.is_empty();
+        let first = self.pieces.first();
+        record.begins_quoted = first.is_some_and(|first| first.quotes != Quotes::None);
         record.ends_quoted = found.ends_quoted;
         record.line_end = match &self.window[found.end..found.next] {
             [_, _] => Some(LineEnd::CrLf),
@@ -171,7 +222,7 @@ impl<R: Read> Records<R> {
             b"\n" => Some(LineEnd::Lf),
             _ => None,
         };
-        self.cells_of(raw, true, &mut record.row)?;
+        self.cells_of(&found, &mut record.row)?;
         Ok(true)
     }
 
@@ -185,7 +236,7 @@ impl<R: Read> Records<R> {
         if next < lines.end {
             self.lines = Some(Lines { next, ..lines });
         }
-        self.cells_of(lines.next..end, false, &mut record.row)?;
+        self.cells_of_line(lines.next..end, &mut record.row)?;
         record.row.damage = Some(lines.damage);
         (record.begins_quoted, record.ends_quoted) = (false, false);
         record.line_end = None;
@@ -209,6 +260,7 @@ impl<R: Read> Records<R> {
                 Scan::More => {
                     self.window.drain(..self.start);
                     self.start = 0;
+                    self.marks.restart(0);
                     // Twice as much each time: a record as long as the file is not searched again and again.
                     let wanted = self.window.len();
                     ended = !self.text.more(&mut self.window, wanted)?;
@@ -217,68 +269,86 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Looks for the end of the record that begins at `start`.
-    fn scan(&self, ended: bool) -> Scan {
-        let text = &self.window[..];
-        let mut damage = None;
-        let mut ends_quoted = false;
-        let mut at = self.start;
+    /// Looks for the end of the record that begins at `start`, and for its cells.
+    fn scan(&mut self, ended: bool) -> Scan {
+        let (text, start) = (&self.window[..], self.start);
+        let mut found = Found {
+            start,
+            end: text.len(),
+            next: text.len(),
+            damage: None,
+            ends_quoted: false,
+            has_line_ends: false,
+            has_surplus: false,
+            nul: None,
+        };
+        self.pieces.clear();
+        let mut cell = start;
+        let mut quotes = Quotes::None;
+        // Behind the quote that closed the last quoted cell.
+        let mut closed = None;
         loop {
-            let Some(hit) = memchr3(b'"', b'\n', b'\r', &text[at..]).map(|hit| at + hit) else {
+            let Some(hit) = self.marks.next(text) else {
                 if !ended {
                     return Scan::More;
                 }
-                return Scan::Found(Found {
-                    start: self.start,
-                    end: text.len(),
-                    next: text.len(),
-                    damage,
-                    ends_quoted: ends_quoted && at == text.len(),
-                });
+                break;
             };
-            if text[hit] != b'"' {
-                if text[hit] == b'\r' && hit + 1 == text.len() && !ended {
-                    return Scan::More;
-                }
-                return Scan::Found(Found {
-                    start: self.start,
-                    end: hit,
-                    next: hit + line_end_length(&text[hit..]),
-                    damage,
-                    ends_quoted: ends_quoted && at == hit,
-                });
-            }
-            if hit > self.start && text[hit - 1] != self.delimiter {
-                damage = damage.or(Some(Damage::StrayQuote));
-                at = hit + 1;
+            // The second half of the line end before.
+            if hit < start {
                 continue;
             }
-            match closing_quote(text, hit + 1, ended) {
-                Closing::At(close) => at = close + 1,
-                Closing::More => return Scan::More,
-                Closing::Never => return Scan::Unclosed,
-            }
-            ends_quoted = true;
-            match text.get(at) {
-                None if !ended => return Scan::More,
-                None | Some(b'\n' | b'\r') => {}
-                Some(byte) if *byte == self.delimiter => {}
-                Some(_) => damage = damage.or(Some(Damage::TextAfterQuote)),
+            match text[hit] {
+                b'"' if hit == cell => {
+                    let closing = Closing::of(&mut self.marks, text, ended, &mut found);
+                    quotes = match closing {
+                        Closing::At(place, quotes) => {
+                            closed = Some(place + 1);
+                            quotes
+                        }
+                        Closing::More => return Scan::More,
+                        Closing::Never => return Scan::Unclosed,
+                    };
+                    match closed.and_then(|closed| text.get(closed)) {
+                        None if !ended => return Scan::More,
+                        None | Some(b'\n' | b'\r') => {}
+                        Some(byte) if *byte == self.delimiter => {}
+                        Some(_) => {
+                            found.damage = found.damage.or(Some(Damage::TextAfterQuote));
+                        }
+                    }
+                }
+                b'"' => found.damage = found.damage.or(Some(Damage::StrayQuote)),
+                b'\n' | b'\r' => {
+                    if text[hit] == b'\r' && hit + 1 == text.len() && !ended {
+                        return Scan::More;
+                    }
+                    found.end = hit;
+                    found.next = hit + line_end_length(&text[hit..]);
+                    break;
+                }
+                0 => found.nul = found.nul.or(Some(hit)),
+                _ => {
+                    found.keep(&mut self.pieces, cell..hit, quotes);
+                    (cell, quotes) = (hit + 1, Quotes::None);
+                }
             }
         }
+        found.ends_quoted = closed == Some(found.end);
+        found.keep(&mut self.pieces, cell..found.end, quotes);
+        Scan::Found(found)
     }
 
     /// What is wrong with a record, given what is wrong with its quotes. One of several lines has swallowed the others if
     /// its quotes are wrong, or if a line in a quoted cell looks like a record.
-    fn damage_of(&self, quotes: Option<Damage>, raw: &[u8]) -> Option<Damage> {
-        // The record's own first line begins before any quoted cell that has a line break.
-        let mut lines = raw.split(|byte| matches!(byte, b'\n' | b'\r'));
-        lines.next();
-        let mut lines = lines.peekable();
-        if lines.peek().is_none() {
-            return quotes;
+    fn damage_of(&self, found: &Found) -> Option<Damage> {
+        if !found.has_line_ends {
+            return found.damage;
         }
-        let swallowed = quotes.is_some()
+        // The record's own first line begins before any quoted cell that has a line break.
+        let raw = &self.window[found.start..found.end];
+        let mut lines = raw.split(|byte| matches!(byte, b'\n' | b'\r')).skip(1);
+        let swallowed = found.damage.is_some()
             || (self.shape.width > 2 && lines.any(|line| self.looks_like_record(line)));
         swallowed.then_some(Damage::SwallowedRecord)
     }
@@ -299,44 +369,30 @@ impl<R: Read> Records<R> {
         })
     }
 
-    /// Takes the cells out of a record, or out of a line of a damaged one. `sound`: each quote stands where one may stand.
-    fn cells_of(
-        &mut self,
-        raw: std::ops::Range<usize>,
-        sound: bool,
-        row: &mut SheetRow,
-    ) -> Result<(), SheetError> {
+    /// Takes the cells out of a sound record.
+    fn cells_of(&self, found: &Found, row: &mut SheetRow) -> Result<(), SheetError> {
         row.restart(self.row);
-        let text = &self.window[raw.clone()];
-        if text.is_empty() || !sound && memchr(b'"', text).is_some() {
-            return self.quoted_cells_of(raw, row);
-        }
-        self.cells.clear();
-        self.ends.clear();
-        let mut at = 0;
-        loop {
-            at = if text.get(at) == Some(&b'"') {
-                unquote(text, at, &mut self.cells)
-            } else {
-                let end = memchr(self.delimiter, &text[at..]).map_or(text.len(), |end| at + end);
-                self.cells.extend_from_slice(&text[at..end]);
-                end
-            };
-            self.ends.push(self.cells.len());
-            if at >= text.len() {
-                break;
+        let text = simdutf8::basic::from_utf8(&self.window[found.start..found.end])
+            .map_err(|_| SheetError::Undecodable { row: self.row })?;
+        for piece in &self.pieces {
+            match piece.quotes {
+                Quotes::None => row.push(Cell::Text(&text[piece.start..piece.end])),
+                Quotes::Around => row.push(Cell::Text(&text[piece.start + 1..piece.end - 1])),
+                Quotes::Doubled => {
+                    let text = text[piece.start + 1..piece.end - 1].replace("\"\"", "\"");
+                    row.push(Cell::Text(&text));
+                }
             }
-            // Behind the delimiter.
-            at += 1;
         }
-        self.fill(self.cells.len(), self.ends.len(), row)
+        if found.has_surplus {
+            row.damage = Some(Damage::SurplusCells);
+        }
+        Ok(())
     }
 
-    fn quoted_cells_of(
-        &mut self,
-        raw: std::ops::Range<usize>,
-        row: &mut SheetRow,
-    ) -> Result<(), SheetError> {
+    /// Takes the cells out of a line of a damaged record.
+    fn cells_of_line(&mut self, raw: Range<usize>, row: &mut SheetRow) -> Result<(), SheetError> {
+        row.restart(self.row);
         let mut input = &self.window[raw];
         self.core.reset();
         self.cells.resize(self.cells.capacity().max(1 << 10), 0);
@@ -352,18 +408,19 @@ impl<R: Read> Records<R> {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
-                ReadRecordResult::Record | ReadRecordResult::End => break,
+                ReadRecordResult::OutputEndsFull if count < MAX_CELLS => {
+                    self.ends.resize(self.ends.len() * 2, 0);
+                }
+                ReadRecordResult::OutputEndsFull
+                | ReadRecordResult::Record
+                | ReadRecordResult::End => break,
             }
         }
-        self.fill(written, count, row)
-    }
-
-    fn fill(&self, written: usize, count: usize, row: &mut SheetRow) -> Result<(), SheetError> {
+        let ends = &self.ends[..count];
+        let written = ends.last().copied().unwrap_or_default();
         let text = simdutf8::basic::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        let ends = self.ends[..count].iter();
-        if row.fill(text, ends.map(|end| (CellKind::Text, *end))) {
+        if row.fill(text, ends.iter().map(|end| (CellKind::Text, *end))) {
             return Ok(());
         }
         // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.
@@ -371,41 +428,35 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// Adds the content of the quoted cell that begins at `at`; the place behind its closing quote.
-fn unquote(text: &[u8], at: usize, cells: &mut Vec<u8>) -> usize {
-    let mut from = at + 1;
-    loop {
-        let Some(quote) = memchr(b'"', &text[from..]).map(|hit| from + hit) else {
-            // The splitter has found the closing one of every quoted cell.
-            cells.extend_from_slice(&text[from..]);
-            return text.len();
-        };
-        if text.get(quote + 1) != Some(&b'"') {
-            cells.extend_from_slice(&text[from..quote]);
-            return quote + 1;
-        }
-        // Of two, one is meant.
-        cells.extend_from_slice(&text[from..=quote]);
-        from = quote + 2;
-    }
-}
-
+/// Where a quoted cell is closed.
 enum Closing {
-    At(usize),
+    At(usize, Quotes),
+    /// The window ends before that.
     More,
     Never,
 }
 
-/// Where the quoted cell whose content begins at `at` is closed.
-fn closing_quote(text: &[u8], mut at: usize, ended: bool) -> Closing {
-    loop {
-        let Some(quote) = memchr(b'"', &text[at..]).map(|hit| at + hit) else {
-            return if ended { Closing::Never } else { Closing::More };
-        };
-        match text.get(quote + 1) {
-            Some(b'"') => at = quote + 2,
-            None if !ended => return Closing::More,
-            _ => return Closing::At(quote),
+impl Closing {
+    /// Of the cell whose opening quote was met last; notes what else is met in it.
+    fn of(marks: &mut Marks, text: &[u8], ended: bool, found: &mut Found) -> Self {
+        let mut quotes = Quotes::Around;
+        loop {
+            let Some(hit) = marks.next(text) else {
+                return if ended { Self::Never } else { Self::More };
+            };
+            match text[hit] {
+                b'"' => match text.get(hit + 1) {
+                    Some(b'"') => {
+                        quotes = Quotes::Doubled;
+                        marks.next(text);
+                    }
+                    None if !ended => return Self::More,
+                    _ => return Self::At(hit, quotes),
+                },
+                b'\n' | b'\r' => found.has_line_ends = true,
+                0 => found.nul = found.nul.or(Some(hit)),
+                _ => {}
+            }
         }
     }
 }
