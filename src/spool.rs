@@ -86,7 +86,8 @@ impl Spool {
     /// [`SpoolError`] beyond `limit` bytes, or if it can't be read or kept.
     pub fn copy(source: &mut impl Read, limit: u64) -> Result<Self, SpoolError> {
         let mut writer = SpoolWriter::new(limit)?;
-        let mut piece = vec![0; 256 << 10];
+        // Small enough that a piece is hashed and written while it is near.
+        let mut piece = vec![0; 64 << 10];
         loop {
             match source.read(&mut piece) {
                 Ok(0) => return Ok(writer.finish()),

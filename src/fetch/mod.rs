@@ -3,6 +3,7 @@
 //! Knows the network; nothing of what is in the file. Retries are not decided here: an error says whether it may pass
 //! by itself ([`FetchError::is_transient`]), and `import` does the rest.
 
+mod clients;
 mod error;
 mod host_key;
 mod intake;
@@ -27,8 +28,8 @@ use crate::clock::SharedClock;
 use crate::model::source::{S3Address, SftpAddress};
 use crate::spool::Spool;
 
+use clients::Clients;
 use meter::Meter;
-use web::Web;
 
 pub use error::FetchError;
 pub use host_key::HostKey;
@@ -135,7 +136,7 @@ pub type Observer = Arc<dyn Fn(u64, Option<u64>) + Send + Sync>;
 /// Fetches files from sources of every kind.
 #[derive(Debug)]
 pub struct Fetcher {
-    web: Web,
+    clients: Clients,
     policy: NetworkPolicy,
     limits: Limits,
     clock: SharedClock,
@@ -155,7 +156,7 @@ impl Fetcher {
         clock: SharedClock,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            web: Web::new(policy.clone(), limits, allow_plain, extra_ca)?,
+            clients: Clients::new(policy.clone(), limits, allow_plain, extra_ca)?,
             policy,
             limits,
             clock,
@@ -198,8 +199,8 @@ impl Fetcher {
         let known = request.known.as_ref();
         match &request.place {
             Place::Web { url, credentials } => {
-                let fetched = self.web.fetch(url, credentials.as_ref(), known, meter);
-                fetched.await
+                let web = self.clients.make()?;
+                web.fetch(url, credentials.as_ref(), known, meter).await
             }
             Place::Sftp {
                 address,
@@ -219,7 +220,7 @@ impl Fetcher {
                 credentials,
             } => {
                 let bucket = s3::Bucket::new(
-                    &self.web,
+                    self.clients.make()?,
                     address,
                     region,
                     credentials,

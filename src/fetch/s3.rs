@@ -51,13 +51,13 @@ pub(super) struct Bucket<'a> {
 
 impl<'a> Bucket<'a> {
     pub(super) fn new(
-        web: &Web,
+        web: Web,
         address: &'a S3Address,
         region: &'a str,
         credentials: &Credentials,
         host: String,
     ) -> Self {
-        let connector = SharedHttpConnector::new(Connector(web.clone()));
+        let connector = SharedHttpConnector::new(Connector(web));
         Self {
             client: client(address, region, credentials, connector),
             address,

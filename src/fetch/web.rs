@@ -1,7 +1,6 @@
-//! The one HTTP client, and files over HTTPS, public or with Basic authorization.
+//! HTTP under the network policy, and files over HTTPS, public or with Basic authorization.
 
 use std::error::Error as StdError;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -16,7 +15,7 @@ use url::{Host, Url};
 use super::error::FetchError;
 use super::intake::Intake;
 use super::meter::Meter;
-use super::network::{CheckedResolver, NetworkPolicy, Unresolved};
+use super::network::{NetworkPolicy, Unresolved};
 use super::{Credentials, Fetched, Limits, Outcome, Refusal, Validators};
 use crate::model::source::shown;
 
@@ -33,74 +32,19 @@ pub(super) struct Web {
     allow_plain: bool,
 }
 
-/// Where Debian, Fedora and Alpine keep all certificates of authorities in one file.
-const BUNDLES: [&str; 3] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
-
-/// The system's certificates out of their one file; `None` where there is no such file, or the environment
-/// (`SSL_CERT_FILE`, `SSL_CERT_DIR`) names another place. Otherwise the same certificates would be read a second and a
-/// third time from the folder beside it, which takes longer than a whole request.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "variables of OpenSSL's, not settings of ours"
-)]
-fn system_bundle() -> Option<Vec<reqwest::Certificate>> {
-    let elsewhere = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
-    if elsewhere.iter().any(Option::is_some) {
-        return None;
-    }
-    BUNDLES.iter().find_map(|path| {
-        let pem = std::fs::read(path).ok()?;
-        let bundle = reqwest::Certificate::from_pem_bundle(&pem).ok()?;
-        (!bundle.is_empty()).then_some(bundle)
-    })
-}
-
 impl Web {
-    /// A fetcher that trusts the system's certificates and `extra_ca` (PEM).
-    ///
-    /// # Errors
-    /// If `extra_ca` is no PEM certificate.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that builds an HTTP client"
-    )]
     pub(super) fn new(
+        client: Client,
         policy: NetworkPolicy,
         limits: Limits,
         allow_plain: bool,
-        extra_ca: Option<&[u8]>,
-    ) -> Result<Self, reqwest::Error> {
-        let extra = extra_ca
-            .map(reqwest::Certificate::from_pem_bundle)
-            .transpose()?
-            .unwrap_or_default();
-        let builder = Client::builder().tls_backend_rustls();
-        let builder = match system_bundle() {
-            Some(bundle) => builder.tls_certs_only(bundle.into_iter().chain(extra)),
-            None => builder.tls_certs_merge(extra),
-        };
-        let client = builder
-            .no_proxy()
-            .referer(false)
-            // Each hop is looked at before it is followed.
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Arc::new(CheckedResolver(policy.clone())))
-            .https_only(!allow_plain)
-            .connect_timeout(limits.connect_timeout)
-            .read_timeout(limits.idle_timeout)
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("rosterd/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             client,
             policy,
             limits,
             allow_plain,
-        })
+        }
     }
 
     pub(super) async fn fetch(

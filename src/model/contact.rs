@@ -275,44 +275,57 @@ pub struct StoredContact {
     pub state: ContactState,
 }
 
-/// A contact with numbers and groups as before- or after-image (`import_changes.before`, `.after`).
+/// A contact with numbers and groups as before- or after-image (`import_changes.before`, `.after`); with texts of its own, or
+/// borrowed ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContactImage {
+pub struct ContactImage<T = String> {
     /// ID in the spreadsheet.
-    pub external_id: Option<String>,
+    pub external_id: Option<T>,
     /// First and last name.
-    pub name: String,
+    pub name: T,
     /// Organization.
-    pub organization_name: Option<String>,
+    pub organization_name: Option<T>,
     /// Title.
-    pub title: Option<String>,
+    pub title: Option<T>,
     /// E-mail address.
-    pub email: Option<String>,
+    pub email: Option<T>,
     /// `high`, `normal` or `low`.
-    pub notification_priority: String,
+    pub notification_priority: T,
     /// Numbers in order.
-    pub numbers: Vec<NumberImage>,
+    pub numbers: Vec<NumberImage<T>>,
     /// Group names.
-    pub groups: Vec<String>,
+    pub groups: Vec<T>,
 }
 
 /// A number within a [`ContactImage`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NumberImage {
+pub struct NumberImage<T = String> {
     /// Ten digits.
-    pub number: String,
+    pub number: T,
     /// `mobile`, `landline` or `pager`.
-    pub number_type: String,
+    pub number_type: T,
     /// Tells one from another.
-    pub description: Option<String>,
+    pub description: Option<T>,
 }
 
-impl From<&Number> for NumberImage {
-    fn from(number: &Number) -> Self {
+impl<'a> ContactImage<&'a str> {
+    /// That of a state whose groups have these names.
+    #[must_use]
+    pub fn of(state: &'a ContactState, groups: impl Iterator<Item = &'a str>) -> Self {
+        let numbers = state.numbers.iter().map(|number| NumberImage {
+            number: number.number.as_str(),
+            number_type: number.number_type.as_str(),
+            description: number.description.as_deref(),
+        });
         Self {
-            number: number.number.as_str().to_owned(),
-            number_type: number.number_type.as_str().to_owned(),
-            description: number.description.clone(),
+            external_id: state.external_id.as_deref(),
+            name: &state.name,
+            organization_name: state.organization_name.as_deref(),
+            title: state.title.as_deref(),
+            email: state.email.as_deref(),
+            notification_priority: state.priority.as_str(),
+            numbers: numbers.collect(),
+            groups: groups.collect(),
         }
     }
 }

@@ -38,6 +38,14 @@ pub struct Cleaned<'a> {
 /// Cleans a cell: trims it, turns tabs and line breaks inside into single spaces, normalises to NFC.
 #[must_use]
 pub fn clean(raw: &str) -> Cleaned<'_> {
+    // Most are words of plain letters or digits.
+    if raw.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
+        return Cleaned {
+            text: Cow::Borrowed(raw),
+            had_line_break: false,
+            has_control: false,
+        };
+    }
     let trimmed = trim(raw);
     let signs = Signs::of(trimmed);
     if !signs.odd {

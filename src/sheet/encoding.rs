@@ -143,8 +143,10 @@ impl<R: Read> Text<R> {
             return Ok(false);
         }
         let Some(decoder) = &mut self.decoder else {
-            let wanted = wanted.max(PIECE) as u64;
-            let read = self.file.by_ref().take(wanted).read_to_end(out)? as u64;
+            let (start, wanted) = (out.len(), wanted.max(PIECE));
+            out.resize(start + wanted, 0);
+            let read = read_full(&mut self.file, &mut out[start..])?;
+            out.truncate(start + read);
             self.ended = read < wanted;
             return Ok(read > 0);
         };

@@ -220,26 +220,23 @@ pub fn read_guarded(
     limits: Limits,
     mut each: impl FnMut(&Header, &SheetRow),
 ) -> Result<Facts, SheetError> {
-    let (WorkbookReader::Child(program), sniff::Kind::Workbook) = (reader, kind(content)?) else {
-        return match content {
-            Content::Bytes(bytes) => read(Cursor::new(bytes), limits, each),
-            Content::File(file) => read(BufReader::with_capacity(64 << 10, file), limits, each),
-        };
-    };
-    match content {
-        Content::File(file) => wall::read_in_child(program, file, limits, &mut each),
-        Content::Bytes(bytes) => {
+    let kind = match content {
+        Content::Bytes(bytes) => sniff::sniff(&mut Cursor::new(bytes)),
+        Content::File(file) => sniff::sniff(&mut BufReader::new(file)),
+    }?;
+    match (kind, reader, content) {
+        (sniff::Kind::Workbook, WorkbookReader::Child(program), Content::File(file)) => {
+            wall::read_in_child(program, file, limits, &mut each)
+        }
+        (sniff::Kind::Workbook, WorkbookReader::Child(program), Content::Bytes(bytes)) => {
             let mut file = tempfile::tempfile()?;
             file.write_all(bytes)?;
             wall::read_in_child(program, &file, limits, &mut each)
         }
-    }
-}
-
-fn kind(content: Content<'_>) -> Result<sniff::Kind, SheetError> {
-    match content {
-        Content::Bytes(bytes) => sniff::sniff(&mut Cursor::new(bytes)),
-        Content::File(file) => sniff::sniff(&mut BufReader::new(file)),
+        // It is read in large pieces and needs no buffer.
+        (sniff::Kind::Text, _, Content::File(file)) => csv::read(file, limits, &mut each),
+        (_, _, Content::File(file)) => read(BufReader::new(file), limits, each),
+        (_, _, Content::Bytes(bytes)) => read(Cursor::new(bytes), limits, each),
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use super::StoreError;
 use super::copy::Rows;
-use crate::model::contact::{ContactImage, ContactState, NumberImage};
+use crate::model::contact::{ContactImage, ContactState};
 use crate::model::plan::{Action, Plan};
 use crate::model::{ContactId, RunId};
 
@@ -31,26 +31,15 @@ pub(super) async fn record(
         let same_as = external_id
             .filter(|_| change.action == Action::Added)
             .and_then(|id| renumbered.get(id));
-        let image = |state: Option<&ContactState>| {
-            let image = state.map(|state| serde_json::to_string(&image(plan, state)));
-            image.transpose()
-        };
-        let (before, after) = match (image(change.before), image(change.after)) {
-            (Ok(before), Ok(after)) => (before, after),
-            (Err(error), _) | (_, Err(error)) => {
-                return Err(StoreError::Refused(format!(
-                    "an image can't be written: {error}"
-                )));
-            }
-        };
+        let image = |state| ContactImage::of(state, plan.group_names(state));
         rows.bigint(run.0)
             .optional_bigint(change.contact.map(|contact| contact.0))
             .optional(external_id)
             .text(change.action.as_str())
             .boolean(change.applied)
             .optional_integer(change.row.and_then(|row| i32::try_from(row).ok()))
-            .optional_json(before.as_deref())
-            .optional_json(after.as_deref())
+            .optional_json(change.before.map(image).as_ref())?
+            .optional_json(change.after.map(image).as_ref())?
             .optional_bigint(same_as.map(|contact| contact.0))
             .end()
             .await
@@ -101,17 +90,4 @@ struct Recording<'a> {
     row: Option<u32>,
     before: Option<&'a ContactState>,
     after: Option<&'a ContactState>,
-}
-
-fn image(plan: &Plan, state: &ContactState) -> ContactImage {
-    ContactImage {
-        external_id: state.external_id.clone(),
-        name: state.name.clone(),
-        organization_name: state.organization_name.clone(),
-        title: state.title.clone(),
-        email: state.email.clone(),
-        notification_priority: state.priority.to_string(),
-        numbers: state.numbers.iter().map(NumberImage::from).collect(),
-        groups: plan.group_names(state).map(str::to_owned).collect(),
-    }
 }

@@ -1,6 +1,7 @@
 //! Many rows at once, by COPY in its binary format.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, postgres::PgConnection as Connection};
 
@@ -49,18 +50,14 @@ impl<'c> Rows<'c> {
         })
     }
 
-    fn column(&mut self, parts: &[&[u8]]) -> &mut Self {
+    fn column(&mut self, content: &[u8]) -> &mut Self {
         if !self.begun {
             self.out.extend_from_slice(&self.columns);
             self.begun = true;
         }
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        // Postgres refuses what is longer than that, and so does the sheet.
-        let length = i32::try_from(length).unwrap_or(i32::MAX);
-        self.out.extend_from_slice(&length.to_be_bytes());
-        for part in parts {
-            self.out.extend_from_slice(part);
-        }
+        self.out.extend_from_slice(&NULL);
+        self.out.extend_from_slice(content);
+        self.set_length(self.out.len() - content.len(), content.len());
         self
     }
 
@@ -73,7 +70,7 @@ impl<'c> Rows<'c> {
 
     /// The next column: a text.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        self.column(&[text.as_bytes()])
+        self.column(text.as_bytes())
     }
 
     /// The next column: a text or NULL.
@@ -85,17 +82,33 @@ impl<'c> Rows<'c> {
     }
 
     /// The next column: a `jsonb` or NULL.
-    pub(super) fn optional_json(&mut self, json: Option<&str>) -> &mut Self {
+    pub(super) fn optional_json(
+        &mut self,
+        value: Option<&impl Serialize>,
+    ) -> Result<&mut Self, StoreError> {
         const VERSION: &[u8] = &[1];
-        match json {
-            Some(json) => self.column(&[VERSION, json.as_bytes()]),
-            None => self.null(),
-        }
+        let Some(value) = value else {
+            return Ok(self.null());
+        };
+        self.column(VERSION);
+        let begin = self.out.len() - VERSION.len();
+        serde_json::to_writer(&mut self.out, value)
+            .map_err(|error| StoreError::Refused(format!("JSON can't be written: {error}")))?;
+        let length = self.out.len() - begin;
+        self.set_length(begin, length);
+        Ok(self)
+    }
+
+    /// Sets the length of the column whose content begins there.
+    fn set_length(&mut self, begin: usize, length: usize) {
+        // Postgres refuses what is longer than that, and so does the sheet.
+        let length = i32::try_from(length).unwrap_or(i32::MAX);
+        self.out[begin - NULL.len()..begin].copy_from_slice(&length.to_be_bytes());
     }
 
     /// The next column: a `bigint`.
     pub(super) fn bigint(&mut self, number: i64) -> &mut Self {
-        self.column(&[&number.to_be_bytes()])
+        self.column(&number.to_be_bytes())
     }
 
     /// The next column: a `bigint` or NULL.
@@ -109,19 +122,19 @@ impl<'c> Rows<'c> {
     /// The next column: an `integer` or NULL.
     pub(super) fn optional_integer(&mut self, number: Option<i32>) -> &mut Self {
         match number {
-            Some(number) => self.column(&[&number.to_be_bytes()]),
+            Some(number) => self.column(&number.to_be_bytes()),
             None => self.null(),
         }
     }
 
     /// The next column: a `smallint`.
     pub(super) fn smallint(&mut self, number: i16) -> &mut Self {
-        self.column(&[&number.to_be_bytes()])
+        self.column(&number.to_be_bytes())
     }
 
     /// The next column: a `boolean`.
     pub(super) fn boolean(&mut self, value: bool) -> &mut Self {
-        self.column(&[&[u8::from(value)]])
+        self.column(&[u8::from(value)])
     }
 
     /// The next column: a `timestamptz`.
@@ -131,7 +144,7 @@ impl<'c> Rows<'c> {
 
     /// The next column: bytes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.column(&[bytes])
+        self.column(bytes)
     }
 
     /// Ends the row.

@@ -153,8 +153,7 @@ impl Passed {
         for columns in &header.numbers {
             let cell = row.cell(columns.number);
             if !cell.is_blank() {
-                let number = PhoneNumber::parse(&clean(cell.shown()).text).ok()?;
-                self.numbers.push(number.as_digits());
+                self.numbers.push(digits_of(cell.shown())?);
             }
         }
         Some(())
@@ -183,6 +182,45 @@ impl Passed {
     }
 }
 
+/// The ten digits of a cell that holds a number, as [`PhoneNumber::as_digits`] has them; `None` where it can't hold one.
+fn digits_of(cell: &str) -> Option<u64> {
+    /// The digit in front of eleven that stands for the country.
+    const COUNTRY: u64 = 10_000_000_000;
+    let digits = cell.bytes().filter(u8::is_ascii_digit);
+    let (mut number, mut count) = (0_u64, 0);
+    for digit in digits {
+        number = number.wrapping_mul(10) + u64::from(digit - b'0');
+        count += 1;
+    }
+    match count {
+        10 => Some(number),
+        11 => number.checked_sub(COUNTRY).filter(|rest| *rest < COUNTRY),
+        _ => None,
+    }
+}
+
 fn hash(state: &DefaultHashBuilder, text: &(impl Hash + ?Sized)) -> u64 {
     state.hash_one(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digits_of_a_cell_are_those_of_its_number() {
+        for cell in [
+            "6045550100",
+            " (604) 555-0100",
+            "+1 604 555 0100",
+            "1-604-555-0100",
+            "604\u{2011}555\u{a0}0100",
+        ] {
+            let number = PhoneNumber::parse(cell.trim()).unwrap();
+            assert_eq!(digits_of(cell), Some(number.as_digits()), "{cell}");
+        }
+        for cell in ["", "604555010", "26045550100", "116045550100"] {
+            assert_eq!(digits_of(cell), None, "{cell}");
+        }
+    }
 }

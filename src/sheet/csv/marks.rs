@@ -34,27 +34,35 @@ impl Marks {
     }
 
     /// The place of the next mark.
+    #[inline]
     pub(super) fn next(&mut self, text: &[u8]) -> Option<usize> {
         while self.unseen == 0 {
-            let rest = text.get(self.next_block..)?;
-            self.block = self.next_block;
-            if let Some(block) = rest.first_chunk() {
-                self.unseen = marks_of(block, self.delimiter);
-                self.next_block += BLOCK;
-            } else {
-                if rest.is_empty() {
-                    return None;
-                }
-                let mut block = [0; BLOCK];
-                block[..rest.len()].copy_from_slice(rest);
-                // Those beyond the end of the text are none.
-                self.unseen = marks_of(&block, self.delimiter) & ((1 << rest.len()) - 1);
-                self.next_block = text.len();
-            }
+            self.take_block(text)?;
         }
         let place = self.block + self.unseen.trailing_zeros() as usize;
         self.unseen &= self.unseen - 1;
         Some(place)
+    }
+
+    /// Looks at the next block; `None` at the end of the text.
+    #[inline(never)]
+    fn take_block(&mut self, text: &[u8]) -> Option<()> {
+        let rest = text.get(self.next_block..)?;
+        self.block = self.next_block;
+        if let Some(block) = rest.first_chunk() {
+            self.unseen = marks_of(block, self.delimiter);
+            self.next_block += BLOCK;
+        } else {
+            if rest.is_empty() {
+                return None;
+            }
+            let mut block = [0; BLOCK];
+            block[..rest.len()].copy_from_slice(rest);
+            // Those beyond the end of the text are none.
+            self.unseen = marks_of(&block, self.delimiter) & ((1 << rest.len()) - 1);
+            self.next_block = text.len();
+        }
+        Some(())
     }
 }
 
