@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::daemon::{Daemon, rosterd};
+use crate::support::https_server::HttpsServer;
 use crate::support::sheet::people;
 use crate::support::{TestApp, cluster};
 
@@ -264,4 +265,41 @@ async fn a_command_that_is_stopped_half_way_changes_nothing_and_leaves_nothing_q
             .await,
         0
     );
+}
+
+#[tokio::test]
+async fn authorities_that_the_system_comes_to_trust_are_trusted_without_a_restart() {
+    let app = TestApp::start().await;
+    app.account(people(1..=3)).await;
+    let authorities = app.folder.path().join("authorities.pem");
+    let other = HttpsServer::start().await;
+    std::fs::write(&authorities, &other.ca_pem).unwrap();
+    let mut command = serve(&app, "30s");
+    command
+        .env_remove("ROSTERD_FETCH__EXTRA_CA_FILE")
+        .env_remove("SSL_CERT_DIR")
+        .env("SSL_CERT_FILE", &authorities);
+    let mut daemon = Daemon::start(command).await;
+    let run = "INSERT INTO import_runs (account_id) SELECT id FROM accounts";
+    app.execute(run).await.unwrap();
+    let ended = daemon.until("import ended").await;
+    assert!(ended.contains("failure=\"tls_invalid\""), "{ended}");
+
+    std::fs::write(&authorities, &app.https.ca_pem).unwrap();
+    app.execute(run).await.unwrap();
+    let ended = daemon.until("import ended").await;
+    assert!(ended.contains("status=succeeded"), "{ended}");
+    assert!(daemon.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_running_daemon_leaves_no_core() {
+    let app = TestApp::start().await;
+    let daemon = Daemon::start(serve(&app, "30s")).await;
+    let process = std::path::PathBuf::from(format!("/proc/{}", daemon.pid()));
+    let limits = std::fs::read_to_string(process.join("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"], "{limits}");
+    assert!(daemon.stop().await.success());
 }
