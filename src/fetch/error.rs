@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::failure::{Failure, FailureCode};
 
 use super::Refusal;
-use super::network::NoWay;
+use super::network::{NoWay, Unresolved};
 use crate::spool::SpoolError;
 
 /// Why there is no file.
@@ -21,6 +21,11 @@ pub enum FetchError {
         "the server name {0} does not exist or can't be looked up; check the address of the file"
     )]
     NameNotFound(String),
+    /// No name server could tell whether there is such a name.
+    #[error(
+        "the server name {0} can't be looked up just now: no name server answers; check the network of this machine"
+    )]
+    NoNameServer(String),
     /// No connection.
     #[error("no connection to {host} ({why}); check the address and that the server is up")]
     ConnectFailed {
@@ -214,7 +219,7 @@ impl FetchError {
     pub fn code(&self) -> FailureCode {
         match self {
             Self::AddressRefused(_) => FailureCode::AddressRefused,
-            Self::NameNotFound(_) => FailureCode::NameNotFound,
+            Self::NameNotFound(_) | Self::NoNameServer(_) => FailureCode::NameNotFound,
             Self::ConnectFailed { .. } => FailureCode::ConnectFailed,
             Self::TimedOut { .. } => FailureCode::TimedOut,
             Self::TlsInvalid { .. } => FailureCode::TlsInvalid,
@@ -247,7 +252,8 @@ impl FetchError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::ConnectFailed { .. }
+            Self::NoNameServer(_)
+            | Self::ConnectFailed { .. }
             | Self::TimedOut { .. }
             | Self::RateLimited { .. }
             | Self::ServerError { .. }
@@ -281,8 +287,17 @@ impl From<NoWay> for FetchError {
     fn from(why: NoWay) -> Self {
         match why {
             NoWay::Refused(refusal) => Self::AddressRefused(refusal),
-            NoWay::Unresolved(unresolved) => Self::NameNotFound(unresolved.host),
+            NoWay::Unresolved(unresolved) => unresolved.into(),
         }
+    }
+}
+
+impl From<Unresolved> for FetchError {
+    fn from(unresolved: Unresolved) -> Self {
+        if unresolved.may_pass {
+            return Self::NoNameServer(unresolved.host);
+        }
+        Self::NameNotFound(unresolved.host)
     }
 }
 

@@ -29,12 +29,19 @@ pub struct Refusal {
     pub kind: &'static str,
 }
 
+/// Longest time in which a name is looked up; the system's own limits are as long as its list of name servers.
+const LOOKUP_PATIENCE: Duration = Duration::from_secs(20);
+/// What the system says (glibc, musl) where no name server could tell; the error has no number.
+const NOBODY_COULD_TELL: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
+
 /// A name that has no address.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the name {host} has no address: {why}")]
 pub(super) struct Unresolved {
     pub(super) host: String,
     why: String,
+    /// No name server could tell; another time one may.
+    pub(super) may_pass: bool,
 }
 
 /// Why a host can't be connected to.
@@ -78,16 +85,23 @@ impl NetworkPolicy {
 
     /// The addresses of a name or literal, all of them checked: what is connected to is what was looked at.
     pub(super) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoWay> {
-        let unresolved = |why: String| Unresolved {
+        let unresolved = |why: &str, may_pass: bool| Unresolved {
             host: host.to_owned(),
-            why,
+            why: why.to_owned(),
+            may_pass,
         };
-        let found = tokio::net::lookup_host((host, port))
+        let asked = tokio::time::timeout(LOOKUP_PATIENCE, tokio::net::lookup_host((host, port)));
+        let found = asked
             .await
-            .map_err(|error| unresolved(error.to_string()))?;
+            .map_err(|_| unresolved("no answer in time", true))?
+            .map_err(|error| {
+                let why = error.to_string();
+                let may_pass = NOBODY_COULD_TELL.iter().any(|said| why.contains(said));
+                unresolved(&why, may_pass)
+            })?;
         let addresses: Vec<SocketAddr> = found.collect();
         if addresses.is_empty() {
-            return Err(unresolved("no answer".to_owned()).into());
+            return Err(unresolved("no answer", false).into());
         }
         // One forbidden answer spoils the name: a name that is half inside is not to be trusted with the other half.
         for address in &addresses {

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -36,25 +36,74 @@ const TIMEOUT: i32 = -9;
 const SOCKET_TIMEOUT: i32 = -30;
 const PASSWORD_EXPIRED: i32 = -15;
 const AUTHENTICATION_FAILED: i32 = -18;
-const SOCKET_SEND: i32 = -7;
-const SOCKET_DISCONNECT: i32 = -13;
-const SOCKET_RECV: i32 = -43;
 const NO_SUCH_FILE: i32 = 2;
 const PERMISSION_DENIED: i32 = 3;
 const CONNECTION_LOST: i32 = 7;
 const NO_SUCH_PATH: i32 = 10;
 
 /// Ends what libssh2 waits for on its thread once nobody waits for that thread.
-struct Hangup(std::net::TcpStream);
+struct Hangup(Arc<Line>);
 
-impl Hangup {
+/// The connection as it is seen beside the library, which has one word for what was refused and what was lost.
+struct Line {
+    stream: std::net::TcpStream,
+    /// Host and port.
+    host: String,
+    patience: Duration,
+}
+
+impl Line {
     /// Whether the other side has hung up, once nobody waits for it any more.
     fn is_closed(&self) -> bool {
-        let at_once = self.0.set_nonblocking(true);
-        let heard = at_once.and_then(|()| self.0.peek(&mut [0]));
+        let at_once = self.stream.set_nonblocking(true);
+        let heard = at_once.and_then(|()| self.stream.peek(&mut [0]));
         match heard {
             Ok(length) => length == 0,
             Err(error) => error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Puts a question to the server, about a file or none.
+    fn ask<T>(
+        &self,
+        file: &str,
+        question: impl FnOnce() -> Result<T, ssh2::Error>,
+    ) -> Result<T, FetchError> {
+        let asked = Instant::now();
+        question().map_err(|error| self.explain(asked.elapsed(), file, &error))
+    }
+
+    /// What an error after so long a wait means.
+    fn explain(&self, waited: Duration, file: &str, error: &ssh2::Error) -> FetchError {
+        let host = self.host.clone();
+        match error.code() {
+            ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH) => FetchError::NotFound(file.to_owned()),
+            ErrorCode::SFTP(PERMISSION_DENIED) => FetchError::Forbidden(host),
+            ErrorCode::Session(AUTHENTICATION_FAILED | PASSWORD_EXPIRED) => {
+                FetchError::Unauthorized(host)
+            }
+            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
+                host,
+                what: "it stopped sending",
+            },
+            ErrorCode::SFTP(CONNECTION_LOST) => self.lost(),
+            _ if self.is_closed() => self.lost(),
+            // The library counts whole seconds, and ends early.
+            _ if waited >= self.patience / 2 => FetchError::TimedOut {
+                host,
+                what: "it stopped sending",
+            },
+            _ => FetchError::ProtocolError {
+                host,
+                why: format!("SFTP: {}", error.message()),
+            },
+        }
+    }
+
+    fn lost(&self) -> FetchError {
+        FetchError::ConnectFailed {
+            host: self.host.clone(),
+            why: "the server closed the connection".to_owned(),
         }
     }
 }
@@ -62,17 +111,16 @@ impl Hangup {
 impl Drop for Hangup {
     fn drop(&mut self) {
         // Closed already, if it went well.
-        let _ = self.0.shutdown(Shutdown::Both);
+        let _ = self.0.stream.shutdown(Shutdown::Both);
     }
 }
 
 /// A server with which keys were exchanged.
 pub(super) struct Server {
     // Dropped first: then the session has nobody left to take leave of, which would block.
-    _hangup: Hangup,
+    hangup: Hangup,
     session: Session,
     host_key: String,
-    host: String,
 }
 
 impl Server {
@@ -99,7 +147,11 @@ impl Server {
             });
         }
         let (stream, second) = blocking_pair(stream).map_err(|error| lost(&host, &error))?;
-        let hangup = Hangup(second);
+        let hangup = Hangup(Arc::new(Line {
+            stream: second,
+            host: host.clone(),
+            patience: limits.idle_timeout,
+        }));
         let greet = blocking(move || greet(stream, limits.idle_timeout));
         // libssh2 listens to a greeting for as long as it goes on.
         let greeted = tokio::time::timeout(limits.idle_timeout, greet);
@@ -113,7 +165,7 @@ impl Server {
                 what: "it does not finish its greeting",
             },
             // Whoever speaks and hangs up in the middle may have too many guests.
-            _ if speaks.is_ok() && hangup.is_closed() => FetchError::ConnectFailed {
+            _ if speaks.is_ok() && hangup.0.is_closed() => FetchError::ConnectFailed {
                 host: host.clone(),
                 why: format!("SSH: {}", error.message()),
             },
@@ -131,10 +183,9 @@ impl Server {
                 })?;
         let host_key = format!("SHA256:{}", STANDARD_NO_PAD.encode(hash));
         Ok(Self {
-            _hangup: hangup,
+            hangup,
             session,
             host_key,
-            host,
         })
     }
 
@@ -146,18 +197,13 @@ impl Server {
     /// Logs in, with one attempt: a few wrong ones lock an account.
     pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchError> {
         let (session, credentials) = (self.session.clone(), credentials.clone());
-        let logged_in = blocking(move || log_in(&session, &credentials)).await;
-        match finished(logged_in)? {
-            Ok(None) => Ok(()),
-            Ok(Some(offered)) => Err(FetchError::NoPasswordLogin {
-                host: self.host.clone(),
+        let line = Arc::clone(&self.hangup.0);
+        let logged_in = blocking(move || line.ask("", || log_in(&session, &credentials)));
+        match finished(logged_in.await)?? {
+            None => Ok(()),
+            Some(offered) => Err(FetchError::NoPasswordLogin {
+                host: self.hangup.0.host.clone(),
                 offered,
-            }),
-            Err(error) => Err(match error.code() {
-                ErrorCode::Session(AUTHENTICATION_FAILED | PASSWORD_EXPIRED) => {
-                    FetchError::Unauthorized(self.host.clone())
-                }
-                _ => classify(&self.host, "", &error),
             }),
         }
     }
@@ -173,7 +219,7 @@ impl Server {
     ) -> Result<Outcome, FetchError> {
         let work = Reading {
             session: self.session.clone(),
-            host: self.host.clone(),
+            line: Arc::clone(&self.hangup.0),
             paths: address.paths.clone(),
             known: known.and_then(|known| known.size_and_mtime),
             now,
@@ -242,7 +288,7 @@ impl KeyboardInteractivePrompt for Answer<'_> {
 /// One reading of one file.
 struct Reading {
     session: Session,
-    host: String,
+    line: Arc<Line>,
     paths: Vec<String>,
     known: Option<(u64, DateTime<Utc>)>,
     now: DateTime<Utc>,
@@ -252,21 +298,18 @@ struct Reading {
 
 impl Reading {
     fn run(&self) -> Result<Outcome, FetchError> {
-        let sftp = self
-            .session
-            .sftp()
-            .map_err(|error| self.failed("", &error))?;
+        let sftp = self.line.ask("", || self.session.sftp())?;
         let mut missing = None;
         for path in &self.paths {
-            match sftp.stat(Path::new(path)) {
+            match self.ask(path, || sftp.stat(Path::new(path))) {
                 Ok(found) => return self.read(&sftp, path, &found),
-                Err(error) if is_missing(&error) => {
-                    missing.get_or_insert_with(|| self.failed(path, &error));
+                Err(error @ FetchError::NotFound(_)) => {
+                    missing.get_or_insert(error);
                 }
-                Err(error) => return Err(self.failed(path, &error)),
+                Err(error) => return Err(error),
             }
         }
-        Err(missing.unwrap_or_else(|| FetchError::NotFound(self.host.clone())))
+        Err(missing.unwrap_or_else(|| FetchError::NotFound(self.line.host.clone())))
     }
 
     fn read(
@@ -286,9 +329,7 @@ impl Reading {
         if let Some(wait) = mtime.and_then(|mtime| still_fresh(mtime, self.now)) {
             return Err(self.changed(Some(wait)));
         }
-        let mut file = sftp
-            .open(Path::new(path))
-            .map_err(|error| self.failed(path, &error))?;
+        let mut file = self.ask(path, || sftp.open(Path::new(path)))?;
         let mut content = Intake::new(self.limit, before.size, &self.meter)?;
         let mut piece = vec![0; READ_SIZE];
         loop {
@@ -300,14 +341,14 @@ impl Reading {
             }
         }
         // The open file, and what stands under its name by now.
-        let after = [file.stat(), sftp.stat(Path::new(path))];
+        let after = [
+            self.ask(path, || file.stat()),
+            self.ask(path, || sftp.stat(Path::new(path))),
+        ];
         for after in after {
-            let after = after.map_err(|error| {
-                if is_missing(&error) {
-                    self.changed(None)
-                } else {
-                    self.failed(path, &error)
-                }
+            let after = after.map_err(|error| match error {
+                FetchError::NotFound(_) => self.changed(None),
+                other => other,
             })?;
             if (after.size, after.mtime) != (before.size, before.mtime) {
                 return Err(self.changed(None));
@@ -317,39 +358,41 @@ impl Reading {
             size_and_mtime: present,
             ..Validators::default()
         };
-        content.finish(&self.host, validators).map(Outcome::File)
+        content
+            .finish(&self.line.host, validators)
+            .map(Outcome::File)
+    }
+
+    fn ask<T>(
+        &self,
+        path: &str,
+        question: impl FnOnce() -> Result<T, ssh2::Error>,
+    ) -> Result<T, FetchError> {
+        self.line.ask(&self.shown(path), question)
     }
 
     fn shown(&self, path: &str) -> String {
-        format!("sftp://{}/{}", self.host, path.trim_start_matches('/'))
+        format!("sftp://{}/{}", self.line.host, path.trim_start_matches('/'))
     }
 
     fn changed(&self, wait: Option<Duration>) -> FetchError {
         FetchError::ChangedWhileReading {
-            host: self.host.clone(),
+            host: self.line.host.clone(),
             wait,
         }
-    }
-
-    fn failed(&self, path: &str, error: &ssh2::Error) -> FetchError {
-        classify(&self.host, &self.shown(path), error)
     }
 
     fn cut(&self, error: &std::io::Error) -> FetchError {
         if error.kind() == ErrorKind::TimedOut {
             return FetchError::TimedOut {
-                host: self.host.clone(),
+                host: self.line.host.clone(),
                 what: "it stopped sending",
             };
         }
         FetchError::Incomplete {
-            host: self.host.clone(),
+            host: self.line.host.clone(),
         }
     }
-}
-
-fn is_missing(error: &ssh2::Error) -> bool {
-    matches!(error.code(), ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH))
 }
 
 fn modified(stat: &FileStat) -> Option<DateTime<Utc>> {
@@ -366,29 +409,6 @@ fn still_fresh(mtime: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
     (SETTLED - age.max(TimeDelta::zero()) + TimeDelta::seconds(1))
         .to_std()
         .ok()
-}
-
-fn classify(host: &str, file: &str, error: &ssh2::Error) -> FetchError {
-    let host = host.to_owned();
-    match error.code() {
-        ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH) => FetchError::NotFound(file.to_owned()),
-        ErrorCode::SFTP(PERMISSION_DENIED) => FetchError::Forbidden(host),
-        ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
-            host,
-            what: "it stopped sending",
-        },
-        ErrorCode::SFTP(CONNECTION_LOST)
-        | ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => {
-            FetchError::ConnectFailed {
-                host,
-                why: "the server closed the connection".to_owned(),
-            }
-        }
-        _ => FetchError::ProtocolError {
-            host,
-            why: format!("SFTP: {}", error.message()),
-        },
-    }
 }
 
 #[cfg(test)]

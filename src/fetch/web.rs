@@ -265,7 +265,7 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
         return FetchError::AddressRefused(refusal.clone());
     }
     if let Some(unresolved) = find::<Unresolved>(error) {
-        return FetchError::NameNotFound(unresolved.host.clone());
+        return unresolved.clone().into();
     }
     if let Some(tls) = find::<rustls::Error>(error) {
         return match tls {

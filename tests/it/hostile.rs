@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rosterd::model::AccountId;
 use rosterd::model::source::{S3_SECRET_FIELD, S3Address, SourceKind};
 use rosterd::store::NewSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -249,6 +250,90 @@ async fn servers_that_never_end_or_end_too_soon_have_names_and_import_nothing() 
 }
 
 #[tokio::test]
+async fn a_transfer_that_goes_on_for_too_long_is_ended() {
+    let identity = Identity::of("localhost");
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(identity.ca_pem.clone()),
+        total_timeout: Duration::from_millis(500),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account_with_contacts().await;
+    // Fast enough, and never silent.
+    let manner = Manner::Drip(
+        with_head("Content-Length: 60000000", b"ID,Name"),
+        vec![b'x'; 2048],
+        Duration::from_millis(10),
+    );
+    let server = serve(identity.acceptor(&["http/1.1"]), manner).await;
+    app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
+        .await;
+    let run = app.import_fails(account, "timed_out").await;
+    let said = run.failure_message.unwrap();
+    assert!(said.contains("the whole transfer took too long"), "{said}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_server_that_lets_nobody_in_is_given_up() {
+    let app = TestApp::start_with(Setup {
+        connect_timeout: Duration::from_millis(300),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account_with_contacts().await;
+    // Its queue is full, so that the next to knock hear nothing at all.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut guests = Vec::new();
+    while let Ok(Ok(guest)) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        guests.push(guest);
+    }
+    app.settings(account, &format!("https://{address}/x.csv"))
+        .await;
+    let run = app.import_fails(account, "timed_out").await;
+    let said = run.failure_message.unwrap();
+    assert!(said.contains("connecting took too long"), "{said}");
+}
+
+#[tokio::test]
+async fn an_s3_endpoint_that_sends_too_slowly_is_given_up() {
+    let identity = Identity::of("localhost");
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(identity.ca_pem.clone()),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account_with_contacts().await;
+    let manner = Manner::Drip(
+        with_head("Content-Length: 100000\r\nETag: \"x\"", b"ID,Name"),
+        b"x".to_vec(),
+        Duration::from_millis(100),
+    );
+    let server = serve(identity.acceptor(&["http/1.1"]), manner).await;
+    s3_settings(&app, account, server.port).await;
+    let run = app.import_fails(account, "timed_out").await;
+    let said = run.failure_message.unwrap();
+    assert!(said.contains("it sends too slowly"), "{said}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
+}
+
+async fn s3_settings(app: &TestApp, account: AccountId, port: u16) {
+    let url = format!("https://localhost:{port}/sar/contacts.csv");
+    let origin = S3Address::parse(&url).unwrap().origin();
+    let new = NewSettings {
+        s3_access_key_id: Some("id".to_owned()),
+        s3_secret_sealed: Some(app.seal(account, S3_SECRET_FIELD, "secret", &origin)),
+        ..NewSettings::new(SourceKind::S3, &url)
+    };
+    app.store.save_settings(account, &new).await.unwrap();
+}
+
+#[tokio::test]
 async fn streams_that_are_reset_in_http_2_are_tried_again() {
     let identity = Identity::of("localhost");
     let app = TestApp::start_with(Setup {
@@ -308,14 +393,7 @@ async fn a_refusal_without_end_from_an_s3_endpoint_is_a_refusal() {
         Duration::from_millis(1),
     );
     let server = serve(identity.acceptor(&["http/1.1"]), manner).await;
-    let url = format!("https://localhost:{}/sar/contacts.csv", server.port);
-    let origin = S3Address::parse(&url).unwrap().origin();
-    let new = NewSettings {
-        s3_access_key_id: Some("id".to_owned()),
-        s3_secret_sealed: Some(app.seal(account, S3_SECRET_FIELD, "secret", &origin)),
-        ..NewSettings::new(SourceKind::S3, &url)
-    };
-    app.store.save_settings(account, &new).await.unwrap();
+    s3_settings(&app, account, server.port).await;
     app.import_fails(account, "forbidden").await;
     assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }

@@ -197,9 +197,11 @@ fn dns_answer(query: &[u8], asked_before: &mut HashMap<String, u32>) -> Vec<u8> 
         _ => Vec::new(),
     };
     let mut answer = query[..2].to_vec();
+    // SERVFAIL: the name server itself could not find out.
+    let code = if name == "lame.test." { 2 } else { 0 };
     answer.extend([
         0x81,
-        0x80,
+        0x80 | code,
         0,
         1,
         0,
@@ -363,6 +365,20 @@ async fn within_the_namespace() {
             (FailureCode::AddressRefused, BTreeSet::new()),
             "{kind}"
         );
+    }
+    // A name that nobody could tell of just now is asked for again, one that does not exist is not.
+    for kind in kinds {
+        for (host, may_pass) in [("lame.test", true), ("absent.test", false)] {
+            let place = place(kind, &url(kind, host)).unwrap();
+            let request = Request { place, known: None };
+            let nobody = Arc::new(|_, _| {}) as _;
+            let error = fetcher.fetch(&request, &nobody).await.unwrap_err();
+            assert_eq!(
+                (error.code(), error.is_transient()),
+                (FailureCode::NameNotFound, may_pass),
+                "{kind} {host}: {error}"
+            );
+        }
     }
     // Redirects.
     for host in FORBIDDEN {

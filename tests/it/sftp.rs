@@ -1,7 +1,7 @@
 //! Files over SFTP, from a real OpenSSH server and from some that only pretend.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -325,6 +325,50 @@ async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
     assert_eq!(server.connections(), 3);
 }
 
+#[tokio::test]
+async fn servers_that_let_us_in_and_then_serve_no_file_have_names() {
+    let app = TestApp::start_with(Setup {
+        idle_timeout: std::time::Duration::from_millis(1500),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account_with_contacts().await;
+    for (subsystem, code, attempts) in [
+        ("sleep 60", "timed_out", 3),
+        ("true", "timed_out", 3),
+        ("echo Welcome to our file server; cat", "protocol_error", 1),
+    ] {
+        let server = SshServer::start_with(Login::Password, &format!("sh -c \"{subsystem}\""));
+        point_at(&app, account, &server, "contacts.csv").await;
+        app.import_fails(account, code).await;
+        assert_eq!(server.connections(), attempts, "{subsystem}");
+    }
+    // Ten bytes, and ten more when they are nearly forgotten.
+    let drip = "while dd bs=10 count=1 2>/dev/null; do sleep 0.4; done";
+    let server = meddler(50_000, drip);
+    server.write("contacts.csv", people(1..=20_000));
+    point_at(&app, account, &server, "contacts.csv").await;
+    let run = app.import_fails(account, "timed_out").await;
+    let said = run.failure_message.unwrap();
+    assert!(said.contains("it sends too slowly"), "{said}");
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
+async fn a_file_that_says_that_it_is_too_large_is_not_begun() {
+    let app = TestApp::start().await;
+    let account = app.account_with_contacts().await;
+    let server = SshServer::start(Login::Password);
+    let path = server.write("contacts.csv", people(1..=3));
+    // With a hole of a terabyte, which takes hours to send.
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    server.age("contacts.csv", 60);
+    point_at(&app, account, &server, "contacts.csv").await;
+    app.import_fails(account, "too_large").await;
+    assert_eq!(server.connections(), 1);
+}
+
 /// A port where each connection is met by `meet`.
 fn pretender(meet: impl Fn(std::net::TcpStream) + Send + 'static) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -392,5 +436,84 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
         app.import_fails(account, code).await;
         assert_eq!(connections.load(Ordering::SeqCst), attempts, "{code}");
         assert_eq!(pinned(&app).await, None);
+    }
+}
+
+/// A way to a server on which so many of its bytes get through, and then nothing more; or that breaks there. Counts the
+/// bytes and the connections.
+fn weak_way(
+    server: std::net::SocketAddr,
+    bytes: usize,
+    breaks: bool,
+) -> (u16, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let passed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&passed);
+    let (port, connections) = pretender(move |stream| {
+        let upstream = TcpStream::connect(server).unwrap();
+        let (mut from, mut to) = (stream.try_clone().unwrap(), upstream.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let count = Arc::clone(&count);
+        std::thread::spawn(move || {
+            let (mut stream, mut upstream, mut piece) = (stream, upstream, vec![0; 4096]);
+            let mut left = bytes;
+            while let Ok(length @ 1..) = upstream.read(&mut piece) {
+                count.fetch_add(length, Ordering::SeqCst);
+                let through = length.min(left);
+                left -= through;
+                if stream.write_all(&piece[..through]).is_err() {
+                    return;
+                }
+                if left == 0 && breaks {
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return;
+                }
+            }
+        });
+    });
+    (port, connections, passed)
+}
+
+#[tokio::test]
+async fn a_way_that_stalls_or_breaks_anywhere_imports_nothing_and_is_tried_again() {
+    let app = TestApp::start_with(Setup {
+        idle_timeout: std::time::Duration::from_secs(1),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account_with_contacts().await;
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=400));
+    let over = async |port: u16| {
+        let url = format!("sftp://127.0.0.1:{port}/contacts.csv");
+        settings(&app, account, &url, port, PASSWORD).await;
+    };
+    let (port, _, all) = weak_way(server.address, usize::MAX, false);
+    over(port).await;
+    assert_eq!(app.import(account).await.row_count, Some(400));
+    let all = all.load(Ordering::SeqCst);
+    assert!(all > 10_000, "the file is the smaller part of it: {all}");
+    // Through the exchange of keys, the log in and the opening of the file into its content.
+    for place in 1..8 {
+        let bytes = 4_500 * place / 7;
+        for breaks in [true, false] {
+            let (port, connections, _) = weak_way(server.address, bytes, breaks);
+            over(port).await;
+            let before = app.fingerprint().await;
+            let run = app.import(account).await;
+            let code = run.failure_code.as_deref().unwrap_or_default();
+            let expected: &[&str] = if breaks {
+                &["connect_failed", "incomplete"]
+            } else {
+                &["timed_out"]
+            };
+            assert!(
+                expected.contains(&code),
+                "after {bytes} of {all} bytes: {:?}",
+                run.failure_message
+            );
+            failed(&run, code);
+            assert_eq!(app.fingerprint().await, before);
+            assert_eq!(connections.load(Ordering::SeqCst), 3, "after {bytes} bytes");
+        }
     }
 }

@@ -32,6 +32,9 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         return Err(SheetError::Empty);
     }
     let (header, mut issues) = match header::parse(record.row.number, &titles(&record.row)) {
+        _ if record.row.damage == Some(Damage::SurplusCells) => {
+            return Err(SheetError::NotASpreadsheet("a line without end"));
+        }
         Ok(_) if record.row.damage.is_some() => {
             return Err(SheetError::HeaderQuotes {
                 row: record.row.number,
@@ -245,7 +248,21 @@ mod tests {
             (rows[0].damage, rows[1].damage),
             (Some(Damage::SurplusCells), None)
         );
-        assert!(rows[0].len() < 1 << 15, "{}", rows[0].len());
+        assert_eq!(rows[0].len(), records::MAX_CELLS);
+        let text = format!("{HEADER}{}\n1,A,2,m,x\n", ",".repeat(1 << 20));
+        assert!(matches!(
+            rows_of(text.as_bytes()),
+            Err(SheetError::NotASpreadsheet(_))
+        ));
+    }
+
+    #[test]
+    fn so_many_columns_as_other_programs_make_are_read() {
+        let filler = |text: &str| format!(",{text}").repeat(20_000);
+        let text = format!("{HEADER}{}\n1,A,2,m,x{}\n", filler("y"), filler("z"));
+        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        assert_eq!((rows[0].damage, rows[0].len()), (None, 20_005));
+        assert_eq!(rows[0].cell(4).shown(), "x");
     }
 
     #[test]

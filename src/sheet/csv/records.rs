@@ -17,8 +17,9 @@ use crate::model::table::{Cell, CellKind, Damage, SheetRow};
 use crate::sheet::SheetError;
 use crate::sheet::encoding::Text;
 
-/// Most cells of a record: as many as a spreadsheet program has columns. What has more is damaged, and they are not kept.
-const MAX_CELLS: usize = 16_384;
+/// Most cells of a record: four times as many as a spreadsheet program has columns. What has more is damaged, and they are
+/// not kept.
+pub(super) const MAX_CELLS: usize = 1 << 16;
 
 /// What is known of the columns, by which a swallowed record is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
