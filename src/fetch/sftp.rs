@@ -36,6 +36,9 @@ const TIMEOUT: i32 = -9;
 const SOCKET_TIMEOUT: i32 = -30;
 const PASSWORD_EXPIRED: i32 = -15;
 const AUTHENTICATION_FAILED: i32 = -18;
+const SOCKET_SEND: i32 = -7;
+const SOCKET_DISCONNECT: i32 = -13;
+const SOCKET_RECV: i32 = -43;
 const NO_SUCH_FILE: i32 = 2;
 const PERMISSION_DENIED: i32 = 3;
 const CONNECTION_LOST: i32 = 7;
@@ -88,11 +91,13 @@ impl Line {
             },
             ErrorCode::SFTP(CONNECTION_LOST) => self.lost(),
             _ if self.is_closed() => self.lost(),
-            // The library counts whole seconds, and ends early.
-            _ if waited >= self.patience / 2 => FetchError::TimedOut {
+            // The library counts whole seconds, and may end its wait one too early.
+            _ if waited + Duration::from_secs(1) > self.patience => FetchError::TimedOut {
                 host,
                 what: "it stopped sending",
             },
+            // The channel was closed, and the connection stands.
+            ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => self.lost(),
             _ => FetchError::ProtocolError {
                 host,
                 why: format!("SFTP: {}", error.message()),

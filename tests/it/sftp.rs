@@ -326,35 +326,6 @@ async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
 }
 
 #[tokio::test]
-async fn servers_that_let_us_in_and_then_serve_no_file_have_names() {
-    let app = TestApp::start_with(Setup {
-        idle_timeout: std::time::Duration::from_millis(1500),
-        ..Setup::default()
-    })
-    .await;
-    let account = app.account_with_contacts().await;
-    for (subsystem, code, attempts) in [
-        ("sleep 60", "timed_out", 3),
-        ("true", "timed_out", 3),
-        ("echo Welcome to our file server; cat", "protocol_error", 1),
-    ] {
-        let server = SshServer::start_with(Login::Password, &format!("sh -c \"{subsystem}\""));
-        point_at(&app, account, &server, "contacts.csv").await;
-        app.import_fails(account, code).await;
-        assert_eq!(server.connections(), attempts, "{subsystem}");
-    }
-    // Ten bytes, and ten more when they are nearly forgotten.
-    let drip = "while dd bs=10 count=1 2>/dev/null; do sleep 0.4; done";
-    let server = meddler(50_000, drip);
-    server.write("contacts.csv", people(1..=20_000));
-    point_at(&app, account, &server, "contacts.csv").await;
-    let run = app.import_fails(account, "timed_out").await;
-    let said = run.failure_message.unwrap();
-    assert!(said.contains("it sends too slowly"), "{said}");
-    assert_eq!(server.connections(), 3);
-}
-
-#[tokio::test]
 async fn a_file_that_says_that_it_is_too_large_is_not_begun() {
     let app = TestApp::start().await;
     let account = app.account_with_contacts().await;
