@@ -321,6 +321,12 @@ impl SheetRow {
         })
     }
 
+    /// Whether it says nothing: it is blank, and no cell was left out of it that isn't.
+    #[must_use]
+    pub fn is_passed_over(&self) -> bool {
+        self.is_blank() && self.damage != Some(Damage::SurplusCells)
+    }
+
     /// Whether nothing but white space is in it.
     #[must_use]
     pub fn is_blank(&self) -> bool {

@@ -150,22 +150,27 @@ impl<R: Read> Text<R> {
             self.ended = read < wanted;
             return Ok(read > 0);
         };
-        let filled = read_full(&mut self.file, &mut self.raw)?;
-        self.ended = filled < self.raw.len();
-        let mut raw = &self.raw[..filled];
-        // Decoding may grow a text threefold; what doesn't fit is asked for again.
-        let mut piece = vec![0; raw.len() * 3 + 16];
-        loop {
-            let (result, taken, written) =
-                decoder.decode_to_utf8_without_replacement(raw, &mut piece, self.ended);
-            out.extend_from_slice(&piece[..written]);
-            raw = &raw[taken..];
-            match result {
-                DecoderResult::InputEmpty => return Ok(true),
-                DecoderResult::OutputFull => {}
-                DecoderResult::Malformed(..) => out.push(BROKEN),
+        let start = out.len();
+        let mut piece = Vec::new();
+        while !self.ended && out.len() - start < wanted.max(1) {
+            let filled = read_full(&mut self.file, &mut self.raw)?;
+            self.ended = filled < self.raw.len();
+            let mut raw = &self.raw[..filled];
+            // Decoding may grow a text threefold; what doesn't fit is asked for again.
+            piece.resize(raw.len() * 3 + 16, 0);
+            loop {
+                let (result, taken, written) =
+                    decoder.decode_to_utf8_without_replacement(raw, &mut piece, self.ended);
+                out.extend_from_slice(&piece[..written]);
+                raw = &raw[taken..];
+                match result {
+                    DecoderResult::InputEmpty => break,
+                    DecoderResult::OutputFull => {}
+                    DecoderResult::Malformed(..) => out.push(BROKEN),
+                }
             }
         }
+        Ok(true)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::model::table::{Field, Header, SheetRow};
 use crate::model::text;
 
 /// Raised whenever the same bytes may read differently than before, so that an unchanged file is read again.
-pub const READER_VERSION: i32 = 4;
+pub const READER_VERSION: i32 = 5;
 
 /// Most rows of a workbook, whatever the configuration allows.
 const XLSX_MAX_ROWS: u32 = 200_000;
@@ -293,7 +293,7 @@ impl<'a, F: FnMut(&Header, &SheetRow)> Body<'a, F> {
     }
 
     fn push(&mut self, row: &SheetRow) -> Result<(), SheetError> {
-        if row.is_blank() {
+        if row.is_passed_over() {
             return Ok(());
         }
         self.rows += 1;

@@ -27,6 +27,11 @@ impl Ids {
         place: usize,
         id_of: impl Fn(usize) -> &'a str,
     ) -> Option<usize> {
+        // First the exact ones: an ID that is found there costs no look at the others, however long they are.
+        let exact = self.by_id.find(id, |other| id_of(other) == id);
+        if exact.is_some() {
+            return exact;
+        }
         let bare = without_zeros(id);
         let look = folded(bare, &mut self.scratch);
         let is_alike = |other: usize| text::is_same_folded(without_zeros(id_of(other)), bare);
@@ -64,6 +69,17 @@ struct Slot {
 }
 
 impl Index {
+    /// The place that has this text.
+    fn find(&self, text: &str, is_same: impl Fn(usize) -> bool) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let hash = half(self.state.hash_one(text));
+        let is = |slot: &Slot| slot.hash == hash && is_same(slot.place as usize);
+        let slot = self.slots.find(spread(hash), is)?;
+        Some(slot.place as usize)
+    }
+
     /// The place that has this text, by `is_same`; where none has, `place` has it from now on.
     fn find_or_keep(
         &mut self,

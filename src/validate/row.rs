@@ -12,7 +12,7 @@ use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority,
 use crate::model::digest::TextDigest;
 use crate::model::group;
 use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
-use crate::model::table::{Cell, Damage, Field, Header, NumberColumns, SheetRow};
+use crate::model::table::{Cell, CellKind, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::model::text::{self, Cleaned};
 
 /// Whose row it is.
@@ -109,22 +109,24 @@ impl<'a> RowReader<'a> {
     /// A quick hash of the row's cells, by which a row that stands twice is noticed.
     pub(super) fn fingerprint(&self, state: &DefaultHashBuilder) -> u64 {
         let mut hasher = state.build_hasher();
+        let (text, cells) = self.row.layout();
+        // A formula without a value fills its cell, though it has no text.
+        let last = self.row.cells().rposition(|cell| !cell.is_blank());
+        let cells = &cells[..last.map_or(0, |last| last + 1)];
+        let mut hash = |kind: CellKind, end: usize| {
+            hasher.write_usize(end);
+            hasher.write_u8(kind as u8);
+        };
+        let mut trimmed = String::new();
         if self.tidy {
-            let (text, cells) = self.row.layout();
-            hasher.write(text.as_bytes());
-            let ends = cells.iter().map(|(_, end)| *end);
-            // With the last filled cell the text ends.
-            hash_ends(&mut hasher, ends, text.len());
+            cells.iter().for_each(|(kind, end)| hash(*kind, *end));
         } else {
-            let mut text = String::with_capacity(self.row.text_len());
-            let trimmed = self.row.cells().map(|cell| {
-                text.push_str(text::trim(cell.shown()));
-                text.len()
-            });
-            let ends: Vec<usize> = trimmed.collect();
-            hasher.write(text.as_bytes());
-            hash_ends(&mut hasher, ends.into_iter(), text.len());
+            for ((kind, _), cell) in cells.iter().zip(self.row.cells()) {
+                trimmed.push_str(text::trim(cell.shown()));
+                hash(*kind, trimmed.len());
+            }
         }
+        hasher.write(if self.tidy { text } else { &trimmed }.as_bytes());
         hasher.finish()
     }
 
@@ -419,16 +421,6 @@ impl<'a> RowReader<'a> {
         self.issues
             .iter()
             .any(|issue| issue.severity == Severity::Error)
-    }
-}
-
-/// Adds where cells end, up to that which ends with the text.
-fn hash_ends(hasher: &mut impl Hasher, ends: impl Iterator<Item = usize>, text_end: usize) {
-    for end in ends {
-        hasher.write_usize(end);
-        if end == text_end {
-            break;
-        }
     }
 }
 

@@ -399,3 +399,50 @@ fn a_file_in_which_passed_rows_may_matter_is_read_whole() {
     let other = "7|Ian||EMT|6045550107|mobile|||Normal|A";
     assert!(skim(&with(other), false).is_some());
 }
+
+#[test]
+fn a_row_that_differs_by_a_formula_without_value_is_no_duplicate() {
+    // The last column is the e-mail address here; the formula has no text, but says that there is one.
+    let titles = [
+        "ID",
+        "Name",
+        "Number",
+        "Number Type",
+        "Groups",
+        "Email Address",
+    ];
+    let fields = [
+        (Field::Id, 0),
+        (Field::Name, 1),
+        (Field::Number, 2),
+        (Field::NumberType, 3),
+        (Field::Groups, 4),
+        (Field::Email, 5),
+    ];
+    let numbers = vec![NumberColumns {
+        ordinal: 1,
+        number: 2,
+        number_type: 3,
+        description: None,
+    }];
+    let header = Header::new(1, titles.map(str::to_owned).to_vec(), &fields, numbers);
+    for name in ["Ann", " Ann "] {
+        let mut collector = Collector::default();
+        for (number, last) in [(2, Cell::BLANK), (3, Cell::FormulaWithoutValue)] {
+            let mut row = SheetRow::new(number);
+            for cell in ["7", name, "6045550101", "mobile", "A"] {
+                row.push(Cell::Text(cell));
+            }
+            row.push(last);
+            collector.push(&header, &row);
+        }
+        let roster = collector.finish(Vec::new(), false);
+        let codes: Vec<&str> = roster
+            .issues
+            .iter()
+            .map(|issue| issue.code.as_str())
+            .collect();
+        assert!(!codes.contains(&"duplicate_row"), "{codes:?}");
+        assert_eq!(roster.contacts.get(0).email, Said::Nothing);
+    }
+}

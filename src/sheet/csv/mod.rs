@@ -242,14 +242,25 @@ mod tests {
 
     #[test]
     fn a_row_without_end_takes_no_memory_and_is_damaged() {
-        let text = format!("{HEADER}\n1,A,2,m,x{}\n2,B,3,m,y\n", ",".repeat(1 << 20));
+        let text = format!("{HEADER}\n1,A,2,m,x{}z\n2,B,3,m,y\n", ",".repeat(1 << 20));
         let (_, rows) = rows_of(text.as_bytes()).unwrap();
         assert_eq!(
             (rows[0].damage, rows[1].damage),
             (Some(Damage::SurplusCells), None)
         );
         assert_eq!(rows[0].len(), records::MAX_CELLS);
-        let text = format!("{HEADER}{}\n1,A,2,m,x\n", ",".repeat(1 << 20));
+        // Also where all that is kept of it is blank, in a record or in a line of a damaged one.
+        for line in ["{}1,A,2,m,x", "{}1,A\"B,2,m,x"] {
+            let line = line.replace("{}", &",".repeat(1 << 17));
+            let text = format!("{HEADER}\n{line}\n2,B,3,m,y\n");
+            let (_, rows) = rows_of(text.as_bytes()).unwrap();
+            assert_eq!(rows.len(), 2);
+            assert_eq!(rows[0].damage, Some(Damage::SurplusCells));
+        }
+        // Blank ones beyond count for nothing, as ever.
+        let text = format!("{HEADER}\n1,A,2,m,x{}\n", ",".repeat(1 << 20));
+        assert_eq!(rows_of(text.as_bytes()).unwrap().1[0].damage, None);
+        let text = format!("{HEADER}{}z\n1,A,2,m,x\n", ",".repeat(1 << 20));
         assert!(matches!(
             rows_of(text.as_bytes()),
             Err(SheetError::NotASpreadsheet(_))

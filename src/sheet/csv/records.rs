@@ -93,7 +93,7 @@ struct Found {
     ends_quoted: bool,
     /// There are line ends in its quoted cells.
     has_line_ends: bool,
-    /// It has more than [`MAX_CELLS`].
+    /// Something is in its cells beyond [`MAX_CELLS`].
     has_surplus: bool,
     /// Where its first NUL is.
     nul: Option<usize>,
@@ -122,7 +122,7 @@ impl Found {
     /// Takes its next cell.
     fn keep(&mut self, pieces: &mut Vec<Piece>, cell: Range<usize>, quotes: Quotes) {
         if pieces.len() == MAX_CELLS {
-            self.has_surplus = true;
+            self.has_surplus |= !cell.is_empty();
             return;
         }
         pieces.push(Piece {
@@ -186,7 +186,7 @@ impl<R: Read> Records<R> {
             if !more {
                 return Ok(false);
             }
-            if !record.row.is_blank() {
+            if !record.row.is_passed_over() {
                 return Ok(true);
             }
         }
@@ -237,8 +237,12 @@ impl<R: Read> Records<R> {
         if next < lines.end {
             self.lines = Some(Lines { next, ..lines });
         }
-        self.cells_of_line(lines.next..end, &mut record.row)?;
-        record.row.damage = Some(lines.damage);
+        let has_surplus = self.cells_of_line(lines.next..end, &mut record.row)?;
+        record.row.damage = Some(if has_surplus {
+            Damage::SurplusCells
+        } else {
+            lines.damage
+        });
         (record.begins_quoted, record.ends_quoted) = (false, false);
         record.line_end = None;
         Ok(true)
@@ -391,9 +395,10 @@ impl<R: Read> Records<R> {
         Ok(())
     }
 
-    /// Takes the cells out of a line of a damaged record.
-    fn cells_of_line(&mut self, raw: Range<usize>, row: &mut SheetRow) -> Result<(), SheetError> {
+    /// Takes the cells out of a line of a damaged record; whether there may be something beyond [`MAX_CELLS`].
+    fn cells_of_line(&mut self, raw: Range<usize>, row: &mut SheetRow) -> Result<bool, SheetError> {
         row.restart(self.row);
+        let mut has_surplus = false;
         let mut input = &self.window[raw];
         self.core.reset();
         self.cells.resize(self.cells.capacity().max(1 << 10), 0);
@@ -412,9 +417,11 @@ impl<R: Read> Records<R> {
                 ReadRecordResult::OutputEndsFull if count < MAX_CELLS => {
                     self.ends.resize(self.ends.len() * 2, 0);
                 }
-                ReadRecordResult::OutputEndsFull
-                | ReadRecordResult::Record
-                | ReadRecordResult::End => break,
+                ReadRecordResult::OutputEndsFull => {
+                    has_surplus = true;
+                    break;
+                }
+                ReadRecordResult::Record | ReadRecordResult::End => break,
             }
         }
         let ends = &self.ends[..count];
@@ -422,7 +429,7 @@ impl<R: Read> Records<R> {
         let text = simdutf8::basic::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
         if row.fill(text, ends.iter().map(|end| (CellKind::Text, *end))) {
-            return Ok(());
+            return Ok(has_surplus);
         }
         // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.
         Err(SheetError::Undecodable { row: self.row })
