@@ -119,7 +119,9 @@ impl<'a> RowReader<'a> {
         };
         let mut trimmed = String::new();
         if self.tidy {
-            cells.iter().for_each(|(kind, end)| hash(*kind, *end));
+            for (kind, end) in cells {
+                hash(*kind, *end);
+            }
         } else {
             for ((kind, _), cell) in cells.iter().zip(self.row.cells()) {
                 trimmed.push_str(text::trim(cell.shown()));
