@@ -11,9 +11,9 @@ use std::collections::{HashMap, HashSet};
 pub use revert::{Recorded, plan_revert};
 
 use crate::model::ContactId;
-use crate::model::contact::{ContactState, FileContact, Number, Priority, Said, StoredContact};
+use crate::model::contact::{ContactState, FileContact, Number, Said, StoredContact};
 use crate::model::group::StoredGroup;
-use crate::model::plan::{Action, Addition, Change, HoldReason, Plan, Removal, Renumbered};
+use crate::model::plan::{Action, Change, HoldReason, Plan, Removal, Renumbered};
 use crate::model::roster::{Roster, RowInError};
 use groups::{GroupTable, MemberCount, count_members, emptied};
 use recognise::{Link, recognised};
@@ -129,37 +129,40 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
     }
     let settled = snapshot.settled;
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
-    let mut place_of_spelling = vec![None; roster.contacts.group_names().len()];
+    let spellings = roster.contacts.group_names();
+    plan.group_of = vec![None; spellings.len()];
+    let mut its_groups = Vec::new();
     for place in 0..roster.contacts.len() {
+        its_groups.clear();
+        its_groups.extend(roster.contacts.groups_of(place).map(|spelling| {
+            *plan.group_of[spelling].get_or_insert_with(|| groups.place(&spellings[spelling]))
+        }));
+        its_groups.sort_unstable();
+        its_groups.dedup();
+        for group in &its_groups {
+            members.add_to(*group);
+        }
         if let Some(id) = settled.get(place).copied().flatten() {
             plan.unchanged += 1;
             plan.stored.push(Some(id));
-            for spelling in roster.contacts.groups_of(place) {
-                let group = *place_of_spelling[spelling]
-                    .get_or_insert_with(|| groups.place(&roster.contacts.group_names()[spelling]));
-                members.add_to(group);
-                if let Some(before) = members_before.get_mut(group as usize) {
+            for group in &its_groups {
+                if let Some(before) = members_before.get_mut(*group as usize) {
                     *before += 1;
                 }
             }
             continue;
         }
-        let contact = roster.contacts.get(place);
         let known = place_of
-            .get(contact.external_id.as_str())
+            .get(roster.contacts.packed(place).external_id)
             .and_then(|place| stored[*place].take());
-        let after = desired(
-            &contact,
-            known.as_ref().map(|known| &known.state),
-            &mut groups,
-        );
-        members.add(&after);
         plan.stored.push(known.as_ref().map(|known| known.id));
-        let row = contact.rows.first().copied();
         let Some(known) = known else {
-            plan.added.push(Addition { after, row });
+            plan.added.push(place);
             continue;
         };
+        let contact = roster.contacts.get(place);
+        let row = contact.rows.first().copied();
+        let after = desired(contact, &known.state, its_groups.clone());
         let action = if known.removed {
             Action::Revived
         } else if known.state.external_id.is_none() {
@@ -219,54 +222,31 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
     plan
 }
 
-/// The state a contact shall have: what the file says, and what is stored where it says nothing.
-fn desired(
-    contact: &FileContact,
-    stored: Option<&ContactState>,
-    groups: &mut GroupTable,
-) -> ContactState {
-    let numbers = contact.numbers.iter().map(|number| Number {
+/// The state a stored contact shall have: what the file says, and what is stored where it says nothing.
+fn desired(contact: FileContact, stored: &ContactState, groups: Vec<u32>) -> ContactState {
+    let numbers = contact.numbers.into_iter().map(|number| Number {
         number: number.number,
         number_type: number.number_type,
-        description: number.description.clone().or_stored(|| {
-            let known = stored.and_then(|stored| {
-                stored
-                    .numbers
-                    .iter()
-                    .find(|known| known.number == number.number)
-            });
+        description: number.description.or_stored(|| {
+            let mut known = stored.numbers.iter();
+            let known = known.find(|known| known.number == number.number);
             known.and_then(|known| known.description.clone())
         }),
     });
-    let mut places: Vec<u32> = contact
-        .groups
-        .iter()
-        .map(|name| groups.place(name))
-        .collect();
-    places.sort_unstable();
-    places.dedup();
     ContactState {
-        external_id: Some(contact.external_id.as_str().to_owned()),
-        name: contact.name.clone(),
+        numbers: numbers.collect(),
+        external_id: Some(contact.external_id.into()),
+        name: contact.name,
         organization_name: contact
             .organization_name
-            .clone()
-            .or_stored(|| stored.and_then(|s| s.organization_name.clone())),
-        title: contact
-            .title
-            .clone()
-            .or_stored(|| stored.and_then(|s| s.title.clone())),
-        email: contact
-            .email
-            .clone()
-            .or_stored(|| stored.and_then(|s| s.email.clone())),
+            .or_stored(|| stored.organization_name.clone()),
+        title: contact.title.or_stored(|| stored.title.clone()),
+        email: contact.email.or_stored(|| stored.email.clone()),
         priority: match contact.priority {
-            Said::This(priority) => priority,
-            Said::Nothing => stored.map(|stored| stored.priority),
-        }
-        .unwrap_or(Priority::Normal),
-        numbers: numbers.collect(),
-        groups: places,
+            Said::This(priority) => priority.unwrap_or_default(),
+            Said::Nothing => stored.priority,
+        },
+        groups,
     }
 }
 

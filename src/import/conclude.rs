@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ImportError, Importer, Reading, outcome};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{ImportError, Importer, Reading, outcome, span_of};
 use crate::model::ContactId;
 use crate::model::account::AccountRef;
 use crate::model::failure::{Failure, FailureCode};
@@ -18,7 +21,6 @@ use crate::store::{
     Abandoned, Conclusion, KnownAfter, RunContext, Session, Settings, StateAfter, StoreError,
 };
 use crate::telemetry::blocking;
-use tokio_util::sync::CancellationToken;
 
 impl Importer {
     /// Plans under the lock, and applies the plan or holds it.
@@ -59,12 +61,13 @@ impl Importer {
         }
         let now = self.clock.now();
         let held = !plan.hold_reasons.is_empty();
+        let contacts = &reading.roster.contacts;
         let write = async {
             if held {
-                session.record_held(&plan).await?;
+                session.record_held(&plan, contacts).await?;
                 return Ok(Vec::new());
             }
-            session.apply(&plan, now).await
+            session.apply(&plan, contacts, now).await
         };
         // Dropped half-way, the transaction is rolled back.
         let added = tokio::select! {
@@ -222,8 +225,15 @@ impl Importer {
                 "the command that imported this file ended before it was done; nothing was changed, run it again",
             )
         };
-        self.conclude_failed(run, failure, FileFacts::default(), &Roster::default())
-            .await
+        let (started, code) = (self.clock.now(), failure.code);
+        async {
+            self.conclude_failed(run, failure, FileFacts::default(), &Roster::default())
+                .await?;
+            self.say_ended(RunStatus::Failed, Some(code), started);
+            Ok(())
+        }
+        .instrument(span_of(run))
+        .await
     }
 }
 

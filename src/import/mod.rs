@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -167,18 +168,14 @@ impl Importer {
         observer: &Observer,
         stop: &CancellationToken,
     ) -> Result<RunStatus, ImportError> {
-        let span = tracing::info_span!("run", account.id = run.account_id.0, run.id = run.id.0, trigger = %run.trigger);
+        let started = self.clock.now();
         async {
-            let started = self.clock.now();
             let stop = stop.child_token();
             let keeper = self.keep_lease(run, &stop);
             let outcome = self.run_to_end(run, file, observer, &stop).await;
             keeper.cancel();
             match &outcome {
-                Ok((status, code)) => {
-                    let duration_ms = (self.clock.now() - started).num_milliseconds();
-                    tracing::info!(%status, failure = code.map_or("", FailureCode::as_str), duration_ms, "import ended");
-                }
+                Ok((status, code)) => self.say_ended(*status, *code, started),
                 Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import did not end; it will be taken up again"),
             }
             if matches!(outcome, Err(ImportError::Stopped)) {
@@ -190,8 +187,15 @@ impl Importer {
             }
             outcome.map(|(status, _)| status)
         }
-        .instrument(span)
+        .instrument(span_of(run))
         .await
+    }
+
+    /// The one line that the log has of each run.
+    fn say_ended(&self, status: RunStatus, code: Option<FailureCode>, started: DateTime<Utc>) {
+        let duration_ms = (self.clock.now() - started).num_milliseconds();
+        let failure = code.map_or("", FailureCode::as_str);
+        tracing::info!(%status, failure, duration_ms, "import ended");
     }
 
     /// Renews the lease until cancelled; stops the run if it was taken over.
@@ -338,4 +342,9 @@ impl Importer {
             }
         }
     }
+}
+
+/// What the log says belongs to a run.
+fn span_of(run: &ClaimedRun) -> tracing::Span {
+    tracing::info_span!("run", account.id = run.account_id.0, run.id = run.id.0, trigger = %run.trigger)
 }

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ImportError, Importer, outcome};
 use crate::model::RunId;
 use crate::model::account::AccountRef;
+use crate::model::packed::Contacts;
 use crate::model::plan::{Action, Plan};
 use crate::model::run::{ClaimedRun, Counts, FileFacts, RunStatus};
 use crate::reconcile;
@@ -35,10 +36,12 @@ impl Importer {
             .map_err(|error| ImportError::Internal(format!("planning: {error}")))?;
         let now = self.clock.now();
         // Dropped half-way, the transaction is rolled back.
+        // Nobody comes from a file.
+        let contacts = Contacts::default();
         tokio::select! {
             biased;
             () = stop.cancelled() => return Err(ImportError::Stopped),
-            written = session.apply(&plan, now) => { written?; }
+            written = session.apply(&plan, &contacts, now) => { written?; }
         }
         let all_new = vec![true; issues.len()];
         session.record_issues(&issues, &all_new).await?;

@@ -29,6 +29,12 @@ impl ExternalId {
     }
 }
 
+impl From<ExternalId> for String {
+    fn from(id: ExternalId) -> Self {
+        id.0
+    }
+}
+
 impl std::fmt::Display for ExternalId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -147,10 +153,12 @@ words!(
 
 words!(
     /// Who is called and texted first.
+    #[derive(Default)]
     Priority {
         /// First.
         High = "high",
         /// The default.
+        #[default]
         Normal = "normal",
         /// Last.
         Low = "low",
@@ -159,13 +167,13 @@ words!(
 
 /// A phone number of a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-pub struct Number {
+pub struct Number<T = String> {
     /// Ten digits.
     pub number: PhoneNumber,
     /// Its kind.
     pub number_type: NumberType,
     /// Tells one from another.
-    pub description: Option<String>,
+    pub description: Option<T>,
 }
 
 /// What the file says of an optional field.
@@ -243,23 +251,24 @@ pub struct FileContact {
     pub rows: Vec<u32>,
 }
 
-/// All that is kept of a contact, in the form in which two states are compared and kept as before- and after-image.
+/// All that is kept of a contact, in the form in which two states are compared and kept as before- and after-image; with texts
+/// of its own, or borrowed ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContactState {
+pub struct ContactState<T = String> {
     /// ID in the spreadsheet; none for a contact made by hand.
-    pub external_id: Option<String>,
+    pub external_id: Option<T>,
     /// First and last name.
-    pub name: String,
+    pub name: T,
     /// Organization.
-    pub organization_name: Option<String>,
+    pub organization_name: Option<T>,
     /// Title.
-    pub title: Option<String>,
+    pub title: Option<T>,
     /// E-mail address.
-    pub email: Option<String>,
+    pub email: Option<T>,
     /// Priority.
     pub priority: Priority,
     /// Numbers in order.
-    pub numbers: Vec<Number>,
+    pub numbers: Vec<Number<T>>,
     /// Places in the plan's group table, ascending.
     pub groups: Vec<u32>,
 }
@@ -311,18 +320,21 @@ pub struct NumberImage<T = String> {
 impl<'a> ContactImage<&'a str> {
     /// That of a state whose groups have these names.
     #[must_use]
-    pub fn of(state: &'a ContactState, groups: impl Iterator<Item = &'a str>) -> Self {
+    pub fn of<T: AsRef<str>>(
+        state: &'a ContactState<T>,
+        groups: impl Iterator<Item = &'a str>,
+    ) -> Self {
         let numbers = state.numbers.iter().map(|number| NumberImage {
             number: number.number.as_str(),
             number_type: number.number_type.as_str(),
-            description: number.description.as_deref(),
+            description: number.description.as_ref().map(T::as_ref),
         });
         Self {
-            external_id: state.external_id.as_deref(),
-            name: &state.name,
-            organization_name: state.organization_name.as_deref(),
-            title: state.title.as_deref(),
-            email: state.email.as_deref(),
+            external_id: state.external_id.as_ref().map(T::as_ref),
+            name: state.name.as_ref(),
+            organization_name: state.organization_name.as_ref().map(T::as_ref),
+            title: state.title.as_ref().map(T::as_ref),
+            email: state.email.as_ref().map(T::as_ref),
             notification_priority: state.priority.as_str(),
             numbers: numbers.collect(),
             groups: groups.collect(),

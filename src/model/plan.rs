@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::contact::{ContactState, Number};
 use super::digest::TextDigest;
 use super::known::{KnownContact, KnownContacts};
+use super::packed::Contacts;
 use super::roster::Roster;
 use super::{ContactId, GroupId, words};
 
@@ -70,11 +71,11 @@ pub enum GroupChange {
 
 /// A contact that is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Addition {
+pub struct Addition<'a> {
     /// All of it.
-    pub after: ContactState,
+    pub after: ContactState<&'a str>,
     /// First row it came from.
-    pub row: Option<u32>,
+    pub row: u32,
 }
 
 /// A contact that is updated, revived or adopted.
@@ -132,8 +133,10 @@ pub struct Renumbered {
 pub struct Plan {
     /// Every stored group, and every new one after them.
     pub groups: Vec<PlanGroup>,
-    /// Contacts made.
-    pub added: Vec<Addition>,
+    /// Contacts made: their places among those of the file, which may be a million.
+    pub added: Vec<usize>,
+    /// The place in `groups` of each spelling in the file; none of those that only contacts in error have.
+    pub group_of: Vec<Option<u32>>,
     /// Contacts updated, revived or adopted.
     pub changed: Vec<Change>,
     /// Contacts removed.
@@ -171,6 +174,18 @@ impl Plan {
         }
     }
 
+    /// The contacts that are made, in order; `contacts` are those of the file that the plan was made for.
+    #[must_use]
+    pub fn additions<'a>(
+        &'a self,
+        contacts: &'a Contacts,
+    ) -> impl ExactSizeIterator<Item = Addition<'a>> {
+        self.added.iter().map(|place| Addition {
+            after: contacts.state(*place, &self.group_of),
+            row: contacts.packed(*place).first_row(),
+        })
+    }
+
     /// Whether anything at all would be written to contacts or groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -186,19 +201,19 @@ impl Plan {
     /// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing. Equal to that
     /// of [`Contacts::digests`](super::packed::Contacts::digests) where the file says the same.
     #[must_use]
-    pub fn digest(&self, state: &ContactState) -> [u8; 32] {
+    pub fn digest<T: AsRef<str>>(&self, state: &ContactState<T>) -> [u8; 32] {
         let mut digest = TextDigest::default();
         let mut field = |text: Option<&str>| digest.push(text);
-        field(state.external_id.as_deref());
-        field(Some(&state.name));
-        field(state.organization_name.as_deref());
-        field(state.title.as_deref());
-        field(state.email.as_deref());
+        field(state.external_id.as_ref().map(T::as_ref));
+        field(Some(state.name.as_ref()));
+        for text in [&state.organization_name, &state.title, &state.email] {
+            field(text.as_ref().map(T::as_ref));
+        }
         field(Some(state.priority.as_str()));
         for number in &state.numbers {
             field(Some(number.number.as_str()));
             field(Some(number.number_type.as_str()));
-            field(number.description.as_deref());
+            field(number.description.as_ref().map(T::as_ref));
         }
         field(None);
         let groups = state.groups.iter();
@@ -237,7 +252,10 @@ impl Plan {
     }
 
     /// The names of a contact's groups.
-    pub fn group_names<'a>(&'a self, state: &'a ContactState) -> impl Iterator<Item = &'a str> {
+    pub fn group_names<'a, T>(
+        &'a self,
+        state: &'a ContactState<T>,
+    ) -> impl Iterator<Item = &'a str> {
         state
             .groups
             .iter()
@@ -245,9 +263,10 @@ impl Plan {
             .map(|group| group.name.as_str())
     }
 
-    /// The plan as the JSON of SPEC §9 shows it: external IDs by action (a hand-made contact by its name).
+    /// The plan as the JSON of SPEC §9 shows it: external IDs by action (a hand-made contact by its name). `contacts` are those
+    /// of the file that it was made for.
     #[must_use]
-    pub fn summary(&self) -> PlanSummary {
+    pub fn summary(&self, contacts: &Contacts) -> PlanSummary {
         let label = |state: &ContactState| {
             state
                 .external_id
@@ -262,7 +281,11 @@ impl Plan {
                 .collect::<Vec<_>>()
         };
         PlanSummary {
-            added: self.added.iter().map(|a| label(&a.after)).collect(),
+            added: self
+                .added
+                .iter()
+                .map(|place| contacts.packed(*place).external_id.to_owned())
+                .collect(),
             updated: of(Action::Updated),
             removed: self.removed.iter().map(|r| label(&r.before)).collect(),
             revived: of(Action::Revived),

@@ -45,28 +45,45 @@ fn roster(contacts: Vec<FileContact>) -> Roster {
     }
 }
 
+fn owned(state: ContactState<&str>) -> ContactState {
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let numbers = state.numbers.into_iter().map(|number| Number {
+        number: number.number,
+        number_type: number.number_type,
+        description: text(number.description),
+    });
+    ContactState {
+        external_id: text(state.external_id),
+        name: state.name.to_owned(),
+        organization_name: text(state.organization_name),
+        title: text(state.title),
+        email: text(state.email),
+        priority: state.priority,
+        numbers: numbers.collect(),
+        groups: state.groups,
+    }
+}
+
 /// What is stored once `contacts` have been imported into an empty account.
 fn stored(contacts: Vec<FileContact>) -> Snapshot {
-    let plan = plan(
-        Snapshot::default(),
-        &roster(contacts),
-        RULES,
-        &History::default(),
-    );
+    let roster = roster(contacts);
+    let plan = plan(Snapshot::default(), &roster, RULES, &History::default());
+    let contacts = (1..).zip(plan.additions(&roster.contacts));
+    let contacts = contacts.map(|(id, added)| StoredContact {
+        id: ContactId(id),
+        removed: false,
+        state: owned(added.after),
+    });
+    let contacts = contacts.collect();
     let groups = (1..).zip(plan.groups).map(|(id, group)| StoredGroup {
         id: GroupId(id),
         name: group.name,
         name_key: group.name_key,
         removed: false,
     });
-    let contacts = (1..).zip(plan.added).map(|(id, added)| StoredContact {
-        id: ContactId(id),
-        removed: false,
-        state: added.after,
-    });
     Snapshot {
         groups: groups.collect(),
-        contacts: contacts.collect(),
+        contacts,
         ..Snapshot::default()
     }
 }

@@ -6,13 +6,16 @@ use sqlx::PgConnection;
 use super::copy::Rows;
 use super::{StoreError, failed};
 use crate::model::AccountId;
+use crate::model::packed::Contacts;
 use crate::model::plan::Plan;
 
-/// Gives back the ids of the added contacts, in the plan's order. `groups` holds the id of each place in the plan's table.
+/// Gives back the ids of the added contacts, in the plan's order. `groups` holds the id of each place in the plan's table,
+/// `contacts` are those of the file that it was made for.
 pub(super) async fn add(
     db: &mut PgConnection,
     account: AccountId,
     plan: &Plan,
+    contacts: &Contacts,
     groups: &[i64],
     now: DateTime<Utc>,
 ) -> Result<Vec<i64>, StoreError> {
@@ -20,21 +23,23 @@ pub(super) async fn add(
         return Ok(Vec::new());
     }
     let ids = reserve_ids(db, plan.added.len()).await?;
-    let added = || ids.iter().zip(&plan.added);
+    let added = || {
+        let states = plan.additions(contacts).map(|addition| addition.after);
+        ids.iter().zip(states)
+    };
 
     let into = "contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)";
     let mut rows = Rows::begin(db, into, "add contacts").await?;
-    for (id, addition) in added() {
-        let state = &addition.after;
+    for (id, state) in added() {
         rows.bigint(*id)
             .bigint(account.0)
-            .optional(state.external_id.as_deref())
-            .text(&state.name)
-            .optional(state.organization_name.as_deref())
-            .optional(state.title.as_deref())
-            .optional(state.email.as_deref())
+            .optional(state.external_id)
+            .text(state.name)
+            .optional(state.organization_name)
+            .optional(state.title)
+            .optional(state.email)
             .text(state.priority.as_str())
-            .bytes(&plan.digest(state))
+            .bytes(&plan.digest(&state))
             .time(now)
             .time(now)
             .end()
@@ -44,13 +49,13 @@ pub(super) async fn add(
 
     let into = "contact_numbers (contact_id, position, number, number_type, description)";
     let mut rows = Rows::begin(db, into, "add numbers").await?;
-    for (id, addition) in added() {
-        for (place, number) in (1..).zip(&addition.after.numbers) {
+    for (id, state) in added() {
+        for (place, number) in (1..).zip(&state.numbers) {
             rows.bigint(*id)
                 .smallint(position(place))
                 .text(number.number.as_str())
                 .text(number.number_type.as_str())
-                .optional(number.description.as_deref())
+                .optional(number.description)
                 .end()
                 .await?;
         }
@@ -58,8 +63,8 @@ pub(super) async fn add(
     rows.finish().await?;
 
     let mut rows = Rows::begin(db, "group_members (contact_id, group_id)", "add members").await?;
-    for (id, addition) in added() {
-        for place in &addition.after.groups {
+    for (id, state) in added() {
+        for place in &state.groups {
             let group = groups.get(*place as usize).copied().unwrap_or(0);
             rows.bigint(*id).bigint(group).end().await?;
         }

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::additions::{self, position};
 use super::{StoreError, failed};
 use crate::model::contact::{ContactState, Number};
+use crate::model::packed::Contacts;
 use crate::model::plan::{GroupChange, Plan};
 use crate::model::{AccountId, ContactId};
 
@@ -20,11 +21,12 @@ pub(super) async fn mark_as_ours(db: &mut PgConnection) -> Result<(), StoreError
     Ok(())
 }
 
-/// Applies a plan; gives back the ids of the added contacts, in the plan's order.
+/// Applies a plan, made for these contacts of a file; gives back the ids of the added ones, in the plan's order.
 pub(super) async fn apply(
     db: &mut PgConnection,
     account: AccountId,
     plan: &Plan,
+    contacts: &Contacts,
     now: DateTime<Utc>,
 ) -> Result<Vec<ContactId>, StoreError> {
     if plan.is_empty() {
@@ -32,7 +34,7 @@ pub(super) async fn apply(
     }
     mark_as_ours(db).await?;
     let groups = write_groups(db, account, plan, now).await?;
-    let added = additions::add(db, account, plan, &groups, now).await?;
+    let added = additions::add(db, account, plan, contacts, &groups, now).await?;
     update_contacts(db, plan, now).await?;
     write_numbers(db, plan).await?;
     write_members(db, plan, &groups).await?;

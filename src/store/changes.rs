@@ -7,14 +7,17 @@ use sqlx::PgConnection;
 use super::StoreError;
 use super::copy::Rows;
 use crate::model::contact::{ContactImage, ContactState};
+use crate::model::packed::Contacts;
 use crate::model::plan::{Action, Plan};
 use crate::model::{ContactId, RunId};
 
-/// Records what a plan did, or, with `applied` false, what it would do. `added` are the ids of the added contacts.
+/// Records what a plan did, or, with `applied` false, what it would do. `added` are the ids of the added contacts, `contacts`
+/// those of the file that it was made for.
 pub(super) async fn record(
     db: &mut PgConnection,
     run: RunId,
     plan: &Plan,
+    contacts: &Contacts,
     added: &[ContactId],
     applied: bool,
 ) -> Result<(), StoreError> {
@@ -26,32 +29,31 @@ pub(super) async fn record(
         .collect();
     let mut rows = Rows::begin(db, into, "record the changes").await?;
     let mut write = async |change: Recording<'_>| {
-        let state = change.after.or(change.before);
-        let external_id = state.and_then(|state| state.external_id.as_deref());
+        let image = change.after.as_ref().or(change.before.as_ref());
+        let external_id = image.and_then(|image| image.external_id);
         let same_as = external_id
             .filter(|_| change.action == Action::Added)
             .and_then(|id| renumbered.get(id));
-        let image = |state| ContactImage::of(state, plan.group_names(state));
         rows.bigint(run.0)
             .optional_bigint(change.contact.map(|contact| contact.0))
             .optional(external_id)
             .text(change.action.as_str())
             .boolean(change.applied)
             .optional_integer(change.row.and_then(|row| i32::try_from(row).ok()))
-            .optional_json(change.before.map(image).as_ref())?
-            .optional_json(change.after.map(image).as_ref())?
+            .optional_json(change.before.as_ref())?
+            .optional_json(change.after.as_ref())?
             .optional_bigint(same_as.map(|contact| contact.0))
             .end()
             .await
     };
-    for (place, addition) in plan.added.iter().enumerate() {
+    for (place, addition) in plan.additions(contacts).enumerate() {
         write(Recording {
             contact: added.get(place).copied(),
             action: Action::Added,
             applied,
-            row: addition.row,
+            row: Some(addition.row),
             before: None,
-            after: Some(&addition.after),
+            after: Some(image(plan, &addition.after)),
         })
         .await?;
     }
@@ -61,8 +63,8 @@ pub(super) async fn record(
             action: change.action,
             applied,
             row: change.row,
-            before: Some(&change.before),
-            after: Some(&change.after),
+            before: Some(image(plan, &change.before)),
+            after: Some(image(plan, &change.after)),
         })
         .await?;
     }
@@ -74,7 +76,7 @@ pub(super) async fn record(
             action: Action::Removed,
             applied,
             row: None,
-            before: Some(&removal.before),
+            before: Some(image(plan, &removal.before)),
             after: None,
         })
         .await?;
@@ -88,6 +90,10 @@ struct Recording<'a> {
     action: Action,
     applied: bool,
     row: Option<u32>,
-    before: Option<&'a ContactState>,
-    after: Option<&'a ContactState>,
+    before: Option<ContactImage<&'a str>>,
+    after: Option<ContactImage<&'a str>>,
+}
+
+fn image<'a, T: AsRef<str>>(plan: &'a Plan, state: &'a ContactState<T>) -> ContactImage<&'a str> {
+    ContactImage::of(state, plan.group_names(state))
 }

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, Postgres};
 
 use super::{NewMail, Settings, Store, StoreError, apply, changes, failed, outbox, snapshot};
 use crate::model::issue::Issue;
+use crate::model::packed::Contacts;
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts};
 use crate::model::{AccountId, ContactId, RunId};
@@ -216,27 +217,33 @@ impl Session {
         snapshot::load(&mut self.tx, self.run.account_id).await
     }
 
-    /// Writes a plan to the contacts and groups, and records what changed; gives back the ids of those that were added, in
-    /// the plan's order.
+    /// Writes a plan, made for these contacts of a file, to the contacts and groups, and records what changed; gives back the
+    /// ids of those that were added, in the plan's order.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn apply(
         &mut self,
         plan: &Plan,
+        contacts: &Contacts,
         now: DateTime<Utc>,
     ) -> Result<Vec<ContactId>, StoreError> {
-        let added = apply::apply(&mut self.tx, self.run.account_id, plan, now).await?;
-        changes::record(&mut self.tx, self.run.id, plan, &added, true).await?;
+        let (db, run) = (&mut self.tx, &self.run);
+        let added = apply::apply(db, run.account_id, plan, contacts, now).await?;
+        changes::record(db, run.id, plan, contacts, &added, true).await?;
         Ok(added)
     }
 
-    /// Records what a held plan would change.
+    /// Records what a held plan, made for these contacts of a file, would change.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn record_held(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        changes::record(&mut self.tx, self.run.id, plan, &[], false).await
+    pub async fn record_held(
+        &mut self,
+        plan: &Plan,
+        contacts: &Contacts,
+    ) -> Result<(), StoreError> {
+        changes::record(&mut self.tx, self.run.id, plan, contacts, &[], false).await
     }
 
     /// Records the issues of the run, each with whether it is new.

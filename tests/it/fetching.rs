@@ -159,6 +159,7 @@ async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sen
         (Reply::status(304), "http_status", 1),
         (Reply::status(418), "http_status", 1),
         (Reply::status(408), "http_status", 3),
+        (Reply::status(425), "http_status", 3),
         (
             Reply::status(429).header("Retry-After", "0"),
             "rate_limited",

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rosterd::clock::SystemClock;
+use rosterd::fetch::{Fetcher, Limits, NetworkPolicy, Place, Request};
 use rosterd::model::AccountId;
 use rosterd::model::source::{S3_SECRET_FIELD, S3Address, SourceKind};
 use rosterd::store::NewSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -399,7 +403,7 @@ async fn a_refusal_without_end_from_an_s3_endpoint_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn certificates_that_are_over_or_vouch_for_themselves_are_refused() {
+async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_refused() {
     let over = Identity::with("localhost", |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
@@ -411,7 +415,11 @@ async fn certificates_that_are_over_or_vouch_for_themselves_are_refused() {
     .await;
     let account = app.account_with_contacts().await;
     let file = Manner::Say(with_head("X: y", people(1..=3).as_bytes()));
-    for (identity, said) in [(over, "xpired"), (Identity::of("localhost"), "Signature")] {
+    for (identity, said) in [
+        (over, "xpired"),
+        (Identity::of("localhost"), "Signature"),
+        (Identity::self_signed("localhost"), "Issuer"),
+    ] {
         let server = serve(identity.acceptor(&[]), file.clone()).await;
         app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
             .await;
@@ -420,4 +428,69 @@ async fn certificates_that_are_over_or_vouch_for_themselves_are_refused() {
         assert!(message.contains(said), "{message}");
         assert_eq!(server.connections.load(Ordering::SeqCst), 1);
     }
+}
+
+/// Answers so many web requests at once, and counts how many there were at most.
+async fn serve_pairs(at_once: usize) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (guests, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (together, seen) = (Arc::new(Barrier::new(at_once)), Arc::clone(&most));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (guests, seen) = (Arc::clone(&guests), Arc::clone(&seen));
+            let together = Arc::clone(&together);
+            tokio::spawn(async move {
+                seen.fetch_max(guests.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let mut asked = [0; 4096];
+                let _ = stream.read(&mut asked).await;
+                together.wait().await;
+                guests.fetch_sub(1, Ordering::SeqCst);
+                let _ = stream
+                    .write_all(&with_head("Content-Length: 2", b"ID"))
+                    .await;
+            });
+        }
+    });
+    (port, most)
+}
+
+#[tokio::test]
+async fn one_host_is_asked_for_so_many_files_at_once_and_another_does_not_wait_for_it() {
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(20),
+        total_timeout: Duration::from_secs(20),
+        min_rate: 1,
+        per_host: 2,
+    };
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+    let policy = NetworkPolicy::new(&["127.0.0.0/8".parse().unwrap()]);
+    let fetcher = Fetcher::new(policy, limits, true, None, Arc::new(SystemClock)).unwrap();
+    let fetcher = Arc::new(fetcher);
+    // Neither of the two gets an answer before two of each have come.
+    let (busy, most) = serve_pairs(2).await;
+    let (other, most_of_other) = serve_pairs(2).await;
+    let mut all = JoinSet::new();
+    for port in [[busy; 12].as_slice(), &[other; 2]].concat() {
+        let fetcher = Arc::clone(&fetcher);
+        let url = format!("http://127.0.0.1:{port}/x.csv").parse().unwrap();
+        all.spawn(async move {
+            let place = Place::Web {
+                url,
+                credentials: None,
+            };
+            let nobody = Arc::new(|_, _| {}) as _;
+            let request = Request { place, known: None };
+            fetcher.fetch(&request, &nobody).await.map(drop)
+        });
+    }
+    for fetched in all.join_all().await {
+        fetched.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+    assert_eq!(most_of_other.load(Ordering::SeqCst), 2);
 }

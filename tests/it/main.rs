@@ -15,6 +15,7 @@ mod forgetting;
 mod handouts;
 mod holds;
 mod hostile;
+mod hostile_sftp;
 mod known_rows;
 mod lock;
 mod mail;

@@ -303,3 +303,21 @@ async fn a_running_daemon_leaves_no_core() {
     assert_eq!(core[4..6], ["0", "0"], "{limits}");
     assert!(daemon.stop().await.success());
 }
+
+#[tokio::test]
+async fn the_log_has_a_line_for_a_run_whose_process_died_too_often() {
+    let app = TestApp::start().await;
+    app.account(people(1..=3)).await;
+    app.execute(
+        "INSERT INTO import_runs (account_id, status, started_at, attempts, lease_owner, lease_until)
+         SELECT id, 'running', now() - interval '1 hour', 3, 'gone', now() - interval '1 minute' FROM accounts",
+    )
+    .await
+    .unwrap();
+    let mut daemon = Daemon::start(serve(&app, "30s")).await;
+    let ended = daemon.until("import ended").await;
+    for part in ["status=failed", "failure=\"set_aside\"", "run.id=1"] {
+        assert!(ended.contains(part), "{ended}");
+    }
+    assert!(daemon.stop().await.success());
+}

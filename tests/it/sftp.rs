@@ -1,9 +1,4 @@
-//! Files over SFTP, from a real OpenSSH server and from some that only pretend.
-
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! Files over SFTP, from a real OpenSSH server.
 
 use rosterd::model::AccountId;
 use rosterd::model::source::{PASSWORD_FIELD, SourceKind};
@@ -13,7 +8,7 @@ use crate::support::sheet::people;
 use crate::support::ssh_server::{Login, PASSWORD, SshServer, USER};
 use crate::support::{Setup, TestApp, failed};
 
-async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, password: &str) {
+pub async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, password: &str) {
     let new = NewSettings {
         username: Some(USER.to_owned()),
         password_sealed: Some(app.seal(
@@ -28,7 +23,7 @@ async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, passw
 }
 
 /// Points an account at a file on a server.
-async fn point_at(app: &TestApp, account: AccountId, server: &SshServer, path: &str) {
+pub async fn point_at(app: &TestApp, account: AccountId, server: &SshServer, path: &str) {
     let port = server.address.port();
     settings(app, account, &server.url(path), port, PASSWORD).await;
 }
@@ -40,7 +35,7 @@ async fn account_at(app: &TestApp, server: &SshServer, path: &str) -> AccountId 
     account
 }
 
-async fn pinned(app: &TestApp) -> Option<String> {
+pub async fn pinned(app: &TestApp) -> Option<String> {
     sqlx::query_scalar("SELECT sftp_host_key FROM import_settings")
         .fetch_one(&app.pool)
         .await
@@ -278,213 +273,4 @@ async fn a_file_that_is_still_being_written_is_not_imported() {
         3,
         "tried again as often as any failure that may pass"
     );
-}
-
-/// OpenSSH's own SFTP server behind a shell that meddles with what it sends.
-fn meddler(after_bytes: usize, then: &str) -> SshServer {
-    let command = format!(
-        "/usr/lib/openssh/sftp-server | {{ dd bs=1 count={after_bytes} 2>/dev/null; {then}; }}"
-    );
-    SshServer::start_with(Login::Password, &format!("sh -c \"{command}\""))
-}
-
-#[tokio::test]
-async fn a_file_that_changes_stalls_or_ends_while_it_is_read_is_not_imported() {
-    let app = TestApp::start_with(Setup {
-        idle_timeout: std::time::Duration::from_millis(1500),
-        ..Setup::default()
-    })
-    .await;
-    let rows = people(1..=20_000);
-    let account = app.account_with_contacts().await;
-    for (then, code) in [
-        ("echo more >> contacts.csv; cat", "changed_while_reading"),
-        ("mv other.csv contacts.csv; cat", ""),
-        ("rm contacts.csv; cat", "not_found"),
-        ("sleep 60", "timed_out"),
-        ("true", "incomplete"),
-    ] {
-        let server = meddler(50_000, then);
-        server.write("contacts.csv", &rows);
-        server.write("other.csv", people(1..=3));
-        point_at(&app, account, &server, "contacts.csv").await;
-        if then.starts_with("mv") {
-            // The next attempt finds what stands there now, whole.
-            let run = app.import(account).await;
-            assert_eq!((run.status.as_str(), run.row_count), ("succeeded", Some(3)));
-            continue;
-        }
-        app.import_fails(account, code).await;
-        let attempts = if code == "not_found" { 2 } else { 3 };
-        assert_eq!(server.connections(), attempts, "{then}");
-    }
-    // A size of 0 is what the kernel says of its own files.
-    let server = SshServer::start(Login::Password);
-    point_at(&app, account, &server, "/proc/version").await;
-    app.import_fails(account, "incomplete").await;
-    assert_eq!(server.connections(), 3);
-}
-
-#[tokio::test]
-async fn a_file_that_says_that_it_is_too_large_is_not_begun() {
-    let app = TestApp::start().await;
-    let account = app.account_with_contacts().await;
-    let server = SshServer::start(Login::Password);
-    let path = server.write("contacts.csv", people(1..=3));
-    // With a hole of a terabyte, which takes hours to send.
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.set_len(1 << 40).unwrap();
-    server.age("contacts.csv", 60);
-    point_at(&app, account, &server, "contacts.csv").await;
-    app.import_fails(account, "too_large").await;
-    assert_eq!(server.connections(), 1);
-}
-
-/// A port where each connection is met by `meet`.
-fn pretender(meet: impl Fn(std::net::TcpStream) + Send + 'static) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let connections = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&connections);
-    std::thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
-            count.fetch_add(1, Ordering::SeqCst);
-            meet(stream);
-        }
-    });
-    (port, connections)
-}
-
-#[tokio::test]
-async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
-    let app = TestApp::start_with(Setup {
-        idle_timeout: std::time::Duration::from_millis(1500),
-        ..Setup::default()
-    })
-    .await;
-    let account = app.account_with_contacts().await;
-    let http = pretender(|mut stream| {
-        let mut asked = [0; 64];
-        // Waits to be spoken to, as web servers do.
-        let _ = stream.read(&mut asked);
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    });
-    let endless = pretender(|mut stream| {
-        std::thread::spawn(move || {
-            while stream
-                .write_all(&[b'x'; 512])
-                .and_then(|()| stream.write_all(b"\r\n"))
-                .is_ok()
-            {}
-        });
-    });
-    let silent = pretender(std::mem::forget);
-    let closed = pretender(drop);
-    // Speaks, and hangs up while keys are exchanged; or says nothing more.
-    let hangs_up = pretender(|mut stream| {
-        let _ = stream.write_all(b"SSH-2.0-Pretender\r\n");
-    });
-    let falls_silent = pretender(|mut stream| {
-        let _ = stream.write_all(b"SSH-2.0-Pretender\r\n");
-        std::mem::forget(stream);
-    });
-    for ((port, connections), code, attempts) in [
-        (http, "protocol_error", 1),
-        (endless, "timed_out", 3),
-        (silent, "timed_out", 3),
-        (closed, "connect_failed", 3),
-        (hangs_up, "connect_failed", 3),
-        (falls_silent, "timed_out", 3),
-    ] {
-        settings(
-            &app,
-            account,
-            &format!("sftp://127.0.0.1:{port}/x.csv"),
-            port,
-            PASSWORD,
-        )
-        .await;
-        app.import_fails(account, code).await;
-        assert_eq!(connections.load(Ordering::SeqCst), attempts, "{code}");
-        assert_eq!(pinned(&app).await, None);
-    }
-}
-
-/// A way to a server on which so many of its bytes get through, and then nothing more; or that breaks there. Counts the
-/// bytes and the connections.
-fn weak_way(
-    server: std::net::SocketAddr,
-    bytes: usize,
-    breaks: bool,
-) -> (u16, Arc<AtomicUsize>, Arc<AtomicUsize>) {
-    let passed = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&passed);
-    let (port, connections) = pretender(move |stream| {
-        let upstream = TcpStream::connect(server).unwrap();
-        let (mut from, mut to) = (stream.try_clone().unwrap(), upstream.try_clone().unwrap());
-        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-        let count = Arc::clone(&count);
-        std::thread::spawn(move || {
-            let (mut stream, mut upstream, mut piece) = (stream, upstream, vec![0; 4096]);
-            let mut left = bytes;
-            while let Ok(length @ 1..) = upstream.read(&mut piece) {
-                count.fetch_add(length, Ordering::SeqCst);
-                let through = length.min(left);
-                left -= through;
-                if stream.write_all(&piece[..through]).is_err() {
-                    return;
-                }
-                if left == 0 && breaks {
-                    let _ = stream.shutdown(Shutdown::Both);
-                    return;
-                }
-            }
-        });
-    });
-    (port, connections, passed)
-}
-
-#[tokio::test]
-async fn a_way_that_stalls_or_breaks_anywhere_imports_nothing_and_is_tried_again() {
-    let app = TestApp::start_with(Setup {
-        idle_timeout: std::time::Duration::from_secs(1),
-        ..Setup::default()
-    })
-    .await;
-    let account = app.account_with_contacts().await;
-    let server = SshServer::start(Login::Password);
-    server.write("contacts.csv", people(1..=400));
-    let over = async |port: u16| {
-        let url = format!("sftp://127.0.0.1:{port}/contacts.csv");
-        settings(&app, account, &url, port, PASSWORD).await;
-    };
-    let (port, _, all) = weak_way(server.address, usize::MAX, false);
-    over(port).await;
-    assert_eq!(app.import(account).await.row_count, Some(400));
-    let all = all.load(Ordering::SeqCst);
-    assert!(all > 10_000, "the file is the smaller part of it: {all}");
-    // Through the exchange of keys, the log in and the opening of the file into its content.
-    for place in 1..8 {
-        let bytes = 4_500 * place / 7;
-        for breaks in [true, false] {
-            let (port, connections, _) = weak_way(server.address, bytes, breaks);
-            over(port).await;
-            let before = app.fingerprint().await;
-            let run = app.import(account).await;
-            let code = run.failure_code.as_deref().unwrap_or_default();
-            let expected: &[&str] = if breaks {
-                &["connect_failed", "incomplete"]
-            } else {
-                &["timed_out"]
-            };
-            assert!(
-                expected.contains(&code),
-                "after {bytes} of {all} bytes: {:?}",
-                run.failure_message
-            );
-            failed(&run, code);
-            assert_eq!(app.fingerprint().await, before);
-            assert_eq!(connections.load(Ordering::SeqCst), 3, "after {bytes} bytes");
-        }
-    }
 }

@@ -67,7 +67,11 @@ impl<'a> Document<'a> {
             failure: preview.failure(),
             contacts: AllContacts(contacts),
             issues,
-            plan: preview.plan.as_ref().map(crate::model::plan::Plan::summary),
+            plan: preview
+                .plan
+                .as_ref()
+                .zip(contacts)
+                .map(|(plan, contacts)| plan.summary(contacts)),
         }
     }
 }

@@ -31,10 +31,9 @@ pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<(
     for issue in &reading.roster.issues {
         print_issue(issue, width, out)?;
     }
-    preview
-        .plan
-        .as_ref()
-        .map_or(Ok(()), |plan| print_plan(&plan.summary(), out))
+    preview.plan.as_ref().map_or(Ok(()), |plan| {
+        print_plan(&plan.summary(&reading.roster.contacts), out)
+    })
 }
 
 fn summary(reading: &Reading, out: &mut dyn Write) -> std::io::Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -142,6 +142,21 @@ impl Identity {
         let certificate = certificate.signed_by(&key, &issuer).unwrap();
         Self {
             ca_pem: issuer.pem(),
+            certificate,
+            key,
+        }
+    }
+
+    /// With a certificate that vouches for itself.
+    pub fn self_signed(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "vouches for itself");
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            ca_pem: certificate.pem(),
             certificate,
             key,
         }

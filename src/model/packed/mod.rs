@@ -1,9 +1,14 @@
 //! Contacts of a file, packed: about as large as their text.
 
+mod coding;
+
 use hashbrown::HashMap;
 
+use coding::{BLANK, END, MORE, NOTHING, Packer, Unpacker};
+
 use super::contact::{
-    ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
+    ContactState, ExternalId, FileContact, FileNumber, Number, NumberType, PhoneNumber, Priority,
+    Said,
 };
 use super::digest::TextDigest;
 use super::group::name_key;
@@ -83,6 +88,16 @@ impl Contacts {
             external_id: unread.text(),
             unread,
         }
+    }
+
+    /// The contact at a place, counted from 0, as one that is new: what the file says nothing of is empty. `group_of` holds the
+    /// place of each spelling in the group table.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn state(&self, place: usize, group_of: &[Option<u32>]) -> ContactState<&str> {
+        self.packed(place).state(group_of)
     }
 
     /// All contacts in order.
@@ -270,7 +285,7 @@ impl<'a> PackedContact<'a> {
         for _ in 0..3 {
             digest.push_bytes(said(unread.said_bytes())?);
         }
-        let priority = said(unread.priority())?.unwrap_or(Priority::Normal);
+        let priority = said(unread.priority())?.unwrap_or_default();
         digest.push(Some(priority.as_str()));
         while let Some((number, number_type, description)) = numbers.number() {
             digest.push(Some(number.as_str()));
@@ -298,6 +313,37 @@ impl<'a> PackedContact<'a> {
         }
         unread.count();
         unread.row()
+    }
+
+    fn state(self, group_of: &[Option<u32>]) -> ContactState<&'a str> {
+        let mut unread = self.unread;
+        let mut numbers = Vec::new();
+        while let Some((number, number_type, description)) = unread.number() {
+            numbers.push(Number {
+                number,
+                number_type,
+                description: said(description).flatten(),
+            });
+        }
+        let name = unread.text();
+        let [organization_name, title, email] =
+            [(); 3].map(|()| said(unread.said_text()).flatten());
+        let priority = said(unread.priority()).flatten();
+        let mut groups: Vec<u32> = (0..unread.count())
+            .filter_map(|_| group_of[unread.count()])
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        ContactState {
+            external_id: Some(self.external_id),
+            name,
+            organization_name,
+            title,
+            email,
+            priority: priority.unwrap_or_default(),
+            numbers,
+            groups,
+        }
     }
 
     fn unpack(self, groups: &[String]) -> FileContact {
@@ -334,139 +380,6 @@ fn said<T>(said: Said<T>) -> Option<T> {
     match said {
         Said::Nothing => None,
         Said::This(value) => Some(value),
-    }
-}
-
-/// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
-const NOTHING: u8 = 0xFF;
-
-/// Stands for a blank priority.
-const BLANK: u8 = 0xFE;
-/// Before each number, and after the last.
-const MORE: u8 = 1;
-/// See [`MORE`].
-const END: u8 = 0;
-/// Digits of a number.
-const DIGITS: usize = 10;
-
-/// Writes counts seven bits a byte, and texts with their length before them.
-struct Packer<'a>(&'a mut Vec<u8>);
-
-impl Packer<'_> {
-    fn count(&mut self, mut count: usize) {
-        while count >= 0x80 {
-            self.0.push(0x80 | low_bits(count));
-            count >>= 7;
-        }
-        self.0.push(low_bits(count));
-    }
-
-    fn text(&mut self, text: &str) {
-        self.count(text.len());
-        self.0.extend_from_slice(text.as_bytes());
-    }
-
-    fn said_text(&mut self, said: Said<Option<&str>>) {
-        match said {
-            Said::Nothing => self.0.push(NOTHING),
-            Said::This(None) => self.0.push(0),
-            Said::This(Some(text)) => {
-                self.0.push(1);
-                self.text(text);
-            }
-        }
-    }
-}
-
-/// The lowest seven bits.
-fn low_bits(count: usize) -> u8 {
-    u8::try_from(count & 0x7F).unwrap_or(0x7F)
-}
-
-/// Reads what a [`Packer`] wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Unpacker<'a>(&'a [u8]);
-
-impl<'a> Unpacker<'a> {
-    fn byte(&mut self) -> u8 {
-        let (byte, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *byte
-    }
-
-    fn count(&mut self) -> usize {
-        let (mut count, mut shift) = (0, 0);
-        loop {
-            let byte = self.byte();
-            count |= usize::from(byte & 0x7F) << shift;
-            if byte & 0x80 == 0 {
-                return count;
-            }
-            shift += 7;
-        }
-    }
-
-    fn row(&mut self) -> u32 {
-        u32::try_from(self.count()).unwrap_or(u32::MAX)
-    }
-
-    fn text(&mut self) -> &'a str {
-        std::str::from_utf8(self.bytes()).unwrap_or_default()
-    }
-
-    /// A text that need not be looked at.
-    fn bytes(&mut self) -> &'a [u8] {
-        let length = self.count();
-        let (bytes, rest) = self.0.split_at(length);
-        self.0 = rest;
-        bytes
-    }
-
-    /// As [`Unpacker::said_text`], of a text that need not be looked at.
-    fn said_bytes(&mut self) -> Said<Option<&'a [u8]>> {
-        match self.byte() {
-            NOTHING => Said::Nothing,
-            0 => Said::This(None),
-            _ => Said::This(Some(self.bytes())),
-        }
-    }
-
-    /// Passes over a number; whether there was one.
-    fn pass_number(&mut self) -> bool {
-        if self.byte() != MORE {
-            return false;
-        }
-        self.0 = &self.0[DIGITS + 1..];
-        self.said_bytes();
-        true
-    }
-
-    /// The next number; `None` behind the last.
-    fn number(&mut self) -> Option<(PhoneNumber, NumberType, Said<Option<&'a str>>)> {
-        if self.byte() != MORE {
-            return None;
-        }
-        let (digits, rest) = self.0.split_at(DIGITS);
-        self.0 = rest;
-        let number = PhoneNumber::stored(digits);
-        let number_type = NumberType::ALL[usize::from(self.byte())];
-        Some((number, number_type, self.said_text()))
-    }
-
-    fn priority(&mut self) -> Said<Option<Priority>> {
-        match self.byte() {
-            NOTHING => Said::Nothing,
-            BLANK => Said::This(None),
-            priority => Said::This(Some(Priority::ALL[usize::from(priority)])),
-        }
-    }
-
-    fn said_text(&mut self) -> Said<Option<&'a str>> {
-        match self.byte() {
-            NOTHING => Said::Nothing,
-            0 => Said::This(None),
-            _ => Said::This(Some(self.text())),
-        }
     }
 }
 
@@ -509,6 +422,27 @@ mod tests {
             packed.numbers().collect::<Vec<_>>(),
             [PhoneNumber::stored("6045550100"); 2]
         );
+        assert_eq!(
+            contacts.state(0, &[Some(7), Some(3), None]),
+            ContactState {
+                external_id: Some("1"),
+                name: "Zoë",
+                organization_name: None,
+                title: None,
+                email: Some("a".repeat(300).as_str()),
+                priority: Priority::Normal,
+                numbers: [NumberType::Pager, NumberType::Mobile]
+                    .map(|number_type| Number {
+                        number: PhoneNumber::stored("6045550100"),
+                        number_type,
+                        description: Some("x"),
+                    })
+                    .to_vec(),
+                groups: vec![3, 7],
+            }
+        );
+        // Two spellings of one group are one group.
+        assert_eq!(contacts.state(1, &[None, Some(3), Some(3)]).groups, [3]);
         contacts.push(&one);
         contacts.arrange(&[2, 1]);
         assert_eq!(contacts.iter().collect::<Vec<_>>(), [one, two]);

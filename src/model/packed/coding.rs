@@ -1,0 +1,136 @@
+//! How a contact is packed: bytes one after the other, in an order that both sides know.
+
+use crate::model::contact::{NumberType, PhoneNumber, Priority, Said};
+
+/// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
+pub(super) const NOTHING: u8 = 0xFF;
+
+/// Stands for a blank priority.
+pub(super) const BLANK: u8 = 0xFE;
+/// Before each number, and after the last.
+pub(super) const MORE: u8 = 1;
+/// See [`MORE`].
+pub(super) const END: u8 = 0;
+/// Digits of a number.
+const DIGITS: usize = 10;
+
+/// Writes counts seven bits a byte, and texts with their length before them.
+pub(super) struct Packer<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Packer<'_> {
+    pub(super) fn count(&mut self, mut count: usize) {
+        while count >= 0x80 {
+            self.0.push(0x80 | low_bits(count));
+            count >>= 7;
+        }
+        self.0.push(low_bits(count));
+    }
+
+    pub(super) fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    pub(super) fn said_text(&mut self, said: Said<Option<&str>>) {
+        match said {
+            Said::Nothing => self.0.push(NOTHING),
+            Said::This(None) => self.0.push(0),
+            Said::This(Some(text)) => {
+                self.0.push(1);
+                self.text(text);
+            }
+        }
+    }
+}
+
+/// The lowest seven bits.
+fn low_bits(count: usize) -> u8 {
+    u8::try_from(count & 0x7F).unwrap_or(0x7F)
+}
+
+/// Reads what a [`Packer`] wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unpacker<'a>(pub(super) &'a [u8]);
+
+impl<'a> Unpacker<'a> {
+    pub(super) fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *byte
+    }
+
+    pub(super) fn count(&mut self) -> usize {
+        let (mut count, mut shift) = (0, 0);
+        loop {
+            let byte = self.byte();
+            count |= usize::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return count;
+            }
+            shift += 7;
+        }
+    }
+
+    pub(super) fn row(&mut self) -> u32 {
+        u32::try_from(self.count()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn text(&mut self) -> &'a str {
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    /// A text that need not be looked at.
+    pub(super) fn bytes(&mut self) -> &'a [u8] {
+        let length = self.count();
+        let (bytes, rest) = self.0.split_at(length);
+        self.0 = rest;
+        bytes
+    }
+
+    /// As [`Unpacker::said_text`], of a text that need not be looked at.
+    pub(super) fn said_bytes(&mut self) -> Said<Option<&'a [u8]>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            0 => Said::This(None),
+            _ => Said::This(Some(self.bytes())),
+        }
+    }
+
+    /// Passes over a number; whether there was one.
+    pub(super) fn pass_number(&mut self) -> bool {
+        if self.byte() != MORE {
+            return false;
+        }
+        self.0 = &self.0[DIGITS + 1..];
+        self.said_bytes();
+        true
+    }
+
+    /// The next number; `None` behind the last.
+    pub(super) fn number(&mut self) -> Option<(PhoneNumber, NumberType, Said<Option<&'a str>>)> {
+        if self.byte() != MORE {
+            return None;
+        }
+        let (digits, rest) = self.0.split_at(DIGITS);
+        self.0 = rest;
+        let number = PhoneNumber::stored(digits);
+        let number_type = NumberType::ALL[usize::from(self.byte())];
+        Some((number, number_type, self.said_text()))
+    }
+
+    pub(super) fn priority(&mut self) -> Said<Option<Priority>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            BLANK => Said::This(None),
+            priority => Said::This(Some(Priority::ALL[usize::from(priority)])),
+        }
+    }
+
+    pub(super) fn said_text(&mut self) -> Said<Option<&'a str>> {
+        match self.byte() {
+            NOTHING => Said::Nothing,
+            0 => Said::This(None),
+            _ => Said::This(Some(self.text())),
+        }
+    }
+}
