@@ -308,14 +308,26 @@ pub struct Approved {
     pub changed: HashSet<ContactId>,
     /// Rows in error that were seen.
     pub in_error: HashSet<RowInError>,
+    /// In the plan that was seen, those who look like the same person under a new ID keep their record.
+    pub keep_ids: bool,
+    /// Why it waited; empty for one that only withheld removals.
+    pub hold_reasons: Vec<HoldReason>,
 }
 
 impl Approved {
     /// Whether a plan is what was approved: the same file, or nobody removed, changed or in error whom the approved one
-    /// did not remove, change or have in error.
+    /// did not remove, change or have in error. Where imports were switched on, or a run reverted, since then, contacts may
+    /// have come that nobody was shown, and the same file alone says nothing.
     #[must_use]
-    pub fn covers(&self, plan: &Plan, roster: &Roster, sha256: [u8; 32]) -> bool {
-        self.sha256 == Some(sha256)
+    pub fn covers(
+        &self,
+        plan: &Plan,
+        roster: &Roster,
+        sha256: [u8; 32],
+        must_confirm: Option<HoldReason>,
+    ) -> bool {
+        let nothing_since = must_confirm.is_none_or(|reason| self.hold_reasons.contains(&reason));
+        (self.sha256 == Some(sha256) && nothing_since)
             || (plan
                 .removed
                 .iter()
@@ -325,7 +337,8 @@ impl Approved {
                     .iter()
                     // Whose removal was approved may as well keep the record under a new ID.
                     .all(|change| {
-                        self.changed.contains(&change.id) || self.removed.contains(&change.id)
+                        let keeps_record = change.changes_id() && self.removed.contains(&change.id);
+                        self.changed.contains(&change.id) || keeps_record
                     })
                 && roster
                     .rows_in_error

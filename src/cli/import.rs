@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::{App, mailer, open_file};
 use super::output::{Format, counts, json as print_json, line};
-use super::{Exit, account_ref, check};
+use super::{Exit, account_ref, check, runs};
 use crate::import::{Importer, Observer, Progress};
 use crate::lifecycle::Lifecycle;
 use crate::model::RunId;
@@ -71,7 +71,7 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         "run {subject} is not one of account `{}`",
         account.name
     );
-    anyhow::ensure!(held.is_approvable(), "{}", held.waits_no_more());
+    runs::check_approvable(app, &held, args.keep_ids).await?;
     let new = NewRun {
         trigger: Trigger::Approval,
         subject: Some(subject),

@@ -7,7 +7,7 @@ use super::app::App;
 use super::output::{Format, counts, json as print_json, line, or_blank, plain, table};
 use super::{Exit, account_ref, import};
 use crate::model::account::AccountRef;
-use crate::model::run::{NewRun, Origin, Trigger};
+use crate::model::run::{NewRun, Origin, RunStatus, Trigger};
 use crate::model::{AccountId, RunId};
 use crate::store::{ChangeRow, RunRow};
 
@@ -114,7 +114,7 @@ async fn revert(app: &App, id: RunId, force: bool, format: Format) -> anyhow::Re
 
 async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow::Result<Exit> {
     let run = app.store.run(id).await?;
-    anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
+    check_approvable(app, &run, keep_ids).await?;
     anyhow::ensure!(
         run.origin == Origin::Source.as_str(),
         "run {id} is of a local file; approve it with `rosterd import {} --file PATH --approve {id}`",
@@ -127,6 +127,29 @@ async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow
         ..NewRun::manual(AccountId(run.account_id), Origin::Source)
     };
     import::carry_out(app, new, None, format).await
+}
+
+/// Refuses to approve what waits for nobody, or to keep IDs where the new contacts are there already.
+pub(super) async fn check_approvable(
+    app: &App,
+    run: &RunRow,
+    keep_ids: bool,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
+    let held = run.status == RunStatus::Held.as_str();
+    if let (false, Some(applied)) = (held, app.store.applied_run(run.account_id).await?) {
+        anyhow::ensure!(
+            applied.0 == run.id,
+            "run {applied} came after run {}; look at that one",
+            run.id
+        );
+    }
+    anyhow::ensure!(
+        held || !keep_ids,
+        "--keep-ids is for held runs: run {} has added its new contacts already",
+        run.id
+    );
+    Ok(())
 }
 
 fn list(runs: &[RunRow]) -> std::io::Result<()> {
@@ -201,13 +224,13 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
         };
         line(format!("  the group {} {what}", plain(group)))?;
     }
-    print_renumbered(&changes)?;
+    print_renumbered(&run, &changes)?;
     print_changes(&changes, MAX_NAMES)?;
     Ok(())
 }
 
 /// Who is gone, but looks like the same person as an addition.
-fn print_renumbered(changes: &[ChangeRow]) -> std::io::Result<()> {
+fn print_renumbered(run: &RunRow, changes: &[ChangeRow]) -> std::io::Result<()> {
     let pairs: Vec<(&ChangeRow, &ChangeRow)> = changes
         .iter()
         .filter_map(|addition| {
@@ -226,7 +249,8 @@ fn print_renumbered(changes: &[ChangeRow]) -> std::io::Result<()> {
             plain(addition.external_id.as_deref().unwrap_or("?"))
         ))?;
     }
-    if !pairs.is_empty() {
+    // Otherwise the new ones are there already, or those gone are removed.
+    if !pairs.is_empty() && run.status == RunStatus::Held.as_str() {
         line(format!(
             "  {} in all; `rosterd runs approve --keep-ids` lets them keep their records",
             pairs.len()

@@ -34,9 +34,10 @@ impl Importer {
     ) -> Result<RunStatus, ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
-        let rules_from = self.store.settings(run.account_id).await?;
         let mut session = self.store.open_session(run).await?;
         session.check_still_wanted(settings).await?;
+        // Nobody edits them until we are through; those of a local file may have been edited since it was read.
+        let limits = session.hold_limits().await?;
         let context = session.context().await?;
         let approved = match run.subject {
             Some(subject) => Some(
@@ -48,14 +49,14 @@ impl Importer {
             None => None,
         };
         let history = History {
-            keep_ids: run.keep_ids,
+            keep_ids: run.keep_ids || approved.as_ref().is_some_and(|approved| approved.keep_ids),
             ..history(&mut session, &context, approved.as_ref(), file.sha256).await?
         };
-        let rules = hold_rules(rules_from.as_ref(), context.must_confirm);
+        let rules = hold_rules(limits, context.must_confirm);
         let (snapshot, reading) = self.snapshot(&mut session, &context, reading).await?;
         let (mut plan, reading, history) = plan_blocking(snapshot, reading, rules, history).await?;
         if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
-            && approved.covers(&plan, &reading.roster, sha256)
+            && approved.covers(&plan, &reading.roster, sha256, context.must_confirm)
         {
             plan.hold_reasons.clear();
         }
@@ -135,7 +136,7 @@ impl Importer {
         if context.known_contacts != Some(known.contacts.len())
             || context.applied_run != known.since
         {
-            return Err(StoreError::SettingsChanged.into());
+            return Err(StoreError::Interfered.into());
         }
         let others: Vec<ContactId> = known.of(false).map(|known| known.id).collect();
         let contacts = &reading.roster.contacts;
@@ -149,13 +150,19 @@ impl Importer {
     pub(super) async fn conclude_unchanged(
         &self,
         run: &ClaimedRun,
-        file: FileFacts,
+        settings: Option<&Settings>,
+        file: &FileFacts,
     ) -> Result<RunStatus, ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
         let now = self.clock.now();
         let mut session = self.store.open_session(run).await?;
+        session.check_still_wanted(settings).await?;
         let context = session.context().await?;
+        // What was known when the run began may have been forgotten since.
+        if context.known_file.map(|known| known.sha256) != Some(file.sha256) {
+            return Err(StoreError::Interfered.into());
+        }
         if context.streak.since.is_some() {
             let mut report = outcome::blank_report(&account, run, Outcome::Unchanged);
             report.recovered = true;
@@ -168,7 +175,12 @@ impl Importer {
         }
         session
             .conclude(
-                &ended(RunStatus::Unchanged, None, file, FailureStreak::default()),
+                &ended(
+                    RunStatus::Unchanged,
+                    None,
+                    file.clone(),
+                    FailureStreak::default(),
+                ),
                 now,
             )
             .await?;
@@ -293,17 +305,14 @@ pub(super) async fn history(
     })
 }
 
-pub(super) fn hold_rules(
-    settings: Option<&Settings>,
-    must_confirm: Option<HoldReason>,
-) -> HoldRules {
+pub(super) fn hold_rules(limits: Option<[i32; 4]>, must_confirm: Option<HoldReason>) -> HoldRules {
     let [
         removed_percent,
         removed_count,
         changed_percent,
         error_percent,
-    ] = settings
-        .map_or([10, 5, 50, 25], |settings| settings.holds)
+    ] = limits
+        .unwrap_or([10, 5, 50, 25])
         .map(|limit| usize::try_from(limit).unwrap_or(0));
     HoldRules {
         removed_percent,

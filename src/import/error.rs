@@ -122,13 +122,10 @@ impl ImportError {
             Self::Fetch(error) => return error.failure(),
             Self::Sheet { source, url } => return sheet_failure(source, url.as_deref()),
             Self::NoContacts(_) => FailureCode::NoContacts,
-            Self::Store(StoreError::LeaseLost | StoreError::SettingsChanged) => {
-                FailureCode::LeaseLost
-            }
+            Self::Store(StoreError::LeaseLost | StoreError::SettingsChanged)
+            | Self::NothingToApprove => FailureCode::LeaseLost,
             Self::Store(_) => FailureCode::DatabaseError,
-            Self::NothingToApprove | Self::NothingToRevert | Self::Stopped | Self::Internal(_) => {
-                FailureCode::Internal
-            }
+            Self::NothingToRevert | Self::Stopped | Self::Internal(_) => FailureCode::Internal,
         };
         let remedy = match self {
             Self::Secret(SealError::OtherOrigin { .. }) => {

@@ -244,8 +244,12 @@ impl Importer {
             if error.leaves_run_open() {
                 return Err(error);
             }
-            // Whoever edits settings wants them used: begin again with the new ones.
-            if matches!(error, ImportError::Store(StoreError::SettingsChanged)) && tries < 3 {
+            // Whoever edits settings wants them used, and whoever writes at the same time is through soon.
+            let begin_again = matches!(
+                error,
+                ImportError::Store(StoreError::SettingsChanged | StoreError::Interfered)
+            );
+            if begin_again && tries < 3 {
                 continue;
             }
             let failure = error.failure();
@@ -291,11 +295,12 @@ impl Importer {
         };
         let Some(source) = source else {
             *facts = known.unwrap_or_default();
-            return self.conclude_unchanged(run, facts.clone()).await;
+            return self.conclude_unchanged(run, settings.as_ref(), facts).await;
         };
         *facts = source.facts.clone();
         if known.is_some_and(|known| known.sha256 == facts.sha256) {
-            return self.conclude_unchanged(run, facts.clone()).await;
+            let settings = settings.as_ref().filter(|_| run.origin == Origin::Source);
+            return self.conclude_unchanged(run, settings, facts).await;
         }
         observer(Progress::Reading);
         let url = settings

@@ -29,6 +29,14 @@ pub(super) fn after_failure(
         // Nothing is failing: a person asked for what is switched off, and is told.
         return (streak.clone(), true);
     }
+    if trigger == Trigger::Approval && code == FailureCode::LeaseLost {
+        // Somebody else has approved it at the same time, and is told.
+        return (streak.clone(), false);
+    }
+    if trigger == Trigger::Revert {
+        // It says nothing about the source.
+        return (streak.clone(), true);
+    }
     let same = streak.code.as_deref() == Some(code.as_str());
     let is_due = streak.mailed_at.is_none_or(|at| now - at >= REMIND_AFTER);
     let mail = trigger != Trigger::Schedule || !same || is_due;

@@ -116,7 +116,10 @@ impl Importer {
         } else {
             Some(HoldReason::FirstImport)
         };
-        let rules = hold_rules(settings.as_ref(), must_confirm);
+        let rules = hold_rules(
+            settings.as_ref().map(|settings| settings.holds),
+            must_confirm,
+        );
         let (reading, digests) = digests_blocking(reading).await?;
         let snapshot = session.differing(&digests).await?;
         drop(session);

@@ -102,6 +102,14 @@ impl Change {
     }
 }
 
+impl Change {
+    /// Whether the contact is known by another ID from now on.
+    #[must_use]
+    pub fn changes_id(&self) -> bool {
+        self.before.external_id != self.after.external_id
+    }
+}
+
 fn number_set(numbers: &[Number]) -> std::collections::BTreeSet<&str> {
     numbers.iter().map(|n| n.number.as_str()).collect()
 }

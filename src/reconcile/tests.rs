@@ -366,7 +366,36 @@ fn an_approval_covers_the_same_file_or_fewer_people() {
         removed: ids.iter().map(|id| ContactId(*id)).collect(),
         ..Approved::default()
     };
-    assert!(approved(&[], [1; 32]).covers(&plan, &roster, [1; 32]));
-    assert!(approved(&[1, 2, 3], [2; 32]).covers(&plan, &roster, [1; 32]));
-    assert!(!approved(&[1], [2; 32]).covers(&plan, &roster, [1; 32]));
+    let covers = |approved: Approved, since| approved.covers(&plan, &roster, [1; 32], since);
+    assert!(covers(approved(&[], [1; 32]), None));
+    assert!(covers(approved(&[1, 2, 3], [2; 32]), None));
+    assert!(!covers(approved(&[1], [2; 32]), None));
+    // Imports were off meanwhile: the file alone says nothing, unless that is what the approved run waited for.
+    let enabled = Some(HoldReason::FirstImport);
+    assert!(!covers(approved(&[], [1; 32]), enabled));
+    assert!(covers(approved(&[1, 2], [1; 32]), enabled));
+    let waited = Approved {
+        hold_reasons: vec![HoldReason::FirstImport],
+        ..approved(&[], [1; 32])
+    };
+    assert!(covers(waited, enabled));
+}
+
+#[test]
+fn an_approved_removal_is_no_approved_change() {
+    let mut other = team(1..=20);
+    other[0].name = "Somebody Else".to_owned();
+    let roster = roster(other);
+    let plan = plan(stored(team(1..=20)), &roster, RULES, &History::default());
+    let approved = |change: fn(ContactId) -> Approved| change(plan.changed[0].id);
+    let removed = approved(|id| Approved {
+        removed: [id].into(),
+        ..Approved::default()
+    });
+    let changed = approved(|id| Approved {
+        changed: [id].into(),
+        ..Approved::default()
+    });
+    assert!(!removed.covers(&plan, &roster, [1; 32], None));
+    assert!(changed.covers(&plan, &roster, [1; 32], None));
 }

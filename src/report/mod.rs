@@ -257,7 +257,7 @@ impl Report {
                 counted(counts.contacts_after, "contact")
             ));
             sentences.push(
-                "The next import that would touch a contact waits for you, since the spreadsheet may still say the same."
+                "The next import that would remove, change or adopt a contact waits for you, since the spreadsheet may still say the same."
                     .to_owned(),
             );
         }

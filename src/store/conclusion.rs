@@ -81,7 +81,10 @@ impl Session {
         end: &Conclusion,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let reverted = self.run.trigger == Trigger::Revert && end.failure.is_none();
+        // A revert in which every contact was refused has changed nothing that anybody waits for.
+        let did_any = |c: &Counts| c.added + c.updated + c.removed + c.revived + c.adopted > 0;
+        let reverted =
+            self.run.trigger == Trigger::Revert && end.counts.as_ref().is_some_and(did_any);
         if end.state.is_some() || end.status == RunStatus::Held || reverted {
             sqlx::query!(
                 "UPDATE import_runs SET status = 'superseded', superseded_by = $2 WHERE account_id = $1 AND status = 'held'",

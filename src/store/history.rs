@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::session::digest;
 use super::{Session, StoreError, failed};
 use crate::model::issue::{Code, Issue, Severity};
+use crate::model::plan::HoldReason;
 use crate::model::roster::RowInError;
 use crate::model::{ContactId, RunId};
 use crate::reconcile::Approved;
@@ -82,8 +83,10 @@ impl Session {
     /// [`StoreError`] if the database fails.
     pub async fn approved(&mut self, subject: RunId) -> Result<Option<Approved>, StoreError> {
         let run = sqlx::query!(
-            r#"SELECT sha256, (status = 'held' OR (status = 'succeeded_with_issues' AND withheld > 0)) AS "waits!"
-               FROM import_runs WHERE id = $1 AND account_id = $2"#,
+            r#"SELECT r.sha256, r.keep_ids, r.hold_reasons,
+                      (r.status = 'held' OR (r.status = 'succeeded_with_issues' AND r.withheld > 0 AND r.id = s.applied_run_id)) AS "waits!"
+               FROM import_runs r JOIN import_state s USING (account_id)
+               WHERE r.id = $1 AND account_id = $2"#,
             subject.0,
             self.run.account_id.0
         )
@@ -100,9 +103,26 @@ impl Session {
         .fetch_all(&mut *self.tx)
         .await
         .map_err(failed("read the approved changes"))?;
+        if run.keep_ids {
+            // Whoever approves this one in its turn has seen the same.
+            sqlx::query!(
+                "UPDATE import_runs SET keep_ids = true WHERE id = $1",
+                self.run.id.0
+            )
+            .execute(&mut *self.tx)
+            .await
+            .map_err(failed("note whose records are kept"))?;
+        }
         let mut approved = Approved {
             sha256: run.sha256.and_then(digest),
             in_error: self.rows_in_error(subject).await?,
+            keep_ids: run.keep_ids,
+            hold_reasons: run
+                .hold_reasons
+                .iter()
+                .flatten()
+                .filter_map(|reason| HoldReason::parse(reason))
+                .collect(),
             ..Approved::default()
         };
         for change in changes {

@@ -78,6 +78,11 @@ pub enum StoreError {
         "the import settings were edited while the import was under way; nothing was changed, run it again"
     )]
     SettingsChanged,
+    /// Another run or another program wrote at the same time.
+    #[error(
+        "another run or another program wrote to the account's contacts at the same time; nothing was changed, run it again"
+    )]
+    Interfered,
     /// Imports are switched off.
     #[error(
         "imports are switched off for this account; switch them on with `rosterd account enable`"
@@ -104,6 +109,12 @@ fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
         }
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => {
             StoreError::Unreachable(source.to_string())
+        }
+        // Deadlock, and a transaction that can't be put in an order with others.
+        sqlx::Error::Database(database)
+            if matches!(database.code().as_deref(), Some("40P01" | "40001")) =>
+        {
+            StoreError::Interfered
         }
         _ => StoreError::Query { operation, source },
     }

@@ -176,6 +176,21 @@ impl Store {
         .map_err(failed("read the changes"))
     }
 
+    /// The last applied run of an account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn applied_run(&self, account: i64) -> Result<Option<RunId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "SELECT applied_run_id FROM import_state WHERE account_id = $1",
+            account
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("look for the last applied run"))?;
+        Ok(id.flatten().map(RunId))
+    }
+
     /// Ends a held run; nothing of it is applied.
     ///
     /// # Errors

@@ -159,6 +159,14 @@ impl Session {
         &mut self,
         settings: Option<&Settings>,
     ) -> Result<(), StoreError> {
+        // Edits wait from here on until we are through.
+        sqlx::query!(
+            "SELECT account_id FROM import_settings WHERE account_id = $1 FOR SHARE",
+            self.run.account_id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("lock the settings"))?;
         let row = sqlx::query!(
             r#"SELECT a.import_enabled, s.updated_at AS "updated_at?"
                FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id WHERE a.id = $1"#,
@@ -173,15 +181,30 @@ impl Session {
         if settings.is_some_and(|settings| row.updated_at != Some(settings.updated_at)) {
             return Err(StoreError::SettingsChanged);
         }
-        // Edits wait from here on until we are through.
-        sqlx::query!(
-            "SELECT account_id FROM import_settings WHERE account_id = $1 FOR SHARE",
+        Ok(())
+    }
+
+    /// The account's limits for holds, in the order of their columns; `None` if it has no settings.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn hold_limits(&mut self) -> Result<Option<[i32; 4]>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT hold_removed_percent, hold_removed_count, hold_changed_percent, hold_error_percent
+             FROM import_settings WHERE account_id = $1",
             self.run.account_id.0
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(failed("lock the settings"))?;
-        Ok(())
+        .map_err(failed("read the limits"))?;
+        Ok(row.map(|row| {
+            [
+                row.hold_removed_percent,
+                row.hold_removed_count,
+                row.hold_changed_percent,
+                row.hold_error_percent,
+            ]
+        }))
     }
 
     /// All groups of the account, and all contacts but those that are stored exactly as the file says. `in_file` holds the

@@ -343,3 +343,86 @@ async fn an_approval_does_not_release_rows_that_nobody_has_seen() {
     let approval = app.approve(account, approval.id).await;
     assert_eq!((approval.removed, approval.withheld), (Some(2), Some(0)));
 }
+
+#[tokio::test]
+async fn withheld_removals_are_approved_until_another_run_is_applied_and_once() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=10)).await;
+    app.import(account).await;
+    let doubtful = csv((1..=9).map(row).chain([row(10).replacen("10", "", 1)]));
+    let run = app.import_sheet(account, doubtful.clone()).await;
+    assert_eq!(run.withheld, Some(1));
+    app.import_sheet(account, people(1..=100)).await;
+    app.serve(doubtful.clone());
+    let approval = app.approve(account, run.id).await;
+    assert_eq!(
+        (approval.status.as_str(), approval.failure_code.as_deref()),
+        ("failed", Some("lease_lost")),
+        "nobody was shown the others"
+    );
+    assert_eq!(app.contacts().await.len(), 100);
+    // Who approved at the same time as somebody else is told, and no mail says that imports fail.
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_state WHERE failing_since IS NOT NULL")
+            .await,
+        0
+    );
+    let last = app.smtp.messages().pop().unwrap().subject();
+    assert!(!last.contains("fail"), "{last}");
+}
+
+#[tokio::test]
+async fn an_approval_from_before_imports_were_off_removes_nobody_who_came_meanwhile() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=40)).await;
+    app.import(account).await;
+    let held = app.import_sheet(account, people(1..=20)).await;
+    assert_eq!(held.status, "held");
+    app.store.set_enabled(account, false).await.unwrap();
+    app.execute("INSERT INTO contacts (account_id, name) SELECT id, 'By Hand' FROM accounts")
+        .await
+        .unwrap();
+    app.store.set_enabled(account, true).await.unwrap();
+    let again = app.approve(account, held.id).await;
+    assert_eq!((again.status.as_str(), again.removed), ("held", Some(21)));
+    // This one shows everybody.
+    let approval = app.approve(account, again.id).await;
+    assert_eq!(
+        (approval.status.as_str(), approval.removed),
+        ("succeeded", Some(21))
+    );
+}
+
+#[tokio::test]
+async fn whose_records_are_kept_is_remembered_by_an_approval_that_is_held_again() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=40)).await;
+    app.import(account).await;
+    let ids = "SELECT sum(id)::bigint FROM active_contacts";
+    let before = app.count(ids).await;
+    // New IDs for twenty, and then seven people fewer than that.
+    let renumbered = |last| {
+        csv((1..=last).map(|n| {
+            if n <= 20 {
+                row(n).replacen(&n.to_string(), &format!("N{n}"), 1)
+            } else {
+                row(n)
+            }
+        }))
+    };
+    let held = app.import_sheet(account, renumbered(40)).await;
+    assert_eq!(held.status, "held");
+    app.serve(renumbered(33));
+    let again = app.approve_keeping_ids(account, held.id).await;
+    assert_eq!(
+        (again.status.as_str(), again.updated, again.removed),
+        ("held", Some(20), Some(7))
+    );
+    let approval = app.approve(account, again.id).await;
+    assert_eq!(
+        (approval.added, approval.updated, approval.removed),
+        (Some(0), Some(20), Some(7))
+    );
+    let gone = "SELECT sum(id)::bigint FROM contacts WHERE removed_at IS NOT NULL";
+    assert_eq!(app.count(ids).await + app.count(gone).await, before);
+}

@@ -285,3 +285,29 @@ async fn numbers_at_scattered_positions_are_neither_lost_nor_mixed_up() {
         .collect();
     assert_eq!(numbers, expected);
 }
+
+#[tokio::test]
+async fn a_write_is_refused_without_waiting_for_a_running_import() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    let mut import = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
+        .execute(&mut *import)
+        .await
+        .unwrap();
+    let mut writer = app.pool.begin().await.unwrap();
+    sqlx::query("SET LOCAL lock_timeout = '5s'")
+        .execute(&mut *writer)
+        .await
+        .unwrap();
+    // It has locked the contact by then, which the import may want: were it to wait, both would wait for ever.
+    let refused = sqlx::query("UPDATE contacts SET title = 'x' WHERE external_id = '1'")
+        .execute(&mut *writer)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("managed by an import"),
+        "{refused}"
+    );
+}

@@ -321,3 +321,66 @@ async fn the_log_has_a_line_for_a_run_whose_process_died_too_often() {
     }
     assert!(daemon.stop().await.success());
 }
+
+#[tokio::test]
+async fn limits_that_are_edited_while_a_local_file_is_imported_count() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=40)).await;
+    app.import(account).await;
+    std::fs::write(app.folder.path().join("people.csv"), people(1..=38)).unwrap();
+    let mut blocker = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let mut command = serve(&app, "30s");
+    let mut child = command
+        .args(["import", &account.to_string(), "--file", "people.csv"])
+        .spawn()
+        .unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
+    while app.count(waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    app.execute("UPDATE import_settings SET hold_removed_percent = 0, hold_removed_count = 0")
+        .await
+        .unwrap();
+    blocker.rollback().await.unwrap();
+    child.wait().await.unwrap();
+    let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
+    assert_eq!((run.status.as_str(), run.removed), ("held", Some(2)));
+    assert_eq!(app.contacts().await.len(), 40);
+}
+
+#[tokio::test]
+async fn a_file_is_not_unchanged_that_was_forgotten_while_it_was_looked_at() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    let mut blocker = app.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let mut child = serve(&app, "30s")
+        .args(["import", &account.to_string()])
+        .spawn()
+        .unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
+    while app.count(waiting).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    sqlx::query("SELECT forget_applied_file(id) FROM accounts")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    blocker.commit().await.unwrap();
+    assert!(child.wait().await.unwrap().success());
+    let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
+    assert_eq!(
+        (run.status.as_str(), run.unchanged),
+        ("succeeded", Some(20))
+    );
+}

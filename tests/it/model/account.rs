@@ -70,6 +70,10 @@ pub struct Waiting {
     pub removed: BTreeSet<Uid>,
     pub changed: BTreeSet<Uid>,
     pub bad: BTreeSet<BadRow>,
+    /// Those who look like the same person keep their records.
+    pub keeps: bool,
+    /// Waits because contacts would be touched for the first time since this.
+    pub confirms: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -78,7 +82,8 @@ pub struct Account {
     /// By folded name: spelling, and whether it is removed.
     pub groups: BTreeMap<String, (String, bool)>,
     pub enabled: bool,
-    pub must_confirm: bool,
+    /// Since what nobody has been touched.
+    pub must_confirm: Option<&'static str>,
     /// The file that need not be read again.
     pub known_file: Option<String>,
     pub bad_before: BTreeSet<BadRow>,
@@ -109,6 +114,11 @@ pub struct Expected {
 
 pub fn fold(text: &str) -> String {
     text.to_lowercase()
+}
+
+fn touches(done: &[Done]) -> bool {
+    done.iter()
+        .any(|d| !matches!(d.did, Did::Added | Did::Revived))
 }
 
 fn alike(one: &State, name: &str, numbers: &[String]) -> bool {
@@ -260,7 +270,9 @@ impl Account {
             &others,
         );
         same.retain(|(_, id)| self.by_id(id).is_none());
-        if word != Word::ApproveKeepingIds {
+        let keeps = word == Word::ApproveKeepingIds
+            || (word == Word::Approve && subject.is_some_and(|approved| approved.keeps));
+        if !keeps {
             same.clear();
         }
         for row in &good {
@@ -344,13 +356,17 @@ impl Account {
             .filter(|d| !matches!(d.did, Did::Added | Did::Removed))
             .map(|d| d.uid)
             .collect();
+        let waiting_to_do = done.clone();
         let reasons = self.is_too_much(&done, &after, rows.len(), &bad);
         let covered = word != Word::None
             && subject.is_some_and(|approved| {
-                approved.file == file
+                let nothing_since =
+                    self.must_confirm.is_none() || self.must_confirm == approved.confirms;
+                (approved.file == file && nothing_since)
                     || (removals.is_subset(&approved.removed)
                         && changed.iter().all(|uid| {
-                            approved.changed.contains(uid) || approved.removed.contains(uid)
+                            let keeps_record = keeps && approved.removed.contains(uid);
+                            approved.changed.contains(uid) || keeps_record
                         })
                         && bad.is_subset(&approved.bad))
             });
@@ -360,6 +376,8 @@ impl Account {
             removed: removals,
             changed,
             bad: bad.clone(),
+            keeps,
+            confirms: self.must_confirm.filter(|_| touches(&waiting_to_do)),
         };
         if reasons && !covered {
             self.held = Some(waiting);
@@ -384,7 +402,7 @@ impl Account {
         self.known_file = clean.then(|| file.to_owned());
         self.withheld = (counts[6] > 0).then_some(waiting);
         if counts[6] == 0 {
-            self.must_confirm = false;
+            self.must_confirm = None;
         }
         self.bad_before = bad;
         Expected {
@@ -435,14 +453,11 @@ impl Account {
             .iter()
             .filter(|row| !self.bad_before.contains(row))
             .count();
-        let touches = done
-            .iter()
-            .any(|d| !matches!(d.did, Did::Added | Did::Revived));
         (removed > 0 && (removed * 10 > stored && removed > 5 || removed * 2 >= stored))
             || (renamed > 10 && renamed * 2 > stored)
             || empties
             || new_bad * 4 > rows
-            || (self.must_confirm && touches)
+            || (self.must_confirm.is_some() && touches(done))
     }
 
     /// Undoes a run; `None` if it changed nobody.
@@ -526,12 +541,14 @@ impl Account {
             0,
         ];
         if !done.is_empty() {
-            self.must_confirm = true;
+            self.must_confirm = Some("after_revert");
             self.known_file = None;
         }
         self.contacts = after;
         self.tidy_groups(&[]);
-        self.held = None;
+        if !done.is_empty() {
+            self.held = None;
+        }
         self.history.push((run, done));
         let status = if refused > 0 {
             "succeeded_with_issues"

@@ -77,7 +77,7 @@ impl World {
             .unwrap();
         self.model = Account {
             enabled: true,
-            must_confirm: true,
+            must_confirm: Some("first_import"),
             ..Account::default()
         };
         self.rows = (0..8 + chance.below(20)).map(|n| row(n, chance)).collect();
@@ -345,7 +345,7 @@ impl World {
             .await
             .unwrap();
         self.model.enabled = true;
-        self.model.must_confirm = true;
+        self.model.must_confirm = Some("first_import");
         self.model.known_file = None;
     }
 
