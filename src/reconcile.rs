@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 pub use revert::{Recorded, plan_revert};
 
 use crate::model::ContactId;
-use crate::model::contact::{ContactState, FileContact, Number, Said, StoredContact};
+use crate::model::contact::{ContactState, FileContact, Number, PhoneNumber, Said, StoredContact};
 use crate::model::group::StoredGroup;
 use crate::model::plan::{Action, Change, HoldReason, Plan, Removal, Renumbered};
 use crate::model::roster::{Roster, RowInError};
@@ -224,6 +224,11 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
 
 /// The state a stored contact shall have: what the file says, and what is stored where it says nothing.
 fn desired(contact: FileContact, stored: &ContactState, groups: Vec<u32>) -> ContactState {
+    let in_file: Vec<PhoneNumber> = contact.numbers.iter().map(|n| n.number).collect();
+    let kept = stored
+        .numbers
+        .iter()
+        .filter(|number| contact.keeps_numbers && !in_file.contains(&number.number));
     let numbers = contact.numbers.into_iter().map(|number| Number {
         number: number.number,
         number_type: number.number_type,
@@ -234,7 +239,7 @@ fn desired(contact: FileContact, stored: &ContactState, groups: Vec<u32>) -> Con
         }),
     });
     ContactState {
-        numbers: numbers.collect(),
+        numbers: numbers.chain(kept.cloned()).collect(),
         external_id: Some(contact.external_id.into()),
         name: contact.name,
         organization_name: contact

@@ -52,7 +52,7 @@ pub enum ImportError {
         url: Option<Box<Url>>,
     },
     /// Nobody in it.
-    #[error("no contact in the file can be imported ({}); nothing was changed", if .0.row_count == 0 { "it has no rows below the header".to_owned() } else { format!("all of its {} rows are in error", .0.row_count) })]
+    #[error("no contact in the file can be imported ({}); nothing was changed", why_nobody(.0))]
     NoContacts(Box<Roster>),
     /// The database failed.
     #[error("{0}")]
@@ -137,6 +137,15 @@ impl ImportError {
             _ => "",
         };
         Failure::new(code, format!("{self}{remedy}"))
+    }
+}
+
+fn why_nobody(roster: &Roster) -> String {
+    match (roster.row_count, roster.rows_in_error.len()) {
+        (0, _) => "it has no rows below the header".to_owned(),
+        (_, 0) => "it has no rows but the example's".to_owned(),
+        (1, _) => "its only row is in error".to_owned(),
+        (rows, _) => format!("all of its {rows} rows are in error"),
     }
 }
 

@@ -66,6 +66,15 @@ impl PhoneNumber {
         {
             return Self::of_plan(number);
         }
+        // A number that a program took for one to calculate with: its last digit is none of it.
+        if let Some((whole, part)) = text.trim().split_once('.')
+            && part.len() < 4
+            && [whole, part]
+                .iter()
+                .all(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
+        {
+            return Err(PhoneNumberError::NotTenDigits);
+        }
         // One more than there may be, so that a surplus shows.
         let (mut digits, mut count) = ([0; 12], 0);
         for c in text.chars() {
@@ -76,7 +85,26 @@ impl PhoneNumber {
                         count += 1;
                     }
                 }
-                '+' | '(' | ')' | '-' | '.' | '/' | '\u{2010}'..='\u{2015}' | '\u{2212}' => {}
+                '+'
+                | '('
+                | ')'
+                | '['
+                | ']'
+                | '{'
+                | '}'
+                | '-'
+                | '.'
+                | ','
+                | ';'
+                | ':'
+                | '/'
+                | '_'
+                | '\''
+                | '"'
+                | '·'
+                | '\u{2010}'..='\u{2015}'
+                | '\u{2018}'..='\u{201f}'
+                | '\u{2212}' => {}
                 c if super::text::is_blank_char(c) => {}
                 _ => return Err(PhoneNumberError::NotTenDigits),
             }
@@ -245,6 +273,8 @@ pub struct FileContact {
     pub priority: Said<Option<Priority>>,
     /// Numbers in row order, then column order; at least one.
     pub numbers: Vec<FileNumber>,
+    /// A further number can't be read, so that no stored one goes.
+    pub keeps_numbers: bool,
     /// Group names as spelled, without repeats; at least one.
     pub groups: Vec<String>,
     /// The rows it came from, from 1, as the spreadsheet program shows them.
@@ -368,6 +398,11 @@ mod tests {
             "16045550100",
             "(+1) 604 555 0100",
             "604\u{2011}555\u{a0}0100",
+            "604.5550100",
+            "604555.0100",
+            "[604] 555:0100",
+            "604,555,0100;",
+            "'6045550100",
         ] {
             check(text, Ok("6045550100"));
         }
@@ -387,6 +422,12 @@ mod tests {
             "604+5550100",
             "26045550100",
             "6.04E+09",
+            "604555010.0",
+            "604555010.5",
+            "60455501.00",
+            "6045550100.0",
+            "6045550100, 6045550101",
+            "604-555-0100#",
             "٦٠٤٥٥٥٠١٠٠",
         ] {
             check(text, Err(PhoneNumberError::NotTenDigits));

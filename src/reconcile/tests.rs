@@ -32,6 +32,7 @@ fn file(n: usize, groups: &[&str]) -> FileContact {
             number_type: NumberType::Mobile,
             description: Said::This(None),
         }],
+        keeps_numbers: false,
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         rows: vec![u32::try_from(n).unwrap() + 1],
     }
@@ -398,4 +399,20 @@ fn an_approved_removal_is_no_approved_change() {
     });
     assert!(!removed.covers(&plan, &roster, [1; 32], None));
     assert!(changed.covers(&plan, &roster, [1; 32], None));
+}
+
+#[test]
+fn a_further_number_that_can_t_be_read_takes_no_stored_one_away() {
+    let mut before = team(1..=20);
+    let other = FileNumber {
+        number: PhoneNumber::stored("6045559999"),
+        ..before[0].numbers[0].clone()
+    };
+    before[0].numbers.push(other);
+    let mut after = team(1..=20);
+    after[0].keeps_numbers = true;
+    assert!(plan_of(stored(before.clone()), after.clone()).is_empty());
+    after[0].keeps_numbers = false;
+    let plan = plan_of(stored(before), after);
+    assert_eq!(plan.changed[0].after.numbers.len(), 1);
 }

@@ -93,6 +93,13 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         return Err(SheetError::HeaderMissing { row, missing, hint });
     }
     let numbers = number_columns(row, &places)?;
+    // Type and description of a number that has no column of its own.
+    let alone = |(field, n): &(Field, u32)| {
+        *field != Field::Number && *n > 1 && !places.contains_key(&(Field::Number, *n))
+    };
+    let alone = places.iter().filter(|(column, _)| alone(column));
+    unknown.extend(alone.map(|(_, place)| (*place, normalise(&titles[*place]))));
+    unknown.sort_unstable();
     let mut issues = Vec::new();
     for field in Field::ALL
         .iter()
@@ -109,10 +116,18 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
     }
     for (place, normalised) in &unknown {
         let title = shown(&titles[*place]);
-        let meant = did_you_mean(normalised, |field, n| !places.contains_key(&(field, n)));
+        let wanted = |field, n| !places.contains_key(&(field, n));
+        let meant = match known(normalised) {
+            // It is written right, and what it belongs to isn't there.
+            Some(_) => None,
+            None => numbered_meant(normalised, wanted).or_else(|| {
+                let field = did_you_mean(normalised, |field| wanted(field, 1))?;
+                Some(field.as_str().to_owned())
+            }),
+        };
         let about = About {
             column: &title,
-            other: meant.map_or("", Field::as_str),
+            other: meant.as_deref().unwrap_or_default(),
             ..About::default()
         };
         let finding = if meant.is_some() {
@@ -175,7 +190,7 @@ fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[Strin
     let guesses: Vec<String> = unknown
         .iter()
         .filter_map(|(place, normalised)| {
-            let meant = did_you_mean(normalised, |field, _| {
+            let meant = did_you_mean(normalised, |field| {
                 missing.iter().any(|m| m == field.as_str())
             })?;
             Some(format!(
@@ -191,7 +206,18 @@ fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[Strin
     }
 }
 
-fn did_you_mean(normalised: &str, wanted: impl Fn(Field, u32) -> bool) -> Option<Field> {
+/// A column of a further number that is written almost right, as `Number2`.
+fn numbered_meant(normalised: &str, wanted: impl Fn(Field, u32) -> bool) -> Option<String> {
+    let base = normalised.trim_end_matches(|c: char| c.is_ascii_digit());
+    let ordinal: u32 = normalised[base.len()..].parse().ok()?;
+    let numbered = [Field::Number, Field::NumberType, Field::NumberDescription];
+    let field = did_you_mean(base.trim_end(), |field| {
+        ordinal > 1 && numbered.contains(&field) && wanted(field, ordinal)
+    })?;
+    Some(format!("{field} {ordinal}"))
+}
+
+fn did_you_mean(normalised: &str, wanted: impl Fn(Field) -> bool) -> Option<Field> {
     const SYNONYMS: &[(&str, Field)] = &[
         ("phone", Field::Number),
         ("phone number", Field::Number),
@@ -213,11 +239,11 @@ fn did_you_mean(normalised: &str, wanted: impl Fn(Field, u32) -> bool) -> Option
         .iter()
         .find(|(word, _)| *word == normalised)
         .map(|(_, field)| *field);
-    synonym.filter(|field| wanted(*field, 1)).or_else(|| {
+    synonym.filter(|field| wanted(*field)).or_else(|| {
         Field::ALL
             .iter()
             .copied()
-            .filter(|field| wanted(*field, 1))
+            .filter(|field| wanted(*field))
             .map(|field| {
                 (
                     strsim::damerau_levenshtein(&text::fold(field.as_str()), normalised),
@@ -293,6 +319,34 @@ mod tests {
         );
         let error = parse(1, &titles("ID|Name|Number|Number Type|Groups|Number 3")).unwrap_err();
         assert!(error.to_string().contains("`Number Type 3`"), "{error}");
+    }
+
+    #[test]
+    fn columns_of_further_numbers_that_lead_nowhere_are_named() {
+        let meant = |columns: &str| {
+            let (_, issues) = parse(
+                1,
+                &titles(&format!("ID|Name|Number|Number Type|Groups|{columns}")),
+            )
+            .unwrap();
+            let issues = issues.into_iter().filter(|issue| issue.row.is_some());
+            issues.map(|issue| issue.message).collect::<Vec<_>>()
+        };
+        for (columns, said) in [
+            ("Number Type 2|Number Description 2", vec!["", ""]),
+            ("Number2|Number Type 2", vec!["`Number 2`", ""]),
+            ("Numbr 2", vec!["`Number 2`"]),
+            ("Number  2|Number Type 2", vec![]),
+            ("Shoe 2", vec![""]),
+        ] {
+            let messages = meant(columns);
+            assert_eq!(messages.len(), said.len(), "{columns}: {messages:?}");
+            for (message, said) in messages.iter().zip(said) {
+                let guesses = message.contains("did you mean");
+                assert_eq!(guesses, !said.is_empty(), "{message}");
+                assert!(message.contains(said), "{message}");
+            }
+        }
     }
 
     #[test]

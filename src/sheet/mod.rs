@@ -25,7 +25,7 @@ use crate::model::table::{Field, Header, SheetRow};
 use crate::model::text;
 
 /// Raised whenever the same bytes may read differently than before, so that an unchanged file is read again.
-pub const READER_VERSION: i32 = 5;
+pub const READER_VERSION: i32 = 6;
 
 /// Most rows of a workbook, whatever the configuration allows.
 const XLSX_MAX_ROWS: u32 = 200_000;
@@ -69,6 +69,11 @@ pub enum SheetError {
     /// Nothing in it.
     #[error("the file is empty; export the spreadsheet again and save it as .xlsx or .csv")]
     Empty,
+    /// A workbook whose visible sheets have nothing in them.
+    #[error(
+        "the workbook's visible sheets are empty; show the sheet with the contacts, or delete those before it"
+    )]
+    NothingVisible,
     /// Neither .xlsx nor .csv.
     #[error("the file is {0}, not a spreadsheet; save the spreadsheet as .xlsx or .csv")]
     NotASpreadsheet(&'static str),
@@ -176,7 +181,7 @@ impl SheetError {
     #[must_use]
     pub fn code(&self) -> FailureCode {
         match self {
-            Self::Empty => FailureCode::EmptyFile,
+            Self::Empty | Self::NothingVisible => FailureCode::EmptyFile,
             Self::NotASpreadsheet(_) => FailureCode::NotASpreadsheet,
             Self::PasswordProtected => FailureCode::PasswordProtected,
             Self::WorkbookUnreadable(_) => FailureCode::WorkbookUnreadable,

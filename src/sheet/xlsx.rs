@@ -39,6 +39,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         .filter(|sheet| sheet.visible == SheetVisible::Visible && sheet.typ == SheetType::WorkSheet)
         .map(|sheet| sheet.name.clone())
         .collect();
+    let all_visible = sheets.len() == workbook.sheets_metadata().len();
     let mut first_refusal = None;
     for name in sheets {
         let merged = if parts.has_merged_cells {
@@ -71,11 +72,27 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
                 });
             }
             // A header that is there but wrong is what the sender must hear of, not the lack of one elsewhere.
+            Found::Refused(error) if is_flawed_header(&error) => return Err(error),
             Found::Refused(error) => first_refusal = first_refusal.or(Some(error)),
             Found::Blank => {}
         }
     }
-    Err(first_refusal.unwrap_or(SheetError::Empty))
+    let nothing = if all_visible {
+        SheetError::Empty
+    } else {
+        SheetError::NothingVisible
+    };
+    Err(first_refusal.unwrap_or(nothing))
+}
+
+/// Whether that is the header of a contact list with something wrong. An old list on a further sheet must not be taken for
+/// the one that the sender means.
+fn is_flawed_header(error: &SheetError) -> bool {
+    match error {
+        SheetError::HeaderNotFirst { .. } | SheetError::HeaderDuplicate { .. } => true,
+        SheetError::HeaderMissing { missing, .. } => missing.len() == 1,
+        _ => false,
+    }
 }
 
 /// What is known of a sheet before its cells are read.

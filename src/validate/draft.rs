@@ -143,6 +143,7 @@ impl Draft {
             priority: Merged::again(contact.priority, row, has(Field::Priority)),
             groups: Merged::again(Said::This(Some(contact.groups)), row, true),
             known_numbers: contact.numbers.iter().map(|n| n.number).collect(),
+            number_bad: contact.keeps_numbers,
             numbers: contact.numbers,
             ..Self::new(contact.external_id)
         }
@@ -334,6 +335,7 @@ impl Draft {
             email: self.email.said(),
             priority: self.priority.said(),
             numbers: self.numbers,
+            keeps_numbers: self.number_bad,
             groups: self.groups.value?.0,
             rows: self.rows,
         })

@@ -201,7 +201,11 @@ impl<'a> RowReader<'a> {
             Cell::Text(raw) => {
                 let cleaned = self.clean(raw);
                 if cleaned.text.is_empty() {
-                    if self.plain(Field::Name).is_empty() && !self.has_number() {
+                    let place = self.header.place(Field::Name);
+                    let formula = place.map(|place| self.cell(place));
+                    let named = !self.plain(Field::Name).is_empty()
+                        || matches!(formula, Some(Cell::FormulaWithoutValue));
+                    if !named && !self.has_number() {
                         self.note(Finding::RowIgnored, Field::Id, 1, "");
                         return RowIdentity::Ignored;
                     }

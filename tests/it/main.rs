@@ -31,3 +31,4 @@ mod sftp;
 mod sources;
 mod support;
 mod undo;
+mod workbooks;

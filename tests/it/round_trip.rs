@@ -155,6 +155,7 @@ fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
                 // Groups are one cell: it must not read as another word.
                 let sound = !groups.is_empty() && !text::is_placeholder(&groups.join(", "));
                 sound.then(|| FileContact {
+                    keeps_numbers: false,
                     external_id: ExternalId::parse(&id).unwrap(),
                     name,
                     organization_name: Said::This(organization),

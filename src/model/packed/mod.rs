@@ -56,6 +56,7 @@ impl Contacts {
                 number.description.as_deref(),
             );
         }
+        packing.keeps_numbers = contact.keeps_numbers;
         packing.fields(
             &contact.name,
             [
@@ -144,6 +145,7 @@ impl Contacts {
         let mut packing = Packing {
             contacts: self,
             start,
+            keeps_numbers: false,
             finished: false,
         };
         packing.out().text(external_id);
@@ -156,6 +158,8 @@ impl Contacts {
 pub struct Packing<'a> {
     contacts: &'a mut Contacts,
     start: usize,
+    /// See [`FileContact::keeps_numbers`].
+    keeps_numbers: bool,
     finished: bool,
 }
 
@@ -185,8 +189,9 @@ impl Packing<'_> {
         texts: [Said<Option<&str>>; 3],
         priority: Said<Option<Priority>>,
     ) {
+        let keeps_numbers = u8::from(self.keeps_numbers);
         let mut out = self.out();
-        out.0.push(END);
+        out.0.extend([END, keeps_numbers]);
         out.text(name);
         for text in texts {
             out.said_text(text);
@@ -267,6 +272,7 @@ impl<'a> PackedContact<'a> {
     fn behind_fields(self) -> Unpacker<'a> {
         let mut unread = self.unread;
         while unread.pass_number() {}
+        unread.byte();
         unread.bytes();
         for _ in 0..3 {
             unread.said_bytes();
@@ -280,6 +286,9 @@ impl<'a> PackedContact<'a> {
         let mut numbers = self.unread;
         let mut unread = self.unread;
         while unread.pass_number() {}
+        if unread.byte() != 0 {
+            return None;
+        }
         digest.push(Some(self.external_id));
         digest.push_bytes(Some(unread.bytes()));
         for _ in 0..3 {
@@ -325,6 +334,7 @@ impl<'a> PackedContact<'a> {
                 description: said(description).flatten(),
             });
         }
+        unread.byte();
         let name = unread.text();
         let [organization_name, title, email] =
             [(); 3].map(|()| said(unread.said_text()).flatten());
@@ -360,9 +370,11 @@ impl<'a> PackedContact<'a> {
                 description: owned(description),
             });
         }
+        let keeps_numbers = unread.byte() != 0;
         FileContact {
             external_id: ExternalId::stored(self.external_id.to_owned()),
             numbers,
+            keeps_numbers,
             name: unread.text().to_owned(),
             organization_name: owned(unread.said_text()),
             title: owned(unread.said_text()),
@@ -402,6 +414,7 @@ mod tests {
                     description: Said::This(Some("x".to_owned())),
                 })
                 .to_vec(),
+            keeps_numbers: id == "2",
             groups: groups.iter().map(|&name| name.to_owned()).collect(),
             rows: vec![2, 1_000_000],
         }

@@ -45,21 +45,22 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
             .name()
             .map_err(|error| unreadable(&error))?
             .to_ascii_lowercase();
-        let is_sheet = name.contains("worksheets/");
         let cap = if name.ends_with("sharedstrings.xml") {
             MAX_SHARED_STRINGS
-        } else if is_sheet || name.contains("media/") {
+        } else if name.contains("worksheets/") || name.contains("media/") {
             MAX_TOTAL
         } else {
             MAX_SMALL_PART
         };
+        let mut data = Mark::new(b"sheetData");
         let mut merged = Mark::new(b"mergeCells");
         let mut formulas = Formulas::default();
+        let (mut is_sheet, mut found) = (false, Parts::default());
+        // A sheet may lie anywhere and have any name.
         let mut look = |piece: &[u8]| {
-            if is_sheet {
-                parts.has_merged_cells |= merged.is_in(piece);
-                parts.has_formulas |= formulas.are_in(piece);
-            }
+            is_sheet = is_sheet || data.is_in(piece);
+            found.has_merged_cells = found.has_merged_cells || merged.is_in(piece);
+            found.has_formulas = found.has_formulas || formulas.are_in(piece);
         };
         let size = inflate(
             &mut part,
@@ -74,6 +75,10 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
             )));
         };
         total += size;
+        if is_sheet {
+            parts.has_merged_cells |= found.has_merged_cells;
+            parts.has_formulas |= found.has_formulas;
+        }
     }
     Ok(parts)
 }

@@ -1,0 +1,173 @@
+//! Workbooks with several sheets, hidden ones, formulas and error cells: read right, or refused with the reason.
+
+use std::io::{Cursor, Read, Write};
+
+use rosterd::import::{self, Reading};
+use rosterd::model::issue::Severity;
+use rosterd::sheet::{Content, SheetError, WorkbookReader};
+use rust_xlsxwriter::{Formula, Workbook, Worksheet};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+const TITLES: [&str; 6] = ["ID", "Name", "Number", "Number Type", "Groups", "Title"];
+
+fn read(workbook: &[u8]) -> Result<Reading, SheetError> {
+    import::read(
+        Content::Bytes(workbook),
+        &WorkbookReader::InProcess,
+        10_000,
+        None,
+    )
+}
+
+/// Writes a list of one contact of this name, below these titles.
+fn list(sheet: &mut Worksheet, titles: &[&str], first_row: u32, name: &str) {
+    sheet.write_row(first_row, 0, titles.to_vec()).unwrap();
+    let cells = ["1", name, "6045550100", "mobile", "Team", "EMT"];
+    sheet.write_row(first_row + 1, 0, cells).unwrap();
+}
+
+fn names(reading: &Reading) -> Vec<String> {
+    let contacts = reading.roster.contacts.iter();
+    contacts.map(|contact| contact.name).collect()
+}
+
+/// The same workbook with each part named and written anew.
+fn rewritten(workbook: &[u8], change: impl Fn(&str, String) -> (String, String)) -> Vec<u8> {
+    let mut archive = ZipArchive::new(Cursor::new(workbook)).unwrap();
+    let mut out = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    for index in 0..archive.len() {
+        let mut part = archive.by_index(index).unwrap();
+        let name = part.name().unwrap().into_owned();
+        let mut text = String::new();
+        part.read_to_string(&mut text).unwrap();
+        let (name, text) = change(&name, text);
+        out.start_file(name, stored).unwrap();
+        out.write_all(text.as_bytes()).unwrap();
+    }
+    out.finish().unwrap().into_inner()
+}
+
+#[test]
+fn the_first_visible_sheet_with_the_header_is_meant_and_a_flawed_one_is_not_passed_over() {
+    let among = |write: &dyn Fn(&mut Worksheet)| {
+        let mut book = Workbook::new();
+        let notes = book.add_worksheet().set_name("Notes").unwrap();
+        notes.write_row(0, 0, ["Duty list", "of 2026"]).unwrap();
+        let hidden = book.add_worksheet().set_hidden(true);
+        list(hidden, &TITLES, 0, "Hidden");
+        write(book.add_worksheet().set_name("Contacts").unwrap());
+        list(
+            book.add_worksheet().set_name("Old 2019").unwrap(),
+            &TITLES,
+            0,
+            "Old",
+        );
+        read(&book.save_to_buffer().unwrap())
+    };
+    let reading = among(&|sheet| list(sheet, &TITLES, 0, "Jane")).unwrap();
+    assert_eq!(names(&reading), ["Jane"]);
+    assert_eq!(reading.facts.format.sheet.as_deref(), Some("Contacts"));
+    // Nothing of a contact list in it.
+    let reading = among(&|sheet| list(sheet, &["a", "b", "c"], 0, "Jane")).unwrap();
+    assert_eq!(names(&reading), ["Old"]);
+
+    let below_a_title = among(&|sheet| {
+        sheet.write_string(0, 0, "Contacts").unwrap();
+        list(sheet, &TITLES, 1, "Jane");
+    });
+    let twice = TITLES.map(|title| if title == "Title" { "name*" } else { title });
+    let other_word = TITLES.map(|title| if title == "Number" { "Phone" } else { title });
+    for (refused, why) in [
+        (below_a_title, "the header is in row 2"),
+        (among(&|sheet| list(sheet, &twice, 0, "Jane")), "twice"),
+        (
+            among(&|sheet| list(sheet, &other_word, 0, "Jane")),
+            "lacks the required column `Number`",
+        ),
+    ] {
+        let Err(error) = refused else { panic!("{why}") };
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_workbook_whose_list_is_hidden_is_not_called_empty() {
+    let mut book = Workbook::new();
+    book.add_worksheet();
+    list(book.add_worksheet().set_hidden(true), &TITLES, 0, "Jane");
+    let error = read(&book.save_to_buffer().unwrap()).unwrap_err();
+    assert!(matches!(error, SheetError::NothingVisible), "{error}");
+}
+
+#[test]
+fn formulas_without_value_are_seen_wherever_the_sheet_lies() {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    list(sheet, &TITLES, 0, "Jane");
+    sheet.write_formula(1, 5, Formula::new("=B2")).unwrap();
+    let book = book.save_to_buffer().unwrap();
+    let without_value = |text: String| text.replace("<f>B2</f><v>0</v>", "<f>B2</f>");
+    let there = rewritten(&book, |name, text| (name.to_owned(), without_value(text)));
+    let elsewhere = rewritten(&book, |name, text| {
+        let place = |text: &str| text.replace("worksheets/sheet1.xml", "list.xml");
+        (place(name), place(&without_value(text)))
+    });
+    for (book, place) in [(there, "as usual"), (elsewhere, "elsewhere")] {
+        let reading = read(&book).unwrap();
+        let codes: Vec<&str> = reading
+            .roster
+            .issues
+            .iter()
+            .filter(|issue| issue.row.is_some())
+            .map(|issue| issue.code.as_str())
+            .collect();
+        assert_eq!(codes, ["formula_without_value"], "{place}");
+    }
+}
+
+#[test]
+fn an_error_in_a_further_number_keeps_the_stored_ones() {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    let titles = [
+        "ID",
+        "Name",
+        "Number",
+        "Number Type",
+        "Groups",
+        "Title",
+        "Number 2",
+        "Number Type 2",
+    ];
+    list(sheet, &titles, 0, "Jane");
+    let error = Formula::new("=NA()").set_result("#N/A");
+    sheet.write_formula(1, 6, error).unwrap();
+    let book = book.save_to_buffer().unwrap();
+    let book = rewritten(&book, |name, text| {
+        (name.to_owned(), text.replace("t=\"str\"", "t=\"e\""))
+    });
+    let reading = read(&book).unwrap();
+    let contact = reading.roster.contacts.get(0);
+    assert_eq!((contact.numbers.len(), contact.keeps_numbers), (1, true));
+    let issues = reading.roster.issues.iter().filter(|i| i.row.is_some());
+    let found: Vec<_> = issues.map(|i| (i.code.as_str(), i.severity)).collect();
+    assert_eq!(found, [("cell_error", Severity::Warning)]);
+}
+
+#[test]
+fn a_row_without_an_id_whose_name_is_a_formula_without_value_is_somebody() {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    list(sheet, &TITLES, 0, "Jane");
+    sheet.write_formula(2, 1, Formula::new("=B9")).unwrap();
+    let book = book.save_to_buffer().unwrap();
+    let book = rewritten(&book, |name, text| {
+        (
+            name.to_owned(),
+            text.replace("<f>B9</f><v>0</v>", "<f>B9</f>"),
+        )
+    });
+    assert_eq!(read(&book).unwrap().roster.nameless.len(), 1);
+}
