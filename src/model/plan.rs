@@ -149,6 +149,8 @@ pub struct Plan {
     pub changed: Vec<Change>,
     /// Contacts removed.
     pub removed: Vec<Removal>,
+    /// What some of the removed get back besides: what they had before the run that revived them.
+    pub put_back: Vec<Change>,
     /// Contacts that would be removed, if a row's ID were known or the file were beyond doubt.
     pub withheld: Vec<Removal>,
     /// Contacts in which nothing differs.

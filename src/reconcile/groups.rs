@@ -35,6 +35,12 @@ impl<'a> GroupTable<'a> {
         &self.keys[place as usize]
     }
 
+    /// The place of a stored group's key.
+    pub(super) fn known(&self, key: &str) -> Option<u32> {
+        let place = self.place_of.get(key).copied();
+        place.filter(|place| (*place as usize) < self.stored.len())
+    }
+
     /// The place of a key; a group that is new gets this name.
     pub(super) fn place_of_key(&mut self, key: String, name: &str) -> u32 {
         if let Some(place) = self.place_of.get(&key) {
@@ -70,7 +76,12 @@ impl<'a> GroupTable<'a> {
                     id: None,
                     name: spelled.unwrap_or_default(),
                     name_key,
-                    change: GroupChange::Add,
+                    // Nobody is in it where a contact that would have been was refused.
+                    change: if filled {
+                        GroupChange::Add
+                    } else {
+                        GroupChange::None
+                    },
                 };
             };
             let name = spelled.unwrap_or_else(|| stored.name.clone());

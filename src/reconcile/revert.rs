@@ -30,7 +30,8 @@ pub struct Recorded {
 
 /// What a contact shall be again.
 enum Target {
-    Removed,
+    /// Gone; with what it had then, if it was there before.
+    Removed(Option<ContactState>),
     Active(ContactState),
 }
 
@@ -78,8 +79,19 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (P
         match targets.remove(&place) {
             None if removed => {}
             None => members.add(&state),
-            Some((_, Target::Removed)) if removed => plan.unchanged += 1,
-            Some((_, Target::Removed)) => plan.removed.push(Removal { id, before: state }),
+            Some((_, Target::Removed(_))) if removed => plan.unchanged += 1,
+            Some((_, Target::Removed(then))) => {
+                if let Some(after) = then.filter(|then| *then != state) {
+                    plan.put_back.push(Change {
+                        action: Action::Removed,
+                        id,
+                        before: state.clone(),
+                        after,
+                        row: None,
+                    });
+                }
+                plan.removed.push(Removal { id, before: state });
+            }
             Some((_, Target::Active(after))) => {
                 members.add(&after);
                 if !removed && state == after {
@@ -128,10 +140,19 @@ fn target(
         return Err(Finding::RevertChangedSince);
     }
     match record.action {
-        Action::Added | Action::Revived => Ok(Target::Removed),
+        Action::Added => Ok(Target::Removed(None)),
+        // Groups that are gone stay so: nobody would be in them.
+        Action::Revived => {
+            let then = record.before.as_ref();
+            Ok(Target::Removed(
+                then.map(|image| state_within(image, groups)),
+            ))
+        }
         Action::Updated | Action::Adopted | Action::Removed => {
             let image = record.before.as_ref().ok_or(Finding::RevertForgotten)?;
-            Ok(Target::Active(state(image, groups)))
+            Ok(Target::Active(state_of(image, |name| {
+                Some(groups.place_of_key(name_key(name), name))
+            })))
         }
     }
 }
@@ -167,13 +188,14 @@ fn is_image_of(image: &ContactImage, state: &ContactState, groups: &GroupTable<'
         && keys == stored_keys
 }
 
-/// The state that an image was taken of; a group that is gone is made again.
-fn state(image: &ContactImage, groups: &mut GroupTable<'_>) -> ContactState {
-    let mut places: Vec<u32> = image
-        .groups
-        .iter()
-        .map(|name| groups.place_of_key(name_key(name), name))
-        .collect();
+/// The state that an image was taken of, in those of its groups that are known.
+fn state_within(image: &ContactImage, groups: &GroupTable<'_>) -> ContactState {
+    state_of(image, |name| groups.known(&name_key(name)))
+}
+
+/// The state that an image was taken of, in those of its groups that have a place.
+fn state_of(image: &ContactImage, mut place: impl FnMut(&str) -> Option<u32>) -> ContactState {
+    let mut places: Vec<u32> = image.groups.iter().filter_map(|name| place(name)).collect();
     places.sort_unstable();
     places.dedup();
     let numbers = image.numbers.iter().map(|number| Number {

@@ -9,7 +9,7 @@ use super::additions::{self, position};
 use super::{StoreError, failed};
 use crate::model::contact::{ContactState, Number};
 use crate::model::packed::Contacts;
-use crate::model::plan::{GroupChange, Plan};
+use crate::model::plan::{Change, GroupChange, Plan};
 use crate::model::{AccountId, ContactId};
 
 /// Marks what this transaction writes as ours, so that the lock lets it pass.
@@ -115,6 +115,11 @@ async fn write_groups(
         .collect())
 }
 
+/// Contacts that are stored and get another content.
+fn rewritten(plan: &Plan) -> impl Iterator<Item = &Change> {
+    plan.changed.iter().chain(&plan.put_back)
+}
+
 /// The columns of contacts, as arrays.
 #[derive(Default)]
 struct Columns {
@@ -144,11 +149,9 @@ async fn update_contacts(
     plan: &Plan,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let ids: Vec<i64> = plan.changed.iter().map(|change| change.id.0).collect();
+    let ids: Vec<i64> = rewritten(plan).map(|change| change.id.0).collect();
     let mut columns = Columns::default();
-    plan.changed
-        .iter()
-        .for_each(|change| columns.push(plan, &change.after));
+    rewritten(plan).for_each(|change| columns.push(plan, &change.after));
     sqlx::query!(
         "UPDATE contacts c
          SET external_id = u.external_id, name = u.name, organization_name = u.organization_name, title = u.title,
@@ -173,10 +176,10 @@ async fn update_contacts(
 }
 
 async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreError> {
-    if plan.changed.is_empty() {
+    let ids: Vec<i64> = rewritten(plan).map(|change| change.id.0).collect();
+    if ids.is_empty() {
         return Ok(());
     }
-    let ids: Vec<i64> = plan.changed.iter().map(|change| change.id.0).collect();
     // Other programs may have left holes; then a number's place in the list is not its position.
     let scattered: HashSet<i64> = sqlx::query_scalar!(
         "SELECT contact_id FROM contact_numbers WHERE contact_id = ANY ($1)
@@ -190,7 +193,7 @@ async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreEr
     .collect();
     let (mut shortened, mut kept): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
     let mut rows = NumberRows::default();
-    for change in &plan.changed {
+    for change in rewritten(plan) {
         let (before, after) = (&change.before.numbers, &change.after.numbers);
         if scattered.contains(&change.id.0) {
             rows.push_different(change.id.0, &[], after);
@@ -260,13 +263,13 @@ async fn write_members(
     plan: &Plan,
     groups: &[i64],
 ) -> Result<(), StoreError> {
-    if plan.changed.is_empty() {
+    if rewritten(plan).next().is_none() {
         return Ok(());
     }
     let (mut joins, mut joined) = (Vec::new(), Vec::new());
     let (mut leaves, mut left) = (Vec::new(), Vec::new());
     let id_of = |place: u32| groups.get(place as usize).copied().unwrap_or(0);
-    for change in &plan.changed {
+    for change in rewritten(plan) {
         let (before, after) = (&change.before.groups, &change.after.groups);
         for place in after
             .iter()

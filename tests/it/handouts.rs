@@ -225,3 +225,25 @@ async fn templates_are_what_an_import_reads() {
             .starts_with("\"ID\",Name,")
     );
 }
+
+#[tokio::test]
+async fn surplus_cells_are_written_back_and_the_checked_file_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let surplus = format!("{},surplus,more", row(2));
+    let sheet = csv([row(1), surplus, row(3)]);
+    std::fs::write(folder.path().join("people.csv"), &sheet).unwrap();
+    let annotate = async |to: &str| {
+        let mut command = daemon::rosterd(folder.path());
+        command.args(["check", "people.csv", "--annotated", to]);
+        command.output().await.unwrap()
+    };
+    annotate("out.xlsx").await;
+    let shown = cells(&folder.path().join("out.xlsx"), "Contacts");
+    for cell in ["surplus", "more"] {
+        assert!(shown.values().any(|text| text == cell), "{shown:?}");
+    }
+    let refused = annotate("./people.csv").await;
+    assert_eq!(refused.status.code(), Some(1));
+    let kept = std::fs::read_to_string(folder.path().join("people.csv")).unwrap();
+    assert_eq!(kept, sheet);
+}

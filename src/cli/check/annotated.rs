@@ -15,6 +15,8 @@ use crate::model::text;
 
 /// Longest text of a cell in a workbook, characters.
 const MAX_CELL_CHARS: usize = 32_767;
+/// Cells further to the right are not written back: the explanation would stand where nobody finds it.
+const MAX_WIDTH: usize = 200;
 /// Title of the explaining column.
 const TITLE: &str = "What to mend";
 
@@ -64,7 +66,8 @@ pub(super) struct Annotator<'a> {
 }
 
 impl<'a> Annotator<'a> {
-    pub(super) fn new(reading: &'a Reading) -> anyhow::Result<Self> {
+    /// For a sheet whose widest row has so many cells.
+    pub(super) fn new(reading: &'a Reading, widest: usize) -> anyhow::Result<Self> {
         let header = &reading.facts.header;
         let mut found: Found<'_> = HashMap::new();
         for issue in &reading.roster.issues {
@@ -82,7 +85,8 @@ impl<'a> Annotator<'a> {
             .filter_map(|issue| column_of(issue.cell.as_deref()?))
             .max()
             .map_or(0, |last| last + 1)
-            .max(header.titles.len());
+            .max(header.titles.len())
+            .max(widest.min(MAX_WIDTH));
         let explanations = u16::try_from(width).context("the sheet is too wide for a workbook")?;
         let mut annotator = Self {
             sheet: Worksheet::new(),

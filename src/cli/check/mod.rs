@@ -33,6 +33,16 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let limit = config.fetch.max_bytes;
+    let same = |path: &PathBuf| {
+        let [one, other] = [path, &args.file].map(std::fs::canonicalize);
+        one.is_ok_and(|one| other.is_ok_and(|other| one == other))
+    };
+    if let Some(path) = args.annotated.as_ref().filter(|path| same(path)) {
+        anyhow::bail!(
+            "`{}` is the file that is checked; write the annotated sheet to another one",
+            path.display()
+        );
+    }
     let mut file = open(&args.file, limit)?;
     let facts = facts(&mut file, limit)
         .with_context(|| format!("file `{}` can't be read", args.file.display()))?;
@@ -111,7 +121,12 @@ fn annotate(
     reading: &Reading,
     path: &Path,
 ) -> anyhow::Result<()> {
-    let mut annotator = Annotator::new(reading)?;
+    // Damaged rows may have more cells than the header, and whoever mends them there wants all of them.
+    let mut widest = 0;
+    sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
+        widest = widest.max(row.len());
+    })?;
+    let mut annotator = Annotator::new(reading, widest)?;
     let mut outcome = Ok(());
     let facts = sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
         if outcome.is_ok() {

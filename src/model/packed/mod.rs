@@ -107,7 +107,7 @@ impl Contacts {
         (0..self.len()).map(|place| self.get(place))
     }
 
-    /// Digest of all that is kept of each contact, equal to that of [`ContactState`](super::contact::ContactState) where that
+    /// Digest of all that is kept of each contact, equal to that of [`ContactState`] where that
     /// is what the file says; `None` where the file says nothing of a field, so that it depends on what is stored.
     #[must_use]
     pub fn digests(&self) -> Vec<Option<[u8; 32]>> {

@@ -502,6 +502,11 @@ impl Account {
                 (None, Some(_)) => same += 1,
                 (None, None) => {
                     after[place].removed = Some(self.today);
+                    if d.did == Did::Revived {
+                        let mut then = d.before.clone().unwrap();
+                        then.groups.retain(|key| self.groups.contains_key(key));
+                        after[place].state = then;
+                    }
                     done.push(Done {
                         uid: c.uid,
                         did: Did::Removed,
