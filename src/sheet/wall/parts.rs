@@ -56,11 +56,13 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
         let mut merged = Mark::new(b"mergeCells");
         let mut formulas = Formulas::default();
         let (mut is_sheet, mut found) = (false, Parts::default());
-        // A sheet may lie anywhere and have any name.
+        // A sheet may lie anywhere and have any name; its cells and what is merged come after this mark.
         let mut look = |piece: &[u8]| {
             is_sheet = is_sheet || data.is_in(piece);
-            found.has_merged_cells = found.has_merged_cells || merged.is_in(piece);
-            found.has_formulas = found.has_formulas || formulas.are_in(piece);
+            if is_sheet {
+                found.has_merged_cells = found.has_merged_cells || merged.is_in(piece);
+                found.has_formulas = found.has_formulas || formulas.are_in(piece);
+            }
         };
         let size = inflate(
             &mut part,
