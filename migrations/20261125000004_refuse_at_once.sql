@@ -6,15 +6,12 @@ CREATE OR REPLACE FUNCTION check_foreign_write(account bigint) RETURNS void
     DECLARE
         found record;
     BEGIN
+        IF NOT (SELECT import_enabled FROM accounts WHERE id = account) THEN
+            PERFORM FROM accounts WHERE id = account FOR SHARE;
+        END IF;
         SELECT a.name, a.import_enabled, split_part(split_part(s.url, '?', 1), '#', 1) AS url INTO found
         FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id
         WHERE a.id = account;
-        IF NOT found.import_enabled THEN
-            SELECT a.name, a.import_enabled, split_part(split_part(s.url, '?', 1), '#', 1) AS url INTO found
-            FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id
-            WHERE a.id = account
-            FOR SHARE OF a;
-        END IF;
         IF found.import_enabled THEN
             RAISE EXCEPTION 'contacts and groups of account "%" are managed by an import from %', found.name,
                 coalesce(found.url, 'a spreadsheet')

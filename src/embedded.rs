@@ -21,6 +21,7 @@ use nix::unistd::{Pid, Uid, User};
 
 use crate::model::digest::{hex, sha256};
 
+/// Neither file locks nor `pg_isready` call back: other processes are looked at so often.
 const POLL: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Longest path of a Unix socket, bytes, less the file's name.

@@ -140,6 +140,7 @@ async fn start(app: &App, importer: &Importer, new: NewRun) -> anyhow::Result<Cl
                 {
                     importer.end_abandoned(&abandoned).await?;
                 }
+                // Its process may be on another machine, or dead: nothing but the table tells that it has ended.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }

@@ -7,7 +7,7 @@ use super::app::App;
 use super::output::{Format, counts, json as print_json, line, or_blank, plain, table};
 use super::{Exit, account_ref, import};
 use crate::model::account::AccountRef;
-use crate::model::run::{NewRun, Origin, RunStatus, Trigger};
+use crate::model::run::{NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 use crate::store::{ChangeRow, RunRow};
 
@@ -136,8 +136,10 @@ pub(super) async fn check_approvable(
     keep_ids: bool,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
-    let held = run.status == RunStatus::Held.as_str();
-    if let (false, Some(applied)) = (held, app.store.applied_run(run.account_id).await?) {
+    if run.is_held() {
+        return Ok(());
+    }
+    if let Some(applied) = app.store.applied_run(run.account_id).await? {
         anyhow::ensure!(
             applied.0 == run.id,
             "run {applied} came after run {}; look at that one",
@@ -145,7 +147,7 @@ pub(super) async fn check_approvable(
         );
     }
     anyhow::ensure!(
-        held || !keep_ids,
+        !keep_ids,
         "--keep-ids is for held runs: run {} has added its new contacts already",
         run.id
     );
@@ -250,7 +252,7 @@ fn print_renumbered(run: &RunRow, changes: &[ChangeRow]) -> std::io::Result<()> 
         ))?;
     }
     // Otherwise the new ones are there already, or those gone are removed.
-    if !pairs.is_empty() && run.status == RunStatus::Held.as_str() {
+    if !pairs.is_empty() && run.is_held() {
         line(format!(
             "  {} in all; `rosterd runs approve --keep-ids` lets them keep their records",
             pairs.len()

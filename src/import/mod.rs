@@ -6,6 +6,7 @@
 mod conclude;
 mod error;
 mod outcome;
+mod planning;
 mod preview;
 mod probe;
 mod reading;

@@ -2,7 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::conclude::{digests_blocking, history, hold_rules, plan_blocking};
+use super::planning::{digests_blocking, history, hold_rules, plan_blocking};
 use super::{ImportError, Importer, Observer, Progress, Reading, local_file};
 use crate::model::RunId;
 use crate::model::account::Account;

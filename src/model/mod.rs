@@ -9,6 +9,7 @@ pub mod group;
 pub mod issue;
 pub mod known;
 pub mod packed;
+pub mod phone;
 pub mod plan;
 pub mod roster;
 pub mod run;

@@ -100,9 +100,7 @@ impl Change {
         self.before.name != self.after.name
             || number_set(&self.before.numbers) != number_set(&self.after.numbers)
     }
-}
 
-impl Change {
     /// Whether the contact is known by another ID from now on.
     #[must_use]
     pub fn changes_id(&self) -> bool {

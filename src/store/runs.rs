@@ -210,10 +210,16 @@ impl Store {
 }
 
 impl RunRow {
+    /// Whether it has changed nothing and waits for a person.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.status == RunStatus::Held.as_str()
+    }
+
     /// Whether a person may approve it.
     #[must_use]
     pub fn is_approvable(&self) -> bool {
-        self.status == RunStatus::Held.as_str()
+        self.is_held()
             || (self.status == RunStatus::SucceededWithIssues.as_str()
                 && self.withheld.is_some_and(|withheld| withheld > 0))
     }

@@ -291,11 +291,7 @@ async fn a_write_is_refused_without_waiting_for_a_running_import() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.import(account).await;
-    let mut import = app.pool.begin().await.unwrap();
-    sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
-        .execute(&mut *import)
-        .await
-        .unwrap();
+    let _import = app.hold_account().await;
     let mut writer = app.pool.begin().await.unwrap();
     sqlx::query("SET LOCAL lock_timeout = '5s'")
         .execute(&mut *writer)

@@ -61,22 +61,12 @@ async fn a_daemon_killed_in_the_middle_of_a_large_import_leaves_the_data_as_befo
     app.import(account).await;
     let before = app.fingerprint().await;
     app.serve(people(1..=100_000));
-    // Held back in the middle of its transaction: contacts and numbers are written, members wait for this lock.
-    let mut blocker = app.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE group_members IN SHARE MODE")
-        .execute(&mut *blocker)
-        .await
-        .unwrap();
+    let blocker = app.hold_members().await;
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
         .unwrap();
     let daemon = Daemon::start(serve(&app, "1s")).await;
-    let waiting =
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while app.count(waiting).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    app.until_members_wait().await;
     daemon.kill().await;
     blocker.rollback().await.unwrap();
     assert_eq!(
@@ -232,22 +222,13 @@ async fn a_command_that_is_stopped_half_way_changes_nothing_and_leaves_nothing_q
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     std::fs::write(app.folder.path().join("people.csv"), people(1..=20)).unwrap();
-    let mut blocker = app.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE group_members IN SHARE MODE")
-        .execute(&mut *blocker)
-        .await
-        .unwrap();
+    let blocker = app.hold_members().await;
     let mut command = serve(&app, "30s");
     let mut child = command
         .args(["import", &account.to_string(), "--file", "people.csv"])
         .spawn()
         .unwrap();
-    let waiting =
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
-                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    while app.count(waiting).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    app.until_members_wait().await;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     while app
@@ -328,21 +309,13 @@ async fn limits_that_are_edited_while_a_local_file_is_imported_count() {
     let account = app.account(people(1..=40)).await;
     app.import(account).await;
     std::fs::write(app.folder.path().join("people.csv"), people(1..=38)).unwrap();
-    let mut blocker = app.pool.begin().await.unwrap();
-    sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
-        .execute(&mut *blocker)
-        .await
-        .unwrap();
+    let blocker = app.hold_account().await;
     let mut command = serve(&app, "30s");
     let mut child = command
         .args(["import", &account.to_string(), "--file", "people.csv"])
         .spawn()
         .unwrap();
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
-    while app.count(waiting).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    app.until_an_import_waits().await;
     app.execute("UPDATE import_settings SET hold_removed_percent = 0, hold_removed_count = 0")
         .await
         .unwrap();
@@ -358,20 +331,12 @@ async fn a_file_is_not_unchanged_that_was_forgotten_while_it_was_looked_at() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;
     app.import(account).await;
-    let mut blocker = app.pool.begin().await.unwrap();
-    sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
-        .execute(&mut *blocker)
-        .await
-        .unwrap();
+    let mut blocker = app.hold_account().await;
     let mut child = serve(&app, "30s")
         .args(["import", &account.to_string()])
         .spawn()
         .unwrap();
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
-    while app.count(waiting).await == 0 {
-        tokio::task::yield_now().await;
-    }
+    app.until_an_import_waits().await;
     sqlx::query("SELECT forget_applied_file(id) FROM accounts")
         .execute(&mut *blocker)
         .await

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::import::{self, Preview, Reading};
 use crate::model::digest::FileDigest;
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::issue::Severity;
+use crate::model::issue::{Code, Severity};
 use crate::model::run::FileFacts;
 use crate::sheet::{self, Content, Limits, WorkbookReader};
 use annotated::Annotator;
@@ -123,9 +123,12 @@ fn annotate(
 ) -> anyhow::Result<()> {
     // Damaged rows may have more cells than the header, and whoever mends them there wants all of them.
     let mut widest = 0;
-    sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
-        widest = widest.max(row.len());
-    })?;
+    let mut issues = reading.roster.issues.iter();
+    if issues.any(|issue| issue.code == Code::RowDamaged) {
+        sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
+            widest = widest.max(row.len());
+        })?;
+    }
     let mut annotator = Annotator::new(reading, widest)?;
     let mut outcome = Ok(());
     let facts = sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {

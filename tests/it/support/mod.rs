@@ -328,6 +328,45 @@ impl TestApp {
         self.store.run(rosterd::model::RunId(id)).await.unwrap()
     }
 
+    /// Holds the account's row as an import does, until it is dropped or ended.
+    pub async fn hold_account(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut holder = self.pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
+            .execute(&mut *holder)
+            .await
+            .unwrap();
+        holder
+    }
+
+    /// Waits until an import waits for the account's row.
+    pub async fn until_an_import_waits(&self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
+        while self.count(waiting).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Holds imports back in the middle of their transaction: contacts and numbers are written, members wait.
+    pub async fn hold_members(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut holder = self.pool.begin().await.unwrap();
+        sqlx::query("LOCK TABLE group_members IN SHARE MODE")
+            .execute(&mut *holder)
+            .await
+            .unwrap();
+        holder
+    }
+
+    /// Waits until an import waits to write members.
+    pub async fn until_members_wait(&self) {
+        let waiting =
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        while self.count(waiting).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// All that is there of contacts and groups, without ids of rows that nothing points at and without times.
     pub async fn state(&self) -> Vec<String> {
         let mut rows = Vec::new();
