@@ -101,6 +101,7 @@ impl Session {
             .execute(&mut *self.tx)
             .await
             .map_err(failed("commit"))?;
+        self.committed = true;
         Ok(())
     }
 

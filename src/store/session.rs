@@ -41,10 +41,20 @@ pub struct RunContext {
 
 /// See the module.
 pub struct Session {
-    /// Within a transaction. Never used again for another run: one that is dropped in the middle of a statement is a reply
-    /// behind, and nobody could tell.
+    /// Within a transaction, until it is committed.
     pub(super) tx: PoolConnection<Postgres>,
     pub(super) run: ClaimedRun,
+    pub(super) committed: bool,
+}
+
+impl Drop for Session {
+    /// Only a connection whose transaction is committed is used again: one that is left in the middle of a statement is a
+    /// reply behind, and nobody could tell.
+    fn drop(&mut self) {
+        if !self.committed {
+            self.tx.close_on_drop();
+        }
+    }
 }
 
 pub(super) fn digest(bytes: Vec<u8>) -> Option<[u8; 32]> {
@@ -57,28 +67,29 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails or the account is gone.
     pub async fn open_session(&self, run: &ClaimedRun) -> Result<Session, StoreError> {
-        let mut tx = self
+        let tx = self
             .pool
             .acquire()
             .await
             .map_err(failed("get a connection"))?;
-        tx.close_on_drop();
+        let mut session = Session {
+            tx,
+            run: run.clone(),
+            committed: false,
+        };
         sqlx::query("BEGIN")
-            .execute(&mut *tx)
+            .execute(session.db())
             .await
             .map_err(failed("begin"))?;
         sqlx::query!(
             "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE",
             run.account_id.0
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(session.db())
         .await
         .map_err(failed("lock the account"))?
         .ok_or(StoreError::LeaseLost)?;
-        Ok(Session {
-            tx,
-            run: run.clone(),
-        })
+        Ok(session)
     }
 
     /// What a run must know of its account before it begins.

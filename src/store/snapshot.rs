@@ -31,18 +31,20 @@ pub(super) async fn load_differing(
     let digests = stored.digests.unwrap_or_default();
     let (stored_digests, _) = digests.as_chunks::<40>();
     let mut id_of: HashMap<[u8; 32], ContactId> = HashMap::with_capacity(stored_digests.len());
+    let mut ids = stored.others.unwrap_or_default();
     for packed in stored_digests {
         let (mut digest, mut id) = ([0; 32], [0; 8]);
         digest.copy_from_slice(&packed[..32]);
         id.copy_from_slice(&packed[32..]);
-        id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
+        // Two that were made by hand may be alike to the last letter.
+        let twin = id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
+        ids.extend(twin.map(|twin| twin.0));
     }
     // What is left of them is not in the file.
     let settled = in_file
         .iter()
         .map(|digest| digest.as_ref().and_then(|digest| id_of.remove(digest)))
         .collect();
-    let mut ids = stored.others.unwrap_or_default();
     ids.extend(id_of.into_values().map(|id| id.0));
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
     Ok(Snapshot {

@@ -65,6 +65,30 @@ async fn a_revert_brings_everything_back_as_it_was() {
     assert_eq!(app.state().await, after);
 }
 
+/// Whoever is brought back by a revert is known by a digest, and so are two who are alike to the last letter.
+#[tokio::test]
+async fn two_hand_made_contacts_that_are_alike_are_two_after_a_revert_too() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=30)).await;
+    app.store.set_enabled(account, false).await.unwrap();
+    for _ in 0..2 {
+        app.execute("WITH made AS (INSERT INTO contacts (account_id, name) SELECT id, 'Twin' FROM accounts RETURNING id)
+                     INSERT INTO contact_numbers (contact_id, position, number, number_type) SELECT id, 1, '2505550199', 'pager' FROM made")
+            .await
+            .unwrap();
+    }
+    app.store.set_enabled(account, true).await.unwrap();
+    let held = app.import(account).await;
+    assert_eq!((held.status.as_str(), held.removed), ("held", Some(2)));
+    let applied = app.approve(account, held.id).await;
+    app.revert(account, applied.id, false).await;
+
+    let again = app.import(account).await;
+    assert_eq!((again.status.as_str(), again.removed), ("held", Some(2)));
+    app.approve(account, again.id).await;
+    assert_eq!(app.contacts().await.len(), 30);
+}
+
 #[tokio::test]
 async fn contacts_changed_since_are_left_alone_and_named() {
     let app = TestApp::start().await;
