@@ -74,12 +74,16 @@ impl Importer {
             () = stop.cancelled() => return Err(ImportError::Stopped),
             written = write => written?,
         };
-        let last_issues = match session.last_read_run().await? {
-            Some(last) => session.issues_of(last).await?,
-            None => Vec::new(),
-        };
         let roster = &reading.roster;
-        let (is_new, fixed) = outcome::compare(&roster.issues, &last_issues);
+        let mine = roster.issues.iter().map(|issue| issue.identity());
+        let (before, fixed) = match session.last_read_run().await? {
+            Some(last) => session.issues_since(last, &mine.collect()).await?,
+            None => Default::default(),
+        };
+        let is_new = roster.issues.iter();
+        let is_new: Vec<bool> = is_new
+            .map(|issue| !before.contains(issue.identity()))
+            .collect();
         session.record_issues(&roster.issues, &is_new).await?;
 
         let counts = outcome::counts(&plan, roster);
@@ -90,7 +94,8 @@ impl Importer {
         };
         let mut report =
             outcome::with_plan(outcome::blank_report(&account, run, outcome), &plan, counts);
-        report.issues = roster.issues.iter().cloned().zip(is_new).collect();
+        report.issues = roster.issues.clone();
+        report.is_new = is_new;
         report.fixed = fixed;
         report.recovered = context.streak.since.is_some();
         session
@@ -176,7 +181,8 @@ impl Importer {
         session.record_issues(&roster.issues, &all_new).await?;
         if mail {
             let mut report = outcome::blank_report(&account, run, Outcome::Failed(failure.clone()));
-            report.issues = roster.issues.iter().cloned().zip(all_new).collect();
+            report.issues = roster.issues.clone();
+            report.is_new = all_new;
             session
                 .queue_mail(&self.mails(&report, &admins)?, now)
                 .await?;

@@ -1,14 +1,13 @@
 //! What is told of a run: who gets which mail, and how often of a failure that goes on.
 
-use std::collections::HashSet;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ImportError, Importer};
 use crate::model::account::{Account, Admin};
 use crate::model::contact::ContactState;
 use crate::model::failure::FailureCode;
-use crate::model::issue::{Issue, Severity};
+use crate::model::issue::Severity;
+use crate::model::packed::Issues;
 use crate::model::plan::{Action, Change, HoldReason, Plan};
 use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, Counts, FailureStreak, Trigger};
@@ -53,13 +52,6 @@ pub(super) fn after_failure(
 
 /// The counts of a plan that was made from a roster.
 pub(super) fn counts(plan: &Plan, roster: &Roster) -> Counts {
-    let of = |severity| {
-        roster
-            .issues
-            .iter()
-            .filter(|issue| issue.severity == severity)
-            .count()
-    };
     Counts {
         rows: roster.row_count,
         added: plan.added.len(),
@@ -69,24 +61,10 @@ pub(super) fn counts(plan: &Plan, roster: &Roster) -> Counts {
         revived: plan.count(Action::Revived),
         adopted: plan.count(Action::Adopted),
         withheld: plan.withheld.len(),
-        errors: of(Severity::Error),
-        warnings: of(Severity::Warning),
+        errors: roster.issues.count(Severity::Error),
+        warnings: roster.issues.count(Severity::Warning),
         contacts_after: plan.contacts_after,
     }
-}
-
-/// Which issues are new since the last time, and which errors of the last time are gone.
-pub(super) fn compare(issues: &[Issue], last: &[Issue]) -> (Vec<bool>, Vec<Issue>) {
-    let before: HashSet<_> = last.iter().map(Issue::identity).collect();
-    let now: HashSet<_> = issues.iter().map(Issue::identity).collect();
-    let is_new = issues
-        .iter()
-        .map(|issue| !before.contains(&issue.identity()))
-        .collect();
-    let gone = last
-        .iter()
-        .filter(|issue| issue.severity == Severity::Error && !now.contains(&issue.identity()));
-    (is_new, gone.cloned().collect())
 }
 
 /// A report of a run of which nothing is known yet but its outcome.
@@ -97,8 +75,9 @@ pub(super) fn blank_report(account: &Account, run: &ClaimedRun, outcome: Outcome
         origin: run.origin,
         outcome,
         counts: Counts::default(),
-        issues: Vec::new(),
-        fixed: Vec::new(),
+        issues: Issues::default(),
+        is_new: Vec::new(),
+        fixed: Issues::default(),
         removed: Vec::new(),
         withheld: Vec::new(),
         changed: Vec::new(),

@@ -51,7 +51,8 @@ impl Importer {
         let counts = counts(&plan, issues.len());
         let blank = outcome::blank_report(&account, run, Outcome::Reverted(subject));
         let mut report = outcome::with_plan(blank, &plan, counts);
-        report.issues = issues.into_iter().zip(all_new).collect();
+        report.issues = issues;
+        report.is_new = all_new;
         session
             .queue_mail(&self.mails(&report, &admins)?, now)
             .await?;

@@ -1,7 +1,7 @@
 //! Everything that can be found wrong or odd in a sheet, in one table: the single source of messages, of the reference
 //! page (`docs/CHECKS.md`) and of tests.
 //!
-//! In `sentence` and `remedy`, `{column}`, `{value}`, `{other}` and `{row}` stand for what a finding is about.
+//! In `sentence` and `remedy`, `{column}`, `{other}` and `{row}` stand for what a finding is about.
 
 use super::issue::{Code, Severity};
 
@@ -27,8 +27,6 @@ pub struct Rule {
 pub struct About<'a> {
     /// Title of the column.
     pub column: &'a str,
-    /// What stands in the cell.
-    pub value: &'a str,
     /// The other one that it clashes with, or what was meant.
     pub other: &'a str,
     /// The other row.
@@ -284,7 +282,6 @@ fn fill(template: &str, about: About<'_>, message: &mut String) {
         message.push_str(before);
         match name {
             "column" => message.push_str(about.column),
-            "value" => message.push_str(about.value),
             "other" => message.push_str(about.other),
             _ => message.push_str(&about.row.to_string()),
         }
@@ -309,7 +306,6 @@ pub fn reference_page() -> String {
         text.replace("{column}", "*column*")
             .replace("{other}", "*other*")
             .replace("{row}", "*row*")
-            .replace("{value}", "*value*")
             .replace('|', "\\|")
     };
     for rule in CATALOGUE {
@@ -381,7 +377,6 @@ mod tests {
     fn every_sentence_says_what_is_wrong_and_what_to_do() {
         let about = About {
             column: "Title",
-            value: "x",
             other: "y",
             row: 7,
         };

@@ -1,8 +1,11 @@
 //! What can be wrong or odd in a file: the catalogue of codes, and one finding.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::catalogue::{About, Finding};
+use super::digest::TextDigest;
 use super::words;
 
 words!(
@@ -91,7 +94,7 @@ words!(
 pub const VALUE_LIMIT: usize = 200;
 
 /// One finding in a file. Serialises as the JSON of SPEC §9 has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
     /// What it means for the contact.
     pub severity: Severity,
@@ -100,82 +103,185 @@ pub struct Issue {
     /// The spreadsheet's own row number; none for the file as a whole.
     pub row: Option<u32>,
     /// The column's header.
-    pub column: Option<String>,
-    /// The cell as the spreadsheet program names it (`E17`).
-    pub cell: Option<String>,
+    pub column: Option<Cow<'static, str>>,
+    /// Where the column stands in the sheet, counted from 0.
+    pub column_place: Option<u32>,
     /// The offending value, at most [`VALUE_LIMIT`] characters.
     pub value: Option<String>,
     /// The contact's ID, where known.
     pub external_id: Option<String>,
     /// The contact's name, where known.
     pub contact_name: Option<String>,
-    /// What is wrong and what to do.
-    pub message: String,
+    /// What is wrong and what to do ([`Issue::message`]).
+    pub wording: Wording,
     /// Of a nameless row: SHA-256 of its cells.
-    #[serde(skip)]
     pub row_digest: Option<[u8; 32]>,
 }
 
+/// Where the sentences of an issue come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wording {
+    /// From the catalogue.
+    Catalogue {
+        /// Its line.
+        finding: Finding,
+        /// The other one that it clashes with, or what was meant; blank for none.
+        other: String,
+        /// The other row; 0 for none.
+        row: u32,
+    },
+    /// As they were said at another time, or in another process.
+    Stored(String),
+}
+
 impl Issue {
-    /// A finding with its message.
+    /// A finding about the file as a whole, or about what is still to be said.
     #[must_use]
-    pub fn new(finding: Finding, about: About<'_>) -> Self {
+    pub fn of_file(finding: Finding) -> Self {
+        Self::clashing(finding, "", 0)
+    }
+
+    /// A finding that also names another one, and another row where it is not 0.
+    #[must_use]
+    pub fn clashing(finding: Finding, other: &str, row: u32) -> Self {
         let rule = finding.rule();
         Self {
             severity: rule.severity,
             code: rule.code,
             row: None,
             column: None,
-            cell: None,
+            column_place: None,
             value: None,
             external_id: None,
             contact_name: None,
-            message: finding.message(about),
+            wording: Wording::Catalogue {
+                finding,
+                other: other.to_owned(),
+                row,
+            },
             row_digest: None,
         }
     }
 
-    /// A finding about the file as a whole.
+    /// What is wrong and what to do, for people.
     #[must_use]
-    pub fn of_file(finding: Finding) -> Self {
-        Self::new(finding, About::default())
-    }
-
-    /// Place in the sheet: row, then column, counted from 0; what has no row comes first.
-    #[must_use]
-    pub fn place(&self) -> (Option<u32>, Option<usize>) {
-        (self.row, self.cell.as_deref().and_then(column_of))
-    }
-
-    /// What makes two issues of two runs the same one: code, contact (or nameless row) and column.
-    #[must_use]
-    pub fn identity(&self) -> IssueIdentity {
-        let subject = match (&self.external_id, self.row_digest) {
-            (Some(id), _) => Subject::Contact(id.clone()),
-            (None, Some(digest)) => Subject::Row(digest),
-            (None, None) => Subject::File(self.value.clone()),
-        };
-        IssueIdentity {
-            code: self.code,
-            subject,
-            column: self.column.clone(),
+    pub fn message(&self) -> Cow<'_, str> {
+        match &self.wording {
+            Wording::Stored(text) => Cow::Borrowed(text),
+            Wording::Catalogue {
+                finding,
+                other,
+                row,
+            } => Cow::Owned(finding.message(About {
+                column: self.column.as_deref().unwrap_or_default(),
+                other,
+                row: *row,
+            })),
         }
     }
+
+    /// The cell as the spreadsheet program names it (`E17`).
+    #[must_use]
+    pub fn cell(&self) -> Option<String> {
+        let place = usize::try_from(self.column_place?).ok()?;
+        Some(format!("{}{}", column_letters(place), self.row?))
+    }
+
+    /// What makes two issues of two runs the same one: code, contact (or nameless row, or value where there is neither) and
+    /// column.
+    #[must_use]
+    pub fn identity(&self) -> IssueIdentity {
+        let mut digest = TextDigest::default();
+        digest.push(Some(self.code.as_str()));
+        digest.push(self.external_id.as_deref());
+        if self.external_id.is_none() {
+            digest.push_bytes(self.row_digest.as_ref().map(<[u8; 32]>::as_slice));
+            if self.row_digest.is_none() {
+                digest.push(self.value.as_deref());
+            }
+        }
+        digest.push(self.column.as_deref());
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest.finish()[..16]);
+        IssueIdentity(half)
+    }
 }
 
-/// See [`Issue::identity`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct IssueIdentity {
+/// See [`Issue::identity`]: the first half of a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IssueIdentity([u8; 16]);
+
+/// Which issues a run has.
+#[derive(Debug, Clone, Default)]
+pub struct IssueIdentities(Vec<IssueIdentity>);
+
+impl IssueIdentities {
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn contains(&self, identity: IssueIdentity) -> bool {
+        self.0.binary_search(&identity).is_ok()
+    }
+}
+
+impl FromIterator<IssueIdentity> for IssueIdentities {
+    fn from_iter<T: IntoIterator<Item = IssueIdentity>>(identities: T) -> Self {
+        let mut identities: Vec<_> = identities.into_iter().collect();
+        identities.sort_unstable();
+        identities.dedup();
+        Self(identities)
+    }
+}
+
+/// An issue as JSON has it.
+#[derive(Serialize, Deserialize)]
+struct Plain<'a> {
+    severity: Severity,
     code: Code,
-    subject: Subject,
-    column: Option<String>,
+    row: Option<u32>,
+    column: Option<Cow<'a, str>>,
+    cell: Option<Cow<'a, str>>,
+    value: Option<Cow<'a, str>>,
+    external_id: Option<Cow<'a, str>>,
+    contact_name: Option<Cow<'a, str>>,
+    message: Cow<'a, str>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Subject {
-    Contact(String),
-    Row([u8; 32]),
-    File(Option<String>),
+impl Serialize for Issue {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        fn borrowed(text: Option<&String>) -> Option<Cow<'_, str>> {
+            text.map(|text| Cow::Borrowed(text.as_str()))
+        }
+        Plain {
+            severity: self.severity,
+            code: self.code,
+            row: self.row,
+            column: self.column.as_deref().map(Cow::Borrowed),
+            cell: self.cell().map(Cow::Owned),
+            value: borrowed(self.value.as_ref()),
+            external_id: borrowed(self.external_id.as_ref()),
+            contact_name: borrowed(self.contact_name.as_ref()),
+            message: self.message(),
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Issue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let plain = Plain::deserialize(from)?;
+        Ok(Self {
+            severity: plain.severity,
+            code: plain.code,
+            row: plain.row,
+            column: plain.column.map(|text| text.into_owned().into()),
+            column_place: plain.cell.and_then(|cell| column_of(&cell)),
+            value: plain.value.map(Cow::into_owned),
+            external_id: plain.external_id.map(Cow::into_owned),
+            contact_name: plain.contact_name.map(Cow::into_owned),
+            wording: Wording::Stored(plain.message.into_owned()),
+            row_digest: None,
+        })
+    }
 }
 
 /// The letters by which spreadsheet programs name a column, counted from 0 (`A`, …, `Z`, `AA`, …).
@@ -194,11 +300,14 @@ pub fn column_letters(index: usize) -> String {
 
 /// The column of a cell (`E17`), counted from 0.
 #[must_use]
-pub fn column_of(cell: &str) -> Option<usize> {
+pub fn column_of(cell: &str) -> Option<u32> {
     let letters = cell.trim_end_matches(|c: char| c.is_ascii_digit());
-    let place = letters.bytes().try_fold(0_usize, |place, letter| {
-        let letter = usize::from(letter.checked_sub(b'A')?);
-        (letter < 26).then_some(place * 26 + letter + 1)
+    let place = letters.bytes().try_fold(0_u32, |place, letter| {
+        let letter = u32::from(letter.checked_sub(b'A')?);
+        if letter >= 26 {
+            return None;
+        }
+        place.checked_mul(26)?.checked_add(letter + 1)
     })?;
     place.checked_sub(1)
 }
@@ -220,7 +329,8 @@ mod tests {
             (16383, "XFD"),
         ] {
             assert_eq!(column_letters(index), letters);
-            assert_eq!(column_of(&format!("{letters}17")), Some(index));
+            let place = column_of(&format!("{letters}17"));
+            assert_eq!(place, u32::try_from(index).ok());
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::issue::Issue;
 use super::known::RowMark;
-use super::packed::Contacts;
+use super::packed::{Contacts, Issues};
 
 /// The contacts of a file, and what the plan must know of those that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,7 +26,7 @@ pub struct Roster {
     /// One entry for each row in error.
     pub rows_in_error: Vec<RowInError>,
     /// Everything found, in the order of the sheet; the file as a whole first.
-    pub issues: Vec<Issue>,
+    pub issues: Issues,
 }
 
 impl Roster {

@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::Snapshot;
 use super::groups::{GroupTable, MemberCount, count_members, emptied};
 use crate::model::ContactId;
-use crate::model::catalogue::{About, Finding};
+use crate::model::catalogue::Finding;
 use crate::model::contact::{
     ContactImage, ContactState, Number, NumberType, PhoneNumber, Priority, StoredContact,
 };
 use crate::model::group::name_key;
 use crate::model::issue::Issue;
+use crate::model::packed::Issues;
 use crate::model::plan::{Action, Change, Plan, Removal};
 
 /// What a run is recorded to have done to a contact.
@@ -38,7 +39,7 @@ enum Target {
 /// What has to be done so that the contacts are again what they were before a run; a contact that something has changed
 /// since is left as it is and named in an issue, unless `force` is set.
 #[must_use]
-pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (Plan, Vec<Issue>) {
+pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (Plan, Issues) {
     let active = |contact: &&StoredContact| !contact.removed;
     let before = count_members(
         snapshot.groups.len(),
@@ -51,7 +52,7 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (P
         .map(|(place, contact)| (contact.id, place))
         .collect();
 
-    let mut issues = Vec::new();
+    let mut issues = Issues::default();
     let mut targets: HashMap<usize, (&Recorded, Target)> = HashMap::new();
     for record in recorded {
         let place = place_of.get(&record.contact).copied();
@@ -62,13 +63,13 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (P
                     targets.insert(place, (record, target));
                 }
             }
-            Err(finding) => issues.push(refusal(finding, record, stored)),
+            Err(finding) => issues.push(&refusal(finding, record, stored)),
         }
     }
     for place in taken_ids(&snapshot.contacts, &targets) {
         if let Some((record, _)) = targets.remove(&place) {
             let stored = Some(&snapshot.contacts[place]);
-            issues.push(refusal(Finding::RevertIdTaken, record, stored));
+            issues.push(&refusal(Finding::RevertIdTaken, record, stored));
         }
     }
 
@@ -249,6 +250,6 @@ fn refusal(finding: Finding, record: &Recorded, stored: Option<&StoredContact>) 
     Issue {
         external_id: record.external_id.clone(),
         contact_name: name,
-        ..Issue::new(finding, About::default())
+        ..Issue::of_file(finding)
     }
 }

@@ -5,17 +5,20 @@
 mod attachment;
 mod sections;
 
+use std::collections::HashSet;
+
 use askama::Template;
 
 use crate::model::RunId;
 use crate::model::account::Notify;
 use crate::model::failure::Failure;
 use crate::model::issue::{Issue, Severity};
+use crate::model::packed::Issues;
 use crate::model::plan::{HoldReason, Renumbered};
 use crate::model::run::{Counts, Origin};
 use crate::model::text::{join_and, shorten};
 
-use sections::{MAX_LINES, Section, subject_of};
+use sections::{About, MAX_LINES, Section};
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +57,12 @@ pub struct Report {
     pub outcome: Outcome,
     /// How many of each; zero where the file was not read.
     pub counts: Counts,
-    /// Issues of the file, each with whether it is new.
-    pub issues: Vec<(Issue, bool)>,
+    /// Issues of the file.
+    pub issues: Issues,
+    /// Of each of them, whether it is new.
+    pub is_new: Vec<bool>,
     /// Errors of the last time that are gone.
-    pub fixed: Vec<Issue>,
+    pub fixed: Issues,
     /// People who were removed (held: who would be).
     pub removed: Vec<Person>,
     /// People whose removal is withheld.
@@ -141,7 +146,7 @@ impl Report {
         let attachment = (self.issues.len() > MAX_LINES).then(|| {
             (
                 format!("issues-of-run-{}.csv", self.run),
-                attachment::issues_csv(&self.issues),
+                attachment::issues_csv(self),
             )
         });
         let has_attachment = attachment.is_some();
@@ -172,14 +177,17 @@ impl Report {
     }
 
     fn contacts_in_error(&self) -> usize {
-        let errors = self
-            .issues
-            .iter()
-            .filter(|(issue, _)| issue.severity == Severity::Error);
+        let errors = self.found(Severity::Error);
         errors
-            .map(|(issue, _)| subject_of(issue))
-            .collect::<std::collections::BTreeSet<_>>()
+            .map(|(issue, _)| About::of(&issue))
+            .collect::<HashSet<_>>()
             .len()
+    }
+
+    /// The issues of this severity, each with whether it is new.
+    fn found(&self, severity: Severity) -> impl Iterator<Item = (Issue, bool)> {
+        let issues = self.issues.iter().zip(self.is_new.iter().copied());
+        issues.filter(move |(issue, _)| issue.severity == severity)
     }
 
     fn headline(&self) -> String {

@@ -1,5 +1,7 @@
 //! The lists of a report: a line per contact, per person, per group.
 
+use std::collections::HashMap;
+
 use super::{Outcome, Person, Report};
 use crate::model::issue::{Issue, Severity};
 use crate::model::plan::HoldReason;
@@ -112,48 +114,55 @@ impl Report {
 
     /// A line per contact, with all that is wrong with it.
     fn issue_section(&self, title: &str, severity: Severity, room: &mut usize) -> Section {
-        let mut by_subject: Vec<(Vec<&Issue>, bool)> = Vec::new();
-        let mut place_of = std::collections::HashMap::new();
-        for (issue, is_new) in self
-            .issues
-            .iter()
-            .filter(|(issue, _)| issue.severity == severity)
-        {
-            let place = *place_of.entry(subject_of(issue)).or_insert_with(|| {
-                by_subject.push((Vec::new(), false));
-                by_subject.len() - 1
-            });
-            by_subject[place].0.push(issue);
-            by_subject[place].1 |= *is_new;
+        let mut place_of: HashMap<About, usize> = HashMap::new();
+        let mut shown: Vec<(Vec<Issue>, bool)> = Vec::new();
+        for (issue, is_new) in self.found(severity) {
+            let count = place_of.len();
+            let place = *place_of.entry(About::of(&issue)).or_insert(count);
+            if place == shown.len() && place < *room {
+                shown.push((Vec::new(), false));
+            }
+            if let Some((issues, any_new)) = shown.get_mut(place) {
+                issues.push(issue);
+                *any_new |= is_new;
+            }
         }
-        let shown = by_subject.len().min(*room);
-        *room -= shown;
+        *room -= shown.len();
         let mark = |is_new: bool| match (severity, is_new) {
             (Severity::Error, true) => "new",
             (Severity::Error, false) => "still open",
             _ => "",
         };
+        let lines = shown.iter();
         Section {
             title: title.to_owned(),
-            lines: by_subject[..shown]
-                .iter()
+            lines: lines
                 .map(|(issues, is_new)| line(issues, mark(*is_new)))
                 .collect(),
-            more: by_subject.len() - shown,
+            more: place_of.len() - shown.len(),
         }
     }
 }
 
-/// What a line is about: the contact, or the row, or the file.
-pub(super) fn subject_of(issue: &Issue) -> (Option<&str>, Option<u32>, &str) {
-    match (&issue.external_id, issue.row) {
-        (Some(id), _) => (Some(id), None, ""),
-        (None, Some(row)) => (None, Some(row), ""),
-        (None, None) => (None, None, &issue.message),
+/// What a line is about.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) enum About {
+    Contact(String),
+    Row(u32),
+    File(String),
+}
+
+impl About {
+    pub(super) fn of(issue: &Issue) -> Self {
+        match (&issue.external_id, issue.row) {
+            (Some(id), _) => Self::Contact(id.clone()),
+            (None, Some(row)) => Self::Row(row),
+            (None, None) => Self::File(issue.message().into_owned()),
+        }
     }
 }
 
-fn line(issues: &[&Issue], mark: &'static str) -> Line {
+fn line(issues: &[Issue], mark: &'static str) -> Line {
     let first = issues.first();
     let name = issues
         .iter()
@@ -170,14 +179,13 @@ fn line(issues: &[&Issue], mark: &'static str) -> Line {
         .iter()
         .filter_map(|issue| {
             issue
-                .cell
-                .clone()
+                .cell()
                 .or_else(|| issue.row.map(|row| format!("row {row}")))
         })
         .collect();
     let what = issues.iter().map(|issue| match &issue.value {
-        Some(value) => format!("{} ({})", issue.message, shorten(value, 80)),
-        None => issue.message.clone(),
+        Some(value) => format!("{} ({})", issue.message(), shorten(value, 80)),
+        None => issue.message().into_owned(),
     });
     Line {
         who,

@@ -18,8 +18,9 @@ fn report(outcome: Outcome) -> Report {
             contacts_after: 40,
             ..Counts::default()
         },
-        issues: Vec::new(),
-        fixed: Vec::new(),
+        issues: Issues::default(),
+        is_new: Vec::new(),
+        fixed: Issues::default(),
         removed: Vec::new(),
         withheld: Vec::new(),
         changed: Vec::new(),
@@ -32,8 +33,8 @@ fn report(outcome: Outcome) -> Report {
 fn error(row: u32, id: &str, name: &str) -> Issue {
     Issue {
         row: Some(row),
-        cell: Some(format!("E{row}")),
-        column: Some("Number".to_owned()),
+        column: Some("Number".into()),
+        column_place: Some(4),
         value: Some("555".to_owned()),
         external_id: Some(id.to_owned()),
         contact_name: Some(name.to_owned()),
@@ -51,12 +52,12 @@ fn person(n: usize) -> Person {
 #[test]
 fn errors_are_one_line_per_contact() {
     let mut report = report(Outcome::Applied);
-    report.issues = vec![
-        (error(5, "A5", "Ann Lee"), true),
-        (error(9, "B9", "Bo <b>Ek</b>"), false),
-    ];
+    report.issues = [error(5, "A5", "Ann Lee"), error(9, "B9", "Bo <b>Ek</b>")]
+        .iter()
+        .collect();
+    report.is_new = vec![true, false];
     report.counts.errors = 2;
-    report.fixed = vec![error(7, "C7", "Cy Dow")];
+    report.fixed = [error(7, "C7", "Cy Dow")].iter().collect();
     let mail = report.render().unwrap();
     insta::assert_snapshot!("errors_subject", mail.subject);
     insta::assert_snapshot!("errors_text", mail.text);
@@ -99,7 +100,8 @@ fn withheld_removals_are_listed_with_the_way_to_carry_them_out() {
         row_digest: Some([1; 32]),
         ..error(5, "", "Ann Lee")
     };
-    report.issues = vec![(nameless, true)];
+    report.issues = [nameless].iter().collect();
+    report.is_new = vec![true];
     report.counts.errors = 1;
     report.counts.withheld = 1;
     report.withheld = vec![person(3)];
@@ -121,8 +123,9 @@ fn withheld_removals_are_listed_with_the_way_to_carry_them_out() {
 fn beyond_a_hundred_issues_all_are_attached() {
     let mut report = report(Outcome::Applied);
     report.issues = (1..=150)
-        .map(|n| (error(n, &n.to_string(), "=HYPERLINK(1)"), true))
+        .map(|n| error(n, &n.to_string(), "=HYPERLINK(1)"))
         .collect();
+    report.is_new = vec![true; 150];
     report.counts.errors = 150;
     let mail = report.render().unwrap();
     assert!(

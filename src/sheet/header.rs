@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::SheetError;
-use crate::model::catalogue::{About, Finding};
-use crate::model::issue::{Issue, column_letters};
+use crate::model::catalogue::Finding;
+use crate::model::issue::Issue;
 use crate::model::table::{Field, Header, NumberColumns};
 use crate::model::text;
 
@@ -105,13 +105,9 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         .iter()
         .filter(|field| !field.is_required() && !places.contains_key(&(**field, 1)))
     {
-        let about = About {
-            column: field.as_str(),
-            ..About::default()
-        };
         issues.push(Issue {
-            column: Some(field.as_str().to_owned()),
-            ..Issue::new(Finding::ColumnMissing, about)
+            column: Some(field.as_str().into()),
+            ..Issue::of_file(Finding::ColumnMissing)
         });
     }
     for (place, normalised) in &unknown {
@@ -125,11 +121,6 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
                 Some(field.as_str().to_owned())
             }),
         };
-        let about = About {
-            column: &title,
-            other: meant.as_deref().unwrap_or_default(),
-            ..About::default()
-        };
         let finding = if meant.is_some() {
             Finding::ColumnMisspelled
         } else {
@@ -137,10 +128,10 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         };
         issues.push(Issue {
             row: Some(row),
-            cell: Some(format!("{}{row}", column_letters(*place))),
+            column_place: u32::try_from(*place).ok(),
             value: Some(title.clone()),
-            column: Some(title.clone()),
-            ..Issue::new(finding, about)
+            column: Some(title.into()),
+            ..Issue::clashing(finding, &meant.unwrap_or_default(), 0)
         });
     }
     let found: Vec<(Field, usize)> = places
@@ -330,7 +321,9 @@ mod tests {
             )
             .unwrap();
             let issues = issues.into_iter().filter(|issue| issue.row.is_some());
-            issues.map(|issue| issue.message).collect::<Vec<_>>()
+            issues
+                .map(|issue| issue.message().into_owned())
+                .collect::<Vec<_>>()
         };
         for (columns, said) in [
             ("Number Type 2|Number Description 2", vec!["", ""]),
@@ -374,7 +367,7 @@ mod tests {
         assert!(
             issues
                 .iter()
-                .any(|issue| issue.message.contains("did you mean `Email Address`?")),
+                .any(|issue| issue.message().contains("did you mean `Email Address`?")),
             "{issues:?}"
         );
     }

@@ -18,7 +18,7 @@ use std::io::{BufReader, Cursor, Read, Seek, Write};
 
 use serde::Serialize;
 
-use crate::model::catalogue::{About, Finding};
+use crate::model::catalogue::Finding;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::{Issue, column_letters};
 use crate::model::table::{Field, Header, SheetRow};
@@ -325,18 +325,11 @@ impl<'a, F: FnMut(&Header, &SheetRow)> Body<'a, F> {
 
     /// The header, and an issue for each filled column without a title.
     fn finish(self) -> (Header, Vec<Issue>) {
-        let issue = |(place, row): (usize, u32)| {
-            let column = column_letters(place);
-            let about = About {
-                column: &column,
-                ..About::default()
-            };
-            Issue {
-                row: Some(row),
-                cell: Some(format!("{column}{row}")),
-                column: Some(column.clone()),
-                ..Issue::new(Finding::ColumnUntitled, about)
-            }
+        let issue = |(place, row): (usize, u32)| Issue {
+            row: Some(row),
+            column_place: u32::try_from(place).ok(),
+            column: Some(column_letters(place).into()),
+            ..Issue::of_file(Finding::ColumnUntitled)
         };
         let issues = self.untitled.into_iter().map(issue).collect();
         (self.header, issues)

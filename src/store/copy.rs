@@ -147,6 +147,14 @@ impl<'c> Rows<'c> {
         self.column(bytes)
     }
 
+    /// The next column: bytes or NULL.
+    pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        match bytes {
+            Some(bytes) => self.bytes(bytes),
+            None => self.null(),
+        }
+    }
+
     /// Ends the row.
     pub(super) async fn end(&mut self) -> Result<(), StoreError> {
         self.begun = false;

@@ -4,11 +4,15 @@ use std::collections::HashSet;
 
 use super::session::digest;
 use super::{Session, StoreError, failed};
-use crate::model::issue::{Code, Issue, Severity};
+use crate::model::issue::{Code, Issue, IssueIdentities, Severity, Wording, column_of};
+use crate::model::packed::Issues;
 use crate::model::plan::HoldReason;
 use crate::model::roster::RowInError;
 use crate::model::{ContactId, RunId};
 use crate::reconcile::Approved;
+
+/// Issues of an earlier run that are read in one piece.
+const ISSUES_AT_ONCE: i64 = 10_000;
 
 impl Session {
     /// Rows in error of a run.
@@ -16,47 +20,75 @@ impl Session {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn rows_in_error(&mut self, run: RunId) -> Result<HashSet<RowInError>, StoreError> {
-        let issues = self.issues_of(run).await?;
-        Ok(issues
-            .into_iter()
-            .filter(|issue| issue.severity == Severity::Error)
-            .filter_map(|issue| match (issue.external_id, issue.row_digest) {
-                (Some(id), _) => Some(RowInError::Contact(id)),
-                (None, digest) => digest.map(RowInError::Nameless),
-            })
-            .collect())
-    }
-
-    /// The issues of a run.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the database fails.
-    pub async fn issues_of(&mut self, run: RunId) -> Result<Vec<Issue>, StoreError> {
         let rows = sqlx::query!(
-            "SELECT severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
-             FROM import_issues WHERE run_id = $1 ORDER BY id",
+            "SELECT DISTINCT external_id, row_digest FROM import_issues
+             WHERE run_id = $1 AND severity = 'error' AND (external_id IS NOT NULL OR row_digest IS NOT NULL)",
             run.0
         )
         .fetch_all(&mut *self.tx)
         .await
-        .map_err(failed("read the issues"))?;
+        .map_err(failed("read the rows in error"))?;
+        let rows = rows.into_iter();
         Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                Some(Issue {
-                    severity: Severity::parse(&row.severity)?,
-                    code: Code::parse(&row.code)?,
+            .filter_map(|row| match row.external_id {
+                Some(id) => Some(RowInError::Contact(id)),
+                None => row.row_digest.and_then(digest).map(RowInError::Nameless),
+            })
+            .collect())
+    }
+
+    /// Which issues an earlier run had, and of its errors those that are not among the ones of `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn issues_since(
+        &mut self,
+        run: RunId,
+        now: &IssueIdentities,
+    ) -> Result<(IssueIdentities, Issues), StoreError> {
+        let (mut identities, mut gone) = (Vec::new(), Issues::default());
+        let mut read_to = 0;
+        // Piece by piece: there may be a million.
+        loop {
+            let rows = sqlx::query!(
+                "SELECT id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
+                 FROM import_issues WHERE run_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+                run.0,
+                read_to,
+                ISSUES_AT_ONCE
+            )
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(failed("read the issues"))?;
+            let Some(last) = rows.last() else {
+                return Ok((identities.into_iter().collect(), gone));
+            };
+            read_to = last.id;
+            for row in rows {
+                let (Some(severity), Some(code)) =
+                    (Severity::parse(&row.severity), Code::parse(&row.code))
+                else {
+                    continue;
+                };
+                let issue = Issue {
+                    severity,
+                    code,
                     row: row.row_number.and_then(|row| u32::try_from(row).ok()),
-                    column: row.column_name,
-                    cell: row.cell,
+                    column: row.column_name.map(Into::into),
+                    column_place: row.cell.as_deref().and_then(column_of),
                     value: row.value,
                     external_id: row.external_id,
                     contact_name: row.contact_name,
-                    message: row.message,
+                    wording: Wording::Stored(row.message),
                     row_digest: row.row_digest.and_then(digest),
-                })
-            })
-            .collect())
+                };
+                let identity = issue.identity();
+                if severity == Severity::Error && !now.contains(identity) {
+                    gone.push(&issue);
+                }
+                identities.push(identity);
+            }
+        }
     }
 
     /// The last run before this one that read its file to the end.

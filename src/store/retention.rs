@@ -137,7 +137,9 @@ impl Store {
         sqlx::query!(
             "DELETE FROM import_issues i USING contacts c
              WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = c.external_id
-               AND i.run_id IS DISTINCT FROM (SELECT applied_run_id FROM import_state WHERE account_id = $1)",
+               -- The next run is held against these.
+               AND i.run_id IS DISTINCT FROM (SELECT applied_run_id FROM import_state WHERE account_id = $1)
+               AND NOT EXISTS (SELECT FROM import_runs r WHERE r.id = i.run_id AND r.status = 'held')",
             account.0,
             &ids
         )

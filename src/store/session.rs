@@ -2,15 +2,16 @@
 //!
 //! It begins by locking the account and ends by proving that the run is still ours. Dropped, it leaves no trace.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 
+use super::copy::Rows;
 use super::{NewMail, Settings, Store, StoreError, apply, changes, failed, outbox, snapshot};
-use crate::model::issue::Issue;
-use crate::model::packed::Contacts;
+use crate::model::packed::{Contacts, Issues};
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts};
 use crate::model::{AccountId, ContactId, RunId};
@@ -54,6 +55,15 @@ impl Drop for Session {
         if !self.committed {
             self.tx.close_on_drop();
         }
+    }
+}
+
+/// Postgres holds no NUL, wherever one may have slipped through.
+fn clean(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{FFFD}"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -286,59 +296,39 @@ impl Session {
     /// [`StoreError`] if the database fails.
     pub async fn record_issues(
         &mut self,
-        issues: &[Issue],
+        issues: &Issues,
         is_new: &[bool],
     ) -> Result<(), StoreError> {
-        // Postgres holds no NUL, wherever one may have slipped through.
-        let clean =
-            |text: &Option<String>| text.as_ref().map(|text| text.replace('\0', "\u{FFFD}"));
-        let column = |pick: fn(&Issue) -> &Option<String>| {
-            issues
-                .iter()
-                .map(|issue| clean(pick(issue)))
-                .collect::<Vec<_>>()
-        };
-        let severities: Vec<String> = issues
-            .iter()
-            .map(|issue| issue.severity.to_string())
-            .collect();
-        let codes: Vec<String> = issues.iter().map(|issue| issue.code.to_string()).collect();
-        let rows: Vec<Option<i32>> = issues
-            .iter()
-            .map(|issue| issue.row.and_then(|row| i32::try_from(row).ok()))
-            .collect();
-        let messages: Vec<String> = issues
-            .iter()
-            .map(|issue| issue.message.replace('\0', "\u{FFFD}"))
-            .collect();
-        let digests: Vec<Option<Vec<u8>>> = issues
-            .iter()
-            .map(|issue| issue.row_digest.map(|digest| digest.to_vec()))
-            .collect();
-        sqlx::query!(
-            "INSERT INTO import_issues (run_id, account_id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, is_new, row_digest)
-             SELECT $1, $2, u.severity, u.code, u.row_number, u.column_name, u.cell, u.value, u.external_id, u.contact_name, u.message, u.is_new, u.row_digest
-             FROM unnest($3::text[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::boolean[], $13::bytea[])
-                  WITH ORDINALITY AS u (severity, code, row_number, column_name, cell, value, external_id, contact_name, message, is_new, row_digest, place)
-             ORDER BY u.place",
-            self.run.id.0,
-            self.run.account_id.0,
-            &severities,
-            &codes,
-            &rows as &[Option<i32>],
-            &column(|issue| &issue.column) as &[Option<String>],
-            &column(|issue| &issue.cell) as &[Option<String>],
-            &column(|issue| &issue.value) as &[Option<String>],
-            &column(|issue| &issue.external_id) as &[Option<String>],
-            &column(|issue| &issue.contact_name) as &[Option<String>],
-            &messages,
-            is_new,
-            &digests as &[Option<Vec<u8>>]
-        )
-        .execute(&mut *self.tx)
-        .await
-        .map_err(failed("record the issues"))?;
-        Ok(())
+        if issues.is_empty() {
+            return Ok(());
+        }
+        let (run, account) = (self.run.id.0, self.run.account_id.0);
+        let into = "import_issues (run_id, account_id, severity, code, row_number, column_name, cell, value, external_id, \
+                    contact_name, message, is_new, row_digest)";
+        let mut rows = Rows::begin(&mut self.tx, into, "record the issues").await?;
+        for (issue, is_new) in issues.iter().zip(is_new) {
+            let cell = issue.cell();
+            let texts = [
+                issue.column.as_deref(),
+                cell.as_deref(),
+                issue.value.as_deref(),
+                issue.external_id.as_deref(),
+                issue.contact_name.as_deref(),
+            ];
+            rows.bigint(run)
+                .bigint(account)
+                .text(issue.severity.as_str())
+                .text(issue.code.as_str())
+                .optional_integer(issue.row.and_then(|row| i32::try_from(row).ok()));
+            for text in texts {
+                rows.optional(text.map(clean).as_deref());
+            }
+            rows.text(&clean(&issue.message()))
+                .boolean(*is_new)
+                .optional_bytes(issue.row_digest.as_ref().map(<[u8; 32]>::as_slice));
+            rows.end().await?;
+        }
+        rows.finish().await
     }
 
     /// Queues mail that goes out only if the transaction commits.

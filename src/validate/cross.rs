@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hashbrown::{HashMap, HashSet};
 
 use super::index::Ids;
-use crate::model::catalogue::{About, Finding};
+use crate::model::catalogue::Finding;
 use crate::model::contact::PhoneNumber;
 use crate::model::issue::{Issue, VALUE_LIMIT};
 use crate::model::table::Field;
@@ -99,15 +99,10 @@ pub(super) fn without_zeros(id: &str) -> &str {
 }
 
 fn issue(finding: Finding, field: Field, value: &str, other: &str, row: Option<u32>) -> Issue {
-    let about = About {
-        column: field.as_str(),
-        other: &text::shorten(other, 60),
-        ..About::default()
-    };
     Issue {
         row,
-        column: Some(field.as_str().to_owned()),
+        column: Some(field.as_str().into()),
         value: Some(text::shorten(value, VALUE_LIMIT)),
-        ..Issue::new(finding, about)
+        ..Issue::clashing(finding, &text::shorten(other, 60), 0)
     }
 }

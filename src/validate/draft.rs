@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::cells::Reading;
 use super::row::{Phone, RowReader, column_name};
-use crate::model::catalogue::{About, Finding};
+use crate::model::catalogue::Finding;
 use crate::model::contact::{ExternalId, FileContact, FileNumber, PhoneNumber, Priority, Said};
 use crate::model::group::{self, name_key};
 use crate::model::issue::{Issue, VALUE_LIMIT};
@@ -180,11 +180,7 @@ impl Draft {
         let row = reader.number();
         self.rows.push(row);
         if let Some(twin) = self.twin(row, fingerprint) {
-            let about = About {
-                row: twin,
-                ..About::default()
-            };
-            reader.note_about(Finding::DuplicateRow, Field::Id, 1, "", about);
+            reader.note_clash(Finding::DuplicateRow, (Field::Id, 1), "", "", twin);
             return;
         }
         let reading = owned(reader.field(Field::Name));
@@ -298,7 +294,11 @@ impl Draft {
         let mut issues = Vec::new();
         let row = self.first_row();
         let mut missing = |field: Field| {
-            issues.push(on_column(Finding::RequiredMissing, field.as_str(), row));
+            issues.push(on_column(
+                Finding::RequiredMissing,
+                field.as_str().into(),
+                row,
+            ));
         };
         for (field, absent) in [
             (Field::Name, self.name.value.is_none() && !self.name.bad),
@@ -316,7 +316,7 @@ impl Draft {
         if !self.numbers.is_empty() {
             issues.extend(self.types_alone.iter().map(|(row, ordinal)| {
                 let column = column_name(Field::NumberType, *ordinal);
-                on_column(Finding::TypeWithoutNumber, &column, Some(*row))
+                on_column(Finding::TypeWithoutNumber, column, Some(*row))
             }));
         }
         issues
@@ -369,24 +369,22 @@ fn disagreement<T>(
     show: impl Fn(&T) -> String,
 ) {
     if let Some((earlier, row, value)) = found {
-        let about = About {
-            other: &text::shorten(&show(&earlier), 60),
+        let other = text::shorten(&show(&earlier), 60);
+        reader.note_clash(
+            Finding::RowsDisagree,
+            (field, 1),
+            &show(&value),
+            &other,
             row,
-            ..About::default()
-        };
-        reader.note_about(Finding::RowsDisagree, field, 1, &show(&value), about);
+        );
     }
 }
 
 /// A finding on a column of a row.
-fn on_column(finding: Finding, column: &str, row: Option<u32>) -> Issue {
-    let about = About {
-        column,
-        ..About::default()
-    };
+fn on_column(finding: Finding, column: Cow<'static, str>, row: Option<u32>) -> Issue {
     Issue {
         row,
-        column: Some(column.to_owned()),
-        ..Issue::new(finding, about)
+        column: Some(column),
+        ..Issue::of_file(finding)
     }
 }

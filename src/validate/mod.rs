@@ -15,9 +15,9 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::model::catalogue::Finding;
 use crate::model::contact::{ExternalId, PhoneNumber};
-use crate::model::issue::{Issue, column_letters};
+use crate::model::issue::Issue;
 use crate::model::known::{RowMark, RowMarker};
-use crate::model::packed::Contacts;
+use crate::model::packed::{Contacts, Issues};
 use crate::model::roster::{NamelessRow, Roster, RowInError};
 use crate::model::table::{Field, Header, SheetRow};
 use cross::Numbers;
@@ -55,8 +55,8 @@ pub struct Collector {
     numbers: Numbers,
     /// By which rows are hashed.
     state: DefaultHashBuilder,
-    /// Each with the place in `known` of its contact, whose ID and name it gets in the end.
-    issues: Vec<(Option<usize>, Issue)>,
+    /// Those of a contact by its place in `known`; it is named in the end.
+    issues: Issues,
     nameless: Vec<NamelessRow>,
     row_count: usize,
     last: Option<usize>,
@@ -184,9 +184,21 @@ impl Collector {
         place
     }
 
+    /// Keeps what was found, of the contact at this place, with the place of its column.
     fn keep_issues(&mut self, place: Option<usize>, issues: Vec<Issue>) {
-        self.issues
-            .extend(issues.into_iter().map(|issue| (place, issue)));
+        if let (Some(place), Some(marks), false) = (place, &mut self.marks, issues.is_empty()) {
+            // Something has to be said of it every time.
+            marks.of_known[place] = None;
+        }
+        for mut issue in issues {
+            let column = issue.column.as_deref();
+            let column = column.and_then(|name| self.header.place_named(name));
+            issue.column_place = column.and_then(|column| u32::try_from(column).ok());
+            match place.and_then(|place| u32::try_from(place).ok()) {
+                Some(contact) => self.issues.push_of(contact, &issue),
+                None => self.issues.push(&issue),
+            }
+        }
     }
 
     /// Judges what only shows once all rows are in. `maybe_cut`: the file lacks the final newline that the last applied
@@ -195,7 +207,7 @@ impl Collector {
     pub fn finish(mut self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
         if maybe_cut && let Some(place) = self.last {
             let issue = self.distrust(place);
-            self.issues.push((Some(place), issue));
+            self.keep_issues(Some(place), vec![issue]);
         }
         for place in 0..self.known.len() {
             if let Known::Draft(draft) = self.known[place] {
@@ -211,17 +223,12 @@ impl Collector {
             |place, numbers| self.numbers(place, numbers),
             |place| self.first_row(place),
         );
-        if let Some(marks) = &mut self.marks {
-            let told = self.issues.iter().filter_map(|(place, _)| *place);
-            let of_two = found.iter().flat_map(|found| [found.place, found.other]);
-            for place in told.chain(of_two) {
-                marks.of_known[place] = None;
+        for found in found {
+            if let Some(marks) = &mut self.marks {
+                marks.of_known[found.other] = None;
             }
+            self.keep_issues(Some(found.place), vec![found.issue]);
         }
-        let found = found
-            .into_iter()
-            .map(|found| (Some(found.place), found.issue));
-        self.issues.extend(found);
         self.into_roster(file_issues, maybe_cut)
     }
 
@@ -267,36 +274,16 @@ impl Collector {
         }
     }
 
-    /// The issue with the name of its cell, and with ID and name of its contact.
-    fn complete(&self, place: Option<usize>, issue: Issue) -> Issue {
-        let cell = || {
-            let column = self.header.place_named(issue.column.as_deref()?)?;
-            Some(format!("{}{}", column_letters(column), issue.row?))
-        };
-        let issue = Issue {
-            cell: cell(),
-            ..issue
-        };
-        let Some(place) = place else {
-            return issue;
-        };
-        Issue {
-            external_id: Some(self.id(place).to_owned()),
-            contact_name: self.name(place),
-            ..issue
-        }
-    }
-
     fn into_roster(mut self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
-        let mut issues = file_issues;
-        let found = std::mem::take(&mut self.issues);
-        let mut found: Vec<Issue> = found
-            .into_iter()
-            .map(|(place, issue)| self.complete(place, issue))
-            .collect();
-        found.sort_by_key(Issue::place);
-        issues.extend(found);
-
+        let mut issues = std::mem::take(&mut self.issues);
+        issues.name_contacts(|place| {
+            let place = place as usize;
+            (self.id(place).to_owned(), self.name(place))
+        });
+        for issue in &file_issues {
+            issues.push(issue);
+        }
+        issues.sort();
         let mut rows_in_error: Vec<RowInError> = self
             .nameless
             .iter()

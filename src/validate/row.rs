@@ -7,7 +7,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
-use crate::model::catalogue::{About, Finding};
+use crate::model::catalogue::Finding;
 use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority, Said};
 use crate::model::digest::TextDigest;
 use crate::model::group;
@@ -157,32 +157,23 @@ impl<'a> RowReader<'a> {
 
     /// Notes a finding on a cell. `ordinal` is that of a numbered column, else 1.
     pub(super) fn note(&mut self, finding: Finding, field: Field, ordinal: u32, value: &str) {
-        self.note_about(finding, field, ordinal, value, About::default());
+        self.note_clash(finding, (field, ordinal), value, "", 0);
     }
 
-    /// Notes a finding whose text names more than its column.
-    pub(super) fn note_about(
+    /// As [`RowReader::note`], of a finding whose text names another one too, or another row (0 for none).
+    pub(super) fn note_clash(
         &mut self,
         finding: Finding,
-        field: Field,
-        ordinal: u32,
+        (field, ordinal): (Field, u32),
         value: &str,
-        about: About<'_>,
+        other: &str,
+        row: u32,
     ) {
-        let column = column_name(field, ordinal);
-        let about = About {
-            column: &column,
-            value,
-            ..about
-        };
-        let issue = Issue {
-            row: Some(self.row.number),
-            value: (!value.is_empty()).then(|| text::shorten(value, VALUE_LIMIT)),
-            ..Issue::new(finding, about)
-        };
         self.issues.push(Issue {
-            column: Some(column.into_owned()),
-            ..issue
+            row: Some(self.row.number),
+            column: Some(column_name(field, ordinal)),
+            value: (!value.is_empty()).then(|| text::shorten(value, VALUE_LIMIT)),
+            ..Issue::clashing(finding, other, row)
         });
     }
 
@@ -401,17 +392,9 @@ impl<'a> RowReader<'a> {
                 found
             }
             Reading::Blank => {
-                let about = About {
-                    other: &text::shorten(number, 60),
-                    ..About::default()
-                };
-                self.note_about(
-                    Finding::NumberTypeMissing,
-                    Field::NumberType,
-                    ordinal,
-                    "",
-                    about,
-                );
+                let column = (Field::NumberType, ordinal);
+                let number = text::shorten(number, 60);
+                self.note_clash(Finding::NumberTypeMissing, column, "", &number, 0);
                 None
             }
             Reading::Bad => None,

@@ -43,6 +43,26 @@ async fn removed_contacts_are_purged_after_30_days_with_what_is_recorded_of_them
     assert_eq!((run.revived, run.added), (Some(0), Some(1)));
 }
 
+/// Whose row is in error in the file that waits is named by it until somebody decides.
+#[tokio::test]
+async fn the_errors_of_a_run_that_waits_are_kept() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    app.import_sheet(account, people(1..=18)).await;
+    let sheet = people((1..=8).chain([20])).replace("6045550020", "1");
+    let held = app.import_sheet(account, sheet).await;
+    assert_eq!((held.status.as_str(), held.errors), ("held", Some(1)));
+    app.advance(TimeDelta::days(31));
+    app.settle().await;
+    assert_eq!(app.count("SELECT count(*) FROM contacts").await, 18);
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_issues WHERE external_id = '20'")
+            .await,
+        1
+    );
+}
+
 #[tokio::test]
 async fn a_contact_that_another_table_points_at_is_blanked_instead() {
     let app = TestApp::start().await;

@@ -1,7 +1,6 @@
 //! The sheet written back with what was found in it: the cells concerned coloured, and a column that explains. Rows stand
 //! where they stood, so that a cell's name is the same in both files.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,7 +8,8 @@ use rust_xlsxwriter::{Color, Format, Workbook, Worksheet};
 
 use crate::cli::template::TEXT;
 use crate::import::Reading;
-use crate::model::issue::{Issue, Severity, column_of};
+use crate::model::issue::{Issue, Severity};
+use crate::model::packed::Issues;
 use crate::model::table::{Header, SheetRow};
 use crate::model::text;
 
@@ -54,14 +54,11 @@ impl Formats {
     }
 }
 
-/// What was found in a row.
-type Found<'a> = HashMap<u32, Vec<&'a Issue>>;
-
 /// A sheet on its way back into a workbook.
 pub(super) struct Annotator<'a> {
     sheet: Worksheet,
     formats: Formats,
-    found: Found<'a>,
+    found: &'a Issues,
     explanations: u16,
 }
 
@@ -69,29 +66,21 @@ impl<'a> Annotator<'a> {
     /// For a sheet whose widest row has so many cells.
     pub(super) fn new(reading: &'a Reading, widest: usize) -> anyhow::Result<Self> {
         let header = &reading.facts.header;
-        let mut found: Found<'_> = HashMap::new();
-        for issue in &reading.roster.issues {
-            // What is about the whole file stands beside the header.
-            found
-                .entry(issue.row.unwrap_or(header.row))
-                .or_default()
-                .push(issue);
-        }
         // Behind the last column, and behind those without a title of which something is said.
         let width = reading
             .roster
             .issues
             .iter()
-            .filter_map(|issue| column_of(issue.cell.as_deref()?))
+            .filter_map(|issue| issue.column_place)
             .max()
-            .map_or(0, |last| last + 1)
+            .map_or(0, |last| last as usize + 1)
             .max(header.titles.len())
             .max(widest.min(MAX_WIDTH));
         let explanations = u16::try_from(width).context("the sheet is too wide for a workbook")?;
         let mut annotator = Self {
             sheet: Worksheet::new(),
             formats: Formats::new(),
-            found,
+            found: &reading.roster.issues,
             explanations,
         };
         annotator.begin(header)?;
@@ -105,9 +94,9 @@ impl<'a> Annotator<'a> {
         }
         self.sheet.set_column_width(self.explanations, 80)?;
         let row = header.row.saturating_sub(1);
+        let of_header: Vec<Issue> = self.found.of_row(Some(header.row)).collect();
         for (column, title) in (0..).zip(&header.titles) {
-            let severity = self.severity_of(header.row, column);
-            let format = match severity {
+            let format = match severity_of(&of_header, column) {
                 None => &self.formats.header,
                 some => self.formats.of(some),
             };
@@ -116,8 +105,10 @@ impl<'a> Annotator<'a> {
         }
         self.sheet
             .write_string_with_format(row, self.explanations, TITLE, &self.formats.header)?;
-        if let Some(issues) = self.found.get(&header.row) {
-            let text = format!("{TITLE}\n{}", explained(issues));
+        // What is about the whole file stands beside the header.
+        let issues: Vec<Issue> = self.found.of_row(None).chain(of_header).collect();
+        if !issues.is_empty() {
+            let text = format!("{TITLE}\n{}", explained(&issues));
             self.sheet.write_string_with_format(
                 row,
                 self.explanations,
@@ -129,28 +120,15 @@ impl<'a> Annotator<'a> {
         Ok(())
     }
 
-    /// The worst that was found in a cell; what is about no cell counts for all of its row.
-    fn severity_of(&self, row: u32, column: u16) -> Option<Severity> {
-        let issues = self.found.get(&row)?;
-        issues
-            .iter()
-            .filter(|issue| issue.row.is_some())
-            .filter(|issue| match issue.cell.as_deref().and_then(column_of) {
-                Some(place) => place == usize::from(column),
-                None => true,
-            })
-            .map(|issue| issue.severity)
-            .min()
-    }
-
     /// Writes a row where it stood.
     pub(super) fn push(&mut self, row: &SheetRow) -> anyhow::Result<()> {
         let place = row.number.saturating_sub(1);
         let last = usize::from(self.explanations);
+        let found: Vec<Issue> = self.found.of_row(Some(row.number)).collect();
         for (column, cell) in (0..).zip(row.cells().take(last)) {
             let severity = match row.damage {
                 Some(_) => Some(Severity::Error),
-                None => self.severity_of(row.number, column),
+                None => severity_of(&found, column),
             };
             let format = self.formats.of(severity);
             self.sheet
@@ -158,17 +136,17 @@ impl<'a> Annotator<'a> {
         }
         // Faulty cells that the row does not have, because they are blank.
         for column in (0..self.explanations).skip(row.len()) {
-            let severity = self.severity_of(row.number, column);
+            let severity = severity_of(&found, column);
             if severity.is_some() {
                 self.sheet
                     .write_blank(place, column, self.formats.of(severity))?;
             }
         }
-        if let Some(issues) = self.found.get(&row.number) {
+        if !found.is_empty() {
             self.sheet.write_string_with_format(
                 place,
                 self.explanations,
-                fitting(&explained(issues)),
+                fitting(&explained(&found)),
                 &self.formats.explanation,
             )?;
         }
@@ -176,7 +154,12 @@ impl<'a> Annotator<'a> {
     }
 
     pub(super) fn save(mut self, header: &Header, path: &Path) -> anyhow::Result<()> {
-        let last = self.found.keys().max().copied().unwrap_or(header.row);
+        let last = self
+            .found
+            .iter()
+            .last()
+            .and_then(|issue| issue.row)
+            .unwrap_or(header.row);
         self.sheet.autofilter(
             header.row.saturating_sub(1),
             0,
@@ -191,15 +174,24 @@ impl<'a> Annotator<'a> {
     }
 }
 
-fn explained(issues: &[&Issue]) -> String {
+/// The worst that was found in a cell of a row; what is about no cell counts for all of its row.
+fn severity_of(found: &[Issue], column: u16) -> Option<Severity> {
+    let column = u32::from(column);
+    found
+        .iter()
+        .filter(|issue| issue.column_place.is_none_or(|place| place == column))
+        .map(|issue| issue.severity)
+        .min()
+}
+
+fn explained(issues: &[Issue]) -> String {
     let lines: Vec<String> = issues
         .iter()
         .map(|issue| {
-            let column = issue
-                .cell
-                .as_ref()
+            let cell = issue
+                .cell()
                 .map_or_else(String::new, |cell| format!(" {cell}"));
-            format!("{}{column}: {}", issue.severity, issue.message)
+            format!("{}{cell}: {}", issue.severity, issue.message())
         })
         .collect();
     lines.join("\n")

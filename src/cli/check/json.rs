@@ -6,8 +6,7 @@ use crate::import::{Preview, Reading};
 use crate::model::contact::{ExternalId, FileContact, FileNumber, Number, Priority, Said};
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
-use crate::model::issue::Issue;
-use crate::model::packed::Contacts;
+use crate::model::packed::{Contacts, Issues};
 use crate::model::plan::PlanSummary;
 
 /// The whole document.
@@ -16,7 +15,7 @@ pub(super) struct Document<'a> {
     file: File<'a>,
     failure: Option<Failure>,
     contacts: AllContacts<'a>,
-    issues: &'a [Issue],
+    issues: AllIssues<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<PlanSummary>,
 }
@@ -44,11 +43,19 @@ impl Serialize for AllContacts<'_> {
     }
 }
 
+struct AllIssues<'a>(Option<&'a Issues>);
+
+impl Serialize for AllIssues<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().flat_map(|issues| issues.iter()))
+    }
+}
+
 impl<'a> Document<'a> {
     pub(super) fn of(preview: &'a Preview) -> Self {
         let sha256 = preview.file.sha256.map(|digest| hex(&digest));
         let (file, contacts, issues) = match &preview.reading {
-            Err(_) => (File::default(), None, &[][..]),
+            Err(_) => (File::default(), None, None),
             Ok(Reading { facts, roster, .. }) => (
                 File {
                     format: Some(facts.format.format),
@@ -59,14 +66,14 @@ impl<'a> Document<'a> {
                     sha256: None,
                 },
                 Some(&roster.contacts),
-                &roster.issues[..],
+                Some(&roster.issues),
             ),
         };
         Self {
             file: File { sha256, ..file },
             failure: preview.failure(),
             contacts: AllContacts(contacts),
-            issues,
+            issues: AllIssues(issues),
             plan: preview
                 .plan
                 .as_ref()

@@ -158,11 +158,7 @@ pub(super) fn exit(preview: &Preview) -> Exit {
 }
 
 fn has_errors(reading: &Reading) -> bool {
-    reading
-        .roster
-        .issues
-        .iter()
-        .any(|issue| issue.severity == Severity::Error)
+    reading.roster.issues.count(Severity::Error) > 0
 }
 
 pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {

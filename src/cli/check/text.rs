@@ -25,11 +25,15 @@ pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<(
         .roster
         .issues
         .iter()
-        .map(|issue| place(issue).len())
+        .map(|issue| place(&issue).len())
         .max()
         .unwrap_or(0);
-    for issue in &reading.roster.issues {
-        print_issue(issue, width, out)?;
+    for issue in reading.roster.issues.iter() {
+        print_issue(&issue, width, out)?;
+    }
+    let omitted = reading.roster.issues.omitted();
+    if omitted > 0 {
+        writeln!(out, "and {omitted} more, which are counted only")?;
     }
     preview.plan.as_ref().map_or(Ok(()), |plan| {
         print_plan(&plan.summary(&reading.roster.contacts), out)
@@ -48,13 +52,7 @@ fn summary(reading: &Reading, out: &mut dyn Write) -> std::io::Result<()> {
     };
     let rows = counted(roster.row_count, "row");
     writeln!(out, "{} ({detail}), {rows}", format.format)?;
-    let of = |severity| {
-        roster
-            .issues
-            .iter()
-            .filter(|issue| issue.severity == severity)
-            .count()
-    };
+    let of = |severity| roster.issues.count(severity);
     let mut parts = vec![format!(
         "{} can be imported",
         counted(roster.contacts.len(), "contact")
@@ -93,8 +91,7 @@ fn styled(severity: Severity) -> Style {
 /// Where it is, as the spreadsheet program names it.
 fn place(issue: &Issue) -> String {
     issue
-        .cell
-        .clone()
+        .cell()
         .or_else(|| issue.row.map(|row| format!("row {row}")))
         .unwrap_or_else(|| "file".to_owned())
 }
@@ -116,7 +113,7 @@ fn print_issue(issue: &Issue, width: usize, out: &mut dyn Write) -> std::io::Res
         "{style}{:<7}{style:#} {:<width$}  {who}{}{value}",
         issue.severity,
         place(issue),
-        plain(&issue.message)
+        plain(&issue.message())
     )
 }
 

@@ -1,4 +1,4 @@
-//! How a contact is packed: bytes one after the other, in an order that both sides know.
+//! How contacts and issues are packed: bytes one after the other, in an order that both sides know.
 
 use crate::model::contact::{NumberType, PhoneNumber, Priority, Said};
 
@@ -26,9 +26,29 @@ impl Packer<'_> {
         self.0.push(low_bits(count));
     }
 
+    /// One of fewer than 256.
+    pub(super) fn byte(&mut self, byte: usize) {
+        self.0.push(u8::try_from(byte).unwrap_or(u8::MAX));
+    }
+
     pub(super) fn text(&mut self, text: &str) {
-        self.count(text.len());
-        self.0.extend_from_slice(text.as_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(super) fn optional(&mut self, text: Option<&str>) {
+        self.optional_bytes(text.map(str::as_bytes));
+    }
+
+    pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) {
+        self.0.push(u8::from(bytes.is_some()));
+        if let Some(bytes) = bytes {
+            self.bytes(bytes);
+        }
     }
 
     pub(super) fn said_text(&mut self, said: Said<Option<&str>>) {
@@ -85,6 +105,15 @@ impl<'a> Unpacker<'a> {
         let (bytes, rest) = self.0.split_at(length);
         self.0 = rest;
         bytes
+    }
+
+    pub(super) fn optional(&mut self) -> Option<&'a str> {
+        self.optional_bytes()
+            .map(|bytes| std::str::from_utf8(bytes).unwrap_or_default())
+    }
+
+    pub(super) fn optional_bytes(&mut self) -> Option<&'a [u8]> {
+        (self.byte() == 1).then(|| self.bytes())
     }
 
     /// As [`Unpacker::said_text`], of a text that need not be looked at.

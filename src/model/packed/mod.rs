@@ -1,10 +1,12 @@
-//! Contacts of a file, packed: about as large as their text.
+//! Contacts of a file and what is wrong with them, packed: about as large as their text.
 
 mod coding;
+mod issues;
 
 use hashbrown::HashMap;
 
 use coding::{BLANK, END, MORE, NOTHING, Packer, Unpacker};
+pub use issues::{Issues, LISTED};
 
 use super::contact::{
     ContactState, ExternalId, FileContact, FileNumber, Number, NumberType, PhoneNumber, Priority,
