@@ -45,9 +45,11 @@ fn check_reading(reading: &Reading) {
     for row in &roster.nameless {
         assert!(rows.insert(row.row), "row {} is counted twice", row.row);
     }
-    for issue in &roster.issues {
+    for issue in roster.issues.iter() {
         assert!(
-            !issue.message.contains(['{', '}']) || issue.value.is_some() || issue.column.is_some()
+            !issue.message().contains(['{', '}'])
+                || issue.value.is_some()
+                || issue.column.is_some()
         );
         assert!(issue.row.is_none_or(|row| row > 0));
     }

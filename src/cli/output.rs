@@ -1,7 +1,9 @@
 //! Printing for people and for scripts.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
+use anstream::adapter::StripBytes;
+use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -35,7 +37,7 @@ pub(super) fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
 }
 
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::with_capacity(PIECE, std::io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
     writeln!(out)?;
     out.flush()?;
@@ -46,10 +48,42 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 pub(super) fn styled(
     print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut out = std::io::BufWriter::new(anstream::AutoStream::auto(std::io::stdout()));
-    print(&mut out)?;
+    let stdout = std::io::stdout();
+    let choice = AutoStream::choice(&stdout);
+    let mut out = BufWriter::with_capacity(PIECE, stdout.lock());
+    if choice == ColorChoice::Never {
+        let strip = StripBytes::new();
+        print(&mut Colourless {
+            out: &mut out,
+            strip,
+        })?;
+    } else {
+        print(&mut out)?;
+    }
     out.flush()?;
     Ok(())
+}
+
+/// Bytes that are written in one piece: there may be a million lines.
+const PIECE: usize = 64 << 10;
+
+/// Passes on what is not for a terminal only.
+struct Colourless<W> {
+    out: W,
+    strip: StripBytes,
+}
+
+impl<W: Write> Write for Colourless<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for piece in self.strip.strip_next(bytes) {
+            self.out.write_all(piece)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Says something beside the data.

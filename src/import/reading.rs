@@ -68,7 +68,7 @@ fn read_with(
     let facts = sheet::read_guarded(content, workbooks, Limits { max_rows }, |header, row| {
         collector.push(header, row);
     })?;
-    let roster = collector.finish(facts.issues.clone(), maybe_cut(&facts, final_newline));
+    let roster = collector.finish(&facts.issues, maybe_cut(&facts, final_newline));
     Ok(Reading {
         facts,
         roster,
@@ -88,7 +88,7 @@ fn skim(
     let facts = sheet::read_guarded(content, workbooks, Limits { max_rows }, |header, row| {
         skimmer.push(header, row);
     })?;
-    let outcome = skimmer.finish(facts.issues.clone(), maybe_cut(&facts, final_newline));
+    let outcome = skimmer.finish(&facts.issues, maybe_cut(&facts, final_newline));
     Ok(outcome.map(|found| Reading {
         facts,
         roster: found.roster,

@@ -94,7 +94,7 @@ catalogue! {
         "this row or the one above it lacks a part of its line end, and what stands in its place can't be told",
         "export the file again from the spreadsheet program. Until then nobody is removed";
     RowStrayQuote = RowDamaged, Error,
-        "a quotation mark stands inside a cell that does not begin with one",
+        "a quotation mark stands inside a cell that does not begin with one, or is all of a cell in a row that lacks cells",
         "the row has a quotation mark where none may stand, so it can't be known where its cells end",
         "export the file again from the spreadsheet program. Until then nobody is removed";
     RowTextAfterQuote = RowDamaged, Error,
@@ -109,6 +109,10 @@ catalogue! {
         "the row is one cell that another delimiter would split into a whole row",
         "the row is separated by another character than the rest of the file",
         "export the file again from the spreadsheet program. Until then nobody is removed";
+    RowOfContactDamaged = RowDamaged, Error,
+        "a contact has several rows, and one of them is damaged",
+        "row {row}, which has the same ID, is damaged, so it can't be known what it says of this contact",
+        "mend that row";
     RequiredMissing = RequiredMissing, Error,
         "Name, Number or Groups is blank in all rows of the contact",
         "{column} is blank, but is required",

@@ -40,7 +40,7 @@ pub(super) fn issues_csv(report: &Report) -> String {
             "and {more} more, which would make this mail too large; see: rosterd runs issues {}",
             report.run
         );
-        csv.push_str(&format!(",,,,,,,{},\r\n", quote(&message)));
+        csv.extend([",,,,,,,", &quote(&message), ",\r\n"]);
     }
     csv
 }

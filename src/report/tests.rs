@@ -142,6 +142,26 @@ fn beyond_a_hundred_issues_all_are_attached() {
     assert!(csv.contains("\"'=HYPERLINK(1)\""));
 }
 
+/// Mail servers refuse what is too large, and then nobody would read any of it.
+#[test]
+fn an_attachment_never_grows_too_large_for_mail() {
+    let mut report = report(Outcome::Applied);
+    report.issues = (1..=40_000)
+        .map(|n| error(n, &n.to_string(), "Ann Lee"))
+        .collect();
+    report.is_new = vec![true; 40_000];
+    report.counts.errors = 40_000;
+    let (_, csv) = report.render().unwrap().attachment.unwrap();
+    assert!((5 << 20..6 << 20).contains(&csv.len()), "{}", csv.len());
+    let shown = csv.lines().count() - 2;
+    let last = csv.lines().last().unwrap();
+    let more = format!("and {} more", 40_000 - shown);
+    assert!(
+        last.contains(&more) && last.contains("rosterd runs issues 17"),
+        "{last}"
+    );
+}
+
 #[test]
 fn admins_get_what_they_wish_for() {
     let mut quiet = report(Outcome::Applied);

@@ -25,7 +25,7 @@ use crate::model::table::{Field, Header, SheetRow};
 use crate::model::text;
 
 /// Raised whenever the same bytes may read differently than before, so that an unchanged file is read again.
-pub const READER_VERSION: i32 = 6;
+pub const READER_VERSION: i32 = 7;
 
 /// Most rows of a workbook, whatever the configuration allows.
 const XLSX_MAX_ROWS: u32 = 200_000;

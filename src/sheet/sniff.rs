@@ -15,6 +15,9 @@ pub(super) enum Kind {
 
 const OLE: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
 
+/// Where a tar archive says that it is one.
+const TAR_AT: usize = 257;
+
 /// Bytes in which a text is told from markup and JSON.
 const HEAD: u64 = 4 << 10;
 
@@ -39,16 +42,23 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
         (b"GIF8", "a picture"),
         (b"{\\rtf", "an RTF document"),
         (b"ID;P", "a SYLK file"),
+        (b"\xfd7zXZ", "an xz archive"),
+        (b"BZh", "a bzip2 archive"),
+        (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+        (b"SQLite format 3", "a database"),
+        (b"MIME-Version:", "a web archive (.mht)"),
     ] {
         if bytes.starts_with(magic) {
             return Err(SheetError::NotASpreadsheet(what));
         }
     }
-    if (bytes.len() as u64) < HEAD || !bytes.iter().all(u8::is_ascii_whitespace) {
-        return text(bytes);
+    if bytes
+        .get(TAR_AT..)
+        .is_some_and(|rest| rest.starts_with(b"ustar"))
+    {
+        return Err(SheetError::NotASpreadsheet("a tar archive"));
     }
-    // White space that long may hide anything; the reader of text decides.
-    Ok(Kind::Text)
+    text(bytes)
 }
 
 /// An encrypted .xlsx is an OLE file with a certain stream; its name is UTF-16 in the directory.
@@ -75,19 +85,31 @@ fn ole<R: Read + Seek>(file: &mut R) -> Result<SheetError, SheetError> {
 
 fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return if bytes.len() > 2 {
-            Ok(Kind::Text)
-        } else {
+    let utf16 = match bytes {
+        [0xFF, 0xFE, rest @ ..] => Some((rest, u16::from_le_bytes as fn([u8; 2]) -> u16)),
+        [0xFE, 0xFF, rest @ ..] => Some((rest, u16::from_be_bytes as _)),
+        _ => None,
+    };
+    let head = match utf16 {
+        Some((rest, unit)) => {
+            let (units, _) = rest.as_chunks::<2>();
+            let units: Vec<u16> = units.iter().map(|bytes| unit(*bytes)).collect();
+            String::from_utf16_lossy(&units)
+        }
+        None => String::from_utf8_lossy(body).into_owned(),
+    };
+    let head = head.trim_ascii_start();
+    if head.is_empty() {
+        // White space that long may hide anything; the reader of text decides.
+        let whole = (bytes.len() as u64) < HEAD;
+        return if whole {
             Err(SheetError::Empty)
+        } else {
+            Ok(Kind::Text)
         };
     }
-    let start = body.iter().position(|b| !b.is_ascii_whitespace());
-    let Some(start) = start else {
-        return Err(SheetError::Empty);
-    };
-    let head =
-        String::from_utf8_lossy(&body[start..body.len().min(start + 1024)]).to_ascii_lowercase();
+    let head: String = head.chars().take(1024).collect();
+    let head = head.to_ascii_lowercase();
     if head.starts_with("<!doctype html")
         || head.starts_with("<html")
         || (head.starts_with('<') && head.contains("<html"))
@@ -110,7 +132,7 @@ fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
 }
 
 fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
-    let Ok(archive) = zip::ZipArchive::new(file) else {
+    let Ok(mut archive) = zip::ZipArchive::new(file) else {
         return Err(SheetError::WorkbookUnreadable(
             "it is cut off or damaged".to_owned(),
         ));
@@ -122,6 +144,17 @@ fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
         .collect();
     let has = |part: &str| names.iter().any(|name| name.eq_ignore_ascii_case(part));
     let starts = |part: &str| names.iter().any(|name| name.starts_with(part));
+    if has("xl/workbook.bin") {
+        return Err(SheetError::NotASpreadsheet("a binary workbook (.xlsb)"));
+    }
+    let mut places = 0..archive.len();
+    if places.any(|place| {
+        archive
+            .by_index_raw(place)
+            .is_ok_and(|part| part.encrypted())
+    }) {
+        return Err(SheetError::PasswordProtected);
+    }
     if has("[Content_Types].xml") && (starts("xl/") || !(starts("word/") || starts("ppt/"))) {
         return Ok(Kind::Workbook);
     }
@@ -131,6 +164,8 @@ fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
         "a PowerPoint presentation"
     } else if has("content.xml") && has("mimetype") {
         "an OpenDocument file"
+    } else if has("Index/Document.iwa") {
+        "a document of Apple's Numbers or Pages"
     } else {
         "a .zip archive"
     }))
@@ -138,4 +173,79 @@ fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Write};
+
+    use super::*;
+
+    fn refusal(bytes: &[u8]) -> String {
+        sniff(&mut Cursor::new(bytes)).unwrap_err().to_string()
+    }
+
+    fn archive_of(names: &[&str]) -> Vec<u8> {
+        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for name in names {
+            archive
+                .start_file(*name, zip::write::SimpleFileOptions::default())
+                .unwrap();
+            archive.write_all(b"x").unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    #[test]
+    fn what_is_no_spreadsheet_is_called_by_its_name() {
+        let utf16 = |text: &str| -> Vec<u8> {
+            let units = text.encode_utf16().flat_map(u16::to_le_bytes);
+            [0xFF, 0xFE].into_iter().chain(units).collect()
+        };
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for (bytes, what) in [
+            (b"%PDF-1.7".to_vec(), "a PDF document"),
+            (b"\xfd7zXZ\0\0".to_vec(), "an xz archive"),
+            (tar, "a tar archive"),
+            (b"MIME-Version: 1.0\r\n".to_vec(), "a web archive (.mht)"),
+            (b"<!DOCTYPE html><html>".to_vec(), "a web page"),
+            (utf16("\r\n<html><body>"), "a web page"),
+            (utf16("{\"a\": 1}"), "JSON data"),
+            (archive_of(&["a.csv"]), "a .zip archive"),
+            (
+                archive_of(&["[Content_Types].xml", "xl/workbook.bin"]),
+                "a binary workbook (.xlsb)",
+            ),
+            (archive_of(&["Index/Document.iwa"]), "Apple's Numbers"),
+        ] {
+            let refusal = refusal(&bytes);
+            assert!(refusal.contains(what), "{refusal}, not {what}");
+        }
+        for blank in [b"".to_vec(), b" \r\n".to_vec(), utf16(""), utf16(" \n")] {
+            assert!(matches!(
+                sniff(&mut Cursor::new(blank)),
+                Err(SheetError::Empty)
+            ));
+        }
+        for text in [utf16("ID,Name"), utf16(&" ".repeat(5_000))] {
+            assert!(matches!(sniff(&mut Cursor::new(text)), Ok(Kind::Text)));
+        }
+    }
+
+    #[test]
+    fn an_archive_with_a_password_is_called_so() {
+        let mut bytes = archive_of(&["[Content_Types].xml", "xl/workbook.xml"]);
+        // The lowest bit of a part's flags, in its header and in the directory.
+        for (magic, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
+            let places: Vec<usize> = memchr::memmem::find_iter(&bytes, magic).collect();
+            for at in places {
+                bytes[at + flags] |= 1;
+            }
+        }
+        assert!(matches!(
+            sniff(&mut Cursor::new(bytes)),
+            Err(SheetError::PasswordProtected)
+        ));
+    }
 }

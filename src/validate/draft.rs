@@ -289,6 +289,15 @@ impl Draft {
         }
     }
 
+    /// A further row of this contact is damaged; said of a contact that is not in error already.
+    pub(super) fn distrust_row(&mut self, row: u32) -> Option<Issue> {
+        let was_sound = !std::mem::replace(&mut self.failed, true);
+        was_sound.then(|| Issue {
+            row: self.first_row(),
+            ..Issue::clashing(Finding::RowOfContactDamaged, "", row)
+        })
+    }
+
     /// Judges what only shows on the contact put together.
     pub(super) fn judge(&mut self) -> Vec<Issue> {
         let mut issues = Vec::new();

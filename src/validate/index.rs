@@ -48,6 +48,15 @@ impl Ids {
         known
     }
 
+    /// The place that has this ID. `id_of` gives the ID of a place.
+    pub(super) fn find<'a>(&self, id: &str, id_of: impl Fn(usize) -> &'a str) -> Option<usize> {
+        let exact = self.by_id.find(id, |other| id_of(other) == id);
+        exact.or_else(|| {
+            let look = folded(without_zeros(id), &mut String::new()).into_owned();
+            self.by_look.find(&look, |first| id_of(first) == id)
+        })
+    }
+
     /// Each place whose ID looks like an earlier one, with the first such place.
     pub(super) fn alike(&self) -> &[(usize, usize)] {
         &self.alike

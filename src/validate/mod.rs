@@ -58,6 +58,8 @@ pub struct Collector {
     /// Those of a contact by its place in `known`; it is named in the end.
     issues: Issues,
     nameless: Vec<NamelessRow>,
+    /// What stands in the ID column of damaged rows, with their numbers.
+    damaged: Vec<(String, u32)>,
     row_count: usize,
     last: Option<usize>,
     header: Header,
@@ -133,6 +135,7 @@ impl Collector {
                 self.keep_issues(Some(place), reader.into_issues());
             }
             RowIdentity::Nameless => {
+                self.damaged.extend(reader.damaged_id());
                 self.nameless.push(NamelessRow {
                     row: row.number,
                     digest: reader.digest(),
@@ -204,10 +207,14 @@ impl Collector {
     /// Judges what only shows once all rows are in. `maybe_cut`: the file lacks the final newline that the last applied
     /// one had, so its last contact can't be trusted. `file_issues` are those about the file as a whole.
     #[must_use]
-    pub fn finish(mut self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
+    pub fn finish(mut self, file_issues: &[Issue], maybe_cut: bool) -> Roster {
         if maybe_cut && let Some(place) = self.last {
-            let issue = self.distrust(place);
-            self.keep_issues(Some(place), vec![issue]);
+            self.distrust(place, |draft| Some(draft.distrust()));
+        }
+        for (id, row) in std::mem::take(&mut self.damaged) {
+            if let Some(place) = self.ids.find(&id, |place| self.id(place)) {
+                self.distrust(place, |draft| draft.distrust_row(row));
+            }
         }
         for place in 0..self.known.len() {
             if let Known::Draft(draft) = self.known[place] {
@@ -232,7 +239,8 @@ impl Collector {
         self.into_roster(file_issues, maybe_cut)
     }
 
-    fn distrust(&mut self, place: usize) -> Issue {
+    /// Makes a contact one in error, for the reason that its draft gives.
+    fn distrust(&mut self, place: usize, reason: impl FnOnce(&mut Draft) -> Option<Issue>) {
         let draft = match self.known[place] {
             Known::Draft(draft) => draft,
             Known::Packed(contact, fingerprint) => {
@@ -243,7 +251,8 @@ impl Collector {
                 self.drafts.len() - 1
             }
         };
-        self.drafts[draft].distrust()
+        let issue = reason(&mut self.drafts[draft]);
+        self.keep_issues(Some(place), issue.into_iter().collect());
     }
 
     fn id(&self, place: usize) -> &str {
@@ -274,13 +283,13 @@ impl Collector {
         }
     }
 
-    fn into_roster(mut self, file_issues: Vec<Issue>, maybe_cut: bool) -> Roster {
+    fn into_roster(mut self, file_issues: &[Issue], maybe_cut: bool) -> Roster {
         let mut issues = std::mem::take(&mut self.issues);
         issues.name_contacts(|place| {
             let place = place as usize;
             (self.id(place).to_owned(), self.name(place))
         });
-        for issue in &file_issues {
+        for issue in file_issues {
             issues.push(issue);
         }
         issues.sort();

@@ -177,6 +177,13 @@ impl<'a> RowReader<'a> {
         });
     }
 
+    /// What stands in the ID column of a damaged row, and its number.
+    pub(super) fn damaged_id(&self) -> Option<(String, u32)> {
+        self.row.damage?;
+        let id = self.plain(Field::Id);
+        (!id.is_empty()).then(|| (id.into_owned(), self.row.number))
+    }
+
     /// Whose row this is; notes what makes it nameless.
     pub(super) fn identity(&mut self) -> RowIdentity<'a> {
         if let Some(damage) = self.row.damage {

@@ -114,7 +114,7 @@ impl Skimmer {
 
     /// What the file says; `None` where it has to be read whole. As [`Collector::finish`].
     #[must_use]
-    pub fn finish(self, file_issues: Vec<Issue>, maybe_cut: bool) -> Option<Skimmed> {
+    pub fn finish(self, file_issues: &[Issue], maybe_cut: bool) -> Option<Skimmed> {
         if self.given_up || maybe_cut || self.passed.matters_to(&self.collector) {
             return None;
         }
@@ -172,6 +172,9 @@ impl Passed {
             judged.numbers(place, &mut numbers);
             let id = without_zeros(judged.id(place));
             ids.insert(hash(&self.state, &folded(id, &mut scratch)));
+        }
+        for (id, _) in &judged.damaged {
+            ids.insert(hash(&self.state, &folded(without_zeros(id), &mut scratch)));
         }
         if ids.is_empty() {
             return false;

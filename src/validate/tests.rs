@@ -40,7 +40,7 @@ fn roster_of(lines: &[&str]) -> Roster {
     for (number, line) in (2..).zip(lines) {
         collector.push(&header(), &sheet_row(number, line, None));
     }
-    collector.finish(Vec::new(), false)
+    collector.finish(&[], false)
 }
 
 /// Rows in, codes out, with the number of contacts that came through.
@@ -276,7 +276,7 @@ fn a_file_that_may_be_cut_puts_its_last_contact_in_error() {
     for (number, line) in [(2, GOOD), (3, "2|Bob|||6045550102|mobile||||A")] {
         collector.push(&header(), &sheet_row(number, line, None));
     }
-    let roster = collector.finish(Vec::new(), true);
+    let roster = collector.finish(&[], true);
     assert_eq!(first_issue(&roster).code, Code::LastRowMaybeCut);
     assert!(roster.in_error.contains("2") && roster.maybe_cut && roster.contacts.len() == 1);
 }
@@ -310,7 +310,7 @@ fn known_from(lines: &[&str]) -> KnownContacts {
     for (number, line) in (2..).zip(lines) {
         collector.push(&header(), &sheet_row(number, line, None));
     }
-    let roster = collector.finish(Vec::new(), false);
+    let roster = collector.finish(&[], false);
     let mut known = KnownContacts::default();
     for (id, mark) in (1..).zip(roster.marks) {
         let id = ContactId(id);
@@ -325,7 +325,7 @@ fn skim(lines: &[&str], maybe_cut: bool) -> Option<(Roster, Vec<i64>)> {
     for (number, line) in (2..).zip(lines) {
         skimmer.push(&header(), &sheet_row(number, line, None));
     }
-    let found = skimmer.finish(Vec::new(), maybe_cut)?;
+    let found = skimmer.finish(&[], maybe_cut)?;
     let others = found.known.iter().zip(&found.met);
     let others = others.filter(|(_, met)| !**met).map(|(one, _)| one.id.0);
     Some((found.roster, others.collect()))
@@ -441,7 +441,7 @@ fn a_row_that_differs_by_a_formula_without_value_is_no_duplicate() {
             row.push(last);
             collector.push(&header, &row);
         }
-        let roster = collector.finish(Vec::new(), false);
+        let roster = collector.finish(&[], false);
         let codes: Vec<&str> = roster
             .issues
             .iter()
@@ -450,4 +450,31 @@ fn a_row_that_differs_by_a_formula_without_value_is_no_duplicate() {
         assert!(!codes.contains(&"duplicate_row"), "{codes:?}");
         assert_eq!(roster.contacts.get(0).email, Said::Nothing);
     }
+}
+
+/// What a damaged row would have said of a contact that has other rows is not known.
+#[test]
+fn a_contact_of_which_one_row_is_damaged_is_left_as_it_is() {
+    let mut collector = Collector::marking();
+    for (number, line, damage) in [
+        (2, GOOD, None),
+        (3, &GOOD.replace("1|", "2|").replace("0101", "0102"), None),
+        (4, "1||||6045550103|pager||||", Some(Damage::Shifted)),
+    ] {
+        collector.push(&header(), &sheet_row(number, line, damage));
+    }
+    let roster = collector.finish(&[], false);
+    assert_eq!(roster.in_error, ["1".to_owned()].into());
+    assert_eq!(roster.contacts.len(), 1);
+    assert_eq!(roster.nameless.len(), 1);
+    let issue = first_issue(&roster);
+    assert_eq!(
+        (issue.row, issue.external_id.as_deref()),
+        (Some(2), Some("1"))
+    );
+    assert!(
+        issue
+            .message()
+            .starts_with("row 4, which has the same ID, is damaged")
+    );
 }

@@ -76,6 +76,25 @@ impl Sample {
                 _ => format!("Drivers {}", n % 5),
             };
             let optional = |cell: String| if n % 5 == 0 { String::new() } else { cell };
+            if n % 10 == 9 {
+                // A second number of the contact above.
+                let number = format!("778555{n:04}");
+                let cells = [
+                    &format!("C{:04}", n - 1),
+                    "",
+                    "",
+                    "",
+                    &number,
+                    "pager",
+                    "",
+                    "",
+                    "",
+                    "",
+                ];
+                text += &cells.map(|cell| quoted(cell, dialect)).join(&delimiter);
+                text += dialect.line_end;
+                continue;
+            }
             let cells = [
                 format!("C{n:04}"),
                 name,
@@ -115,7 +134,7 @@ impl Sample {
             "{:#?}",
             reading.roster.issues
         );
-        assert_eq!(reading.roster.contacts.len(), ROWS);
+        assert_eq!(reading.roster.contacts.len(), ROWS - ROWS / 10);
         Self {
             bytes,
             dialect,
@@ -165,6 +184,13 @@ fn damaged(sample: &Sample, kind: Kind, at: usize) -> Option<Vec<u8>> {
             if !shape || text || first == byte {
                 return None;
             }
+            // Among the blank cells that a row ends with it is as if somebody had written it there.
+            let end = after.iter().position(|byte| *byte != delimiter);
+            let line_end = sample.dialect.line_end.as_bytes();
+            let blank_end = end.is_some_and(|end| after[end..].starts_with(line_end));
+            if blank_end && before.ends_with(&[delimiter]) {
+                return None;
+            }
             [before, &[byte], &after[1..]].concat()
         }
         // A file that ends where a record does looks whole: that is the business of holds.
@@ -201,8 +227,10 @@ fn silent_loss(sample: &Sample, bytes: &[u8]) -> Option<String> {
     let moved = i64::from(line_ends(bytes)) - i64::from(line_ends(&sample.bytes));
     let said = |contact: &FileContact| {
         let id = Some(contact.external_id.as_str());
-        let rows = [0, moved].map(|moved| i64::from(contact.rows[0]) + moved);
-        let of_row = |row: u32| rows.contains(&i64::from(row));
+        let of_row = |row: u32| {
+            let mut rows = contact.rows.iter().map(|own| i64::from(*own));
+            rows.any(|own| [own, own + moved].contains(&i64::from(row)))
+        };
         let mut issues = roster.issues.iter();
         doubtful
             || issues

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use rust_xlsxwriter::{Color, Format, Workbook, Worksheet};
+use rust_xlsxwriter::{Color, Format, Workbook};
 
 use crate::cli::template::TEXT;
 use crate::import::Reading;
@@ -56,7 +56,8 @@ impl Formats {
 
 /// A sheet on its way back into a workbook.
 pub(super) struct Annotator<'a> {
-    sheet: Worksheet,
+    /// Its only sheet is written row by row, and not kept in memory.
+    workbook: Workbook,
     formats: Formats,
     found: &'a Issues,
     explanations: u16,
@@ -77,8 +78,10 @@ impl<'a> Annotator<'a> {
             .max(header.titles.len())
             .max(widest.min(MAX_WIDTH));
         let explanations = u16::try_from(width).context("the sheet is too wide for a workbook")?;
+        let mut workbook = Workbook::new();
+        workbook.add_worksheet_with_constant_memory()?;
         let mut annotator = Self {
-            sheet: Worksheet::new(),
+            workbook,
             formats: Formats::new(),
             found: &reading.roster.issues,
             explanations,
@@ -88,11 +91,12 @@ impl<'a> Annotator<'a> {
     }
 
     fn begin(&mut self, header: &Header) -> anyhow::Result<()> {
-        self.sheet.set_name("Contacts")?;
+        let sheet = self.workbook.worksheet_from_index(0)?;
+        sheet.set_name("Contacts")?;
         for column in 0..self.explanations {
-            self.sheet.set_column_width(column, 22)?;
+            sheet.set_column_width(column, 22)?;
         }
-        self.sheet.set_column_width(self.explanations, 80)?;
+        sheet.set_column_width(self.explanations, 80)?;
         let row = header.row.saturating_sub(1);
         let of_header: Vec<Issue> = self.found.of_row(Some(header.row)).collect();
         for (column, title) in (0..).zip(&header.titles) {
@@ -100,28 +104,27 @@ impl<'a> Annotator<'a> {
                 None => &self.formats.header,
                 some => self.formats.of(some),
             };
-            self.sheet
-                .write_string_with_format(row, column, fitting(title), format)?;
+            sheet.write_string_with_format(row, column, fitting(title), format)?;
         }
-        self.sheet
-            .write_string_with_format(row, self.explanations, TITLE, &self.formats.header)?;
+        sheet.write_string_with_format(row, self.explanations, TITLE, &self.formats.header)?;
         // What is about the whole file stands beside the header.
         let issues: Vec<Issue> = self.found.of_row(None).chain(of_header).collect();
         if !issues.is_empty() {
             let text = format!("{TITLE}\n{}", explained(&issues));
-            self.sheet.write_string_with_format(
+            sheet.write_string_with_format(
                 row,
                 self.explanations,
                 fitting(&text),
                 &self.formats.explanation,
             )?;
         }
-        self.sheet.set_freeze_panes(header.row, 0)?;
+        sheet.set_freeze_panes(header.row, 0)?;
         Ok(())
     }
 
     /// Writes a row where it stood.
     pub(super) fn push(&mut self, row: &SheetRow) -> anyhow::Result<()> {
+        let sheet = self.workbook.worksheet_from_index(0)?;
         let place = row.number.saturating_sub(1);
         let last = usize::from(self.explanations);
         let found: Vec<Issue> = self.found.of_row(Some(row.number)).collect();
@@ -131,19 +134,17 @@ impl<'a> Annotator<'a> {
                 None => severity_of(&found, column),
             };
             let format = self.formats.of(severity);
-            self.sheet
-                .write_string_with_format(place, column, fitting(cell.shown()), format)?;
+            sheet.write_string_with_format(place, column, fitting(cell.shown()), format)?;
         }
         // Faulty cells that the row does not have, because they are blank.
         for column in (0..self.explanations).skip(row.len()) {
             let severity = severity_of(&found, column);
             if severity.is_some() {
-                self.sheet
-                    .write_blank(place, column, self.formats.of(severity))?;
+                sheet.write_blank(place, column, self.formats.of(severity))?;
             }
         }
         if !found.is_empty() {
-            self.sheet.write_string_with_format(
+            sheet.write_string_with_format(
                 place,
                 self.explanations,
                 fitting(&explained(&found)),
@@ -160,15 +161,14 @@ impl<'a> Annotator<'a> {
             .last()
             .and_then(|issue| issue.row)
             .unwrap_or(header.row);
-        self.sheet.autofilter(
+        let sheet = self.workbook.worksheet_from_index(0)?;
+        sheet.autofilter(
             header.row.saturating_sub(1),
             0,
             last.max(header.row).saturating_sub(1),
             self.explanations,
         )?;
-        let mut workbook = Workbook::new();
-        workbook.push_worksheet(self.sheet);
-        workbook
+        self.workbook
             .save(path)
             .with_context(|| format!("file `{}` can't be written", path.display()))
     }

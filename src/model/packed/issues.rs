@@ -8,9 +8,11 @@ use super::coding::{Packer, Unpacker};
 use crate::model::catalogue::CATALOGUE;
 use crate::model::issue::{Code, Issue, Severity, Wording};
 
-/// So many issues of a sheet are kept, whatever they are; beyond them only the first error of each row, so that a row in
-/// error is always named. The others are counted.
+/// So many issues of a sheet are kept, whatever they are; beyond them only the first error of each row and without its
+/// value, so that a row in error is always named. The others are counted.
 pub const LISTED: usize = 1_000_000;
+/// The same for their size, bytes.
+const LISTED_BYTES: usize = 64 << 20;
 
 /// Stands for a wording that was stored instead of a place in the catalogue.
 const STORED: u8 = 0xFF;
@@ -96,6 +98,7 @@ impl Issues {
     }
 
     /// All that are kept, in order.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Issue> {
         self.entries.iter().map(|entry| self.unpack(*entry))
     }
@@ -113,7 +116,8 @@ impl Issues {
     /// Adds an issue, unless it is only counted.
     fn add(&mut self, issue: &Issue, contact: Option<u32>) -> bool {
         self.counts[issue.severity as usize] += 1;
-        if self.len() >= LISTED {
+        let beyond = self.len() >= LISTED || self.packed.len() >= LISTED_BYTES;
+        if beyond {
             let is_first = issue.severity == Severity::Error && self.beyond != issue.row;
             if !is_first {
                 return false;
@@ -144,7 +148,7 @@ impl Issues {
             }
         }
         packer.optional(issue.column.as_deref());
-        packer.optional(issue.value.as_deref());
+        packer.optional(issue.value.as_deref().filter(|_| !beyond));
         packer.optional_bytes(issue.row_digest.as_ref().map(<[u8; 32]>::as_slice));
         packer.count(contact.map_or(0, |contact| contact as usize + 1));
         if contact.is_none() {

@@ -21,8 +21,10 @@ fn declared(head: &[u8]) -> Option<(u8, usize)> {
         .trim_matches('"')
         .strip_prefix("sep=")
         .map(str::as_bytes)?;
-    let &[delimiter] = named else { return None };
-    if !DELIMITERS.contains(&delimiter) {
+    let named = if named == b"\\t" { b"\t" } else { named };
+    // A program that knew nothing of it has filled it up like a row.
+    let (delimiter, rest) = named.split_first()?;
+    if !DELIMITERS.contains(delimiter) || rest.iter().any(|byte| byte != delimiter) {
         return None;
     }
     let line_end = match &head[length..] {
@@ -30,7 +32,7 @@ fn declared(head: &[u8]) -> Option<(u8, usize)> {
         [_, ..] => 1,
         [] => 0,
     };
-    Some((delimiter, length + line_end))
+    Some((*delimiter, length + line_end))
 }
 
 /// The delimiter under which the first rows show most known headers; the comma where none does.

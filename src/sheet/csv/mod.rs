@@ -212,6 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn the_line_that_declares_the_delimiter_may_be_filled_up() {
+        for line in ["sep=;;;;;", "sep=;", "\"sep=;\""] {
+            let text = format!("{line}\n{}\n1;A\n", HEADER.replace(',', ";"));
+            let (facts, rows) = rows_of(text.as_bytes()).unwrap();
+            assert_eq!(
+                (facts.format.delimiter, rows[0].number),
+                (Some(';'), 2),
+                "{line}"
+            );
+        }
+        let text = format!("sep=\\t\n{}\n1\tA\n", HEADER.replace(',', "\t"));
+        assert_eq!(
+            rows_of(text.as_bytes()).unwrap().0.format.delimiter,
+            Some('\t')
+        );
+    }
+
+    #[test]
     fn an_unclosed_quote_is_refused_with_its_row() {
         let text = format!("{HEADER}\n1,A,2,m,x\n2,B,3,m,\"y\n3,C,4,m,z\n");
         let error = rows_of(text.as_bytes()).unwrap_err();
@@ -228,6 +246,19 @@ mod tests {
         let found: Vec<_> = rows.iter().map(|row| (row.number, row.damage)).collect();
         let swallowed = Some(Damage::SwallowedRecord);
         assert_eq!(found, [(2, swallowed), (3, swallowed), (4, None)]);
+    }
+
+    /// Rows that end early look like torn ones, but not where each has an ID and a number in its place.
+    #[test]
+    fn rows_that_add_numbers_may_end_early() {
+        let text =
+            format!("{HEADER}\n1,A,6045550100,mobile,x\n1,,6045550101,pager\n2,,6045550102\n");
+        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let found: Vec<_> = rows.iter().map(|row| row.damage).collect();
+        assert_eq!(found, [None, None, None]);
+        let text = format!("{HEADER}\n1,A,6045550100,mob\nile,x\n");
+        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        assert_eq!(rows[0].damage, Some(Damage::TornRecord));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::sheet::csv::dialect::DELIMITERS;
 pub(super) struct Mould {
     width: usize,
     id: Option<usize>,
+    /// Place of the type of the number, where a row has one number only.
+    number_type: Option<usize>,
     name: Option<usize>,
     groups: Option<usize>,
     /// Places of the numbers, that of the column `Number` first.
@@ -29,6 +31,10 @@ impl Mould {
         Self {
             width: header.titles.len(),
             id: header.place(Field::Id),
+            number_type: match &header.numbers[..] {
+                [only] => Some(only.number_type),
+                _ => None,
+            },
             name: header.place(Field::Name),
             groups: header.place(Field::Groups),
             numbers: number_places(header),
@@ -50,6 +56,9 @@ impl Mould {
             Some(Damage::SurplusCells)
         } else if self.has_other_delimiter(row) {
             Some(Damage::OtherDelimiter)
+        } else if row.cells().any(|cell| cell.shown() == "\"") {
+            // Two blank cells in quotes that have lost what stood between them.
+            Some(Damage::StrayQuote)
         } else if self.is_shifted(row) || (self.gap_in_header && row.len() < self.width) {
             Some(Damage::Shifted)
         } else {
@@ -67,7 +76,9 @@ impl Mould {
         // A line break within a quoted cell tears nothing.
         let quoted = before.ends_quoted || after.begins_quoted;
         let neighbours = tail.number == head.number + 1;
-        if whole && fits && neighbours && !quoted && !(self.is_sound(head) && self.is_sound(tail)) {
+        let both = |is: fn(&Self, &SheetRow) -> bool| is(self, head) && is(self, tail);
+        let explained = both(Self::is_sound) || both(Self::has_entry);
+        if whole && fits && neighbours && !quoted && !explained {
             before.row.damage = Some(Damage::TornRecord);
             after.row.damage = Some(Damage::TornRecord);
         }
@@ -113,6 +124,16 @@ impl Mould {
             && filled(self.name)
             && filled(self.groups)
             && self.numbers.iter().any(|number| is_phone(row, *number))
+    }
+
+    /// Whether the row has an ID and a number with its type, each in its column, as a row that adds a number to a contact
+    /// does. A piece of a torn record would need the number of another column there.
+    fn has_entry(&self, row: &SheetRow) -> bool {
+        let filled = |place: usize| !row.cell(place).is_blank();
+        let number = self.numbers.first();
+        self.id.is_some_and(filled)
+            && self.number_type.is_some_and(|place| is_type(row, place))
+            && number.is_some_and(|number| is_phone(row, *number))
     }
 
     /// Whether the number stands beside its column: then the other cells do, too.
