@@ -342,7 +342,9 @@ impl Approved {
                     .iter()
                     // Whose removal was approved may as well keep the record under a new ID.
                     .all(|change| {
-                        let keeps_record = change.changes_id() && self.removed.contains(&change.id);
+                        let keeps_record = change.action != Action::Adopted
+                            && change.changes_id()
+                            && self.removed.contains(&change.id);
                         self.changed.contains(&change.id) || keeps_record
                     })
                 && roster

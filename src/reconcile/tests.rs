@@ -401,6 +401,21 @@ fn an_approved_removal_is_no_approved_change() {
     assert!(changed.covers(&plan, &roster, [1; 32], None));
 }
 
+/// Nobody was told that a contact which they made would get the fields of a row.
+#[test]
+fn an_approved_removal_is_no_approved_adoption() {
+    let roster = roster(team(1..=20));
+    let mut snapshot = stored(team(1..=20));
+    snapshot.contacts[0].state.external_id = None;
+    let plan = plan(snapshot, &roster, RULES, &History::default());
+    assert_eq!(plan.changed[0].action, Action::Adopted);
+    let removed = Approved {
+        removed: [plan.changed[0].id].into(),
+        ..Approved::default()
+    };
+    assert!(!removed.covers(&plan, &roster, [1; 32], None));
+}
+
 #[test]
 fn a_further_number_that_can_t_be_read_takes_no_stored_one_away() {
     let mut before = team(1..=20);

@@ -44,6 +44,30 @@ async fn other_writers_are_refused_with_the_reason() {
     assert_eq!(app.fingerprint().await, before);
 }
 
+/// The group belongs to the import as well, whoever is put into it.
+#[tokio::test]
+async fn nobody_of_another_account_gets_into_a_group() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    app.import(account).await;
+    app.store.add_account("Other", "UTC", &[]).await.unwrap();
+    app.execute("INSERT INTO contacts (account_id, name) SELECT id, 'Ann' FROM accounts WHERE name = 'Other'")
+        .await
+        .unwrap();
+    let join = "INSERT INTO group_members (group_id, contact_id)
+                SELECT g.id, c.id FROM groups g, contacts c WHERE c.name = 'Ann' LIMIT 1";
+    let refused = app.execute(join).await.unwrap_err().to_string();
+    assert!(refused.contains("managed by an import"), "{refused}");
+    app.store.set_enabled(account, false).await.unwrap();
+    let refused = app.execute(join).await.unwrap_err();
+    assert_eq!(
+        refused
+            .as_database_error()
+            .and_then(|error| error.constraint()),
+        Some("group_members_of_one_account")
+    );
+}
+
 #[tokio::test]
 async fn while_imports_are_off_others_write_freely_and_the_next_import_reads_the_file_again() {
     let app = TestApp::start().await;

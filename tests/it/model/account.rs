@@ -351,9 +351,13 @@ impl Account {
                 });
             }
         }
-        let changed: BTreeSet<Uid> = done
+        let not_new = done
             .iter()
-            .filter(|d| !matches!(d.did, Did::Added | Did::Removed))
+            .filter(|d| !matches!(d.did, Did::Added | Did::Removed));
+        let changed: BTreeSet<Uid> = not_new.clone().map(|d| d.uid).collect();
+        let id_of = |state: &Option<State>| state.as_ref().and_then(|state| state.id.clone());
+        let renumbered: BTreeSet<Uid> = not_new
+            .filter(|d| d.did == Did::Updated && id_of(&d.before) != id_of(&d.after))
             .map(|d| d.uid)
             .collect();
         let waiting_to_do = done.clone();
@@ -365,7 +369,8 @@ impl Account {
                 (approved.file == file && nothing_since)
                     || (removals.is_subset(&approved.removed)
                         && changed.iter().all(|uid| {
-                            let keeps_record = keeps && approved.removed.contains(uid);
+                            let keeps_record =
+                                renumbered.contains(uid) && approved.removed.contains(uid);
                             approved.changed.contains(uid) || keeps_record
                         })
                         && bad.is_subset(&approved.bad))
