@@ -255,18 +255,26 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let mut forgotten = 0;
         loop {
-            let batch = sqlx::query!(
-                "DELETE FROM mail_outbox WHERE id IN (
+            let batch = sqlx::query_scalar!(
+                r#"DELETE FROM mail_outbox WHERE id IN (
                      SELECT id FROM mail_outbox
-                     WHERE (sent_at IS NOT NULL OR failed_at IS NOT NULL) AND (sent_at < $1 OR failed_at < $2) LIMIT $3)",
+                     WHERE sent_at < $1 OR failed_at < $2 OR (sent_at IS NULL AND failed_at IS NULL AND created_at < $2) LIMIT $3)
+                   RETURNING sent_at IS NULL AND failed_at IS NULL AS "given_up!""#,
                 sent_before,
                 refused_before,
                 BATCH
             )
-            .execute(&self.pool)
+            .fetch_all(&self.pool)
             .await
-            .map_err(failed("forget mail"))?
-            .rows_affected();
+            .map_err(failed("forget mail"))?;
+            let given_up = batch.iter().filter(|given_up| **given_up).count();
+            if given_up > 0 {
+                tracing::warn!(
+                    mails = given_up,
+                    "mail that no server has taken for so long is given up"
+                );
+            }
+            let batch = batch.len() as u64;
             forgotten += batch;
             if batch < BATCH.unsigned_abs() {
                 return Ok(forgotten);

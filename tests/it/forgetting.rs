@@ -94,6 +94,25 @@ async fn a_contact_that_another_table_points_at_is_blanked_instead() {
     );
 }
 
+/// What no server has taken for half a year tells nobody anything any more.
+#[tokio::test]
+async fn mail_that_nobody_takes_is_given_up_in_the_end() {
+    let app = TestApp::start().await;
+    app.execute("INSERT INTO mail_outbox (recipient, message_id, subject, created_at, next_attempt_at, last_error)
+                 SELECT 'x@example.org', '<' || days || '@x>', days::text, '2026-11-23 12:00Z'::timestamptz - days * interval '1 day',
+                        '2036-01-01', '421 later'
+                 FROM unnest(ARRAY[1, 100, 179, 181, 700]) AS days")
+        .await
+        .unwrap();
+    app.advance(TimeDelta::hours(2));
+    app.settle().await;
+    let left: Vec<String> = sqlx::query_scalar("SELECT subject FROM mail_outbox ORDER BY id")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(left, ["1", "100", "179"]);
+}
+
 #[tokio::test]
 async fn history_and_sent_mail_go_but_not_what_the_next_run_needs() {
     let app = TestApp::start().await;
