@@ -9,6 +9,8 @@ use rust_xlsxwriter::{Formula, Workbook, Worksheet};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
+use crate::support::daemon;
+
 const TITLES: [&str; 6] = ["ID", "Name", "Number", "Number Type", "Groups", "Title"];
 
 fn read(workbook: &[u8]) -> Result<Reading, SheetError> {
@@ -170,4 +172,44 @@ fn a_row_without_an_id_whose_name_is_a_formula_without_value_is_somebody() {
         )
     });
     assert_eq!(read(&book).unwrap().roster.nameless.len(), 1);
+}
+
+/// A sheet as long as one may be, wrong in every cell that can be: the kernel grants 256 MiB and no more.
+#[test]
+fn a_sheet_that_is_wrong_everywhere_takes_no_more_memory_than_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet_with_constant_memory().unwrap();
+    let titles = "ID,Name,Organization Name,Title,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
+    sheet.write_row(0, 0, titles.split(',')).unwrap();
+    for row in 1..=200_000 {
+        let id = format!("A{row}");
+        let cells = [
+            &id, "n/a", "n/a", "n/a", "12345", "fax", "n/a", "nowhere", "urgent", "n/a",
+        ];
+        sheet.write_row(row, 0, cells).unwrap();
+    }
+    workbook.save(folder.path().join("wrong.xlsx")).unwrap();
+    let check = daemon::rosterd(folder.path());
+    let done = std::process::Command::new("sh")
+        .args(["-c", "ulimit -d 262144; exec \"$0\" check wrong.xlsx"])
+        .arg(check.as_std().get_program())
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert_eq!(
+        done.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(
+        said.contains("200000 in error: 800000 errors, 1000000 warnings"),
+        "{}",
+        &said[..said.len().min(500)]
+    );
+    assert!(said.ends_with("which are counted only\n"));
+    // Each row in error is named, those beyond the list, too.
+    assert!(said.contains(" ID A200000: "));
 }
