@@ -2,6 +2,7 @@
 
 mod account;
 mod app;
+mod carry_out;
 mod check;
 mod doctor;
 mod import;

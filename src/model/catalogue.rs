@@ -3,7 +3,7 @@
 //!
 //! In `sentence` and `remedy`, `{column}`, `{other}` and `{row}` stand for what a finding is about.
 
-use super::issue::{Code, Severity};
+use super::code::{Code, Severity};
 
 /// A line of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

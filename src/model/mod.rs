@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod catalogue;
+pub mod code;
 pub mod contact;
 pub mod digest;
 pub mod failure;

@@ -1,7 +1,5 @@
 //! What shows only when contacts are held against each other: numbers shared, IDs that look alike.
 
-use std::borrow::Cow;
-
 use hashbrown::{HashMap, HashSet};
 
 use super::index::Ids;
@@ -80,22 +78,6 @@ pub(super) fn check<'a>(
         }
     }
     found
-}
-
-/// The text folded, in `scratch` where that needs no more than small letters.
-pub(super) fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
-    if !text.is_ascii() {
-        return Cow::Owned(text::fold(text));
-    }
-    scratch.clear();
-    scratch.push_str(text);
-    scratch.make_ascii_lowercase();
-    Cow::Borrowed(scratch)
-}
-
-/// The ID without its leading zeros, which people and programs lose.
-pub(super) fn without_zeros(id: &str) -> &str {
-    id.trim_start_matches('0')
 }
 
 fn issue(finding: Finding, field: Field, value: &str, other: &str, row: Option<u32>) -> Issue {

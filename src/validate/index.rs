@@ -1,11 +1,11 @@
 //! Places of contacts by their IDs, without a copy of the IDs.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::cross::{folded, without_zeros};
 use crate::model::text;
 
 /// Which place has which ID, and which IDs look like another.
@@ -61,6 +61,22 @@ impl Ids {
     pub(super) fn alike(&self) -> &[(usize, usize)] {
         &self.alike
     }
+}
+
+/// The text folded, in `scratch` where that needs no more than small letters.
+pub(super) fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
+    if !text.is_ascii() {
+        return Cow::Owned(text::fold(text));
+    }
+    scratch.clear();
+    scratch.push_str(text);
+    scratch.make_ascii_lowercase();
+    Cow::Borrowed(scratch)
+}
+
+/// The ID without its leading zeros, which people and programs lose.
+pub(super) fn without_zeros(id: &str) -> &str {
+    id.trim_start_matches('0')
 }
 
 /// Which place has which text; the texts themselves lie elsewhere.

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
 use super::Collector;
-use super::cross::{folded, without_zeros};
+use super::index::{folded, without_zeros};
 use crate::model::contact::PhoneNumber;
 use crate::model::issue::Issue;
 use crate::model::known::{KnownContacts, RowMark, RowMarker};
