@@ -11,8 +11,8 @@ CREATE FUNCTION guard_member_statement() RETURNS trigger
             contacts_touched := ARRAY(SELECT DISTINCT contact_id FROM new_rows);
             groups_touched := ARRAY(SELECT DISTINCT group_id FROM new_rows);
         ELSIF TG_OP = 'DELETE' THEN
+            -- Who is in the group of another account since earlier times may go.
             contacts_touched := ARRAY(SELECT DISTINCT contact_id FROM old_rows);
-            groups_touched := ARRAY(SELECT DISTINCT group_id FROM old_rows);
         ELSE
             contacts_touched := ARRAY(SELECT contact_id FROM old_rows UNION SELECT contact_id FROM new_rows);
             groups_touched := ARRAY(SELECT group_id FROM old_rows UNION SELECT group_id FROM new_rows);

@@ -96,7 +96,10 @@ impl Importer {
             outcome::with_plan(outcome::blank_report(&account, run, outcome), &plan, counts);
         report.issues = roster.issues.clone();
         report.is_new = is_new;
-        report.fixed = fixed;
+        // Of what is counted only, nobody knows whether it is one of the last time.
+        if roster.issues.omitted() == 0 {
+            report.fixed = fixed;
+        }
         report.recovered = context.streak.since.is_some();
         session
             .queue_mail(&self.mails(&report, &admins)?, now)

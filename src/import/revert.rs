@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ImportError, Importer, outcome};
 use crate::model::RunId;
 use crate::model::account::AccountRef;
+use crate::model::issue::Severity;
 use crate::model::packed::Contacts;
 use crate::model::plan::{Action, Plan};
 use crate::model::run::{ClaimedRun, Counts, FileFacts, RunStatus};
@@ -48,7 +49,7 @@ impl Importer {
         if !plan.is_empty() {
             session.await_confirmation().await?;
         }
-        let counts = counts(&plan, issues.len());
+        let counts = counts(&plan, issues.count(Severity::Error));
         let blank = outcome::blank_report(&account, run, Outcome::Reverted(subject));
         let mut report = outcome::with_plan(blank, &plan, counts);
         report.issues = issues;

@@ -1,16 +1,46 @@
 //! All issues of a run as a CSV file that spreadsheet programs open without running anything in it.
 
 use super::Report;
+use crate::model::issue::{Issue, Severity};
 
 /// Mail servers refuse what is much larger, and then nobody reads any of it.
 const MAX_BYTES: usize = 5 << 20;
 
-/// The issues, one a row, with a byte order mark so that Excel reads UTF-8.
-pub(super) fn issues_csv(report: &Report) -> String {
+/// The issues of a report, as far as mail takes them.
+pub(super) struct List {
+    pub(super) csv: String,
+    /// Nothing is left out.
+    pub(super) is_whole: bool,
+}
+
+/// The issues, one a row, in the order of the sheet; where not all of them find room, those who are not imported come first.
+pub(super) fn list(report: &Report) -> List {
+    let all = || report.issues.iter().zip(&report.is_new);
+    let (csv, written) = write(all());
+    let total = report.issues.len() + report.issues.omitted();
+    if written == total {
+        let is_whole = true;
+        return List { csv, is_whole };
+    }
+    let is_error = |issue: &Issue| issue.severity == Severity::Error;
+    let errors = all().filter(|(issue, _)| is_error(issue));
+    let (mut csv, written) = write(errors.chain(all().filter(|(issue, _)| !is_error(issue))));
+    let message = format!(
+        "and {} more; rosterd runs issues {} has all that are kept",
+        total - written,
+        report.run
+    );
+    csv.extend([",,,,,,,", &quote(&message), ",\r\n"]);
+    let is_whole = false;
+    List { csv, is_whole }
+}
+
+/// Rows with a byte order mark before them, so that Excel reads UTF-8, and how many there was room for.
+fn write<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize) {
     let mut csv =
         String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,What is wrong,New\r\n");
     let mut written = 0;
-    for (issue, is_new) in report.issues.iter().zip(&report.is_new) {
+    for (issue, is_new) in issues {
         if csv.len() > MAX_BYTES {
             break;
         }
@@ -34,15 +64,7 @@ pub(super) fn issues_csv(report: &Report) -> String {
         );
         csv.push_str("\r\n");
     }
-    let more = report.issues.len() - written + report.issues.omitted();
-    if more > 0 {
-        let message = format!(
-            "and {more} more, which would make this mail too large; see: rosterd runs issues {}",
-            report.run
-        );
-        csv.extend([",,,,,,,", &quote(&message), ",\r\n"]);
-    }
-    csv
+    (csv, written)
 }
 
 /// Quoted; what a spreadsheet program would take for a formula is marked as text.

@@ -106,7 +106,7 @@ struct BodyText<'a> {
     happened: &'a [String],
     todo: &'a [String],
     sections: &'a [Section],
-    has_attachment: bool,
+    attached: &'a str,
 }
 
 #[derive(Template)]
@@ -118,7 +118,7 @@ struct BodyHtml<'a> {
     happened: &'a [String],
     todo: &'a [String],
     sections: &'a [Section],
-    has_attachment: bool,
+    attached: &'a str,
 }
 
 impl Report {
@@ -143,13 +143,13 @@ impl Report {
         let account = &shorten(&self.account, 80);
         let headline = &self.headline();
         let (happened, todo, sections) = (&self.happened(), &self.todo(), &self.sections());
-        let attachment = (self.issues.len() > MAX_LINES).then(|| {
-            (
-                format!("issues-of-run-{}.csv", self.run),
-                attachment::issues_csv(self),
-            )
-        });
-        let has_attachment = attachment.is_some();
+        let list = (self.issues.len() > MAX_LINES).then(|| attachment::list(self));
+        let attached = match &list {
+            None => "",
+            Some(list) if list.is_whole => "; all issues are in the attached file",
+            Some(_) => "; as many issues as mail takes, errors first, are in the attached file",
+        };
+        let attachment = list.map(|list| (format!("issues-of-run-{}.csv", self.run), list.csv));
         Ok(Rendered {
             subject: Subject { account, headline }.render()?.trim().to_owned(),
             text: BodyText {
@@ -159,7 +159,7 @@ impl Report {
                 happened,
                 todo,
                 sections,
-                has_attachment,
+                attached,
             }
             .render()?,
             html: BodyHtml {
@@ -169,7 +169,7 @@ impl Report {
                 happened,
                 todo,
                 sections,
-                has_attachment,
+                attached,
             }
             .render()?,
             attachment,

@@ -149,13 +149,26 @@ fn an_attachment_never_grows_too_large_for_mail() {
     report.issues = (1..=40_000)
         .map(|n| error(n, &n.to_string(), "Ann Lee"))
         .collect();
-    report.is_new = vec![true; 40_000];
+    let odd = Issue {
+        external_id: Some("odd".to_owned()),
+        ..Issue::of_file(Finding::OptionalPlaceholder)
+    };
+    let errors: Vec<Issue> = report.issues.iter().collect();
+    report.issues = std::iter::once(&odd).chain(&errors).collect();
+    report.is_new = vec![true; 40_001];
     report.counts.errors = 40_000;
-    let (_, csv) = report.render().unwrap().attachment.unwrap();
+    let mail = report.render().unwrap();
+    assert!(
+        mail.text
+            .contains("; as many issues as mail takes, errors first, are in the attached file")
+    );
+    let (_, csv) = mail.attachment.unwrap();
+    assert!(csv.lines().nth(1).unwrap().starts_with("\"error\",\"1\""));
+    assert!(!csv.contains("\"odd\""));
     assert!((5 << 20..6 << 20).contains(&csv.len()), "{}", csv.len());
     let shown = csv.lines().count() - 2;
     let last = csv.lines().last().unwrap();
-    let more = format!("and {} more", 40_000 - shown);
+    let more = format!("and {} more", 40_001 - shown);
     assert!(
         last.contains(&more) && last.contains("rosterd runs issues 17"),
         "{last}"

@@ -41,9 +41,7 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
         (b"\xff\xd8\xff", "a picture"),
         (b"GIF8", "a picture"),
         (b"{\\rtf", "an RTF document"),
-        (b"ID;P", "a SYLK file"),
         (b"\xfd7zXZ", "an xz archive"),
-        (b"BZh", "a bzip2 archive"),
         (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
         (b"SQLite format 3", "a database"),
         (b"MIME-Version:", "a web archive (.mht)"),
@@ -52,13 +50,36 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
             return Err(SheetError::NotASpreadsheet(what));
         }
     }
-    if bytes
-        .get(TAR_AT..)
-        .is_some_and(|rest| rest.starts_with(b"ustar"))
-    {
-        return Err(SheetError::NotASpreadsheet("a tar archive"));
+    for (is_it, what) in [
+        (is_tar(bytes), "a tar archive"),
+        (is_bzip2(bytes), "a bzip2 archive"),
+        (is_sylk(bytes), "a SYLK file"),
+    ] {
+        if is_it {
+            return Err(SheetError::NotASpreadsheet(what));
+        }
     }
     text(bytes)
+}
+
+fn is_tar(bytes: &[u8]) -> bool {
+    let magic = bytes.get(TAR_AT..).unwrap_or_default();
+    magic.starts_with(b"ustar\0") || magic.starts_with(b"ustar  ")
+}
+
+fn is_bzip2(bytes: &[u8]) -> bool {
+    let [b'B', b'Z', b'h', b'1'..=b'9', block @ ..] = bytes else {
+        return false;
+    };
+    block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38")
+}
+
+/// A CSV file may begin so as well (`ID;Phone`), but its second line is none of SYLK's.
+fn is_sylk(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|byte| matches!(byte, b'\r' | b'\n'));
+    let begins = lines.next().is_some_and(|line| line.starts_with(b"ID;P"));
+    let second = lines.find(|line| !line.is_empty()).unwrap_or_default();
+    begins && matches!(second, b"E" | [b'P' | b'B' | b'C' | b'F' | b'O', b';', ..])
 }
 
 /// An encrypted .xlsx is an OLE file with a certain stream; its name is UTF-16 in the directory.
@@ -203,11 +224,13 @@ mod tests {
             [0xFF, 0xFE].into_iter().chain(units).collect()
         };
         let mut tar = vec![0; 512];
-        tar[257..262].copy_from_slice(b"ustar");
+        tar[257..263].copy_from_slice(b"ustar\0");
         for (bytes, what) in [
             (b"%PDF-1.7".to_vec(), "a PDF document"),
             (b"\xfd7zXZ\0\0".to_vec(), "an xz archive"),
             (tar, "a tar archive"),
+            (b"BZh91AY&SY".to_vec(), "a bzip2 archive"),
+            (b"ID;PWXL;N;E\r\nP;PGeneral\r\n".to_vec(), "a SYLK file"),
             (b"MIME-Version: 1.0\r\n".to_vec(), "a web archive (.mht)"),
             (b"<!DOCTYPE html><html>".to_vec(), "a web page"),
             (utf16("\r\n<html><body>"), "a web page"),
@@ -228,7 +251,15 @@ mod tests {
                 Err(SheetError::Empty)
             ));
         }
-        for text in [utf16("ID,Name"), utf16(&" ".repeat(5_000))] {
+        let mustard = format!("{}ustard Seed Kitchen", "x".repeat(257)).into_bytes();
+        let plain = |text: &str| text.as_bytes().to_vec();
+        for text in [
+            utf16("ID,Name"),
+            utf16(&" ".repeat(5_000)),
+            mustard,
+            plain("BZh1,Name"),
+            plain("ID;Phone;Name\n1;604;Ann\n"),
+        ] {
             assert!(matches!(sniff(&mut Cursor::new(text)), Ok(Kind::Text)));
         }
     }

@@ -41,6 +41,8 @@ impl Forgotten {
     }
 }
 
+/// Mail that no server has taken for so many days is given up, unless history is kept longer.
+const GIVE_UP_DAYS: u32 = 180;
 /// Contacts, runs or messages in one transaction.
 const BATCH: i64 = 1_000;
 
@@ -62,7 +64,8 @@ impl Store {
         let histories = self.forget_histories(before(retention.issues_days)).await;
         let runs = self.forget_runs(before(retention.runs_days)).await;
         let (sent, refused) = (before(retention.outbox_days), before(retention.issues_days));
-        let mails = self.forget_mails(sent, refused).await;
+        let given_up = before(retention.issues_days.max(GIVE_UP_DAYS));
+        let mails = self.forget_mails([sent, refused, given_up]).await;
         Ok(Forgotten {
             contacts: contacts?,
             histories: histories?,
@@ -250,18 +253,18 @@ impl Store {
 
     async fn forget_mails(
         &self,
-        sent_before: DateTime<Utc>,
-        refused_before: DateTime<Utc>,
+        [sent_before, refused_before, queued_before]: [DateTime<Utc>; 3],
     ) -> Result<u64, StoreError> {
         let mut forgotten = 0;
         loop {
             let batch = sqlx::query_scalar!(
                 r#"DELETE FROM mail_outbox WHERE id IN (
                      SELECT id FROM mail_outbox
-                     WHERE sent_at < $1 OR failed_at < $2 OR (sent_at IS NULL AND failed_at IS NULL AND created_at < $2) LIMIT $3)
+                     WHERE sent_at < $1 OR failed_at < $2 OR (sent_at IS NULL AND failed_at IS NULL AND created_at < $3) LIMIT $4)
                    RETURNING sent_at IS NULL AND failed_at IS NULL AS "given_up!""#,
                 sent_before,
                 refused_before,
+                queued_before,
                 BATCH
             )
             .fetch_all(&self.pool)

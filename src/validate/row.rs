@@ -179,7 +179,10 @@ impl<'a> RowReader<'a> {
 
     /// What stands in the ID column of a damaged row, and its number.
     pub(super) fn damaged_id(&self) -> Option<(String, u32)> {
-        self.row.damage?;
+        if matches!(self.row.damage?, Damage::OtherDelimiter) {
+            // All of the row is one cell.
+            return None;
+        }
         let id = self.plain(Field::Id);
         (!id.is_empty()).then(|| (id.into_owned(), self.row.number))
     }

@@ -64,8 +64,8 @@ pub(super) struct Annotator<'a> {
 }
 
 impl<'a> Annotator<'a> {
-    /// For a sheet whose widest row has so many cells.
-    pub(super) fn new(reading: &'a Reading, widest: usize) -> anyhow::Result<Self> {
+    /// For a sheet whose widest row has so many cells. Until it is saved it lies, without a name, in this folder.
+    pub(super) fn new(reading: &'a Reading, widest: usize, folder: &Path) -> anyhow::Result<Self> {
         let header = &reading.facts.header;
         // Behind the last column, and behind those without a title of which something is said.
         let width = reading
@@ -79,6 +79,7 @@ impl<'a> Annotator<'a> {
             .max(widest.min(MAX_WIDTH));
         let explanations = u16::try_from(width).context("the sheet is too wide for a workbook")?;
         let mut workbook = Workbook::new();
+        workbook.set_tempdir(folder)?;
         workbook.add_worksheet_with_constant_memory()?;
         let mut annotator = Self {
             workbook,

@@ -16,6 +16,9 @@ pub(super) struct Document<'a> {
     failure: Option<Failure>,
     contacts: AllContacts<'a>,
     issues: AllIssues<'a>,
+    /// How many more were found, where there are too many to list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issues_omitted: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<PlanSummary>,
 }
@@ -74,6 +77,7 @@ impl<'a> Document<'a> {
             failure: preview.failure(),
             contacts: AllContacts(contacts),
             issues: AllIssues(issues),
+            issues_omitted: issues.map(Issues::omitted).filter(|count| *count > 0),
             plan: preview
                 .plan
                 .as_ref()

@@ -129,7 +129,9 @@ fn annotate(
             widest = widest.max(row.len());
         })?;
     }
-    let mut annotator = Annotator::new(reading, widest)?;
+    // Where the workbook will be there must be room for it anyway.
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let mut annotator = Annotator::new(reading, widest, folder.unwrap_or(Path::new(".")))?;
     let mut outcome = Ok(());
     let facts = sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
         if outcome.is_ok() {

@@ -8,8 +8,8 @@ use super::coding::{Packer, Unpacker};
 use crate::model::catalogue::CATALOGUE;
 use crate::model::issue::{Code, Issue, Severity, Wording};
 
-/// So many issues of a sheet are kept, whatever they are; beyond them only the first error of each row and without its
-/// value, so that a row in error is always named. The others are counted.
+/// So many issues of a sheet are kept, whatever they are; beyond them what is about the file, and the first error of each row
+/// without its value, so that a row in error is always named. The others are counted.
 pub const LISTED: usize = 1_000_000;
 /// The same for their size, bytes.
 const LISTED_BYTES: usize = 64 << 20;
@@ -117,7 +117,8 @@ impl Issues {
     fn add(&mut self, issue: &Issue, contact: Option<u32>) -> bool {
         self.counts[issue.severity as usize] += 1;
         let beyond = self.len() >= LISTED || self.packed.len() >= LISTED_BYTES;
-        if beyond {
+        // What is about the file may explain all the rest.
+        if beyond && issue.row.is_some() {
             let is_first = issue.severity == Severity::Error && self.beyond != issue.row;
             if !is_first {
                 return false;
@@ -311,11 +312,12 @@ mod tests {
             issues.push(&issue(row, 0));
             issues.push(&warning);
         }
-        assert_eq!(issues.len(), LISTED + 2);
+        issues.push(&Issue::of_file(Finding::NoFinalNewline));
+        assert_eq!(issues.len(), LISTED + 3);
         assert_eq!(issues.omitted(), 4);
         assert_eq!(issues.count(Severity::Error), 3);
-        assert_eq!(issues.count(Severity::Warning), LISTED + 3);
+        assert_eq!(issues.count(Severity::Warning), LISTED + 4);
         let rows: Vec<_> = issues.iter().skip(LISTED).map(|issue| issue.row).collect();
-        assert_eq!(rows, [Some(2), Some(3)]);
+        assert_eq!(rows, [Some(2), Some(3), None]);
     }
 }

@@ -251,9 +251,9 @@ mod tests {
     /// Rows that end early look like torn ones, but not where each has an ID and a number in its place.
     #[test]
     fn rows_that_add_numbers_may_end_early() {
-        let text =
-            format!("{HEADER}\n1,A,6045550100,mobile,x\n1,,6045550101,pager\n2,,6045550102\n");
-        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let header = "ID,Name,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
+        let rows = "1,A,6045550100,mobile,,,,x\n1,,6045550101,pager\n1,,6045550102,pager,work\n";
+        let (_, rows) = rows_of(format!("{header}\n{rows}").as_bytes()).unwrap();
         let found: Vec<_> = rows.iter().map(|row| row.damage).collect();
         assert_eq!(found, [None, None, None]);
         let text = format!("{HEADER}\n1,A,6045550100,mob\nile,x\n");

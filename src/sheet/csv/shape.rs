@@ -56,8 +56,7 @@ impl Mould {
             Some(Damage::SurplusCells)
         } else if self.has_other_delimiter(row) {
             Some(Damage::OtherDelimiter)
-        } else if row.cells().any(|cell| cell.shown() == "\"") {
-            // Two blank cells in quotes that have lost what stood between them.
+        } else if self.has_joined_blanks(row) {
             Some(Damage::StrayQuote)
         } else if self.is_shifted(row) || (self.gap_in_header && row.len() < self.width) {
             Some(Damage::Shifted)
@@ -146,6 +145,13 @@ impl Mould {
             && (number.checked_sub(1).is_some_and(beside)
                 || beside(number + 1)
                 || is_type(row, number))
+    }
+
+    /// Whether blank cells in quotes have lost what stood between them: each such pair is a quotation mark now, and the row
+    /// lacks a cell for it.
+    fn has_joined_blanks(&self, row: &SheetRow) -> bool {
+        let marks = row.cells().filter(|cell| cell.shown() == "\"").count();
+        marks > 0 && row.len() + marks == self.width
     }
 
     /// Whether the row is a single cell that another delimiter would split into a record.
