@@ -75,14 +75,17 @@ impl Importer {
             written = write => written?,
         };
         let roster = &reading.roster;
-        let mine = roster.issues.iter().map(|issue| issue.identity());
+        let identities: Vec<_> = roster.issues.iter().map(|i| i.identity()).collect();
         let (before, fixed) = match session.last_read_run().await? {
-            Some(last) => session.issues_since(last, &mine.collect()).await?,
+            Some(last) => {
+                let now = identities.iter().copied().collect();
+                session.issues_since(last, &now).await?
+            }
             None => Default::default(),
         };
-        let is_new = roster.issues.iter();
-        let is_new: Vec<bool> = is_new
-            .map(|issue| !before.contains(issue.identity()))
+        let is_new: Vec<bool> = identities
+            .into_iter()
+            .map(|identity| !before.contains(identity))
             .collect();
         session.record_issues(&roster.issues, &is_new).await?;
 

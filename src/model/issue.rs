@@ -53,9 +53,9 @@ pub enum Wording {
 }
 
 impl Issue {
-    /// A finding about the file as a whole, or about what is still to be said.
+    /// A finding; about the file as a whole, until it is said where.
     #[must_use]
-    pub fn of_file(finding: Finding) -> Self {
+    pub fn new(finding: Finding) -> Self {
         Self::clashing(finding, "", 0)
     }
 

@@ -250,6 +250,6 @@ fn refusal(finding: Finding, record: &Recorded, stored: Option<&StoredContact>) 
     Issue {
         external_id: record.external_id.clone(),
         contact_name: name,
-        ..Issue::of_file(finding)
+        ..Issue::new(finding)
     }
 }

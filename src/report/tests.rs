@@ -38,7 +38,7 @@ fn error(row: u32, id: &str, name: &str) -> Issue {
         value: Some("555".to_owned()),
         external_id: Some(id.to_owned()),
         contact_name: Some(name.to_owned()),
-        ..Issue::of_file(Finding::NumberNotTenDigits)
+        ..Issue::new(Finding::NumberNotTenDigits)
     }
 }
 
@@ -151,7 +151,7 @@ fn an_attachment_never_grows_too_large_for_mail() {
         .collect();
     let odd = Issue {
         external_id: Some("odd".to_owned()),
-        ..Issue::of_file(Finding::OptionalPlaceholder)
+        ..Issue::new(Finding::OptionalPlaceholder)
     };
     let errors: Vec<Issue> = report.issues.iter().collect();
     report.issues = std::iter::once(&odd).chain(&errors).collect();

@@ -107,7 +107,7 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
     {
         issues.push(Issue {
             column: Some(field.as_str().into()),
-            ..Issue::of_file(Finding::ColumnMissing)
+            ..Issue::new(Finding::ColumnMissing)
         });
     }
     for (place, normalised) in &unknown {

@@ -329,7 +329,7 @@ impl<'a, F: FnMut(&Header, &SheetRow)> Body<'a, F> {
             row: Some(row),
             column_place: u32::try_from(place).ok(),
             column: Some(column_letters(place).into()),
-            ..Issue::of_file(Finding::ColumnUntitled)
+            ..Issue::new(Finding::ColumnUntitled)
         };
         let issues = self.untitled.into_iter().map(issue).collect();
         (self.header, issues)

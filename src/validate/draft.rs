@@ -285,7 +285,7 @@ impl Draft {
         self.failed = true;
         Issue {
             row: self.rows.last().copied(),
-            ..Issue::of_file(Finding::LastRowMaybeCut)
+            ..Issue::new(Finding::LastRowMaybeCut)
         }
     }
 
@@ -394,6 +394,6 @@ fn on_column(finding: Finding, column: Cow<'static, str>, row: Option<u32>) -> I
     Issue {
         row,
         column: Some(column),
-        ..Issue::of_file(finding)
+        ..Issue::new(finding)
     }
 }

@@ -239,14 +239,14 @@ mod tests {
             column: Some("Name".into()),
             column_place: Some(column),
             value: Some("n/a".to_owned()),
-            ..Issue::of_file(Finding::RequiredPlaceholder)
+            ..Issue::new(Finding::RequiredPlaceholder)
         }
     }
 
     #[test]
     fn what_is_packed_comes_out_again_in_the_order_of_the_sheet() {
         let whole = [
-            Issue::of_file(Finding::NoFinalNewline),
+            Issue::new(Finding::NoFinalNewline),
             Issue {
                 value: Some("Hans".to_owned()),
                 ..Issue::clashing(Finding::NumberShared, "ID \u{1F600}", 3)
@@ -302,7 +302,7 @@ mod tests {
     fn beyond_the_limit_a_row_in_error_is_still_named_and_all_are_counted() {
         let warning = Issue {
             row: Some(1),
-            ..Issue::of_file(Finding::OptionalPlaceholder)
+            ..Issue::new(Finding::OptionalPlaceholder)
         };
         let mut issues = Issues::default();
         for _ in 0..LISTED {
@@ -312,7 +312,7 @@ mod tests {
             issues.push(&issue(row, 0));
             issues.push(&warning);
         }
-        issues.push(&Issue::of_file(Finding::NoFinalNewline));
+        issues.push(&Issue::new(Finding::NoFinalNewline));
         assert_eq!(issues.len(), LISTED + 3);
         assert_eq!(issues.omitted(), 4);
         assert_eq!(issues.count(Severity::Error), 3);

@@ -55,11 +55,11 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     let (header, untitled) = read_rows(&mut records, &mut mould, body)?;
     issues.extend(untitled);
     if encoding == Encoding::Windows1252 {
-        issues.push(Issue::of_file(Finding::EncodingGuessed));
+        issues.push(Issue::new(Finding::EncodingGuessed));
     }
     let final_newline = records.ended_with_newline(mould.usual_line_end());
     if !final_newline {
-        issues.push(Issue::of_file(Finding::NoFinalNewline));
+        issues.push(Issue::new(Finding::NoFinalNewline));
     }
     let format = Format {
         format: "csv",
