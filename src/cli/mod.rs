@@ -174,8 +174,9 @@ pub fn main() -> ExitCode {
 /// The child behind the wall: no settings, no log, nothing but the workbook.
 fn read_workbook(max_rows: u32) -> ExitCode {
     let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let output = std::io::stdout().as_fd().try_clone_to_owned();
     let done = input.and_then(|input| {
-        sheet::read_for_parent(input.into(), std::io::stdout().lock(), Limits { max_rows })
+        sheet::read_for_parent(input.into(), output?.into(), Limits { max_rows })
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,8 +11,8 @@ use crate::model::account::AccountRef;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::group::name_key;
 use crate::model::known::KnownContact;
+use crate::model::packed::Issues;
 use crate::model::plan::Plan;
-use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts, RunStatus, Trigger};
 use crate::reconcile::History;
 use crate::report::Outcome;
@@ -51,7 +51,7 @@ impl Importer {
         };
         let rules = planning::hold_rules(limits, context.must_confirm);
         let (snapshot, reading) = planning::snapshot(&mut session, &context, reading).await?;
-        let (mut plan, reading, history) =
+        let (mut plan, mut reading, history) =
             planning::plan_blocking(snapshot, reading, rules, history).await?;
         if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
             && approved.covers(&plan, &reading.roster, sha256, context.must_confirm)
@@ -74,8 +74,9 @@ impl Importer {
             () = stop.cancelled() => return Err(ImportError::Stopped),
             written = write => written?,
         };
-        let roster = &reading.roster;
-        let identities: Vec<_> = roster.issues.iter().map(|i| i.identity()).collect();
+        let counts = outcome::counts(&plan, &reading.roster);
+        let issues = std::mem::take(&mut reading.roster.issues);
+        let identities: Vec<_> = issues.iter().map(|issue| issue.identity()).collect();
         let (before, fixed) = match session.last_read_run().await? {
             Some(last) => {
                 let now = identities.iter().copied().collect();
@@ -87,9 +88,8 @@ impl Importer {
             .into_iter()
             .map(|identity| !before.contains(identity))
             .collect();
-        session.record_issues(&roster.issues, &is_new).await?;
+        session.record_issues(&issues, &is_new).await?;
 
-        let counts = outcome::counts(&plan, roster);
         let outcome = if held {
             Outcome::Held(plan.hold_reasons.clone())
         } else {
@@ -97,12 +97,12 @@ impl Importer {
         };
         let mut report =
             outcome::with_plan(outcome::blank_report(&account, run, outcome), &plan, counts);
-        report.issues = roster.issues.clone();
-        report.is_new = is_new;
         // Of what is counted only, nobody knows whether it is one of the last time.
-        if roster.issues.omitted() == 0 {
+        if issues.omitted() == 0 {
             report.fixed = fixed;
         }
+        report.issues = issues;
+        report.is_new = is_new;
         report.recovered = context.streak.since.is_some();
         session
             .queue_mail(&self.mails(&report, &admins)?, now)
@@ -174,7 +174,7 @@ impl Importer {
         run: &ClaimedRun,
         failure: Failure,
         file: FileFacts,
-        roster: &Roster,
+        issues: Issues,
     ) -> Result<(), ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
@@ -183,11 +183,11 @@ impl Importer {
         let context = session.context().await?;
         let (streak, mail) =
             outcome::after_failure(&context.streak, failure.code, run.trigger, now);
-        let all_new = vec![true; roster.issues.len()];
-        session.record_issues(&roster.issues, &all_new).await?;
+        let all_new = vec![true; issues.len()];
+        session.record_issues(&issues, &all_new).await?;
         if mail {
             let mut report = outcome::blank_report(&account, run, Outcome::Failed(failure.clone()));
-            report.issues = roster.issues.clone();
+            report.issues = issues;
             report.is_new = all_new;
             session
                 .queue_mail(&self.mails(&report, &admins)?, now)
@@ -222,7 +222,7 @@ impl Importer {
         };
         let (started, code) = (self.clock.now(), failure.code);
         async {
-            self.conclude_failed(run, failure, FileFacts::default(), &Roster::default())
+            self.conclude_failed(run, failure, FileFacts::default(), Issues::default())
                 .await?;
             self.say_ended(RunStatus::Failed, Some(code), started);
             Ok(())

@@ -260,7 +260,8 @@ impl Importer {
             } else {
                 Roster::default()
             };
-            self.conclude_failed(run, failure, facts, &roster).await?;
+            self.conclude_failed(run, failure, facts, roster.issues)
+                .await?;
             return Ok((RunStatus::Failed, Some(code)));
         }
     }

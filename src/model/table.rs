@@ -221,6 +221,7 @@ impl SheetRow {
     }
 
     /// Adds a cell at the end.
+    #[inline]
     pub fn push(&mut self, cell: Cell<'_>) {
         let kind = match cell {
             Cell::Text(_) => CellKind::Text,
@@ -232,19 +233,25 @@ impl SheetRow {
         self.cells.push((kind, self.text.len()));
     }
 
-    /// Takes all cells at once: their texts one after the other, and the kind and the end of each, in bytes. `false`, and
-    /// no cells, where these ends can't be.
-    pub fn fill(&mut self, text: &str, cells: impl Iterator<Item = (CellKind, usize)>) -> bool {
+    /// Takes all cells at once: their texts one after the other, and the place, the kind and the end of each in bytes, but
+    /// for blank ones, which may be left out. `false`, and no cells, where these can't be.
+    pub fn fill(
+        &mut self,
+        text: &str,
+        cells: impl Iterator<Item = (usize, CellKind, usize)>,
+    ) -> bool {
         self.text.clear();
         self.text.push_str(text);
         self.cells.clear();
-        self.cells.extend(cells);
-        let mut start = 0;
-        let sound = self.cells.iter().all(|(_, end)| {
-            let sound = start <= *end && text.is_char_boundary(*end);
-            start = *end;
-            sound
-        });
+        let (mut start, mut sound) = (0, true);
+        for (place, kind, end) in cells {
+            sound &= self.cells.len() <= place && start <= end && text.is_char_boundary(end);
+            if self.cells.len() < place {
+                self.cells.resize(place, (CellKind::Text, start));
+            }
+            self.cells.push((kind, end));
+            start = end;
+        }
         if !sound {
             self.text.clear();
             self.cells.clear();
@@ -252,13 +259,14 @@ impl SheetRow {
         sound
     }
 
-    /// All its text, and the kind and the end of each cell in it: what [`SheetRow::fill`] takes.
+    /// All its text, and the kind and the end of each cell in it.
     #[must_use]
     pub fn layout(&self) -> (&str, &[(CellKind, usize)]) {
         (&self.text, &self.cells)
     }
 
     /// Adds blank cells until there are `count`.
+    #[inline]
     pub fn pad(&mut self, count: usize) {
         let end = self.text.len();
         if self.cells.len() < count {

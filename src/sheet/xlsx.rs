@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use calamine::{
     DataRef, Dimensions, ExcelDateTime, ExcelDateTimeType, Reader, SheetType, SheetVisible, Xlsx,
-    XlsxCellFormulaMetadataRecord, XlsxCellReader, XlsxError,
+    XlsxError,
 };
 
 use super::wall::parts;
@@ -32,7 +32,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     each: &mut F,
 ) -> Result<Facts, SheetError> {
     let parts = parts::check(&mut file)?;
-    let mut workbook = Xlsx::new(file).map_err(unreadable)?;
+    let mut workbook = Xlsx::new(file).map_err(|error| unreadable(&error))?;
     let sheets: Vec<String> = workbook
         .sheets_metadata()
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         let merged = if parts.has_merged_cells {
             workbook
                 .merge_cells_by_sheet_name(&name)
-                .map_err(unreadable)?
+                .map_err(|error| unreadable(&error))?
         } else {
             Vec::new()
         };
@@ -164,99 +164,117 @@ fn each_row<R: Read + Seek>(
     layout: &Layout,
     each: &mut impl FnMut(&SheetRow) -> Result<bool, SheetError>,
 ) -> Result<(), SheetError> {
-    let mut cells = workbook.worksheet_cells_reader(sheet).map_err(unreadable)?;
-    let mut merged = Merged::new(&layout.merged);
-    let mut row = SheetRow::default();
-    let mut shown = String::new();
-    let (mut filled, mut text) = (0_u32, 0_usize);
-    while let Some(found) = FoundCell::next(&mut cells, layout.has_formulas)? {
-        let position = found.position();
+    let mut cells = workbook
+        .worksheet_cells_reader(sheet)
+        .map_err(|error| unreadable(&error))?;
+    let mut rows = Rows {
+        sheet,
+        merged: Merged::new(&layout.merged),
+        row: SheetRow::default(),
+        shown: String::new(),
+        filled: 0,
+        text: 0,
+        each,
+    };
+    // What is found is looked at where it lies: copies would cost more than the rest. Asking for formulas costs time, too, so
+    // that is done only where there may be any.
+    loop {
+        let go_on = if layout.has_formulas {
+            match &cells.next_cell_with_formula_metadata() {
+                Ok(Some(cell)) => rows.take(cell.pos, &cell.value, cell.formula.is_some())?,
+                Ok(None) => return rows.finish(),
+                Err(error) => return Err(unreadable(error)),
+            }
+        } else {
+            match &cells.next_cell() {
+                Ok(Some(cell)) => rows.take(cell.get_position(), cell.get_value(), false)?,
+                Ok(None) => return rows.finish(),
+                Err(error) => return Err(unreadable(error)),
+            }
+        };
+        if !go_on {
+            return Ok(());
+        }
+    }
+}
+
+/// The rows of a sheet, as its cells come.
+struct Rows<'a, F> {
+    /// Its name.
+    sheet: &'a str,
+    merged: Merged,
+    /// The one whose cells are coming.
+    row: SheetRow,
+    /// Text of a cell that has none of its own.
+    shown: String,
+    /// Filled cells so far.
+    filled: u32,
+    /// Bytes of their text.
+    text: usize,
+    each: &'a mut F,
+}
+
+impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> Rows<'_, F> {
+    /// Takes the next cell; row and column count from 0. `false` where no more are wanted.
+    #[inline]
+    fn take(
+        &mut self,
+        position: (u32, u32),
+        value: &DataRef<'_>,
+        has_formula: bool,
+    ) -> Result<bool, SheetError> {
         let (number, column) = (position.0.saturating_add(1), position.1);
-        let Some(cell) = cell_value(found.value(), found.has_formula(), &mut shown)? else {
-            continue;
+        let Some(cell) = cell_value(value, has_formula, &mut self.shown)? else {
+            return Ok(true);
         };
         if column >= MAX_COLUMNS {
             return Err(too_large(format_args!(
                 "row {number} has cells beyond column {MAX_COLUMNS}"
             )));
         }
-        if number < row.number {
+        if number < self.row.number {
             return Err(SheetError::WorkbookUnreadable(format!(
                 "row {number} stands after row {}",
-                row.number
+                self.row.number
             )));
         }
-        if merged.covers(position) {
-            continue;
+        if self.merged.covers(position) {
+            return Ok(true);
         }
-        if number > row.number {
-            if !row.is_empty() && !each(&row)? {
-                return Ok(());
+        if number > self.row.number {
+            if !self.row.is_empty() && !(self.each)(&self.row)? {
+                return Ok(false);
             }
-            row.restart(number);
+            self.row.restart(number);
         }
         let place = column as usize;
-        if place < row.len() {
+        if place < self.row.len() {
             return Err(SheetError::WorkbookUnreadable(format!(
                 "the cells of row {number} stand in disorder"
             )));
         }
-        filled += 1;
-        text += cell.shown().len();
-        if filled > MAX_CELLS || text > MAX_SHEET_TEXT {
+        self.filled += 1;
+        self.text += cell.shown().len();
+        if self.filled > MAX_CELLS || self.text > MAX_SHEET_TEXT {
             return Err(too_large(format_args!(
-                "the sheet `{sheet}` has more cells or text than a contact list can have"
+                "the sheet `{}` has more cells or text than a contact list can have",
+                self.sheet
             )));
         }
-        row.pad(place);
-        row.push(cell);
-        if row.text_len() > MAX_ROW_TEXT {
+        self.row.pad(place);
+        self.row.push(cell);
+        if self.row.text_len() > MAX_ROW_TEXT {
             return Err(too_large(format_args!("row {number} has too much text")));
         }
-    }
-    if !row.is_empty() {
-        each(&row)?;
-    }
-    Ok(())
-}
-
-/// A cell as it was asked for: with its formula or without.
-enum FoundCell<'a> {
-    Plain(calamine::Cell<DataRef<'a>>),
-    WithFormula(XlsxCellFormulaMetadataRecord<'a>),
-}
-
-impl<'a> FoundCell<'a> {
-    /// The next cell. Asking for formulas costs time, so that is done only where there may be any.
-    fn next<R: Read + Seek>(
-        cells: &mut XlsxCellReader<'a, R>,
-        has_formulas: bool,
-    ) -> Result<Option<Self>, SheetError> {
-        Ok(if has_formulas {
-            let cell = cells.next_cell_with_formula_metadata();
-            cell.map_err(unreadable)?.map(Self::WithFormula)
-        } else {
-            cells.next_cell().map_err(unreadable)?.map(Self::Plain)
-        })
+        Ok(true)
     }
 
-    /// Row and column, from 0.
-    fn position(&self) -> (u32, u32) {
-        match self {
-            Self::Plain(cell) => cell.get_position(),
-            Self::WithFormula(cell) => cell.pos,
+    /// Hands out the last row.
+    fn finish(self) -> Result<(), SheetError> {
+        if !self.row.is_empty() {
+            (self.each)(&self.row)?;
         }
-    }
-
-    fn value(&self) -> &DataRef<'a> {
-        match self {
-            Self::Plain(cell) => cell.get_value(),
-            Self::WithFormula(cell) => &cell.value,
-        }
-    }
-
-    fn has_formula(&self) -> bool {
-        matches!(self, Self::WithFormula(cell) if cell.formula.is_some())
+        Ok(())
     }
 }
 
@@ -307,7 +325,30 @@ impl Merged {
 }
 
 /// The stored value of a cell as text, in `shown` where it has to be made; `None` for a blank one.
+#[inline]
 fn cell_value<'a>(
+    value: &'a DataRef<'_>,
+    has_formula: bool,
+    shown: &'a mut String,
+) -> Result<Option<Cell<'a>>, SheetError> {
+    match value {
+        // Nearly all are.
+        DataRef::SharedString(text) => text_cell(text),
+        other => other_value(other, has_formula, shown),
+    }
+}
+
+#[inline]
+fn text_cell(text: &str) -> Result<Option<Cell<'_>>, SheetError> {
+    if text.len() > MAX_CELL_CHARS && text.chars().count() > MAX_CELL_CHARS {
+        return Err(too_large(format_args!(
+            "a cell has more than {MAX_CELL_CHARS} characters"
+        )));
+    }
+    Ok((!text.is_empty()).then_some(Cell::Text(text)))
+}
+
+fn other_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
     shown: &'a mut String,
@@ -351,12 +392,7 @@ fn cell_value<'a>(
         DataRef::DurationIso(text) | DataRef::String(text) => text,
         DataRef::SharedString(text) => text,
     };
-    if text.len() > MAX_CELL_CHARS && text.chars().count() > MAX_CELL_CHARS {
-        return Err(too_large(format_args!(
-            "a cell has more than {MAX_CELL_CHARS} characters"
-        )));
-    }
-    Ok((!text.is_empty()).then_some(Cell::Text(text)))
+    text_cell(text)
 }
 
 /// Whether the number of days is one that can be a date, up to the end of the year 9999. Spreadsheet programs show no other
@@ -390,7 +426,7 @@ fn iso(date: &ExcelDateTime) -> String {
     }
 }
 
-fn unreadable(error: XlsxError) -> SheetError {
+fn unreadable(error: &XlsxError) -> SheetError {
     match error {
         XlsxError::Password => SheetError::PasswordProtected,
         other => SheetError::WorkbookUnreadable(other.to_string()),

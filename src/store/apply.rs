@@ -21,6 +21,16 @@ pub(super) async fn mark_as_ours(db: &mut PgConnection) -> Result<(), StoreError
     Ok(())
 }
 
+/// Before rows with foreign keys are written: Postgres looks up each key of each row by a statement of its own, which must
+/// not be planned anew each time, as it is while what is stored is read.
+pub(super) async fn keep_plans(db: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query!("SELECT set_config('plan_cache_mode', 'auto', true)")
+        .fetch_one(db)
+        .await
+        .map_err(failed("keep plans"))?;
+    Ok(())
+}
+
 /// Applies a plan, made for these contacts of a file; gives back the ids of the added ones, in the plan's order.
 pub(super) async fn apply(
     db: &mut PgConnection,
@@ -33,6 +43,7 @@ pub(super) async fn apply(
         return Ok(Vec::new());
     }
     mark_as_ours(db).await?;
+    keep_plans(db).await?;
     let groups = write_groups(db, account, plan, now).await?;
     let added = additions::add(db, account, plan, contacts, &groups, now).await?;
     update_contacts(db, plan, now).await?;

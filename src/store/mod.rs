@@ -145,8 +145,6 @@ impl Store {
                 ("statement_timeout", "600s"),
                 ("idle_in_transaction_session_timeout", "600s"),
                 ("tcp_keepalives_idle", "30"),
-                // A connection that has seen five short lists must not keep their plan for a long one.
-                ("plan_cache_mode", "force_custom_plan"),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)

@@ -87,7 +87,9 @@ impl Store {
             run: run.clone(),
             committed: false,
         };
-        sqlx::query("BEGIN")
+        // What is stored is looked up by lists of any length: a connection that has seen five short ones must not keep their
+        // plan for a long one. It ends where the writing begins.
+        sqlx::raw_sql("BEGIN; SET LOCAL plan_cache_mode = force_custom_plan")
             .execute(session.db())
             .await
             .map_err(failed("begin"))?;
@@ -302,6 +304,7 @@ impl Session {
         if issues.is_empty() {
             return Ok(());
         }
+        apply::keep_plans(&mut self.tx).await?;
         let (run, account) = (self.run.id.0, self.run.account_id.0);
         let into = "import_issues (run_id, account_id, severity, code, row_number, column_name, cell, value, external_id, \
                     contact_name, message, is_new, row_digest)";

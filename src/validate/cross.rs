@@ -18,20 +18,27 @@ pub(super) struct Found {
     pub(super) issue: Issue,
 }
 
-/// Which numbers may stand at more than one contact.
+/// The numbers of all rows.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
-    met: HashSet<u64>,
-    again: HashSet<u64>,
+    met: Vec<u64>,
 }
 
 impl Numbers {
     /// Takes a number of a row.
     pub(super) fn take(&mut self, number: PhoneNumber) {
-        let number = number.as_digits();
-        if !self.met.insert(number) {
-            self.again.insert(number);
-        }
+        self.met.push(number.as_digits());
+    }
+
+    /// Those that were met more than once, and may stand at more than one contact.
+    fn repeated(&mut self) -> HashSet<u64> {
+        // Quicker than to look each of them up as it comes, and smaller.
+        self.met.sort_unstable();
+        let pairs = self.met.windows(2);
+        pairs
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
+            .collect()
     }
 }
 
@@ -39,7 +46,7 @@ impl Numbers {
 pub(super) fn check<'a>(
     count: usize,
     ids: &Ids,
-    numbers: &Numbers,
+    mut numbers: Numbers,
     id_of: impl Fn(usize) -> &'a str,
     numbers_of: impl Fn(usize, &mut Vec<PhoneNumber>),
     first_row: impl Fn(usize) -> Option<u32>,
@@ -57,17 +64,18 @@ pub(super) fn check<'a>(
         let (finding, field) = (Finding::SimilarId, Field::Id);
         find(*place, *first, finding, field, id_of(*place));
     }
-    if numbers.again.is_empty() {
+    let repeated = numbers.repeated();
+    if repeated.is_empty() {
         return found;
     }
-    let mut owners: HashMap<u64, usize> = HashMap::with_capacity(numbers.again.len());
+    let mut owners: HashMap<u64, usize> = HashMap::with_capacity(repeated.len());
     let mut of_contact = Vec::new();
     for place in 0..count {
         of_contact.clear();
         numbers_of(place, &mut of_contact);
         for number in &of_contact {
             let digits = number.as_digits();
-            if !numbers.again.contains(&digits) {
+            if !repeated.contains(&digits) {
                 continue;
             }
             let owner = owners.insert(digits, place);

@@ -225,7 +225,7 @@ impl Collector {
         let found = cross::check(
             self.known.len(),
             &self.ids,
-            &self.numbers,
+            std::mem::take(&mut self.numbers),
             |place| self.id(place),
             |place, numbers| self.numbers(place, numbers),
             |place| self.first_row(place),

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
         );
     }
     let mut file = open(&args.file, limit)?;
-    let facts = facts(&mut file, limit)
+    let facts = facts(&mut file, limit, format)
         .with_context(|| format!("file `{}` can't be read", args.file.display()))?;
     let workbooks = WorkbookReader::own_child();
     let reading = if facts.size_bytes.is_some_and(|size| size > limit) {
@@ -97,14 +97,14 @@ fn open(path: &Path, limit: u64) -> anyhow::Result<File> {
     Ok(copy)
 }
 
-/// Size and SHA-256 of a file; of one that is too large the size only.
-fn facts(file: &mut File, limit: u64) -> std::io::Result<FileFacts> {
+/// Size of a file, and where it is shown its SHA-256; of one that is too large the size only.
+fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileFacts> {
     let size = file.metadata()?.len();
     let mut facts = FileFacts {
         size_bytes: Some(size),
         ..FileFacts::default()
     };
-    if size <= limit {
+    if size <= limit && format == Format::Json {
         let mut digest = FileDigest::default();
         file.rewind()?;
         std::io::copy(file, &mut digest)?;

@@ -428,7 +428,11 @@ impl<R: Read> Records<R> {
         let written = ends.last().copied().unwrap_or_default();
         let text = simdutf8::basic::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        if row.fill(text, ends.iter().map(|end| (CellKind::Text, *end))) {
+        let cells = ends.iter().enumerate();
+        if row.fill(
+            text,
+            cells.map(|(place, end)| (place, CellKind::Text, *end)),
+        ) {
             return Ok(has_surplus);
         }
         // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.

@@ -3,7 +3,7 @@
 //! Each frame is a tag (1 byte), the length of what follows (4 bytes, little-endian) and the content. Rows are binary,
 //! all else is JSON.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,73 +69,96 @@ pub(super) fn put_row(
     row: &SheetRow,
     scratch: &mut Vec<u8>,
 ) -> std::io::Result<()> {
-    let size = |size: usize| u32::try_from(size).map_err(std::io::Error::other);
     let (text, cells) = row.layout();
     scratch.clear();
     scratch.extend_from_slice(&row.number.to_le_bytes());
-    scratch.extend_from_slice(&size(cells.len())?.to_le_bytes());
-    for (kind, end) in cells {
-        scratch.push(*kind as u8);
-        scratch.extend_from_slice(&size(*end)?.to_le_bytes());
+    scratch.extend_from_slice(&[0; 4]);
+    let (mut start, mut count) = (0, 0_u32);
+    // There are fewer columns than that, and less text, in any row.
+    for (place, (kind, end)) in (0_u16..).zip(cells) {
+        if *kind != CellKind::Text || *end != start {
+            scratch.extend_from_slice(&place.to_le_bytes());
+            scratch.push(*kind as u8);
+            let end = u32::try_from(*end).map_err(std::io::Error::other)?;
+            scratch.extend_from_slice(&end.to_le_bytes());
+            count += 1;
+        }
+        start = *end;
     }
+    scratch[4..8].copy_from_slice(&count.to_le_bytes());
     scratch.extend_from_slice(text.as_bytes());
     put(out, ROW, scratch)
 }
 
-/// The next frame; a row goes into `row`. `None` where the other side ended before a frame.
+/// The next frame; a row goes into `row`.
 pub(super) fn take(
-    input: &mut impl Read,
+    input: &mut impl BufRead,
     row: &mut SheetRow,
     scratch: &mut Vec<u8>,
-) -> std::io::Result<Option<Frame>> {
-    let mut head = [0; 5];
-    if input.read(&mut head[..1])? == 0 {
-        return Ok(None);
+) -> std::io::Result<Frame> {
+    /// Bytes of the tag and the length.
+    const HEAD: usize = 5;
+    // Most frames lie in the buffer whole.
+    if let Some((head, rest)) = input.fill_buf()?.split_first_chunk::<HEAD>()
+        && let Some(content) = rest.get(..length(*head)?)
+    {
+        let frame = frame(head[0], content, row)?;
+        let size = HEAD + content.len();
+        input.consume(size);
+        return Ok(frame);
     }
-    input.read_exact(&mut head[1..])?;
+    let mut head = [0; HEAD];
+    input.read_exact(&mut head)?;
+    scratch.resize(length(head)?, 0);
+    input.read_exact(scratch)?;
+    frame(head[0], scratch, row)
+}
+
+fn length(head: [u8; 5]) -> std::io::Result<usize> {
     let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
     if length > MAX_LENGTH {
         return Err(nonsense());
     }
-    scratch.resize(length as usize, 0);
-    input.read_exact(scratch)?;
-    Ok(Some(match head[0] {
-        HEADER => Frame::Header(serde_json::from_slice(scratch)?),
-        ROW => {
-            row_from(scratch, row).ok_or_else(nonsense)?;
-            Frame::Row
-        }
-        END => Frame::End(serde_json::from_slice(scratch)?),
-        REFUSED => Frame::Refused(serde_json::from_slice(scratch)?),
-        _ => return Err(nonsense()),
-    }))
+    Ok(length as usize)
 }
 
-/// Number of the row, count of its cells, kind and end of each, and all their text.
+fn frame(tag: u8, content: &[u8], row: &mut SheetRow) -> std::io::Result<Frame> {
+    Ok(match tag {
+        HEADER => Frame::Header(serde_json::from_slice(content)?),
+        ROW => {
+            row_from(content, row).ok_or_else(nonsense)?;
+            Frame::Row
+        }
+        END => Frame::End(serde_json::from_slice(content)?),
+        REFUSED => Frame::Refused(serde_json::from_slice(content)?),
+        _ => return Err(nonsense()),
+    })
+}
+
+/// Number of the row; count of its cells that aren't blank; place, kind and end of each; and all their text.
 fn row_from(content: &[u8], row: &mut SheetRow) -> Option<()> {
-    /// Bytes of a cell's kind and end.
-    const CELL: usize = 5;
+    /// Bytes of a cell's place, kind and end.
+    const CELL: usize = 7;
     let (number, rest) = content.split_first_chunk()?;
     let (count, rest) = rest.split_first_chunk()?;
     let length = (u32::from_le_bytes(*count) as usize).checked_mul(CELL)?;
     let (cells, text) = rest.split_at_checked(length)?;
     let (cells, _) = cells.as_chunks::<CELL>();
     let text = simdutf8::basic::from_utf8(text).ok()?;
-    if !cells
-        .iter()
-        .all(|[kind, ..]| usize::from(*kind) < CellKind::ALL.len())
-    {
-        return None;
-    }
     row.restart(u32::from_le_bytes(*number));
-    let cells = cells.iter().map(|[kind, end @ ..]| {
-        let kind = CellKind::ALL[usize::from(*kind)];
-        (kind, u32::from_le_bytes(*end) as usize)
+    let mut known = true;
+    let cells = cells.iter().map(|[low, high, kind, end @ ..]| {
+        let found = CellKind::ALL.get(usize::from(*kind));
+        known &= found.is_some();
+        let place = usize::from(u16::from_le_bytes([*low, *high]));
+        let kind = found.copied().unwrap_or(CellKind::Text);
+        (place, kind, u32::from_le_bytes(*end) as usize)
     });
-    row.fill(text, cells).then_some(())
+    let sound = row.fill(text, cells);
+    (sound && known).then_some(())
 }
 
-fn nonsense() -> std::io::Error {
+pub(super) fn nonsense() -> std::io::Error {
     std::io::Error::new(
         std::io::ErrorKind::InvalidData,
         "the reader of workbooks said something unintelligible",
@@ -162,7 +185,7 @@ mod tests {
         let (mut bytes, mut scratch, mut taken) = (Vec::new(), Vec::new(), SheetRow::default());
         put_row(&mut bytes, &row, &mut scratch).unwrap();
         let frame = take(&mut &bytes[..], &mut taken, &mut scratch).unwrap();
-        assert!(matches!(frame, Some(Frame::Row)));
+        assert!(matches!(frame, Frame::Row));
         assert_eq!(taken, row);
     }
 
@@ -171,16 +194,12 @@ mod tests {
         let (mut bytes, mut scratch, mut row) = (Vec::new(), Vec::new(), SheetRow::new(1));
         row.push(Cell::Text("x"));
         put_row(&mut bytes, &row, &mut scratch).unwrap();
-        for end in 1..bytes.len() {
+        for end in 0..bytes.len() {
             assert!(
                 take(&mut &bytes[..end], &mut row, &mut scratch).is_err(),
                 "{end}"
             );
         }
-        assert!(matches!(
-            take(&mut &[][..], &mut row, &mut scratch),
-            Ok(None)
-        ));
         for bytes in [&b"X\0\0\0\0"[..], b"R\xff\xff\xff\xff", b"R\x02\0\0\0ab"] {
             assert!(take(&mut &bytes[..], &mut row, &mut scratch).is_err());
         }

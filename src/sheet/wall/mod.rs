@@ -1,8 +1,9 @@
 //! The wall between a workbook and this process: a workbook is read by a child process of the same program, which may
 //! take so much memory and time and no more. Whatever the workbook does to its reader, it does it there.
 //!
-//! The child gets the file as its standard input and says on its standard output what it finds (`frame`). Before anything
-//! else it limits itself.
+//! The child gets the file as its standard input and writes to its standard output what it finds (`frame`). Before anything
+//! else it limits itself. Its output is a file without a name, which is looked at once the child is through: a workbook of
+//! which only a half can be read gives no row at all, and the two are not in each other's way on the processor.
 
 mod frame;
 pub(super) mod parts;
@@ -26,6 +27,10 @@ pub const COMMAND: &str = "read-workbook";
 const MAX_DATA: u64 = 208 << 20;
 /// Most time of the child on a processor, seconds.
 const MAX_SECONDS: u64 = 10;
+/// Most bytes that the child may write: more than all cells and all text that a sheet may have.
+const MAX_OUTPUT: u64 = 128 << 20;
+/// How a child ends that could not write what it read.
+const NOT_WRITTEN: i32 = 1;
 
 /// Who reads workbooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,42 +69,33 @@ pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
 ) -> Result<Facts, SheetError> {
     let mut input = file.try_clone()?;
     input.rewind()?;
+    let mut output = tempfile::tempfile()?;
     let mut child = Kept(
         Command::new(program)
             .arg(COMMAND)
             .arg(limits.max_rows.to_string())
             .env_clear()
             .stdin(Stdio::from(input))
-            .stdout(Stdio::piped())
+            .stdout(Stdio::from(output.try_clone()?))
             .stderr(Stdio::null())
             .spawn()?,
     );
-    let Some(output) = child.0.stdout.take() else {
-        return Err(SheetError::Io(std::io::Error::other(
-            "the reader of workbooks has no output",
-        )));
-    };
+    let status = child.0.wait()?;
+    if !status.success() {
+        return Err(fallen(status));
+    }
+    output.rewind()?;
     let mut output = BufReader::with_capacity(64 << 10, output);
     let (mut header, mut row, mut scratch) = (None, SheetRow::default(), Vec::new());
     loop {
-        match frame::take(&mut output, &mut row, &mut scratch) {
-            Ok(Some(Frame::Header(found))) => header = Some(found),
-            Ok(Some(Frame::Row)) => match &header {
+        match frame::take(&mut output, &mut row, &mut scratch)? {
+            Frame::Header(found) => header = Some(found),
+            Frame::Row => match &header {
                 Some(header) => each(header, &row),
-                None => {
-                    return Err(SheetError::Io(std::io::Error::other(
-                        "a row before its header",
-                    )));
-                }
+                None => return Err(frame::nonsense().into()),
             },
-            Ok(Some(Frame::End(end))) => return Ok(facts(end)),
-            Ok(Some(Frame::Refused(failure))) => return Err(SheetError::BehindTheWall(failure)),
-            // It ended in the middle: how, says what the workbook did to it.
-            Ok(None) => return Err(fallen(child.0.wait()?)),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return Err(fallen(child.0.wait()?));
-            }
-            Err(error) => return Err(error.into()),
+            Frame::End(end) => return Ok(facts(end)),
+            Frame::Refused(failure) => return Err(SheetError::BehindTheWall(failure)),
         }
     }
 }
@@ -118,7 +114,13 @@ fn facts(end: End) -> Facts {
     }
 }
 
+/// What became of a child that did not end well. How it ended says what the workbook did to it.
 fn fallen(status: ExitStatus) -> SheetError {
+    if status.code() == Some(NOT_WRITTEN) {
+        return SheetError::Io(std::io::Error::other(
+            "there is no room for what a workbook holds (TMPDIR)",
+        ));
+    }
     let signal = status
         .signal()
         .and_then(|signal| Signal::try_from(signal).ok());
@@ -130,22 +132,26 @@ fn fallen(status: ExitStatus) -> SheetError {
         Some(Signal::SIGABRT) => {
             SheetError::WorkbookTooLarge("reading it takes more memory than allowed".to_owned())
         }
+        Some(Signal::SIGXFSZ) => {
+            SheetError::WorkbookTooLarge("its rows take more room than allowed".to_owned())
+        }
         _ => SheetError::WorkbookUnreadable(format!("its reader gave up: {status}")),
     }
 }
 
-/// The child's whole work: limits itself, reads the workbook from `input` and says what it finds on `output`.
+/// The child's whole work: limits itself, reads the workbook from `input` and writes to `output` what it finds.
 ///
 /// # Errors
-/// Where the limits can't be set, or nobody listens.
-pub fn read_for_parent(input: File, output: impl Write, limits: Limits) -> std::io::Result<()> {
+/// Where the limits can't be set, or there is no room for the output.
+pub fn read_for_parent(input: File, output: File, limits: Limits) -> std::io::Result<()> {
     setrlimit(Resource::RLIMIT_DATA, MAX_DATA, MAX_DATA)?;
     setrlimit(Resource::RLIMIT_CPU, MAX_SECONDS, MAX_SECONDS + 1)?;
+    setrlimit(Resource::RLIMIT_FSIZE, MAX_OUTPUT, MAX_OUTPUT)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     say(BufReader::with_capacity(64 << 10, input), output, limits)
 }
 
-fn say<R: Read + Seek>(input: R, output: impl Write, limits: Limits) -> std::io::Result<()> {
+fn say<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::io::Result<()> {
     let mut out = BufWriter::with_capacity(64 << 10, output);
     let mut scratch = Vec::new();
     let mut said_header = false;

@@ -34,8 +34,8 @@ pub struct World {
     sequence: u64,
     ids: HashMap<Uid, i64>,
     group_ids: BTreeMap<String, i64>,
-    /// How often what has happened.
-    seen: BTreeMap<String, usize>,
+    /// What has happened.
+    seen: BTreeSet<String>,
     leaps: usize,
 }
 
@@ -54,14 +54,14 @@ impl World {
             sequence: 0,
             ids: HashMap::new(),
             group_ids: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            seen: BTreeSet::new(),
             leaps: 0,
         }
     }
 
-    /// How often what has happened: a status, or a count that was not zero.
-    pub fn seen(&self) -> &BTreeMap<String, usize> {
-        &self.seen
+    /// What has happened: each status, and each count that was not zero.
+    pub fn seen(&mut self) -> &mut BTreeSet<String> {
+        &mut self.seen
     }
 
     /// A new account with a file of its own.
@@ -395,7 +395,9 @@ impl World {
             .map(count)
         });
         let trigger = run.trigger.as_str();
-        let mut note = |what: String| *self.seen.entry(what).or_default() += 1;
+        let mut note = |what: String| {
+            self.seen.insert(what);
+        };
         note(format!("{trigger} {}", run.status));
         let names = [
             "added",
