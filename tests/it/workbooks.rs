@@ -3,8 +3,9 @@
 use std::io::{Cursor, Read, Write};
 
 use rosterd::import::{self, Reading};
+use rosterd::model::failure::FailureCode;
 use rosterd::model::issue::Severity;
-use rosterd::sheet::{Content, SheetError, WorkbookReader};
+use rosterd::sheet::{self, Content, Limits, SheetError, WORKBOOK_COMMAND, WorkbookReader};
 use rust_xlsxwriter::{Formula, Workbook, Worksheet};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -212,4 +213,74 @@ fn a_sheet_that_is_wrong_everywhere_takes_no_more_memory_than_any_other() {
     assert!(said.ends_with("which are counted only\n"));
     // Each row in error is named, those beyond the list, too.
     assert!(said.contains(" ID A200000: "));
+}
+
+/// How many rows are handed out, and how it ends.
+fn rows(workbook: &[u8], reader: &WorkbookReader) -> (usize, Result<(), SheetError>) {
+    let (content, limits) = (Content::Bytes(workbook), Limits { max_rows: 10_000 });
+    let mut rows = 0;
+    let read = sheet::read_guarded(content, reader, limits, |_, _| rows += 1);
+    (rows, read.map(|_| ()))
+}
+
+fn thousand_contacts() -> Vec<u8> {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    sheet.write_row(0, 0, TITLES).unwrap();
+    for row in 1..=1_000 {
+        let id = format!("A{row}");
+        let cells = [&id, "Ann Lee", "6045550100", "mobile", "Team", "EMT"];
+        sheet.write_row(row, 0, cells).unwrap();
+    }
+    book.save_to_buffer().unwrap()
+}
+
+#[test]
+fn a_workbook_that_breaks_in_its_last_row_gives_no_row_at_all() {
+    let (whole, child) = (
+        thousand_contacts(),
+        WorkbookReader::Child(env!("CARGO_BIN_EXE_rosterd").into()),
+    );
+    assert!(matches!(rows(&whole, &child), (1_000, Ok(()))));
+    let broken = rewritten(&whole, |name, text| {
+        (name.to_owned(), text.replace("\"A1001\"", "\"A5\""))
+    });
+    let (handed_out, outcome) = rows(&broken, &child);
+    let refusal = outcome.unwrap_err();
+    assert_eq!(refusal.code(), FailureCode::WorkbookUnreadable);
+    assert!(
+        refusal.to_string().contains("row 5 stands after row 1000"),
+        "{refusal}"
+    );
+    assert_eq!(handed_out, 0);
+    // There were rows before it.
+    assert_eq!(rows(&broken, &WorkbookReader::InProcess).0, 998);
+}
+
+#[test]
+fn where_there_is_no_room_for_its_rows_the_machine_is_blamed_and_not_the_workbook() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whole.xlsx");
+    std::fs::write(&path, thousand_contacts()).unwrap();
+    // Nothing can be written to it.
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_rosterd"))
+        .args([WORKBOOK_COMMAND, "10000"])
+        .stdin(std::fs::File::open(&path).unwrap())
+        .stdout(full)
+        .status()
+        .unwrap();
+    assert_eq!(done.code(), Some(1));
+    let ends_so = WorkbookReader::Child("/bin/false".into());
+    let refusal = rows(&std::fs::read(&path).unwrap(), &ends_so)
+        .1
+        .unwrap_err();
+    assert_eq!(refusal.code(), FailureCode::Internal);
+    assert!(
+        refusal.to_string().contains("there is no room"),
+        "{refusal}"
+    );
 }

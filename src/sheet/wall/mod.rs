@@ -178,7 +178,12 @@ fn say<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::io::Resul
                 issues: facts.issues,
             },
         )?,
-        Err(error) => frame::put_refusal(&mut out, &error.failure())?,
+        Err(error) => {
+            // Rows that came before count for nothing.
+            out.rewind()?;
+            out.get_ref().set_len(0)?;
+            frame::put_refusal(&mut out, &error.failure())?;
+        }
     }
     out.flush()
 }
