@@ -326,18 +326,27 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        const SECOND: Duration = Duration::from_secs(1);
+        const TOO_SHORT: &str = "must be at least 1s";
+        const MAX_AT_ONCE: usize = 1_000;
+        const TOO_MANY: &str = "must be at most 1000";
         let bad = |key: &str, why: &str| Err(ConfigError::Invalid(format!("`{key}` {why}")));
         match () {
             () if self.fetch.attempts == 0 => bad("fetch.attempts", "must be at least 1"),
             () if self.fetch.per_host == 0 => bad("fetch.per_host", "must be at least 1"),
+            () if self.fetch.per_host > MAX_AT_ONCE => bad("fetch.per_host", TOO_MANY),
+            () if self.import.max_concurrent > MAX_AT_ONCE => {
+                bad("import.max_concurrent", TOO_MANY)
+            }
+            () if self.fetch.connect_timeout < SECOND => bad("fetch.connect_timeout", TOO_SHORT),
+            () if self.fetch.idle_timeout < SECOND => bad("fetch.idle_timeout", TOO_SHORT),
+            () if self.fetch.total_timeout < SECOND => bad("fetch.total_timeout", TOO_SHORT),
             () if self.fetch.max_bytes == 0 => bad("fetch.max_bytes", "must be at least 1"),
             () if self.import.max_concurrent == 0 => {
                 bad("import.max_concurrent", "must be at least 1")
             }
             () if self.import.max_rows == 0 => bad("import.max_rows", "must be at least 1"),
-            () if self.import.lease < Duration::from_secs(1) => {
-                bad("import.lease", "must be at least 1s")
-            }
+            () if self.import.lease < SECOND => bad("import.lease", TOO_SHORT),
             () if self.database.max_connections < 4 => {
                 bad("database.max_connections", "must be at least 4")
             }
@@ -470,6 +479,9 @@ mod tests {
                 "fetch.allow_networks",
             ),
             ("[import]\nmax_concurrent = 0", "import.max_concurrent"),
+            ("[fetch]\nper_host = 1001", "fetch.per_host"),
+            ("[fetch]\nidle_timeout = \"0s\"", "fetch.idle_timeout"),
+            ("[fetch]\ntotal_timeout = \"0s\"", "fetch.total_timeout"),
             ("[log]\nformat = \"xml\"", "log.format"),
         ] {
             let error = Config::from_toml(toml).unwrap_err().to_string();

@@ -356,6 +356,12 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
         ours.headers_mut().append(name, value);
     }
     let mut response = web.send(&url, ours).await?;
+    let status = response.status().as_u16();
+    if matches!(status, 201..300) {
+        // A part of a file, or none: nothing that was asked for.
+        let host = url.host_str().unwrap_or_default().to_owned();
+        return Err(FetchError::HttpStatus { host, status });
+    }
     let status = StatusCode::try_from(response.status().as_u16())
         .map_err(|error| malformed(error.to_string()))?;
     let headers = response.headers().clone();

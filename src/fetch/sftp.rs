@@ -308,7 +308,8 @@ impl Reading {
         for path in &self.paths {
             match self.ask(path, || sftp.stat(Path::new(path))) {
                 Ok(found) => return self.read(&sftp, path, &found),
-                Err(error @ FetchError::NotFound(_)) => {
+                // A folder of the server's may be closed that the user's own has a name in common with.
+                Err(error @ (FetchError::NotFound(_) | FetchError::Forbidden(_))) => {
                     missing.get_or_insert(error);
                 }
                 Err(error) => return Err(error),

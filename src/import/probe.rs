@@ -79,8 +79,12 @@ fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
     }
 }
 
-/// At which step a fetch failed.
-fn step_of(place: &Place, code: FailureCode) -> StepName {
+/// At which step a fetch failed, for all that is known: the first one that is not proven.
+fn step_of(place: &Place, code: FailureCode, middle: &[(StepName, String)]) -> StepName {
+    let first = |of: &dyn Fn(StepName) -> bool| {
+        let mut names = middle.iter().map(|(name, _)| *name);
+        names.find(|name| of(*name)).unwrap_or(StepName::File)
+    };
     let is_sftp = matches!(place, Place::Sftp { .. });
     match code {
         FailureCode::SchemeRefused => StepName::Settings,
@@ -94,6 +98,11 @@ fn step_of(place: &Place, code: FailureCode) -> StepName {
         | FailureCode::S3WrongSecret
         | FailureCode::S3WrongRegion
         | FailureCode::ClockSkew => StepName::Authenticate,
+        // Nothing was heard, or nothing that says how far it went.
+        FailureCode::TimedOut => first(&|_| true),
+        FailureCode::ServerError | FailureCode::RateLimited => {
+            first(&|name| name == StepName::Authenticate)
+        }
         _ => StepName::File,
     }
 }
@@ -146,9 +155,9 @@ impl Importer {
                 ));
             }
             Err(error) => {
-                let name = step_of(&request.place, error.code());
+                let name = step_of(&request.place, error.code(), &middle);
                 steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
-                // What held a moment ago may no longer do so.
+                // What held a moment ago may no longer do so, and what nobody got to is not ticked.
                 steps.retain(|step| step.name < name);
                 return Ok(ended(steps, name, error.failure()));
             }

@@ -150,6 +150,26 @@ impl Session {
         }
     }
 
+    /// The same bytes may lie under another `ETag` or time: by those the next run asks.
+    async fn write_validators(&mut self, file: &FileFacts) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_state
+             SET etag = coalesce($3, etag), last_modified = coalesce($4, last_modified), mtime = coalesce($5, mtime)
+             WHERE account_id = $1 AND sha256 = $2
+               AND (etag, last_modified, mtime)
+                   IS DISTINCT FROM (coalesce($3, etag), coalesce($4, last_modified), coalesce($5, mtime))",
+            self.run.account_id.0,
+            file.sha256.as_ref().map(<[u8; 32]>::as_slice),
+            file.etag,
+            file.last_modified,
+            file.mtime
+        )
+        .execute(&mut *self.tx)
+        .await
+        .map_err(failed("write by what the file is known"))?;
+        Ok(())
+    }
+
     async fn write_state(&mut self, end: &Conclusion) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_state SET failing_since = $2, failure_code = $3, failure_mailed_at = $4 WHERE account_id = $1",
@@ -161,6 +181,9 @@ impl Session {
         .execute(&mut *self.tx)
         .await
         .map_err(failed("write the account's state"))?;
+        if end.status == RunStatus::Unchanged {
+            self.write_validators(&end.file).await?;
+        }
         let Some(state) = &end.state else {
             return Ok(());
         };

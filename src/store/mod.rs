@@ -170,10 +170,17 @@ impl Store {
         .map_err(failed("look for the database"))?;
         if !exists {
             let create = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
-            sqlx::query(sqlx::AssertSqlSafe(create))
+            let created = sqlx::query(sqlx::AssertSqlSafe(create))
                 .execute(&store.pool)
-                .await
-                .map_err(failed("create the database"))?;
+                .await;
+            match created {
+                // Another process was quicker.
+                Err(sqlx::Error::Database(error))
+                    if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
+                created => {
+                    created.map_err(failed("create the database"))?;
+                }
+            }
         }
         store.pool.close().await;
         Ok(())

@@ -247,6 +247,12 @@ impl Store {
         secret: &SealedSecret,
         resealed: &[u8],
     ) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        // The secret is the same: that is no edit of the settings.
+        sqlx::query!("SELECT set_config('rosterd.resealing', 'on', true)")
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed("say that a secret is sealed anew"))?;
         sqlx::query!(
             "UPDATE import_settings
              SET password_sealed = CASE WHEN password_sealed = $2 THEN $3 ELSE password_sealed END,
@@ -256,9 +262,9 @@ impl Store {
             secret.sealed,
             resealed
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await
         .map_err(failed("write a sealed secret"))?;
-        Ok(())
+        tx.commit().await.map_err(failed("commit"))
     }
 }

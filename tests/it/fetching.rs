@@ -348,6 +348,60 @@ async fn a_file_that_the_server_says_is_unchanged_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn the_same_bytes_under_another_etag_are_asked_for_by_that_one_from_then_on() {
+    let app = TestApp::start().await;
+    let account = app.account("").await;
+    for (etag, asked_by) in [
+        ("\"v1\"", None),
+        ("\"v2\"", Some("\"v1\"")),
+        ("\"v2\"", Some("\"v2\"")),
+    ] {
+        app.https.serve(
+            "/contacts.csv",
+            Reply::ok(people(1..=3)).header("ETag", etag),
+        );
+        let run = app.import(account).await;
+        let status = if asked_by.is_some() {
+            "unchanged"
+        } else {
+            "succeeded"
+        };
+        assert_eq!(run.status, status);
+        let seen = app.https.seen();
+        let headers = &seen.last().unwrap().headers;
+        assert_eq!(headers.get("if-none-match").map(String::as_str), asked_by);
+    }
+}
+
+#[tokio::test]
+async fn no_address_with_a_secret_is_stored() {
+    let app = TestApp::start().await;
+    app.account(people(1..=3)).await;
+    for address in [
+        "https://jane:secret#1@h/x",
+        "https://jane:secret?1@h/x",
+        "s3://KEY:sec/ret@bucket/x.csv",
+    ] {
+        let stored = sqlx::query("UPDATE import_settings SET url = $1")
+            .bind(address)
+            .execute(&app.pool)
+            .await;
+        let error = stored.unwrap_err();
+        let broken = error.as_database_error().unwrap().constraint();
+        assert_eq!(
+            broken,
+            Some("import_settings_url_without_secrets"),
+            "{address}"
+        );
+    }
+    // An `@` further on is none of a secret's.
+    sqlx::query("UPDATE import_settings SET url = 'https://h.example:8443/a@b.csv?c=d@e'")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn settings_that_lack_something_say_what() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=3)).await;

@@ -240,6 +240,16 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
         ),
         (Reply::ok(vec![b'x'; 3 << 20]), "too_large", 1, "larger"),
         (
+            Reply {
+                body: people(1..=3).into(),
+                ..Reply::status(206)
+            }
+            .header("Content-Range", "bytes 0-199/500"),
+            "http_status",
+            1,
+            "206",
+        ),
+        (
             Reply::status(302).header("Location", "https://example.org/x"),
             "http_status",
             1,

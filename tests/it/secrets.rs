@@ -277,6 +277,13 @@ async fn the_key_is_changed_while_secrets_stay_usable() {
         rotated.out
     );
     assert_ne!(sealed(&app).await, old_sealed);
+    // The settings are the same, and so is the file.
+    let again = type_in(&app, &["import", "1", "--format", "json"]).await;
+    assert!(
+        again.out.contains("\"status\": \"unchanged\""),
+        "{}",
+        again.out
+    );
     app.https.serve(
         "/private.csv",
         Reply::ok(people(1..=4)).basic("jane", "hunter2"),

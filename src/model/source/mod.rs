@@ -146,8 +146,13 @@ fn malformed(text: &str) -> UrlError {
     }
 }
 
+/// What may be shown of an address that can't be read: nothing that may be a password or a token.
 fn redact(text: &str) -> String {
     let plain = text.split(['?', '#']).next().unwrap_or_default();
+    if text[plain.len()..].contains('@') {
+        // What was taken for a query may be the end of a password.
+        return "…".to_owned();
+    }
     match plain.rsplit_once('@') {
         Some((_, rest)) => format!("…@{rest}"),
         None => plain.to_owned(),
@@ -187,6 +192,10 @@ mod tests {
         );
         let error = parse_http_url("jane:secret@").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
+        for address in ["https://jane:secret#1@h/x", "https://jane:secret?1@h/x"] {
+            let error = parse_http_url(address).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
         assert!(parse_http_url("contacts.csv").is_err());
     }
 

@@ -41,7 +41,8 @@ impl S3Address {
         let scheme = scheme.ok_or_else(malformed)?.to_ascii_lowercase();
         if scheme == "s3" {
             let (bucket, key) = text[5..].split_once('/').unwrap_or((&text[5..], ""));
-            if bucket.contains('@') {
+            // A secret may have slashes.
+            if bucket.contains('@') || bucket.contains(':') && key.contains('@') {
                 return Err(UrlError::Credentials);
             }
             return Self::new(
@@ -96,7 +97,9 @@ impl S3Address {
             || !bucket.chars().all(is_name)
             || bucket.starts_with('.')
         {
-            return Err(UrlError::Bucket(bucket.to_owned()));
+            // What follows a colon may be a secret.
+            let shown = bucket.split(':').next().unwrap_or_default();
+            return Err(UrlError::Bucket(shown.to_owned()));
         }
         if keys.iter().any(|key| key.is_empty() || key.ends_with('/')) {
             return Err(UrlError::NoFile(WANTED));
@@ -268,6 +271,13 @@ mod tests {
         ));
         assert!(matches!(of("s3://../a.csv"), UrlError::Bucket(_)));
         assert!(matches!(of("https://k:s@h/b/a.csv"), UrlError::Credentials));
+        // Keys of S3 may have slashes.
+        assert!(matches!(
+            of("s3://K:sec/ret@b/a.csv"),
+            UrlError::Credentials
+        ));
+        let error = of("s3://K:secret/a.csv").to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]
