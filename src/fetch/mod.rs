@@ -256,6 +256,14 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`] if its name has no address, or one that may not be reached.
     pub async fn reach(&self, place: &Place) -> Result<Reached, FetchError> {
+        let url = match place {
+            Place::Web { url, .. } => Some(url),
+            Place::S3 { address, .. } => address.endpoint.as_ref(),
+            Place::Sftp { .. } => None,
+        };
+        if let Some(url) = url {
+            self.clients.make()?.check_url(url)?;
+        }
         let (name, port) = place.host_and_port();
         let addresses = self.policy.resolve(&name, port).await?;
         let (host, patience) = (place.host(), self.limits.connect_timeout);

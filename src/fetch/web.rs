@@ -85,7 +85,7 @@ impl Web {
     }
 
     /// Scheme and literal address; names are checked when they are resolved.
-    fn check_url(&self, url: &Url) -> Result<(), FetchError> {
+    pub(super) fn check_url(&self, url: &Url) -> Result<(), FetchError> {
         if url.scheme() != "https" && !(self.allow_plain && url.scheme() == "http") {
             return Err(FetchError::SchemeRefused(url.scheme().to_owned()));
         }

@@ -38,11 +38,11 @@ pub enum ImportError {
     #[error("{0}")]
     SettingsIncomplete(String),
     /// The stored secret can't be used.
-    #[error("{0}")]
-    Secret(#[source] SealError),
+    #[error(transparent)]
+    Secret(SealError),
     /// No file.
-    #[error("{0}")]
-    Fetch(#[source] FetchError),
+    #[error(transparent)]
+    Fetch(FetchError),
     /// Not a sheet that can be trusted.
     #[error("{source}")]
     Sheet {
@@ -55,8 +55,8 @@ pub enum ImportError {
     #[error("no contact in the file can be imported ({}); nothing was changed", why_nobody(.0))]
     NoContacts(Box<Roster>),
     /// The database failed.
-    #[error("{0}")]
-    Store(#[source] StoreError),
+    #[error(transparent)]
+    Store(StoreError),
     /// A person has approved a run that waits for nobody any more.
     #[error("the run that was approved waits for nobody any more; see `rosterd runs list`")]
     NothingToApprove,

@@ -126,7 +126,14 @@ impl Importer {
         ));
         let reached = match self.fetcher.reach(place).await {
             Ok(reached) => reached,
-            Err(error) => return Ok(ended(steps, StepName::Resolve, error.failure())),
+            Err(error) => {
+                let name = match error.code() {
+                    FailureCode::SchemeRefused => StepName::Settings,
+                    _ => StepName::Resolve,
+                };
+                steps.retain(|step| step.name < name);
+                return Ok(ended(steps, name, error.failure()));
+            }
         };
         let addresses: Vec<String> = reached.addresses.iter().map(ToString::to_string).collect();
         steps.push(done(StepName::Resolve, addresses.join(", ")));

@@ -149,6 +149,17 @@ async fn settings_test_says_where_the_way_ends() {
         typed(&app, &format!("settings set 1 --source https --url {url}")).await;
         assert_eq!(steps(&app).await, expected, "{url}");
     }
+    // Nobody is called by a scheme that is not allowed.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    sqlx::query("UPDATE import_settings SET url = $1")
+        .bind(format!("http://{}/x.csv", listener.local_addr().unwrap()))
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(steps(&app).await, end(&[], "settings scheme_refused"));
+    let called = listener.accept().unwrap_err();
+    assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock);
     write(app.folder.path(), "password", "wrong");
     let url = nginx.url("private/contacts.csv");
     typed(&app, &format!("settings set 1 --source https_basic --url {url} --username jane --password-file password")).await;
