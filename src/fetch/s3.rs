@@ -81,16 +81,16 @@ impl<'a> Bucket<'a> {
                 }
                 Ok(None) => return Ok(Outcome::NotModified),
                 // Who may not list a bucket is told "denied" of keys that are not there.
-                Err(error @ (FetchError::NotFound(_) | FetchError::Forbidden(_))) => {
-                    refused.get_or_insert(error);
+                Err((error @ (FetchError::NotFound(_) | FetchError::Forbidden(_)), deleted)) => {
+                    refused.get_or_insert((error, deleted));
                 }
-                Err(error) => return Err(error),
+                Err((error, _)) => return Err(error),
             }
         }
         let no_bucket = || FetchError::S3NoBucket(self.address.bucket.clone());
-        let refused = refused.unwrap_or_else(no_bucket);
+        let (refused, deleted) = refused.unwrap_or_else(|| (no_bucket(), false));
         // Not every server says by itself whether it is the object or the bucket that is not there.
-        if matches!(refused, FetchError::NotFound(_)) && self.is_missing().await {
+        if !deleted && matches!(refused, FetchError::NotFound(_)) && self.is_missing().await {
             return Err(no_bucket());
         }
         Err(refused)
@@ -110,12 +110,12 @@ impl<'a> Bucket<'a> {
         })
     }
 
-    /// `None` if the object is the known one.
+    /// `None` if the object is the known one. With an error comes whether the object is one that was deleted.
     async fn get(
         &self,
         key: &str,
         etag: Option<&str>,
-    ) -> Result<Option<GetObjectOutput>, FetchError> {
+    ) -> Result<Option<GetObjectOutput>, (FetchError, bool)> {
         let get = self
             .client
             .get_object()
@@ -124,9 +124,12 @@ impl<'a> Bucket<'a> {
         let get = get.set_if_none_match(etag.map(str::to_owned));
         match get.send().await {
             Ok(object) => Ok(Some(object)),
-            Err(error) => match error.raw_response().map(|raw| raw.status().as_u16()) {
-                Some(304) if etag.is_some() => Ok(None),
-                _ => Err(self.classify(key, &error)),
+            Err(error) => match error.raw_response() {
+                Some(raw) if raw.status().as_u16() == 304 && etag.is_some() => Ok(None),
+                raw => {
+                    let marker = raw.and_then(|raw| raw.headers().get("x-amz-delete-marker"));
+                    Err((self.classify(key, &error), marker.is_some()))
+                }
             },
         }
     }
@@ -186,6 +189,12 @@ impl<'a> Bucket<'a> {
         match (code, status) {
             ("InvalidAccessKeyId" | "NotSignedUp", _) => FetchError::S3UnknownKeyId(host),
             ("SignatureDoesNotMatch", _) => FetchError::S3WrongSecret(host),
+            ("AuthorizationHeaderMalformed", _) if right_region().is_none() => {
+                FetchError::S3UnknownKeyId(host)
+            }
+            (_, 301 | 307) if code.is_empty() && right_region().is_none() => {
+                FetchError::HttpStatus { host, status }
+            }
             (
                 "PermanentRedirect"
                 | "TemporaryRedirect"

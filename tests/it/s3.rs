@@ -188,7 +188,7 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
         (
             answer(404, "NoSuchKey", "").header("x-amz-delete-marker", "true"),
             "not_found",
-            2,
+            1,
             "s3://sar/contacts.csv",
         ),
         (
@@ -206,6 +206,19 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
             "s3_wrong_region",
             1,
             "in eu-west-1",
+        ),
+        // What says nothing of a region.
+        (
+            answer(400, "AuthorizationHeaderMalformed", ""),
+            "s3_unknown_key_id",
+            1,
+            "access key id",
+        ),
+        (
+            Reply::status(301).header("Location", "https://example.org/x"),
+            "http_status",
+            1,
+            "301",
         ),
         (
             answer(403, "InvalidObjectState", ""),
