@@ -75,6 +75,11 @@ pub enum FetchError {
     /// 401, 407.
     #[error("{0} refuses the user name or password; enter them anew in the import settings")]
     Unauthorized(String),
+    /// 401 where no user was named.
+    #[error(
+        "{0} asks for a user name and a password; choose the source `https_basic` for it, or share the file so that it needs none"
+    )]
+    LoginAsked(String),
     /// 403.
     #[error(
         "{0} does not allow this file to be read; change its sharing, or the rights of the user"
@@ -226,7 +231,9 @@ impl FetchError {
             Self::SchemeRefused(_) => FailureCode::SchemeRefused,
             Self::RedirectRefused { .. } => FailureCode::RedirectRefused,
             Self::TooManyRedirects(_) => FailureCode::TooManyRedirects,
-            Self::Unauthorized(_) | Self::NoPasswordLogin { .. } => FailureCode::Unauthorized,
+            Self::Unauthorized(_) | Self::LoginAsked(_) | Self::NoPasswordLogin { .. } => {
+                FailureCode::Unauthorized
+            }
             Self::Forbidden(_) => FailureCode::Forbidden,
             Self::NotFound(_) => FailureCode::NotFound,
             Self::RateLimited { .. } => FailureCode::RateLimited,

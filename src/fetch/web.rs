@@ -76,6 +76,9 @@ impl Web {
                 url = next_hop(&url, response.headers(), status)?;
                 continue;
             }
+            if status == StatusCode::UNAUTHORIZED && credentials.is_none() {
+                return Err(FetchError::LoginAsked(host_of(&url)));
+            }
             if status != StatusCode::OK {
                 return Err(refusal(&url, &response));
             }

@@ -110,6 +110,13 @@ async fn a_wrong_password_is_tried_once_and_a_wrong_key_changes_nothing() {
         Reply::ok(people(1..=3)).basic("jane", "right"),
     );
     let origin = format!("https://localhost:{}", app.https.address.port());
+    // Where no user is named, there is none to be entered anew.
+    app.settings(account, &app.https.url("/private.csv")).await;
+    let (message, _) = failure(&app, account, "unauthorized").await;
+    assert!(
+        message.contains("choose the source `https_basic`"),
+        "{message}"
+    );
     app.basic_settings(account, &app.https.url("/private.csv"), "wrong", &origin)
         .await;
     let (message, requests) = failure(&app, account, "unauthorized").await;
