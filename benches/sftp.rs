@@ -106,7 +106,7 @@ async fn fetch(fetcher: &Fetcher, server: &SshServer, name: &str) -> Duration {
     };
     let began = Instant::now();
     let outcome = fetcher
-        .fetch(&request, &(Arc::new(|_, _| {}) as _))
+        .fetch(&request, &(Arc::new(|_| {}) as _))
         .await
         .unwrap();
     let time = began.elapsed();

@@ -117,6 +117,8 @@ pub enum FetchError {
         host: String,
         /// HTTP status.
         status: u16,
+        /// When to come back.
+        retry_after: Option<Duration>,
     },
     /// Not HTTP, not SSH.
     #[error(
@@ -275,9 +277,9 @@ impl FetchError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::ServerError { retry_after, .. } => {
-                *retry_after
-            }
+            Self::RateLimited { retry_after, .. }
+            | Self::ServerError { retry_after, .. }
+            | Self::HttpStatus { retry_after, .. } => *retry_after,
             Self::ChangedWhileReading { wait, .. } => *wait,
             _ => None,
         }

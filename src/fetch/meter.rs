@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Limits, Observer};
+use super::{Limits, Observer, Progress};
 
 /// Counts the bytes of one transfer.
 pub(super) struct Meter {
@@ -28,7 +28,11 @@ impl Meter {
     /// So many bytes have come, of so many.
     pub(super) fn set(&self, bytes: u64, total: Option<u64>) {
         self.bytes.store(bytes, Ordering::Relaxed);
-        (self.observer)(bytes, total);
+        self.tell(Progress::Bytes { bytes, total });
+    }
+
+    pub(super) fn tell(&self, progress: Progress) {
+        (self.observer)(progress);
     }
 
     /// Ends when the transfer, once begun, has been slower than allowed for as long as silence would be borne.
@@ -70,7 +74,7 @@ mod tests {
             min_rate: 100,
             per_host: 1,
         };
-        let meter = Meter::new(Arc::new(|_, _| {}));
+        let meter = Meter::new(Arc::new(|_| {}));
         let began = tokio::time::Instant::now();
         let drip = async {
             for second in 1..=60 {

@@ -3,8 +3,10 @@
 //! Knows the network; nothing of what is in the file. Retries are not decided here: an error says whether it may pass
 //! by itself ([`FetchError::is_transient`]), and `import` does the rest.
 
+mod certificate;
 mod clients;
 mod error;
+mod greeting;
 mod host_key;
 mod intake;
 mod meter;
@@ -130,8 +132,24 @@ pub struct Fetched {
     pub validators: Validators,
 }
 
-/// Is told the bytes so far, and their total where it is known.
-pub type Observer = Arc<dyn Fn(u64, Option<u64>) + Send + Sync>;
+/// How far a fetch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The server has shown a valid certificate, or the host key that is pinned.
+    ServerProven,
+    /// It has let us in.
+    LoggedIn,
+    /// Bytes of the file so far, and their total where it is known.
+    Bytes {
+        /// Bytes.
+        bytes: u64,
+        /// Bytes.
+        total: Option<u64>,
+    },
+}
+
+/// Is told how far a fetch has come.
+pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// Fetches files from sources of every kind.
 #[derive(Debug)]
@@ -208,7 +226,9 @@ impl Fetcher {
                 host_key,
             } => {
                 let server = self.connect_sftp(address, host_key).await?;
+                meter.tell(Progress::ServerProven);
                 server.log_in(credentials).await?;
+                meter.tell(Progress::LoggedIn);
                 let now = self.clock.now();
                 server
                     .read(address, known, now, self.limits.max_bytes, meter)
@@ -225,8 +245,9 @@ impl Fetcher {
                     region,
                     credentials,
                     request.place.host(),
+                    meter,
                 );
-                bucket.fetch(known, self.limits.max_bytes, meter).await
+                bucket.fetch(known, self.limits.max_bytes).await
             }
         }
     }

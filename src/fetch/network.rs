@@ -19,7 +19,7 @@ pub struct NetworkPolicy {
 
 /// An address that may not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{host} leads to {address}, {kind}, where files are not fetched from")]
+#[error("{}{kind}, where files are not fetched from", led(.host, *.address))]
 pub struct Refusal {
     /// As written in the URL.
     pub host: String,
@@ -27,6 +27,14 @@ pub struct Refusal {
     pub address: IpAddr,
     /// What kind of address that is.
     pub kind: &'static str,
+}
+
+/// What leads to the address, unless it stands there itself.
+fn led(host: &str, address: IpAddr) -> String {
+    if host.parse() == Ok(address) {
+        return format!("{address} is ");
+    }
+    format!("{host} leads to {address}, ")
 }
 
 /// Longest time in which a name is looked up; the system's own limits are as long as its list of name servers.

@@ -27,18 +27,23 @@ use url::Url;
 use super::intake::Intake;
 use super::meter::Meter;
 use super::web::{Web, find};
-use super::{Credentials, FetchError, Fetched, Outcome, Validators};
+use super::{Credentials, FetchError, Fetched, Outcome, Progress, Validators};
 use crate::model::source::{S3Address, is_region};
 
 /// The host that requests for a bucket at AWS go to.
 pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    // A certificate for `*.s3…` does not cover a bucket with dots.
-    if address.bucket.contains('.') {
+    if stands_in_path(&address.bucket) {
         format!("s3.{region}.amazonaws.com{suffix}")
     } else {
         format!("{}.s3.{region}.amazonaws.com{suffix}", address.bucket)
     }
+}
+
+/// Whether a bucket at AWS can be no part of a host name: a certificate for `*.s3…` does not cover dots, and buckets of the
+/// first years may have capitals and underscores.
+fn stands_in_path(bucket: &str) -> bool {
+    bucket.contains(|c: char| c == '.' || c == '_' || c.is_ascii_uppercase())
 }
 
 /// A bucket, with the keys to it.
@@ -47,6 +52,7 @@ pub(super) struct Bucket<'a> {
     address: &'a S3Address,
     region: &'a str,
     host: String,
+    meter: &'a Meter,
 }
 
 impl<'a> Bucket<'a> {
@@ -56,6 +62,7 @@ impl<'a> Bucket<'a> {
         region: &'a str,
         credentials: &Credentials,
         host: String,
+        meter: &'a Meter,
     ) -> Self {
         let connector = SharedHttpConnector::new(Connector(web));
         Self {
@@ -63,6 +70,7 @@ impl<'a> Bucket<'a> {
             address,
             region,
             host,
+            meter,
         }
     }
 
@@ -70,14 +78,14 @@ impl<'a> Bucket<'a> {
         &self,
         known: Option<&Validators>,
         limit: u64,
-        meter: &Meter,
     ) -> Result<Outcome, FetchError> {
         let etag = known.and_then(|known| known.etag.as_deref());
         let mut refused = None;
         for key in &self.address.keys {
             match self.get(key, etag).await {
                 Ok(Some(object)) => {
-                    return self.body(object, limit, meter).await.map(Outcome::File);
+                    self.meter.tell(Progress::LoggedIn);
+                    return self.body(object, limit).await.map(Outcome::File);
                 }
                 Ok(None) => return Ok(Outcome::NotModified),
                 // Who may not list a bucket is told "denied" of keys that are not there.
@@ -122,7 +130,14 @@ impl<'a> Bucket<'a> {
             .bucket(&self.address.bucket)
             .key(key);
         let get = get.set_if_none_match(etag.map(str::to_owned));
-        match get.send().await {
+        let answered = get.send().await;
+        let is_answer = answered
+            .as_ref()
+            .map_or_else(|error| error.raw_response().is_some(), |_| true);
+        if is_answer {
+            self.meter.tell(Progress::ServerProven);
+        }
+        match answered {
             Ok(object) => Ok(Some(object)),
             Err(error) => match error.raw_response() {
                 Some(raw) if raw.status().as_u16() == 304 && etag.is_some() => Ok(None),
@@ -134,16 +149,11 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    async fn body(
-        &self,
-        mut object: GetObjectOutput,
-        limit: u64,
-        meter: &Meter,
-    ) -> Result<Fetched, FetchError> {
+    async fn body(&self, mut object: GetObjectOutput, limit: u64) -> Result<Fetched, FetchError> {
         let declared = object
             .content_length
             .and_then(|length| u64::try_from(length).ok());
-        let mut file = Intake::new(limit, declared, meter)?;
+        let mut file = Intake::new(limit, declared, self.meter)?;
         while let Some(chunk) = object.body.next().await {
             file.push(&chunk.map_err(|error| self.cut(&error))?)?;
         }
@@ -193,7 +203,11 @@ impl<'a> Bucket<'a> {
                 FetchError::S3UnknownKeyId(host)
             }
             (_, 301 | 307) if code.is_empty() && right_region().is_none() => {
-                FetchError::HttpStatus { host, status }
+                FetchError::HttpStatus {
+                    host,
+                    status,
+                    retry_after: None,
+                }
             }
             (
                 "PermanentRedirect"
@@ -231,7 +245,11 @@ impl<'a> Bucket<'a> {
                 status,
                 retry_after: retry_after(raw),
             },
-            _ => FetchError::HttpStatus { host, status },
+            _ => FetchError::HttpStatus {
+                host,
+                status,
+                retry_after: retry_after(raw),
+            },
         }
     }
 }
@@ -267,7 +285,7 @@ fn client(
         Some(endpoint) => config
             .endpoint_url(endpoint.as_str())
             .force_path_style(true),
-        None => config.force_path_style(address.bucket.contains('.')),
+        None => config.force_path_style(stands_in_path(&address.bucket)),
     };
     Client::from_conf(config.build())
 }
@@ -369,7 +387,11 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
     if matches!(status, 201..300) {
         // A part of a file, or none: nothing that was asked for.
         let host = url.host_str().unwrap_or_default().to_owned();
-        return Err(FetchError::HttpStatus { host, status });
+        return Err(FetchError::HttpStatus {
+            host,
+            status,
+            retry_after: None,
+        });
     }
     let status = StatusCode::try_from(response.status().as_u16())
         .map_err(|error| malformed(error.to_string()))?;
@@ -435,6 +457,24 @@ mod tests {
                 "/north.shore/c.csv",
             ),
             (
+                "s3://North_Shore/c.csv",
+                "us-east-1",
+                "s3.us-east-1.amazonaws.com",
+                "/North_Shore/c.csv",
+            ),
+            (
+                "https://sar.s3.us-west-2.amazonaws.com//c+d//e.csv",
+                "us-west-2",
+                "sar.s3.us-west-2.amazonaws.com",
+                "//c%2Bd//e.csv",
+            ),
+            (
+                "s3://sar//c.csv",
+                "us-west-2",
+                "sar.s3.us-west-2.amazonaws.com",
+                "//c.csv",
+            ),
+            (
                 "s3://sar/c.csv",
                 "cn-north-1",
                 "sar.s3.cn-north-1.amazonaws.com.cn",
@@ -453,6 +493,7 @@ mod tests {
                 address: &address,
                 region,
                 host: aws_host(&address, region),
+                meter: &Meter::new(Arc::new(|_| {})),
             };
             assert_eq!(bucket.host, host, "{url}");
             assert!(bucket.get(&address.keys[0], None).await.is_err());

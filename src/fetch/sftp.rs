@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use ssh2::{ErrorCode, FileStat, HashType, KeyboardInteractivePrompt, MethodType, Prompt, Session};
 use tokio::net::TcpStream;
 
+use super::greeting::{self, Speaks};
 use super::intake::Intake;
 use super::meter::Meter;
 use super::network::{NetworkPolicy, connect, lost};
@@ -26,8 +27,6 @@ const READ_SIZE: usize = 2 << 20;
 const SETTLED: TimeDelta = TimeDelta::seconds(10);
 /// A time of modification further ahead than clocks differ says nothing.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(60);
-/// How long a server may take to speak first, as SSH servers do. One that waits for us may speak another protocol.
-const SPEAKS_FIRST: Duration = Duration::from_secs(1);
 /// In an order of ours: were it left to the library, a new version could ask for another key, and a pinned one look changed.
 const HOST_KEYS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
 
@@ -137,20 +136,8 @@ impl Server {
     ) -> Result<Self, FetchError> {
         let host = address.endpoint();
         let addresses = policy.resolve(&address.host, address.port).await?;
-        let stream = connect(&addresses, &host, limits.connect_timeout).await?;
-        let mut first = [0; 4];
-        let speaks = tokio::time::timeout(
-            SPEAKS_FIRST.min(limits.idle_timeout),
-            stream.peek(&mut first),
-        )
-        .await;
-        // Turned away at the door, as a server with too many guests does.
-        if matches!(speaks, Ok(Ok(0) | Err(_))) {
-            return Err(FetchError::ConnectFailed {
-                host,
-                why: "the server closed the connection at once".to_owned(),
-            });
-        }
+        let mut stream = connect(&addresses, &host, limits.connect_timeout).await?;
+        let speaks = greeting::wait(&mut stream, &host, limits.idle_timeout).await?;
         let (stream, second) = blocking_pair(stream).map_err(|error| lost(&host, &error))?;
         let hangup = Hangup(Arc::new(Line {
             stream: second,
@@ -170,7 +157,7 @@ impl Server {
                 what: "it does not finish its greeting",
             },
             // Whoever speaks and hangs up in the middle may have too many guests.
-            _ if speaks.is_ok() && hangup.0.is_closed() => FetchError::ConnectFailed {
+            _ if speaks == Speaks::First && hangup.0.is_closed() => FetchError::ConnectFailed {
                 host: host.clone(),
                 why: format!("SSH: {}", error.message()),
             },
@@ -324,7 +311,8 @@ impl Reading {
         path: &str,
         before: &FileStat,
     ) -> Result<Outcome, FetchError> {
-        if !before.is_file() {
+        // Not every server says what sort of thing it is.
+        if before.perm.is_some() && !before.is_file() {
             return Err(FetchError::NotAFile(self.shown(path)));
         }
         let mtime = modified(before);

@@ -5,23 +5,25 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use reqwest::header::{
-    DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
-    RETRY_AFTER,
+    CONTENT_ENCODING, DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode};
 use secrecy::ExposeSecret;
 use url::{Host, Url};
 
+use super::certificate;
 use super::error::FetchError;
 use super::intake::Intake;
 use super::meter::Meter;
 use super::network::{NetworkPolicy, Unresolved};
-use super::{Credentials, Fetched, Limits, Outcome, Refusal, Validators};
+use super::{Credentials, Fetched, Limits, Outcome, Progress, Refusal, Validators};
 use crate::model::source::shown;
+use crate::model::text;
 
 const MAX_REDIRECTS: usize = 5;
-/// Longest stay away that a server may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(2);
+/// Longest name of a compression that is repeated, characters.
+const LONGEST_ENCODING: usize = 40;
 
 /// Speaks HTTP under the network policy.
 #[derive(Debug, Clone)]
@@ -59,21 +61,17 @@ impl Web {
         for _ in 0..=MAX_REDIRECTS {
             let credentials = credentials.filter(|_| url.origin() == from.origin());
             let response = self.get(&url, credentials, known).await?;
+            meter.tell(Progress::ServerProven);
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED {
                 // Unasked, a 304 says nothing: there is no file that it could mean.
                 return known.map_or_else(
-                    || {
-                        Err(FetchError::HttpStatus {
-                            host: host_of(&url),
-                            status: 304,
-                        })
-                    },
+                    || Err(refusal(&url, &response)),
                     |_| Ok(Outcome::NotModified),
                 );
             }
             if status.is_redirection() {
-                url = next_hop(&url, response.headers(), status)?;
+                url = next_hop(&url, &response)?;
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && credentials.is_none() {
@@ -82,6 +80,8 @@ impl Web {
             if status != StatusCode::OK {
                 return Err(refusal(&url, &response));
             }
+            meter.tell(Progress::LoggedIn);
+            check_encoding(&url, response.headers())?;
             return self.body(&url, response, meter).await.map(Outcome::File);
         }
         Err(FetchError::TooManyRedirects(host_of(from)))
@@ -179,15 +179,26 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (!value.is_empty() && value.len() <= 1024).then(|| value.to_owned())
 }
 
-fn next_hop(from: &Url, headers: &HeaderMap, status: StatusCode) -> Result<Url, FetchError> {
-    let Some(location) = headers
-        .get(LOCATION)
-        .and_then(|location| location.to_str().ok())
-    else {
-        return Err(FetchError::HttpStatus {
-            host: host_of(from),
-            status: status.as_u16(),
-        });
+/// A file may be packed in the one way that was offered, which is undone by now.
+fn check_encoding(url: &Url, headers: &HeaderMap) -> Result<(), FetchError> {
+    let Some(left) = headers.get(CONTENT_ENCODING) else {
+        return Ok(());
+    };
+    let left = String::from_utf8_lossy(left.as_bytes());
+    if left.trim().is_empty() || left.trim().eq_ignore_ascii_case("identity") {
+        return Ok(());
+    }
+    let left = text::shorten(left.trim(), LONGEST_ENCODING);
+    Err(FetchError::ProtocolError {
+        host: host_of(url),
+        why: format!("it sends the file compressed as `{left}`, which it was not asked for"),
+    })
+}
+
+fn next_hop(from: &Url, response: &Response) -> Result<Url, FetchError> {
+    let location = response.headers().get(LOCATION);
+    let Some(location) = location.and_then(|location| location.to_str().ok()) else {
+        return Err(refusal(from, response));
     };
     let refused = |to: String| FetchError::RedirectRefused {
         host: host_of(from),
@@ -208,17 +219,18 @@ fn next_hop(from: &Url, headers: &HeaderMap, status: StatusCode) -> Result<Url, 
     Ok(to)
 }
 
-/// How long a server asks us to stay away, within reason: in seconds, or until a time by its own clock, which `date` tells.
+/// How long a server asks us to stay away: in seconds, or until a time by its own clock, which `date` tells.
 pub(super) fn asked_wait(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let retry_after = retry_after.trim();
     let time = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
-    let wait = match retry_after.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (time(retry_after)? - time(date?)?)
-            .to_std()
-            .unwrap_or_default(),
-    };
-    Some(wait.min(MAX_RETRY_AFTER))
+    match retry_after.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(
+            (time(retry_after)? - time(date?)?)
+                .to_std()
+                .unwrap_or_default(),
+        ),
+    }
 }
 
 fn refusal(url: &Url, response: &Response) -> FetchError {
@@ -236,7 +248,11 @@ fn refusal(url: &Url, response: &Response) -> FetchError {
             status,
             retry_after,
         },
-        status => FetchError::HttpStatus { host, status },
+        status => FetchError::HttpStatus {
+            host,
+            status,
+            retry_after,
+        },
     }
 }
 
@@ -274,7 +290,7 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
         return match tls {
             rustls::Error::InvalidCertificate(why) => FetchError::TlsInvalid {
                 host,
-                why: format!("{why:?}"),
+                why: certificate::fault(why),
             },
             other => FetchError::ProtocolError {
                 host,
@@ -330,15 +346,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_told_in_seconds_or_as_a_time_and_has_a_limit() {
+    fn a_wait_is_told_in_seconds_or_as_a_time() {
         let date = Some("Wed, 25 Nov 2026 10:00:00 GMT");
         for (retry_after, date, seconds) in [
             ("7", None, Some(7)),
             (" 0 ", date, Some(0)),
-            ("86400", date, Some(120)),
+            ("86400", date, Some(86400)),
             ("Wed, 25 Nov 2026 10:00:30 GMT", date, Some(30)),
             ("Wed, 25 Nov 2026 09:59:30 GMT", date, Some(0)),
-            ("Thu, 26 Nov 2026 10:00:00 GMT", date, Some(120)),
+            ("Thu, 26 Nov 2026 10:00:00 GMT", date, Some(86400)),
             ("Wed, 25 Nov 2026 10:00:30 GMT", None, None),
             ("soon", date, None),
             ("-1", date, None),

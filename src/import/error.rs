@@ -5,6 +5,7 @@ use url::Url;
 use crate::fetch::{FetchError, direct_download_hint};
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::roster::Roster;
+use crate::model::source::UrlError;
 use crate::seal::SealError;
 use crate::sheet::SheetError;
 use crate::store::StoreError;
@@ -37,6 +38,9 @@ pub enum ImportError {
     /// The settings lack something.
     #[error("{0}")]
     SettingsIncomplete(String),
+    /// An address of another kind of source.
+    #[error("{0} (`rosterd settings set`)")]
+    SchemeRefused(UrlError),
     /// The stored secret can't be used.
     #[error(transparent)]
     Secret(SealError),
@@ -85,7 +89,10 @@ impl ImportError {
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Disabled | Self::SettingsIncomplete(_) | Self::Secret(_) => Stage::Settings,
+            Self::Disabled
+            | Self::SettingsIncomplete(_)
+            | Self::SchemeRefused(_)
+            | Self::Secret(_) => Stage::Settings,
             Self::Fetch(_) => Stage::Fetch,
             Self::Sheet { .. } => Stage::Sheet,
             Self::NoContacts(_) => Stage::Validate,
@@ -117,6 +124,7 @@ impl ImportError {
         let code = match self {
             Self::Disabled => FailureCode::ImportDisabled,
             Self::SettingsIncomplete(_) => FailureCode::SettingsIncomplete,
+            Self::SchemeRefused(_) => FailureCode::SchemeRefused,
             Self::Secret(SealError::OtherOrigin { .. }) => FailureCode::SecretForOtherOrigin,
             Self::Secret(_) => FailureCode::SecretUnreadable,
             Self::Fetch(error) => return error.failure(),

@@ -117,6 +117,10 @@ fn settings_missing() -> ImportError {
     )
 }
 
+fn unasked() -> ImportError {
+    ImportError::Internal("an unconditional request was answered as unchanged".to_owned())
+}
+
 fn local_file(content: Spool) -> SourceFile {
     SourceFile {
         facts: facts_of(&content),

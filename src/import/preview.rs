@@ -3,13 +3,14 @@
 use tokio_util::sync::CancellationToken;
 
 use super::planning::{digests_blocking, history, hold_rules, plan_blocking};
-use super::{ImportError, Importer, Observer, Progress, Reading, local_file};
+use super::{ImportError, Importer, Observer, Progress, Reading, SourceFile, Stage, local_file};
 use crate::model::RunId;
 use crate::model::account::Account;
 use crate::model::failure::Failure;
 use crate::model::plan::{HoldReason, Plan};
 use crate::model::run::{ClaimedRun, FileFacts, Origin, Trigger};
 use crate::spool::Spool;
+use crate::store::Settings;
 
 /// A file that was looked at without changing anything.
 #[derive(Debug)]
@@ -40,7 +41,7 @@ impl Importer {
     /// Looks at the file of an account (or a local one) and at what an import would do; changes nothing.
     ///
     /// # Errors
-    /// [`ImportError`] if the database or the source fails.
+    /// [`ImportError`] if the database fails.
     pub async fn preview(
         &self,
         account: &Account,
@@ -66,19 +67,18 @@ impl Importer {
         let source = match file {
             Some(content) => local_file(content),
             None => match self
-                .fetch_source(
-                    &self.request(account.id, settings.as_ref(), None)?,
-                    observer,
-                    &CancellationToken::new(),
-                )
-                .await?
+                .present_file(account, settings.as_ref(), observer)
+                .await
             {
-                Some(source) => source,
-                None => {
-                    return Err(ImportError::Internal(
-                        "an unconditional request was answered as unchanged".to_owned(),
-                    ));
+                Ok(source) => source,
+                Err(error) if matches!(error.stage(), Stage::Settings | Stage::Fetch) => {
+                    return Ok(Preview {
+                        file: FileFacts::default(),
+                        reading: Err(error.failure()),
+                        plan: None,
+                    });
                 }
+                Err(error) => return Err(error),
             },
         };
         let context = self.store.run_context(&run).await?;
@@ -129,5 +129,18 @@ impl Importer {
             reading: Ok(reading),
             plan: Some(plan),
         })
+    }
+
+    /// The file of an account, whatever is known of it.
+    async fn present_file(
+        &self,
+        account: &Account,
+        settings: Option<&Settings>,
+        observer: &Observer,
+    ) -> Result<SourceFile, ImportError> {
+        let request = self.request(account.id, settings, None)?;
+        let never = CancellationToken::new();
+        let fetched = self.fetch_source(&request, observer, &never).await?;
+        fetched.ok_or_else(super::unasked)
     }
 }

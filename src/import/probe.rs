@@ -1,11 +1,11 @@
 //! Walks the way to an account's file step by step, and changes nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use super::{ImportError, Importer, source};
-use crate::fetch::{HostKey, Outcome, Place, Request};
+use crate::fetch::{self, FetchError, HostKey, Outcome, Place, Progress, Request};
 use crate::model::account::Account;
 use crate::model::failure::{Failure, FailureCode};
 
@@ -79,30 +79,36 @@ fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
     }
 }
 
-/// At which step a fetch failed, for all that is known: the first one that is not proven.
-fn step_of(place: &Place, code: FailureCode, middle: &[(StepName, String)]) -> StepName {
-    let first = |of: &dyn Fn(StepName) -> bool| {
-        let mut names = middle.iter().map(|(name, _)| *name);
-        names.find(|name| of(*name)).unwrap_or(StepName::File)
+/// At which step a fetch failed that had come so far.
+fn step_of(code: FailureCode, middle: &[(StepName, String)], reached: &[Progress]) -> StepName {
+    let is_open = |name: StepName| match name {
+        StepName::Tls | StepName::HostKey => !reached.contains(&Progress::ServerProven),
+        _ => !reached.contains(&Progress::LoggedIn),
     };
-    let is_sftp = matches!(place, Place::Sftp { .. });
+    let names = middle.iter().map(|(name, _)| *name);
+    let next = names
+        .clone()
+        .find(|name| is_open(*name))
+        .unwrap_or(StepName::File);
     match code {
-        FailureCode::SchemeRefused => StepName::Settings,
-        FailureCode::AddressRefused | FailureCode::NameNotFound => StepName::Resolve,
-        FailureCode::ConnectFailed => StepName::Connect,
+        FailureCode::TlsInvalid => StepName::Tls,
         FailureCode::HostKeyChanged => StepName::HostKey,
-        FailureCode::ProtocolError if is_sftp => StepName::HostKey,
-        FailureCode::TlsInvalid | FailureCode::ProtocolError => StepName::Tls,
+        // A redirect may lead where nobody may go, too.
+        FailureCode::SchemeRefused if reached.is_empty() => StepName::Settings,
+        FailureCode::AddressRefused | FailureCode::NameNotFound if reached.is_empty() => {
+            StepName::Resolve
+        }
         FailureCode::Unauthorized
         | FailureCode::S3UnknownKeyId
         | FailureCode::S3WrongSecret
         | FailureCode::S3WrongRegion
         | FailureCode::ClockSkew => StepName::Authenticate,
-        // Nothing was heard, or nothing that says how far it went.
-        FailureCode::TimedOut => first(&|_| true),
-        FailureCode::ServerError | FailureCode::RateLimited => {
-            first(&|name| name == StepName::Authenticate)
-        }
+        // Nothing of these says how far it went.
+        FailureCode::ConnectFailed
+        | FailureCode::ProtocolError
+        | FailureCode::TimedOut
+        | FailureCode::ServerError
+        | FailureCode::RateLimited => next,
         _ => StepName::File,
     }
 }
@@ -149,20 +155,32 @@ impl Importer {
         request: &Request,
         mut steps: Vec<Step>,
     ) -> Result<Vec<Step>, ImportError> {
-        let fetched = self
-            .fetcher
-            .fetch(request, &(Arc::new(|_, _| {}) as _))
-            .await;
+        let reached = Arc::new(Mutex::new(Vec::new()));
+        let observer: fetch::Observer = {
+            let reached = Arc::clone(&reached);
+            Arc::new(move |progress| {
+                let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+                if !reached.contains(&progress) && !matches!(progress, Progress::Bytes { .. }) {
+                    reached.push(progress);
+                }
+            })
+        };
+        let mut fetched = self.fetcher.fetch(request, &observer).await;
+        if let Err(FetchError::ChangedWhileReading {
+            wait: Some(wait), ..
+        }) = &fetched
+        {
+            // Written a moment ago, as whoever tries out new settings may have done: an import waits for it, too.
+            tokio::time::sleep(*wait).await;
+            fetched = self.fetcher.fetch(request, &observer).await;
+        }
         let middle = middle_steps(&request.place);
         let content = match fetched {
             Ok(Outcome::File(fetched)) => fetched.content,
-            Ok(Outcome::NotModified) => {
-                return Err(ImportError::Internal(
-                    "an unconditional request was answered as unchanged".to_owned(),
-                ));
-            }
+            Ok(Outcome::NotModified) => return Err(super::unasked()),
             Err(error) => {
-                let name = step_of(&request.place, error.code(), &middle);
+                let reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+                let name = step_of(error.code(), &middle, &reached);
                 steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
                 // What held a moment ago may no longer do so, and what nobody got to is not ticked.
                 steps.retain(|step| step.name < name);

@@ -11,11 +11,14 @@ use crate::import::ImportError;
 use crate::model::AccountId;
 use crate::model::run::FileFacts;
 use crate::model::source::{
-    Address, PASSWORD_FIELD, S3_SECRET_FIELD, S3Address, SftpAddress, SourceKind, is_region,
+    Address, PASSWORD_FIELD, S3_SECRET_FIELD, S3Address, SftpAddress, SourceKind, UrlError,
+    is_region,
 };
 use crate::seal::{Binding, Keyring};
 use crate::store::Settings;
 
+/// Longest stay away that a server may ask for within a run; one that asks for longer is left to the next.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(2);
 /// Region where neither settings nor address name one and the server is not AWS's, which as a rule have none.
 const ANY_REGION: &str = "us-east-1";
 
@@ -69,7 +72,10 @@ pub(super) fn web_url(place: &Place) -> Option<String> {
 fn address(settings: &Settings) -> Result<Address, ImportError> {
     let url = filled(settings.url.as_deref(), "enter the address of the file")?;
     let port = settings.sftp_port.and_then(|port| u16::try_from(port).ok());
-    Address::parse(settings.source, url, port).map_err(|error| incomplete(&error.to_string()))
+    Address::parse(settings.source, url, port).map_err(|error| match error {
+        UrlError::Scheme { .. } => ImportError::SchemeRefused(error),
+        other => incomplete(&other.to_string()),
+    })
 }
 
 /// The address of an account's SFTP server.
@@ -188,8 +194,11 @@ impl Importer {
         stop: &CancellationToken,
     ) -> Result<Outcome, ImportError> {
         let observer = Arc::clone(observer);
-        let progress: fetch::Observer =
-            Arc::new(move |bytes, total| observer(Progress::Fetched { bytes, total }));
+        let progress: fetch::Observer = Arc::new(move |progress| {
+            if let fetch::Progress::Bytes { bytes, total } = progress {
+                observer(Progress::Fetched { bytes, total });
+            }
+        });
         let mut attempt = 1;
         loop {
             let fetched = tokio::select! {
@@ -200,12 +209,15 @@ impl Importer {
                 Err(error) if error.is_transient() && attempt < self.options.attempts => error,
                 other => return other,
             };
-            let asked = if let ImportError::Fetch(error) = &error {
-                error.retry_after()
-            } else {
-                None
+            let asked = match &error {
+                ImportError::Fetch(error) => error.retry_after().unwrap_or_default(),
+                _ => Duration::ZERO,
             };
-            let pause = asked.unwrap_or_else(|| jittered(self.options.backoff, attempt));
+            if asked > MAX_RETRY_AFTER {
+                // It would not hear us any sooner, and others wait for this one's place.
+                return Err(error);
+            }
+            let pause = asked.max(jittered(self.options.backoff, attempt));
             tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.failure().code, "fetching failed, trying again");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

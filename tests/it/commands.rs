@@ -143,6 +143,40 @@ async fn an_account_is_set_up_and_imported_by_commands_alone() {
 }
 
 #[tokio::test]
+async fn a_dry_run_without_a_file_says_why_in_the_form_that_is_asked_for() {
+    let app = TestApp::start().await;
+    app.account(people(1..=3)).await;
+    for (sql, code) in [
+        (
+            format!(
+                "UPDATE import_settings SET url = '{}'",
+                app.https.url("/gone.csv")
+            ),
+            "not_found",
+        ),
+        (
+            "DELETE FROM import_settings".to_owned(),
+            "settings_incomplete",
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        let done = type_in(&app, &["import", "1", "--dry-run", "--format", "json"]).await;
+        let shown = done.json();
+        assert_eq!(
+            (done.code, shown["failure"]["code"].as_str()),
+            (1, Some(code))
+        );
+        assert_eq!(shown["contacts"], serde_json::json!([]));
+        let done = type_in(&app, &["import", "1", "--dry-run"]).await;
+        assert_eq!(done.code, 1);
+        assert!(done.out.starts_with("failed: "), "{}", done.out);
+    }
+}
+
+#[tokio::test]
 async fn a_local_file_is_previewed_imported_and_approved() {
     let app = TestApp::start().await;
     let account = app.account(people(1..=20)).await;

@@ -173,6 +173,27 @@ async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sen
             3,
         ),
         (Reply::status(503), "server_error", 3),
+        // Who asks to be left alone for an hour is left alone.
+        (
+            Reply::status(429).header("Retry-After", "3600"),
+            "rate_limited",
+            1,
+        ),
+        (
+            Reply::status(503).header("Retry-After", "3600"),
+            "server_error",
+            1,
+        ),
+        (
+            Reply::status(408).header("Retry-After", "3600"),
+            "http_status",
+            1,
+        ),
+        (
+            Reply::ok(people(1..=3)).header("Content-Encoding", "br"),
+            "protocol_error",
+            1,
+        ),
         (
             Reply {
                 claimed_length: Some(1_000_000),
@@ -226,6 +247,11 @@ async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sen
         "succeeded",
         "the third attempt succeeds"
     );
+    app.https.serve(
+        "/contacts.csv",
+        Reply::ok(people(1..=5)).header("Content-Encoding", "identity"),
+    );
+    assert_eq!(app.import(account).await.added, Some(1));
 }
 
 #[tokio::test]
@@ -278,6 +304,24 @@ async fn only_https_is_fetched_and_only_from_servers_that_prove_who_they_are() {
     )
     .await;
     failure(&app, account, "scheme_refused").await;
+    for (source, url) in [
+        ("https", "file:///etc/passwd"),
+        ("https", "ftp://localhost/contacts.csv"),
+        ("sftp", "https://localhost/contacts.csv"),
+        ("s3", "ftp://localhost/bucket/contacts.csv"),
+    ] {
+        sqlx::query("UPDATE import_settings SET source = $1, url = $2")
+            .bind(source)
+            .bind(url)
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        failure(&app, account, "scheme_refused").await;
+    }
+    sqlx::query("UPDATE import_settings SET source = 'https', url = NULL")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     app.settings(account, "https://no-such-host.invalid/contacts.csv")
         .await;
     failure(&app, account, "name_not_found").await;

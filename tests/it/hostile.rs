@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::support::https_server::Identity;
 use crate::support::sheet::people;
+use crate::support::typing::{command, type_in, write};
 use crate::support::{Setup, TestApp};
 
 /// What a server does with a request that it has heard.
@@ -416,9 +417,12 @@ async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_
     let account = app.account_with_contacts().await;
     let file = Manner::Say(with_head("X: y", people(1..=3).as_bytes()));
     for (identity, said) in [
-        (over, "xpired"),
-        (Identity::of("localhost"), "Signature"),
-        (Identity::self_signed("localhost"), "Issuer"),
+        (over, "it expired on 1 January 2021"),
+        (Identity::of("localhost"), "its signature is false"),
+        (
+            Identity::self_signed("localhost"),
+            "no authority that this machine trusts",
+        ),
     ] {
         let server = serve(identity.acceptor(&[]), file.clone()).await;
         app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
@@ -427,6 +431,62 @@ async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_
         let message = run.failure_message.unwrap();
         assert!(message.contains(said), "{message}");
         assert_eq!(server.connections.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn settings_test_ends_where_a_server_stopped() {
+    let identity = Identity::of("localhost");
+    let app = TestApp::start_with(Setup {
+        extra_ca: Some(identity.ca_pem.clone()),
+        ..Setup::default()
+    })
+    .await;
+    app.account("").await;
+    write(app.folder.path(), "password", "secret");
+    assert_eq!(type_in(&app, &["key", "generate"]).await.code, 0);
+    let say = |text: &str| Manner::Say(text.as_bytes().to_vec());
+    for (manner, step) in [
+        (Manner::Stall(Vec::new()), "tls timed_out"),
+        (
+            say("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
+            "authenticate server_error",
+        ),
+        (
+            say("HTTP/1.1 429 No\r\nContent-Length: 0\r\n\r\n"),
+            "authenticate rate_limited",
+        ),
+        (
+            say("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"),
+            "authenticate unauthorized",
+        ),
+        (
+            say("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+            "file not_found",
+        ),
+        (
+            Manner::Stall(with_head("Content-Length: 1000", b"ID,Name")),
+            "file timed_out",
+        ),
+    ] {
+        let server = serve(identity.acceptor(&[]), manner.clone()).await;
+        let line = format!(
+            "settings set 1 --source https_basic --url https://localhost:{}/x.csv --username jane --password-file password",
+            server.port
+        );
+        let set = type_in(&app, &line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(set.code, 0, "{}", set.err);
+        let mut test = command(&app);
+        test.args(["settings", "test", "1"])
+            .env("ROSTERD_FETCH__IDLE_TIMEOUT", "1s");
+        let shown = String::from_utf8(test.output().await.unwrap().stdout).unwrap();
+        let last = shown.lines().last().unwrap_or_default();
+        let words: Vec<&str> = last.split_whitespace().take(3).collect();
+        assert_eq!(words.join(" "), format!("✗ {step}:"), "{manner:?}: {shown}");
+        let name = step.split(' ').next().unwrap();
+        assert!(!shown.contains(&format!("✓ {name}")), "{shown}");
+        assert_eq!(shown.contains("✓ tls"), name != "tls", "{shown}");
+        assert_eq!(shown.contains("✓ authenticate"), name == "file", "{shown}");
     }
 }
 
@@ -483,7 +543,7 @@ async fn one_host_is_asked_for_so_many_files_at_once_and_another_does_not_wait_f
                 url,
                 credentials: None,
             };
-            let nobody = Arc::new(|_, _| {}) as _;
+            let nobody = Arc::new(|_| {}) as _;
             let request = Request { place, known: None };
             fetcher.fetch(&request, &nobody).await.map(drop)
         });

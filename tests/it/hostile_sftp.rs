@@ -115,6 +115,14 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
     let hangs_up = pretender(|mut stream| {
         let _ = stream.write_all(b"SSH-2.0-Pretender\r\n");
     });
+    // Another protocol, in which it is ours to speak now.
+    let ftp = pretender(|mut stream| {
+        let _ = stream.write_all(b"220 ftp.example.org ready\r\n");
+        std::mem::forget(stream);
+    });
+    let turns_away = pretender(|mut stream| {
+        let _ = stream.write_all(b"Exceeded MaxStartups\r\n");
+    });
     let falls_silent = pretender(|mut stream| {
         let _ = stream.write_all(b"SSH-2.0-Pretender\r\n");
         std::mem::forget(stream);
@@ -126,6 +134,8 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
         (closed, "connect_failed", 3),
         (hangs_up, "connect_failed", 3),
         (falls_silent, "timed_out", 3),
+        (ftp, "protocol_error", 1),
+        (turns_away, "connect_failed", 3),
     ] {
         settings(
             &app,
@@ -139,6 +149,72 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
         assert_eq!(connections.load(Ordering::SeqCst), attempts, "{code}");
         assert_eq!(pinned(&app).await, None);
     }
+}
+
+#[tokio::test]
+async fn lines_before_the_greeting_are_passed_over() {
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=3));
+    let behind = server.address;
+    let (port, _) = pretender(move |mut stream| {
+        let _ = stream.write_all(b"Welcome to\r\nour file server.\r\n");
+        let server = TcpStream::connect(behind).unwrap();
+        for (mut from, mut to) in [
+            (stream.try_clone().unwrap(), server.try_clone().unwrap()),
+            (server, stream),
+        ] {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                to.shutdown(Shutdown::Write)
+            });
+        }
+    });
+    let app = TestApp::start().await;
+    let account = app.account_with_contacts().await;
+    let url = format!("sftp://127.0.0.1:{port}/contacts.csv");
+    settings(&app, account, &url, port, PASSWORD).await;
+    let run = app.import(account).await;
+    assert_eq!(run.row_count, Some(3), "{:?}", run.failure_message);
+}
+
+/// Takes the permissions out of each `SSH_FXP_ATTRS` that passes.
+const WITHOUT_PERMISSIONS: &str = r#"
+$| = 1;
+while (read(STDIN, $length, 4) == 4) {
+    read(STDIN, $packet, unpack("N", $length));
+    if (ord($packet) == 105 && unpack("N", substr($packet, 5, 4)) & 4) {
+        $flags = unpack("N", substr($packet, 5, 4));
+        $before = ($flags & 1 ? 8 : 0) + ($flags & 2 ? 8 : 0);
+        substr($packet, 9 + $before, 4) = "";
+        substr($packet, 5, 4) = pack("N", $flags & ~4);
+    }
+    print pack("N", length $packet), $packet;
+}
+"#;
+
+#[tokio::test]
+async fn a_server_need_not_say_that_a_file_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(
+        folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let script = folder.path().join("without.pl");
+    std::fs::write(&script, WITHOUT_PERMISSIONS).unwrap();
+    let server = SshServer::start_with(
+        Login::Password,
+        &format!("/usr/lib/openssh/sftp-server | perl {}", script.display()),
+    );
+    server.write("contacts.csv", people(1..=3));
+    let app = TestApp::start().await;
+    let account = app.account_with_contacts().await;
+    point_at(&app, account, &server, "contacts.csv").await;
+    let run = app.import(account).await;
+    assert_eq!(run.row_count, Some(3), "{:?}", run.failure_message);
+    std::fs::create_dir(server.home().join("folder.csv")).unwrap();
+    point_at(&app, account, &server, "folder.csv").await;
+    app.import_fails(account, "incomplete").await;
 }
 
 #[tokio::test]

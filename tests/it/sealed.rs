@@ -268,7 +268,7 @@ async fn fetch(with: &Fetcher, kind: SourceKind, url: &str) -> Result<(), Failur
 /// On the way of an import alone.
 async fn fetch_only(with: &Fetcher, place: Place) -> Result<(), FailureCode> {
     let request = Request { place, known: None };
-    let nobody = Arc::new(|_, _| {}) as _;
+    let nobody = Arc::new(|_| {}) as _;
     let file = with.fetch(&request, &nobody).await.map(drop);
     file.map_err(|error| error.code())
 }
@@ -371,7 +371,7 @@ async fn within_the_namespace() {
         for (host, may_pass) in [("lame.test", true), ("absent.test", false)] {
             let place = place(kind, &url(kind, host)).unwrap();
             let request = Request { place, known: None };
-            let nobody = Arc::new(|_, _| {}) as _;
+            let nobody = Arc::new(|_| {}) as _;
             let error = fetcher.fetch(&request, &nobody).await.unwrap_err();
             assert_eq!(
                 (error.code(), error.is_transient()),

@@ -122,6 +122,13 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
     };
     app.store.save_settings(account, &new).await.unwrap();
     assert_eq!(app.import(account).await.unchanged, Some(2));
+    // A folder of the server's that is closed has a name in common with one of the user's.
+    std::fs::create_dir(server.home().join("root")).unwrap();
+    server.write("root/contacts.csv", people(1..=2));
+    point_at(&app, account, &server, "root/contacts.csv").await;
+    assert_eq!(app.import(account).await.unchanged, Some(2));
+    point_at(&app, account, &server, "root/none.csv").await;
+    app.import_fails(account, "forbidden").await;
     // A link leads to its file.
     std::os::unix::fs::symlink(&file, server.home().join("link.csv")).unwrap();
     point_at(&app, account, &server, "link.csv").await;

@@ -195,6 +195,10 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
         "header",
     ];
     assert_eq!(steps(&app).await, (passed(&walk), 0));
+    // Uploaded a moment ago: it is waited for as long as it has to rest.
+    server.age("contacts.csv", 8);
+    assert_eq!(steps(&app).await, (passed(&walk), 0));
+    server.age("contacts.csv", 60);
     let shown = typed(&app, "settings show 1 --format json").await.json();
     assert_eq!(
         shown["settings"]["sftp_host_key"],

@@ -14,8 +14,10 @@ const SHOWN: usize = 20;
 
 pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(failure) = preview.failure() {
-        let refused = styled(Severity::Error);
-        writeln!(out, "{refused}refused{refused:#}: {failure}")?;
+        let style = styled(Severity::Error);
+        // Of a file that could not be had nothing is known.
+        let word = preview.file.size_bytes.map_or("failed", |_| "refused");
+        writeln!(out, "{style}{word}{style:#}: {failure}")?;
     }
     let Ok(reading) = &preview.reading else {
         return Ok(());

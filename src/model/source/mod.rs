@@ -42,7 +42,7 @@ pub enum UrlError {
     },
     /// Of another kind of source.
     #[error(
-        "addresses that begin with {found}:// don't belong to this source; enter one that begins with {wanted}"
+        "addresses that begin with {found}: don't belong to this source; enter one that begins with {wanted}"
     )]
     Scheme {
         /// As written.
@@ -64,6 +64,11 @@ pub enum UrlError {
     /// Not a bucket's name.
     #[error("`{0}` can't be the name of a bucket; check the S3 object URL")]
     Bucket(String),
+    /// A key with a part `.` or `..`.
+    #[error(
+        "an object whose key has a part `.` or `..` can't be asked for; store it under another key"
+    )]
+    DotsInKey,
     /// A signed or versioned S3 URL.
     #[error("the S3 address has a part after `?` or `#`; enter the object URL without it")]
     Query,
@@ -78,6 +83,13 @@ pub enum UrlError {
 /// [`UrlError`] if it is no URL with a host, or carries credentials.
 pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| malformed(text))?;
+    let is_web = ["https", "http"].contains(&url.scheme());
+    if !is_web && (text.contains("://") || ["file", "data"].contains(&url.scheme())) {
+        return Err(UrlError::Scheme {
+            found: url.scheme().to_owned(),
+            wanted: "https://",
+        });
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(UrlError::Credentials);
     }
@@ -197,6 +209,16 @@ mod tests {
             assert!(!error.contains("secret"), "{error}");
         }
         assert!(parse_http_url("contacts.csv").is_err());
+        assert!(matches!(
+            parse_http_url("localhost:8443/contacts.csv"),
+            Err(UrlError::Malformed { .. })
+        ));
+        for scheme in ["file:///etc/passwd", "ftp://h/x", "sftp://h/x", "file:x"] {
+            assert!(
+                matches!(parse_http_url(scheme), Err(UrlError::Scheme { .. })),
+                "{scheme}"
+            );
+        }
     }
 
     #[test]

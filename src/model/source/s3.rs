@@ -65,7 +65,8 @@ impl S3Address {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(UrlError::Query);
         }
-        let path = url.path().trim_start_matches('/');
+        // Only the first slash is the address's: a key may begin with one.
+        let path = url.path().strip_prefix('/').unwrap_or_default();
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
         let aws = AwsHost::parse(host);
         let endpoint = aws.is_none().then(|| {
@@ -103,6 +104,11 @@ impl S3Address {
         }
         if keys.iter().any(|key| key.is_empty() || key.ends_with('/')) {
             return Err(UrlError::NoFile(WANTED));
+        }
+        // Whoever sends a request resolves them as the folders they are not, and then it is signed for another object.
+        let is_dots = |part: &str| part == "." || part == "..";
+        if keys.iter().any(|key| key.split('/').any(is_dots)) {
+            return Err(UrlError::DotsInKey);
         }
         Ok(Self {
             endpoint,
@@ -253,6 +259,14 @@ mod tests {
             "s3://b",
         );
         check("s3://b/a+b.csv", "b", &["a+b.csv"], None, "s3://b");
+        check("s3://b//a.csv", "b", &["/a.csv"], None, "s3://b");
+        check(
+            "https://s3.amazonaws.com/b//a.csv",
+            "b",
+            &["/a.csv"],
+            None,
+            "s3://b",
+        );
     }
 
     #[test]
@@ -265,6 +279,11 @@ mod tests {
             UrlError::NoFile(_)
         ));
         assert!(matches!(of("s3://sar/folder/"), UrlError::NoFile(_)));
+        assert_eq!(of("s3://sar/a/../b.csv"), UrlError::DotsInKey);
+        assert_eq!(
+            of("https://sar.s3.amazonaws.com/a%2F..%2Fb.csv"),
+            UrlError::DotsInKey
+        );
         assert!(matches!(
             of("https://h/a?X-Amz-Signature=1"),
             UrlError::Query

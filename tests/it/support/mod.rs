@@ -471,7 +471,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     (
         "scheme_refused",
-        "addresses that begin with …; enter one that begins with https://",
+        "addresses that begin with …; enter one that begins with ",
     ),
     (
         "redirect_refused",
