@@ -148,6 +148,10 @@ impl Store {
         owner: &str,
         lease: Duration,
     ) -> Result<Started, StoreError> {
+        // Asked first: each attempt to insert would use up an id, and whoever waits asks often.
+        if let Some(running) = self.running(new.account_id).await? {
+            return Ok(Started::Busy(running));
+        }
         let inserted = sqlx::query!(
             "INSERT INTO import_runs (account_id, trigger, origin, subject_run_id, keep_ids, forced, status, requested_at, started_at, attempts, fence, lease_owner, lease_until)
              VALUES ($1, $2, $3, $4, $8, $9, 'running', $5, $5, 1, 1, $6, $7)
@@ -177,18 +181,23 @@ impl Store {
                 attempts: 1,
             })),
             Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
-                let running = sqlx::query_scalar!(
-                    "SELECT id FROM import_runs WHERE account_id = $1 AND status = 'running'",
-                    new.account_id.0
-                )
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(failed("look for the running import"))?;
                 // Over in between: the caller asks again.
-                Ok(Started::Busy(RunId(running.unwrap_or(0))))
+                let running = self.running(new.account_id).await?;
+                Ok(Started::Busy(running.unwrap_or(RunId(0))))
             }
             Err(error) => Err(failed("start the run")(error)),
         }
+    }
+
+    async fn running(&self, account: AccountId) -> Result<Option<RunId>, StoreError> {
+        let running = sqlx::query_scalar!(
+            "SELECT id FROM import_runs WHERE account_id = $1 AND status = 'running'",
+            account.0
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("look for the running import"))?;
+        Ok(running.map(RunId))
     }
 
     /// Renews the lease of a run; `false` if another process has taken it over.

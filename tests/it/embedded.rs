@@ -1,5 +1,8 @@
 //! The private Postgres that serves whoever has set up nothing.
 
+use rosterd::store::Store;
+
+use crate::support::cluster;
 use crate::support::daemon::{Daemon, rosterd};
 
 /// Processes whose command line names this text.
@@ -108,4 +111,15 @@ async fn commands_join_a_running_daemon_and_its_death_takes_the_server_along() {
         .unwrap();
     assert!(after.status.success() && String::from_utf8(after.stdout).unwrap().contains('x'));
     assert_eq!(processes_with(&folder.path().display().to_string()), 0);
+}
+
+#[tokio::test]
+async fn programs_that_make_the_database_at_once_are_not_in_each_others_way() {
+    let admin = cluster::empty_database().await;
+    for round in 0..3 {
+        let name = format!("made_at_once_{round}");
+        let make = || async { Store::ensure_database(&admin.as_str().into(), &name).await };
+        let (first, second, third) = tokio::join!(make(), make(), make());
+        first.and(second).and(third).unwrap();
+    }
 }

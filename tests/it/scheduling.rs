@@ -1,10 +1,12 @@
 //! Schedules: due slots fire exactly once, edits are followed, and what was missed is caught up once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::model::AccountId;
-use rosterd::model::run::{FailureStreak, FileFacts};
+use rosterd::model::run::{FailureStreak, FileFacts, NewRun, Origin};
+use rosterd::store::Started;
 
 use crate::support::TestApp;
 use crate::support::sheet::people;
@@ -343,4 +345,33 @@ async fn a_process_that_was_thought_dead_can_no_longer_commit() {
             .await,
         1
     );
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_running_import_uses_up_no_ids() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=3)).await;
+    let new = NewRun::manual(account, Origin::Source);
+    let start = || {
+        app.store
+            .start_run(new, app.now(), "test", Duration::from_mins(1))
+    };
+    let Started::Run(first) = start().await.unwrap() else {
+        panic!("nothing else is under way");
+    };
+    for _ in 0..5 {
+        let Started::Busy(other) = start().await.unwrap() else {
+            panic!("the first is under way");
+        };
+        assert_eq!(other, first.id);
+    }
+    sqlx::query("UPDATE import_runs SET status = 'failed', failure_code = 'internal', failure_message = 'ended', finished_at = $1")
+        .bind(app.now())
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    let Started::Run(second) = start().await.unwrap() else {
+        panic!("nothing is under way any more");
+    };
+    assert_eq!(second.id.0, first.id.0 + 1);
 }

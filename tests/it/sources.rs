@@ -344,7 +344,7 @@ async fn what_belongs_to_another_source_is_refused() {
             "--source https --url https://h/x --username jane",
             "--username belongs to https_basic and sftp",
         ),
-        ("--source https --url sftp://h/x", "sftp://"),
+        ("--source https --url sftp://h/x", "https://"),
         ("--source sftp --url https://h/x", "sftp://"),
         ("--source sftp --url sftp://h/x", "user name"),
         (
