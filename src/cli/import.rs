@@ -9,10 +9,11 @@ use super::app::{App, open_file};
 use super::carry_out::{carry_out, observer};
 use super::output::Format;
 use super::{Exit, account_ref, check, runs};
+use crate::import::Preview;
 use crate::model::RunId;
-use crate::model::account::AccountRef;
+use crate::model::account::{Account, AccountRef};
 use crate::model::run::{NewRun, Origin, Trigger};
-use crate::spool::Spool;
+use crate::spool::{Spool, SpoolError};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -39,15 +40,13 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         .file
         .as_deref()
         .map(|path| read_local(path, app))
-        .transpose()?;
+        .transpose();
     if args.dry_run {
-        let (observer, bar) = observer(format);
-        let preview = app.importer()?.preview(&account, file, &observer).await;
-        bar.finish_and_clear();
-        let preview = preview?;
+        let preview = preview(app, &account, file, format).await?;
         check::print(&preview, format)?;
         return Ok(check::exit(&preview));
     }
+    let file = file?;
     let Some(subject) = args.approve.map(RunId) else {
         let origin = if file.is_some() {
             Origin::File
@@ -70,6 +69,25 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         ..NewRun::manual(account.id, Origin::File)
     };
     carry_out(app, new, file, format).await
+}
+
+async fn preview(
+    app: &App,
+    account: &Account,
+    file: anyhow::Result<Option<Spool>>,
+    format: Format,
+) -> anyhow::Result<Preview> {
+    let file = match file {
+        Ok(file) => file,
+        Err(error) => match error.downcast_ref() {
+            Some(SpoolError::TooLarge(limit)) => return Ok(check::too_large(*limit)),
+            _ => return Err(error),
+        },
+    };
+    let (observer, bar) = observer(format);
+    let preview = app.importer()?.preview(account, file, &observer).await;
+    bar.finish_and_clear();
+    Ok(preview?)
 }
 
 fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Spool> {

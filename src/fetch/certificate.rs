@@ -54,10 +54,14 @@ fn names(presented: &[String]) -> String {
     if presented.is_empty() {
         return "it is made out to no name".to_owned();
     }
-    // `DnsName("example.org")`
+    // `DnsName("example.org")`, `IpAddress(192.0.2.1)`
     let bare = |name: &String| {
-        let name = name.split('"').nth(1).unwrap_or(name);
-        text::shorten(name, LONGEST_NAME)
+        let name = name.split_once('(').map_or(name.as_str(), |(_, name)| name);
+        let name: String = name
+            .chars()
+            .filter(|c| !c.is_control() && !"\"()".contains(*c))
+            .collect();
+        text::shorten(&name, LONGEST_NAME)
     };
     let mut told: Vec<String> = presented.iter().take(TOLD_NAMES).map(bare).collect();
     if presented.len() > TOLD_NAMES {
@@ -95,8 +99,13 @@ mod tests {
         };
         assert_eq!(for_names(&[]), "it is made out to no name");
         assert_eq!(
-            for_names(&["DnsName(\"a.org\")", "b.org", "c.org", "d.org"]),
-            "it is made out to a.org, b.org, c.org and others"
+            for_names(&[
+                "DnsName(\"a.org\")",
+                "IpAddress(192.0.2.1)",
+                "c\u{1b}\n.org",
+                "d.org"
+            ]),
+            "it is made out to a.org, 192.0.2.1, c.org and others"
         );
         assert!(for_names(&["x".repeat(10_000).as_str()]).len() < 200);
     }

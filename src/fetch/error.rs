@@ -91,7 +91,9 @@ pub enum FetchError {
     )]
     NotFound(String),
     /// 429.
-    #[error("{host} says that it is asked too often; import less often, or ask its administrator")]
+    #[error(
+        "{host} says that it is asked too often{}; import less often, or ask its administrator", asked(.retry_after)
+    )]
     RateLimited {
         /// Host.
         host: String,
@@ -100,7 +102,7 @@ pub enum FetchError {
     },
     /// 5xx.
     #[error(
-        "{host} has a fault of its own (status {status}); try later, or tell its administrator"
+        "{host} has a fault of its own (status {status}){}; try later, or tell its administrator", asked(.retry_after)
     )]
     ServerError {
         /// Host.
@@ -289,6 +291,15 @@ impl FetchError {
     #[must_use]
     pub fn failure(&self) -> Failure {
         Failure::new(self.code(), self.to_string())
+    }
+}
+
+/// What a server asks for that wants to be left alone for some minutes.
+fn asked(retry_after: &Option<Duration>) -> String {
+    let minutes = retry_after.map_or(0, |wait| wait.as_secs().div_ceil(60));
+    match minutes {
+        0 | 1 => String::new(),
+        _ => format!(" and asks to be left alone for {minutes} minutes"),
     }
 }
 

@@ -311,8 +311,12 @@ impl Reading {
         path: &str,
         before: &FileStat,
     ) -> Result<Outcome, FetchError> {
-        // Not every server says what sort of thing it is.
-        if before.perm.is_some() && !before.is_file() {
+        // Not every server says what sort of thing it is; then it is a folder if it can be opened as one.
+        let is_file = match before.perm {
+            Some(_) => before.is_file(),
+            None => sftp.opendir(Path::new(path)).is_err(),
+        };
+        if !is_file {
             return Err(FetchError::NotAFile(self.shown(path)));
         }
         let mtime = modified(before);

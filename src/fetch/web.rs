@@ -19,11 +19,18 @@ use super::meter::Meter;
 use super::network::{NetworkPolicy, Unresolved};
 use super::{Credentials, Fetched, Limits, Outcome, Progress, Refusal, Validators};
 use crate::model::source::shown;
-use crate::model::text;
 
 const MAX_REDIRECTS: usize = 5;
-/// Longest name of a compression that is repeated, characters.
-const LONGEST_ENCODING: usize = 40;
+/// What a body may be compressed with. Where other words stand in their place, it is not compressed.
+const COMPRESSIONS: [&str; 7] = [
+    "gzip",
+    "x-gzip",
+    "br",
+    "deflate",
+    "zstd",
+    "compress",
+    "x-compress",
+];
 
 /// Speaks HTTP under the network policy.
 #[derive(Debug, Clone)]
@@ -72,6 +79,8 @@ impl Web {
             }
             if status.is_redirection() {
                 url = next_hop(&url, &response)?;
+                // Whoever is sent on was let in.
+                meter.tell(Progress::LoggedIn);
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && credentials.is_none() {
@@ -179,19 +188,22 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (!value.is_empty() && value.len() <= 1024).then(|| value.to_owned())
 }
 
-/// A file may be packed in the one way that was offered, which is undone by now.
+/// A file may be compressed in the one way that was offered, which is undone and no longer named by now.
 fn check_encoding(url: &Url, headers: &HeaderMap) -> Result<(), FetchError> {
-    let Some(left) = headers.get(CONTENT_ENCODING) else {
-        return Ok(());
-    };
-    let left = String::from_utf8_lossy(left.as_bytes());
-    if left.trim().is_empty() || left.trim().eq_ignore_ascii_case("identity") {
-        return Ok(());
-    }
-    let left = text::shorten(left.trim(), LONGEST_ENCODING);
-    Err(FetchError::ProtocolError {
-        host: host_of(url),
-        why: format!("it sends the file compressed as `{left}`, which it was not asked for"),
+    let named = headers.get_all(CONTENT_ENCODING).into_iter();
+    let left = named
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|word| {
+            COMPRESSIONS
+                .iter()
+                .find(|name| word.trim().eq_ignore_ascii_case(name))
+        });
+    left.map_or(Ok(()), |left| {
+        Err(FetchError::ProtocolError {
+            host: host_of(url),
+            why: format!("it sends the file compressed as `{left}`, which is not understood"),
+        })
     })
 }
 

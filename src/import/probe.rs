@@ -108,7 +108,8 @@ fn step_of(code: FailureCode, middle: &[(StepName, String)], reached: &[Progress
         | FailureCode::ProtocolError
         | FailureCode::TimedOut
         | FailureCode::ServerError
-        | FailureCode::RateLimited => next,
+        | FailureCode::RateLimited
+        | FailureCode::HttpStatus => next,
         _ => StepName::File,
     }
 }
@@ -172,6 +173,10 @@ impl Importer {
         {
             // Written a moment ago, as whoever tries out new settings may have done: an import waits for it, too.
             tokio::time::sleep(*wait).await;
+            reached
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             fetched = self.fetcher.fetch(request, &observer).await;
         }
         let middle = middle_steps(&request.place);

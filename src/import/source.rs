@@ -18,7 +18,7 @@ use crate::seal::{Binding, Keyring};
 use crate::store::Settings;
 
 /// Longest stay away that a server may ask for within a run; one that asks for longer is left to the next.
-const MAX_RETRY_AFTER: Duration = Duration::from_mins(2);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 /// Region where neither settings nor address name one and the server is not AWS's, which as a rule have none.
 const ANY_REGION: &str = "us-east-1";
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::https_server::Reply;
 use crate::support::sheet::people;
-use crate::support::typing::{type_in, write};
+use crate::support::typing::{command, type_in, write};
 use crate::support::{TestApp, daemon};
 
 #[tokio::test]
@@ -174,6 +174,18 @@ async fn a_dry_run_without_a_file_says_why_in_the_form_that_is_asked_for() {
         assert_eq!(done.code, 1);
         assert!(done.out.starts_with("failed: "), "{}", done.out);
     }
+    write(app.folder.path(), "large.csv", people(1..=3));
+    let line = "import 1 --dry-run --file large.csv --format json";
+    let mut command = command(&app);
+    let command = command
+        .args(line.split(' '))
+        .env("ROSTERD_FETCH__MAX_BYTES", "20");
+    let done = command.output().await.unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(
+        (done.status.code(), shown["failure"]["code"].as_str()),
+        (Some(1), Some("too_large"))
+    );
 }
 
 #[tokio::test]

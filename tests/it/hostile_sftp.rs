@@ -109,6 +109,10 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
             {}
         });
     });
+    // Always has something more to say, a line in two bytes.
+    let flood = pretender(|mut stream| {
+        std::thread::spawn(move || while stream.write_all(&b"x\n".repeat(32 << 10)).is_ok() {});
+    });
     let silent = pretender(std::mem::forget);
     let closed = pretender(drop);
     // Speaks, and hangs up while keys are exchanged; or says nothing more.
@@ -120,6 +124,9 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
         let _ = stream.write_all(b"220 ftp.example.org ready\r\n");
         std::mem::forget(stream);
     });
+    let web_first = pretender(|mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
     let turns_away = pretender(|mut stream| {
         let _ = stream.write_all(b"Exceeded MaxStartups\r\n");
     });
@@ -130,11 +137,13 @@ async fn ports_that_speak_no_ssh_or_never_end_have_names_and_end_in_time() {
     for ((port, connections), code, attempts) in [
         (http, "protocol_error", 1),
         (endless, "timed_out", 3),
+        (flood, "timed_out", 3),
         (silent, "timed_out", 3),
         (closed, "connect_failed", 3),
         (hangs_up, "connect_failed", 3),
         (falls_silent, "timed_out", 3),
         (ftp, "protocol_error", 1),
+        (web_first, "protocol_error", 1),
         (turns_away, "connect_failed", 3),
     ] {
         settings(
@@ -214,7 +223,7 @@ async fn a_server_need_not_say_that_a_file_is_one() {
     assert_eq!(run.row_count, Some(3), "{:?}", run.failure_message);
     std::fs::create_dir(server.home().join("folder.csv")).unwrap();
     point_at(&app, account, &server, "folder.csv").await;
-    app.import_fails(account, "incomplete").await;
+    app.import_fails(account, "not_a_file").await;
 }
 
 #[tokio::test]

@@ -48,10 +48,7 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
         .with_context(|| format!("file `{}` can't be read", args.file.display()))?;
     let workbooks = WorkbookReader::own_child();
     let reading = if facts.size_bytes.is_some_and(|size| size > limit) {
-        let message = format!(
-            "the file is larger than {limit} bytes; delete what does not belong to the contact list"
-        );
-        Err(Failure::new(FailureCode::TooLarge, message))
+        too_large(limit).reading
     } else {
         let content = Content::File(&file);
         import::read(content, &workbooks, config.import.max_rows, None)
@@ -76,6 +73,18 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
         annotate(&file, &workbooks, limits, reading, path)?;
     }
     Ok(exit(&preview))
+}
+
+/// A file of more than `limit` bytes, of which nothing else is known.
+pub(super) fn too_large(limit: u64) -> Preview {
+    let message = format!(
+        "the file is larger than {limit} bytes; delete what does not belong to the contact list"
+    );
+    Preview {
+        file: FileFacts::default(),
+        reading: Err(Failure::new(FailureCode::TooLarge, message)),
+        plan: None,
+    }
 }
 
 /// Opens a file that can be read more than once. Standard input and pipes are copied first, up to `limit` bytes and one.

@@ -82,9 +82,10 @@ pub enum UrlError {
 /// # Errors
 /// [`UrlError`] if it is no URL with a host, or carries credentials.
 pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
-    let url = Url::parse(text.trim()).map_err(|_| malformed(text))?;
+    let text = text.trim();
+    let url = Url::parse(text).map_err(|_| malformed(text))?;
     let is_web = ["https", "http"].contains(&url.scheme());
-    if !is_web && (text.contains("://") || ["file", "data"].contains(&url.scheme())) {
+    if !is_web && (scheme_of(text).is_some() || ["file", "data"].contains(&url.scheme())) {
         return Err(UrlError::Scheme {
             found: url.scheme().to_owned(),
             wanted: "https://",
@@ -97,6 +98,14 @@ pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
         return Err(malformed(text));
     }
     Ok(url)
+}
+
+/// What stands before the `://` with which an address begins.
+fn scheme_of(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+    let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    (begins && scheme.chars().all(is_part)).then_some(scheme)
 }
 
 /// Where an account's file lies.
@@ -209,10 +218,19 @@ mod tests {
             assert!(!error.contains("secret"), "{error}");
         }
         assert!(parse_http_url("contacts.csv").is_err());
-        assert!(matches!(
-            parse_http_url("localhost:8443/contacts.csv"),
-            Err(UrlError::Malformed { .. })
-        ));
+        for address in [
+            "localhost:8443/contacts.csv",
+            "h.example:8443/x?u=https://y",
+            "jane:secret@h/x?u=https://y",
+        ] {
+            assert!(
+                matches!(
+                    parse_http_url(address),
+                    Err(UrlError::Malformed { .. } | UrlError::Credentials)
+                ),
+                "{address}"
+            );
+        }
         for scheme in ["file:///etc/passwd", "ftp://h/x", "sftp://h/x", "file:x"] {
             assert!(
                 matches!(parse_http_url(scheme), Err(UrlError::Scheme { .. })),

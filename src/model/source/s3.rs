@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{UrlError, redact};
+use super::{UrlError, redact, scheme_of};
 
 /// How an S3 address is written.
 const WANTED: &str =
@@ -37,8 +37,7 @@ impl S3Address {
             found: redact(text),
             wanted: WANTED,
         };
-        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-        let scheme = scheme.ok_or_else(malformed)?.to_ascii_lowercase();
+        let scheme = scheme_of(text).ok_or_else(malformed)?.to_ascii_lowercase();
         if scheme == "s3" {
             let (bucket, key) = text[5..].split_once('/').unwrap_or((&text[5..], ""));
             // A secret may have slashes.
@@ -58,6 +57,9 @@ impl S3Address {
                 wanted: "https:// or s3://",
             });
         }
+        if has_dots(raw_path(text)) {
+            return Err(UrlError::DotsInKey);
+        }
         let url = Url::parse(text).map_err(|_| malformed())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlError::Credentials);
@@ -75,23 +77,33 @@ impl S3Address {
             endpoint
         });
         let region = aws.as_ref().and_then(|aws| aws.region);
-        let in_path = || path.split_once('/').unwrap_or((path, ""));
+        let in_path = || {
+            let path = path.trim_start_matches('/');
+            path.split_once('/').unwrap_or((path, ""))
+        };
         let in_host = aws.as_ref().and_then(|aws| aws.bucket);
         let (bucket, key) = in_host.map_or_else(in_path, |bucket| (bucket, path));
-        let keys = vec![
-            decoded(key).ok_or_else(malformed)?,
-            decoded(&key.replace('+', " ")).ok_or_else(malformed)?,
-        ];
+        let mut keys = Vec::new();
+        // A slash too many is a slip more often than part of a key.
+        for key in [key, key.trim_start_matches('/')] {
+            keys.push(decoded(key).ok_or_else(malformed)?);
+            keys.push(decoded(&key.replace('+', " ")).ok_or_else(malformed)?);
+        }
         Self::new(endpoint, bucket, keys, region.map(str::to_owned))
     }
 
     fn new(
         endpoint: Option<Url>,
         bucket: &str,
-        mut keys: Vec<String>,
+        written: Vec<String>,
         region: Option<String>,
     ) -> Result<Self, UrlError> {
-        keys.dedup();
+        let mut keys: Vec<String> = Vec::new();
+        for key in written {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         if bucket.is_empty()
             || bucket.len() > 63
@@ -105,9 +117,8 @@ impl S3Address {
         if keys.iter().any(|key| key.is_empty() || key.ends_with('/')) {
             return Err(UrlError::NoFile(WANTED));
         }
-        // Whoever sends a request resolves them as the folders they are not, and then it is signed for another object.
-        let is_dots = |part: &str| part == "." || part == "..";
-        if keys.iter().any(|key| key.split('/').any(is_dots)) {
+        keys.retain(|key| !has_dots(key));
+        if keys.is_empty() {
             return Err(UrlError::DotsInKey);
         }
         Ok(Self {
@@ -174,6 +185,22 @@ impl<'a> AwsHost<'a> {
         }
         None
     }
+}
+
+/// Whether a key has parts that whoever sends a request resolves as the folders they are not: it would be signed for one
+/// object and ask for another.
+fn has_dots(key: &str) -> bool {
+    key.split('/').any(|part| {
+        let part = part.to_ascii_lowercase().replace("%2e", ".");
+        part == "." || part == ".."
+    })
+}
+
+/// The path of an address before anything is resolved in it.
+fn raw_path(text: &str) -> &str {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    path.split(['?', '#']).next().unwrap_or_default()
 }
 
 fn decoded(key: &str) -> Option<String> {
@@ -259,11 +286,18 @@ mod tests {
             "s3://b",
         );
         check("s3://b/a+b.csv", "b", &["a+b.csv"], None, "s3://b");
+        check(
+            "s3://b/a%2F..%2Fb.csv",
+            "b",
+            &["a%2F..%2Fb.csv"],
+            None,
+            "s3://b",
+        );
         check("s3://b//a.csv", "b", &["/a.csv"], None, "s3://b");
         check(
-            "https://s3.amazonaws.com/b//a.csv",
+            "https://s3.amazonaws.com//b//a.csv",
             "b",
-            &["/a.csv"],
+            &["/a.csv", "a.csv"],
             None,
             "s3://b",
         );
@@ -284,6 +318,13 @@ mod tests {
             of("https://sar.s3.amazonaws.com/a%2F..%2Fb.csv"),
             UrlError::DotsInKey
         );
+        assert_eq!(
+            of("https://s3.amazonaws.com/sar/%2E%2e/north/b.csv"),
+            UrlError::DotsInKey
+        );
+        // What stands before the `://` of another address is no scheme, and may be a token.
+        let error = of("sar.s3.amazonaws.com/k?X-Amz-Signature=token&r=https://x");
+        assert!(!error.to_string().contains("token"), "{error}");
         assert!(matches!(
             of("https://h/a?X-Amz-Signature=1"),
             UrlError::Query

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use super::{UrlError, redact};
+use super::{UrlError, redact, scheme_of};
 
 /// Port of SSH where none is given.
 const SSH_PORT: u16 = 22;
@@ -29,15 +29,15 @@ impl SftpAddress {
     /// [`UrlError`] if it names no host, no file, another scheme or two ports.
     pub fn parse(text: &str, port: Option<u16>) -> Result<Self, UrlError> {
         let text = text.trim();
-        let rest = match text.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("sftp") => rest,
-            Some((scheme, _)) if !scheme.contains(['/', '@']) => {
+        let rest = match scheme_of(text) {
+            Some(scheme) if scheme.eq_ignore_ascii_case("sftp") => &text[scheme.len() + 3..],
+            Some(scheme) => {
                 return Err(UrlError::Scheme {
                     found: scheme.to_ascii_lowercase(),
                     wanted: "sftp://",
                 });
             }
-            _ => text,
+            None => text,
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains('@') {

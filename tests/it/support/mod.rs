@@ -488,7 +488,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("not_found", "there is no file at …; check the address"),
     (
         "rate_limited",
-        " says that it is asked too often; import less often",
+        " says that it is asked too often…; import less often",
     ),
     (
         "server_error",
