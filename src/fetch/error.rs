@@ -92,7 +92,7 @@ pub enum FetchError {
     NotFound(String),
     /// 429.
     #[error(
-        "{host} says that it is asked too often{}; import less often, or ask its administrator", asked(.retry_after)
+        "{host} says that it is asked too often{}; import less often, or ask its administrator", asked(*.retry_after)
     )]
     RateLimited {
         /// Host.
@@ -102,7 +102,7 @@ pub enum FetchError {
     },
     /// 5xx.
     #[error(
-        "{host} has a fault of its own (status {status}){}; try later, or tell its administrator", asked(.retry_after)
+        "{host} has a fault of its own (status {status}){}; try later, or tell its administrator", asked(*.retry_after)
     )]
     ServerError {
         /// Host.
@@ -295,7 +295,7 @@ impl FetchError {
 }
 
 /// What a server asks for that wants to be left alone for some minutes.
-fn asked(retry_after: &Option<Duration>) -> String {
+fn asked(retry_after: Option<Duration>) -> String {
     let minutes = retry_after.map_or(0, |wait| wait.as_secs().div_ceil(60));
     match minutes {
         0 | 1 => String::new(),
