@@ -103,7 +103,7 @@ fn step_of(code: FailureCode, middle: &[(StepName, String)], reached: &[Progress
         | FailureCode::S3WrongSecret
         | FailureCode::S3WrongRegion
         | FailureCode::ClockSkew => StepName::Authenticate,
-        // Nothing of these says how far it went.
+        // None of these says how far it went.
         FailureCode::ConnectFailed
         | FailureCode::ProtocolError
         | FailureCode::TimedOut
