@@ -6,7 +6,6 @@
 mod certificate;
 mod clients;
 mod error;
-mod greeting;
 mod host_key;
 mod intake;
 mod meter;

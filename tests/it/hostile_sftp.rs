@@ -201,20 +201,37 @@ while (read(STDIN, $length, 4) == 4) {
 }
 "#;
 
-#[tokio::test]
-async fn a_server_need_not_say_that_a_file_is_one() {
+/// Asks for 10,000 bytes where `SSH_FXP_READ` asks for more.
+const SHORT_READS: &str = r#"
+$| = 1;
+while (read(STDIN, $length, 4) == 4) {
+    read(STDIN, $packet, unpack("N", $length));
+    if (ord($packet) == 5 && unpack("N", substr($packet, -4)) > 10000) {
+        substr($packet, -4) = pack("N", 10000);
+    }
+    print pack("N", length $packet), $packet;
+}
+"#;
+
+/// OpenSSH's own SFTP server with a script before or behind it; `SERVER` and `SCRIPT` stand for them.
+fn scripted(script: &str, pipe: &str) -> (SshServer, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(
         folder.path(),
         std::os::unix::fs::PermissionsExt::from_mode(0o755),
     )
     .unwrap();
-    let script = folder.path().join("without.pl");
-    std::fs::write(&script, WITHOUT_PERMISSIONS).unwrap();
-    let server = SshServer::start_with(
-        Login::Password,
-        &format!("/usr/lib/openssh/sftp-server | perl {}", script.display()),
-    );
+    let file = folder.path().join("script.pl");
+    std::fs::write(&file, script).unwrap();
+    let command = pipe
+        .replace("SERVER", "/usr/lib/openssh/sftp-server")
+        .replace("SCRIPT", &format!("perl {}", file.display()));
+    (SshServer::start_with(Login::Password, &command), folder)
+}
+
+#[tokio::test]
+async fn a_server_need_not_say_that_a_file_is_one() {
+    let (server, _script) = scripted(WITHOUT_PERMISSIONS, "SERVER | SCRIPT");
     server.write("contacts.csv", people(1..=3));
     let app = TestApp::start().await;
     let account = app.account_with_contacts().await;
@@ -224,6 +241,20 @@ async fn a_server_need_not_say_that_a_file_is_one() {
     std::fs::create_dir(server.home().join("folder.csv")).unwrap();
     point_at(&app, account, &server, "folder.csv").await;
     app.import_fails(account, "not_a_file").await;
+}
+
+#[tokio::test]
+async fn a_server_may_send_less_than_it_is_asked_for() {
+    let (server, _script) = scripted(SHORT_READS, "SCRIPT | SERVER");
+    let rows = people(1..=5_000);
+    assert!(rows.len() > 100_000);
+    server.write("contacts.csv", &rows);
+    let app = TestApp::start().await;
+    let account = app.account_with_contacts().await;
+    point_at(&app, account, &server, "contacts.csv").await;
+    let run = app.import(account).await;
+    assert_eq!(run.row_count, Some(5_000), "{:?}", run.failure_message);
+    assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]

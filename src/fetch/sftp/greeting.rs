@@ -6,8 +6,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::FetchError;
-use super::network::lost;
+use crate::fetch::FetchError;
+use crate::fetch::network::lost;
 
 /// How long a server may take to speak first, as SSH servers do. One that waits for us may speak another protocol.
 const SPEAKS_FIRST: Duration = Duration::from_secs(1);

@@ -1,0 +1,213 @@
+//! Files on SFTP servers. libssh2 blocks, so it works on threads of its own; whoever stops waiting hangs up on them.
+
+mod greeting;
+mod line;
+mod reading;
+
+use std::os::linux::net::TcpStreamExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use ssh2::{ErrorCode, HashType, KeyboardInteractivePrompt, MethodType, Prompt, Session};
+use tokio::net::TcpStream;
+
+use self::greeting::Speaks;
+use self::line::{Hangup, Line, SOCKET_TIMEOUT, TIMEOUT};
+use self::reading::Reading;
+use super::meter::Meter;
+use super::network::{NetworkPolicy, connect, lost};
+use super::{Credentials, FetchError, Limits, Outcome, Validators};
+use crate::model::source::SftpAddress;
+use crate::telemetry::blocking;
+
+/// In an order of ours: were it left to the library, a new version could ask for another key, and a pinned one look changed.
+const HOST_KEYS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
+/// How long OpenSSH may take to say what it has to say after a log-in.
+const AFTERWORD: Duration = Duration::from_millis(100);
+
+/// A server with which keys were exchanged.
+pub(super) struct Server {
+    // Dropped first: then the session has nobody left to take leave of, which would block.
+    hangup: Hangup,
+    session: Session,
+    host_key: String,
+}
+
+impl Server {
+    /// Connects to an address that the policy allows, and exchanges keys.
+    pub(super) async fn connect(
+        address: &SftpAddress,
+        policy: &NetworkPolicy,
+        limits: Limits,
+    ) -> Result<Self, FetchError> {
+        let host = address.endpoint();
+        let addresses = policy.resolve(&address.host, address.port).await?;
+        let mut stream = connect(&addresses, &host, limits.connect_timeout).await?;
+        let speaks = greeting::wait(&mut stream, &host, limits.idle_timeout).await?;
+        let (stream, second) = blocking_pair(stream).map_err(|error| lost(&host, &error))?;
+        let hangup = Hangup(Arc::new(Line {
+            stream: second,
+            host: host.clone(),
+            patience: limits.idle_timeout,
+        }));
+        let greet = blocking(move || greet(stream, limits.idle_timeout));
+        // libssh2 listens to a greeting for as long as it goes on.
+        let greeted = tokio::time::timeout(limits.idle_timeout, greet);
+        let greeted = greeted.await.map_err(|_| FetchError::TimedOut {
+            host: host.clone(),
+            what: "it does not finish its greeting",
+        })?;
+        let session = finished(greeted)?.map_err(|error| match error.code() {
+            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
+                host: host.clone(),
+                what: "it does not finish its greeting",
+            },
+            // Whoever speaks and hangs up in the middle may have too many guests.
+            _ if speaks == Speaks::First && hangup.0.is_closed() => FetchError::ConnectFailed {
+                host: host.clone(),
+                why: format!("SSH: {}", error.message()),
+            },
+            _ => FetchError::ProtocolError {
+                host: host.clone(),
+                why: format!("SSH: {}", error.message()),
+            },
+        })?;
+        let hash =
+            session
+                .host_key_hash(HashType::Sha256)
+                .ok_or_else(|| FetchError::ProtocolError {
+                    host: host.clone(),
+                    why: "SSH: it shows no host key".to_owned(),
+                })?;
+        let host_key = format!("SHA256:{}", STANDARD_NO_PAD.encode(hash));
+        Ok(Self {
+            hangup,
+            session,
+            host_key,
+        })
+    }
+
+    /// As OpenSSH shows it.
+    pub(super) fn host_key(&self) -> &str {
+        &self.host_key
+    }
+
+    /// Logs in, with one attempt: a few wrong ones lock an account.
+    pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchError> {
+        let (session, credentials) = (self.session.clone(), credentials.clone());
+        let line = Arc::clone(&self.hangup.0);
+        let logged_in = blocking(move || line.ask("", || log_in(&session, &credentials)));
+        match finished(logged_in.await)?? {
+            None => self.hear_out().await,
+            Some(offered) => Err(FetchError::NoPasswordLogin {
+                host: self.hangup.0.host.clone(),
+                offered,
+            }),
+        }
+    }
+
+    /// OpenSSH lists its host keys after a log-in, once that is acknowledged, and has an answer to a request that crosses
+    /// them wait until they are, too (Nagle's algorithm). Left to themselves, acknowledgements take 40 ms each: the first one
+    /// is sent at once, and the next request comes after the keys and acknowledges them.
+    async fn hear_out(&self) -> Result<(), FetchError> {
+        if !self
+            .session
+            .banner()
+            .is_some_and(|it| it.contains("OpenSSH"))
+        {
+            return Ok(());
+        }
+        let line = &self.hangup.0;
+        let stream = line.stream.try_clone().and_then(|stream| {
+            stream.set_quickack(true)?;
+            stream.set_nonblocking(true)?;
+            TcpStream::from_std(stream)
+        });
+        let stream = stream.map_err(|error| lost(&line.host, &error))?;
+        // An old one has nothing to say, and one that hung up is noticed by the next request.
+        let _ = tokio::time::timeout(AFTERWORD, stream.readable()).await;
+        Ok(())
+    }
+
+    /// Reads the file, or finds that it is the known one. `now` tells how old it is.
+    pub(super) async fn read(
+        &self,
+        address: &SftpAddress,
+        known: Option<&Validators>,
+        now: DateTime<Utc>,
+        limit: u64,
+        meter: &Arc<Meter>,
+    ) -> Result<Outcome, FetchError> {
+        let work = Reading {
+            session: self.session.clone(),
+            line: Arc::clone(&self.hangup.0),
+            paths: address.paths.clone(),
+            known: known.and_then(|known| known.size_and_mtime),
+            now,
+            limit,
+            meter: Arc::clone(meter),
+        };
+        finished(blocking(move || work.run()).await)?
+    }
+}
+
+fn finished<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, FetchError> {
+    done.map_err(|error| FetchError::Defect(format!("reading over SFTP: {error}")))
+}
+
+/// A connection for libssh2, and the same once more to hang up on.
+fn blocking_pair(stream: TcpStream) -> std::io::Result<(std::net::TcpStream, std::net::TcpStream)> {
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    // Requests are small and follow one another, and none is to wait for the last one's acknowledgement.
+    stream.set_nodelay(true)?;
+    let second = stream.try_clone()?;
+    Ok((stream, second))
+}
+
+fn greet(stream: std::net::TcpStream, patience: Duration) -> Result<Session, ssh2::Error> {
+    let mut session = Session::new()?;
+    session.set_timeout(patience.as_millis().try_into().unwrap_or(u32::MAX));
+    session.method_pref(MethodType::HostKey, HOST_KEYS)?;
+    session.set_tcp_stream(stream);
+    session.handshake()?;
+    Ok(session)
+}
+
+/// `Some` lists the methods of a server that takes no passwords.
+fn log_in(session: &Session, credentials: &Credentials) -> Result<Option<String>, ssh2::Error> {
+    let (user, password) = (&credentials.username, &credentials.password);
+    let methods = match session.auth_methods(user) {
+        Ok(methods) => methods.to_owned(),
+        // Nobody was asked for a password.
+        Err(_) if session.authenticated() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let offers = |method| methods.split(',').any(|offered| offered == method);
+    if offers("password") {
+        session.userauth_password(user, password.expose_secret())?;
+    } else if offers("keyboard-interactive") {
+        let mut answer = Answer(Some(password));
+        session.userauth_keyboard_interactive(user, &mut answer)?;
+    } else {
+        return Ok(Some(methods));
+    }
+    Ok(None)
+}
+
+/// Gives the password to the first question that hides what is typed, and nothing to any other.
+struct Answer<'a>(Option<&'a SecretString>);
+
+impl KeyboardInteractivePrompt for Answer<'_> {
+    fn prompt<'a>(&mut self, _: &str, _: &str, prompts: &[Prompt<'a>]) -> Vec<String> {
+        let answer = |prompt: &Prompt<'a>| {
+            let password = if prompt.echo { None } else { self.0.take() };
+            password.map_or_else(String::new, |password| password.expose_secret().to_owned())
+        };
+        prompts.iter().map(answer).collect()
+    }
+}
