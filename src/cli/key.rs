@@ -28,6 +28,8 @@ pub(super) fn generate(config: &Config) -> anyhow::Result<Exit> {
 
 pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     let path = app.config.key_file();
+    let _alone = Keyring::lock(&path)?;
+    let is_new = Keyring::load(&path)?.is_single();
     let keys = Keyring::begin_rotation(&path)?;
     let (mut resealed, mut lost) = (0, Vec::new());
     // Again until nothing is left: a secret may be entered under the old key meanwhile.
@@ -50,11 +52,16 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     }
     // What no key opens may be opened yet by one that is put back: then none is thrown away.
     if lost.is_empty() {
-        Keyring::end_rotation(&path)?;
+        keys.end_rotation(&path)?;
     }
+    let what = if is_new {
+        format!("new key written to {}", path.display())
+    } else {
+        // A change that was interrupted, or that still waits for the key of some secret.
+        format!("the newest key in {} used", path.display())
+    };
     output::line(format!(
-        "new key written to {}, {resealed} secrets sealed anew; backups of the database from before need the old copy of the key",
-        path.display()
+        "{what}, {resealed} secrets sealed anew; backups of the database from before need the old copy of the key"
     ))?;
     for account in &lost {
         output::line(format!(

@@ -80,6 +80,16 @@ pub enum FetchError {
         "{0} asks for a user name and a password; choose the source `https_basic` for it, or share the file so that it needs none"
     )]
     LoginAsked(String),
+    /// 401 after a redirect to where the credentials are not sent.
+    #[error(
+        "{host} sends on to {elsewhere}, which asks for a user name and a password, too; they are sent to {host} only. Use the address at {elsewhere} itself"
+    )]
+    LoginAskedElsewhere {
+        /// Host and port of the settings.
+        host: String,
+        /// Host and port that it leads to.
+        elsewhere: String,
+    },
     /// 403.
     #[error(
         "{0} does not allow this file to be read; change its sharing, or the rights of the user"
@@ -167,6 +177,16 @@ pub enum FetchError {
         /// Methods, as the server lists them.
         offered: String,
     },
+    /// Nobody knows whether it was refused, and a few refused ones lock an account.
+    #[error(
+        "{0} closed the connection when it was given the user name and the password; check both, and enter the password again. They were sent once only"
+    )]
+    HungUpOnPassword(String),
+    /// Nor here.
+    #[error(
+        "{0} took too long to answer to the user name and the password (`fetch.idle_timeout`); they were sent once only, for a few wrong ones lock an account"
+    )]
+    NoWordOnPassword(String),
     /// Changed under our hands, or just now.
     #[error(
         "the file at {host} is being written while it is read; let the upload end before the import begins"
@@ -230,14 +250,16 @@ impl FetchError {
             Self::AddressRefused(_) => FailureCode::AddressRefused,
             Self::NameNotFound(_) | Self::NoNameServer(_) => FailureCode::NameNotFound,
             Self::ConnectFailed { .. } => FailureCode::ConnectFailed,
-            Self::TimedOut { .. } => FailureCode::TimedOut,
+            Self::TimedOut { .. } | Self::NoWordOnPassword(_) => FailureCode::TimedOut,
             Self::TlsInvalid { .. } => FailureCode::TlsInvalid,
             Self::SchemeRefused(_) => FailureCode::SchemeRefused,
             Self::RedirectRefused { .. } => FailureCode::RedirectRefused,
             Self::TooManyRedirects(_) => FailureCode::TooManyRedirects,
-            Self::Unauthorized(_) | Self::LoginAsked(_) | Self::NoPasswordLogin { .. } => {
-                FailureCode::Unauthorized
-            }
+            Self::Unauthorized(_)
+            | Self::LoginAsked(_)
+            | Self::LoginAskedElsewhere { .. }
+            | Self::HungUpOnPassword(_)
+            | Self::NoPasswordLogin { .. } => FailureCode::Unauthorized,
             Self::Forbidden(_) => FailureCode::Forbidden,
             Self::NotFound(_) => FailureCode::NotFound,
             Self::RateLimited { .. } => FailureCode::RateLimited,

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod clients;
+mod encoding;
 mod error;
 mod host_key;
 mod intake;

@@ -3,16 +3,17 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, FixedOffset, TimeDelta};
 use reqwest::header::{
-    CONTENT_ENCODING, DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_ENCODING, DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode};
 use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use super::certificate;
+use super::encoding::Encoding;
 use super::error::FetchError;
 use super::intake::Intake;
 use super::meter::Meter;
@@ -21,17 +22,6 @@ use super::{Credentials, Fetched, Limits, Outcome, Progress, Refusal, Validators
 use crate::model::source::shown;
 
 const MAX_REDIRECTS: usize = 5;
-/// What a body may be compressed with. Where other words stand in their place, it is not compressed.
-const COMPRESSIONS: [&str; 7] = [
-    "gzip",
-    "x-gzip",
-    "br",
-    "deflate",
-    "zstd",
-    "compress",
-    "x-compress",
-];
-
 /// Speaks HTTP under the network policy.
 #[derive(Debug, Clone)]
 pub(super) struct Web {
@@ -64,9 +54,12 @@ impl Web {
         meter: &Meter,
     ) -> Result<Outcome, FetchError> {
         let known = known.filter(|known| known.etag.is_some() || known.last_modified.is_some());
+        let has_credentials = credentials.is_some();
         let mut url = from.clone();
-        for _ in 0..=MAX_REDIRECTS {
+        for hop in 0..=MAX_REDIRECTS {
             let credentials = credentials.filter(|_| url.origin() == from.origin());
+            // What was known of a file says nothing of the one that another address leads to now.
+            let known = known.filter(|_| hop == 0);
             let response = self.get(&url, credentials, known).await?;
             meter.tell(Progress::ServerProven);
             let status = response.status();
@@ -84,16 +77,36 @@ impl Web {
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && credentials.is_none() {
-                return Err(FetchError::LoginAsked(host_of(&url)));
+                let host = host_of(&url);
+                return Err(if has_credentials {
+                    FetchError::LoginAskedElsewhere {
+                        host: host_of(from),
+                        elsewhere: host,
+                    }
+                } else {
+                    FetchError::LoginAsked(host)
+                });
             }
             if status != StatusCode::OK {
                 return Err(refusal(&url, &response));
             }
             meter.tell(Progress::LoggedIn);
-            check_encoding(&url, response.headers())?;
-            return self.body(&url, response, meter).await.map(Outcome::File);
+            let fetched = self.body(&url, response, meter).await?;
+            return Ok(Outcome::File(if hop == 0 {
+                fetched
+            } else {
+                Fetched {
+                    validators: Validators::default(),
+                    ..fetched
+                }
+            }));
         }
         Err(FetchError::TooManyRedirects(host_of(from)))
+    }
+
+    /// How long silence is borne.
+    pub(super) fn patience(&self) -> Duration {
+        self.limits.idle_timeout
     }
 
     /// Scheme and literal address; names are checked when they are resolved.
@@ -136,6 +149,7 @@ impl Web {
         known: Option<&Validators>,
     ) -> Result<Response, FetchError> {
         let mut get = self.client.get(url.clone());
+        get = get.header(ACCEPT_ENCODING, "gzip");
         if let Some(credentials) = credentials {
             get = get.basic_auth(
                 &credentials.username,
@@ -159,11 +173,17 @@ impl Web {
         mut response: Response,
         meter: &Meter,
     ) -> Result<Fetched, FetchError> {
-        let declared = response.content_length();
-        let mut file = Intake::new(self.limits.max_bytes, declared, meter)?;
+        let (declared, host) = (response.content_length(), host_of(url));
+        let headers = response.headers();
+        let encodings = headers.get_all(CONTENT_ENCODING).into_iter();
+        let encodings = encodings.filter_map(|value| value.to_str().ok());
+        let encoding = Encoding::named(encodings, &host)?;
+        let mut file = Intake::new(&host, self.limits.max_bytes, declared, encoding, meter)?;
+        let date = header(headers, DATE);
+        let last_modified = header(headers, LAST_MODIFIED);
         let validators = Validators {
-            etag: header(response.headers(), ETAG),
-            last_modified: header(response.headers(), LAST_MODIFIED),
+            etag: header(headers, ETAG),
+            last_modified: last_modified.filter(|time| has_settled(time, date.as_deref())),
             size_and_mtime: None,
         };
         while let Some(chunk) = response
@@ -173,7 +193,7 @@ impl Web {
         {
             file.push(&chunk)?;
         }
-        file.finish(&host_of(url), validators)
+        file.finish(validators)
     }
 }
 
@@ -188,28 +208,11 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (!value.is_empty() && value.len() <= 1024).then(|| value.to_owned())
 }
 
-/// A file may be compressed in the one way that was offered, which is undone and no longer named by now.
-fn check_encoding(url: &Url, headers: &HeaderMap) -> Result<(), FetchError> {
-    let named = headers.get_all(CONTENT_ENCODING).into_iter();
-    let left = named
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|word| {
-            COMPRESSIONS
-                .iter()
-                .find(|name| word.trim().eq_ignore_ascii_case(name))
-        });
-    left.map_or(Ok(()), |left| {
-        Err(FetchError::ProtocolError {
-            host: host_of(url),
-            why: format!("it sends the file compressed as `{left}`, which is not understood"),
-        })
-    })
-}
-
 fn next_hop(from: &Url, response: &Response) -> Result<Url, FetchError> {
     let location = response.headers().get(LOCATION);
-    let Some(location) = location.and_then(|location| location.to_str().ok()) else {
+    // Not every server encodes what is no ASCII.
+    let location = location.and_then(|location| std::str::from_utf8(location.as_bytes()).ok());
+    let Some(location) = location else {
         return Err(refusal(from, response));
     };
     let refused = |to: String| FetchError::RedirectRefused {
@@ -231,18 +234,31 @@ fn next_hop(from: &Url, response: &Response) -> Result<Url, FetchError> {
     Ok(to)
 }
 
+/// A time as HTTP writes it.
+fn http_time(text: &str) -> Option<DateTime<FixedOffset>> {
+    DateTime::parse_from_rfc2822(text.trim()).ok()
+}
+
+/// Whether a time of modification tells a file from the next one: not while another may yet be written in the same second
+/// (RFC 9110, 8.8.2.2), by the server's own clock.
+fn has_settled(last_modified: &str, date: Option<&str>) -> bool {
+    match (http_time(last_modified), date.and_then(http_time)) {
+        (Some(modified), Some(now)) => now - modified >= TimeDelta::seconds(2),
+        _ => true,
+    }
+}
+
 /// How long a server asks us to stay away: in seconds, or until a time by its own clock, which `date` tells.
 pub(super) fn asked_wait(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let retry_after = retry_after.trim();
-    let time = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
-    match retry_after.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(
-            (time(retry_after)? - time(date?)?)
-                .to_std()
-                .unwrap_or_default(),
-        ),
+    if !retry_after.is_empty() && retry_after.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Longer than any number is long.
+        return Some(Duration::from_secs(
+            retry_after.parse().unwrap_or(u64::from(u32::MAX)),
+        ));
     }
+    let wait = http_time(retry_after)? - http_time(date?)?;
+    Some(wait.to_std().unwrap_or_default())
 }
 
 fn refusal(url: &Url, response: &Response) -> FetchError {
@@ -358,6 +374,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_time_of_modification_of_this_second_is_not_remembered() {
+        let date = Some("Wed, 25 Nov 2026 10:00:05 GMT");
+        for (modified, date, settled) in [
+            ("Wed, 25 Nov 2026 10:00:05 GMT", date, false),
+            ("Wed, 25 Nov 2026 10:00:04 GMT", date, false),
+            ("Wed, 25 Nov 2026 10:00:09 GMT", date, false),
+            ("Wed, 25 Nov 2026 10:00:03 GMT", date, true),
+            ("Wed, 25 Nov 2026 10:00:05 GMT", None, true),
+            ("version 7", date, true),
+        ] {
+            assert_eq!(has_settled(modified, date), settled, "{modified}");
+        }
+    }
+
+    #[test]
     fn a_wait_is_told_in_seconds_or_as_a_time() {
         let date = Some("Wed, 25 Nov 2026 10:00:00 GMT");
         for (retry_after, date, seconds) in [
@@ -370,6 +401,7 @@ mod tests {
             ("Wed, 25 Nov 2026 10:00:30 GMT", None, None),
             ("soon", date, None),
             ("-1", date, None),
+            ("99999999999999999999", date, Some(u64::from(u32::MAX))),
         ] {
             let wait = asked_wait(retry_after, date).map(|wait| wait.as_secs());
             assert_eq!(wait, seconds, "{retry_after} at {date:?}");

@@ -1,6 +1,6 @@
 //! The file with the keys: made, read, and replaced whole when a key is changed.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ impl Keyring {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
         let text = format!("{COMMENT}{}\n", new_key_line()?);
-        match write_new(path, &text) {
+        match write_new(path, &text).and_then(|()| sync_folder(path)) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(SealError::KeyExists(path.to_owned()))
             }
@@ -55,13 +55,53 @@ impl Keyring {
         Self::load(path)
     }
 
-    /// Leaves only the first key in a key file.
+    /// Leaves only the key in a key file that seals.
     ///
     /// # Errors
-    /// [`SealError`] if the file can't be read or written; it is replaced whole or not at all.
-    pub fn end_rotation(path: &Path) -> Result<(), SealError> {
-        let lines = key_lines(path)?;
-        replace(path, lines.into_iter().take(1))
+    /// [`SealError`] if the file can't be read or written, or does not hold that key any more; it is replaced whole or not
+    /// at all.
+    pub fn end_rotation(&self, path: &Path) -> Result<(), SealError> {
+        let is_sealing = |line: &String| {
+            let (found, sealing) = (parse_key(line), self.0.first());
+            found.is_some_and(|found| sealing.is_some_and(|sealing| sealing.id == found.id))
+        };
+        let sealing = key_lines(path)?.into_iter().find(is_sealing);
+        let sealing = sealing.ok_or_else(|| SealError::KeyDamaged(path.to_owned()))?;
+        replace(path, std::iter::once(sealing))
+    }
+
+    /// Whether there is no other key than the one that seals.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// Keeps others from changing the key meanwhile: two who did would each throw away the other's. For as long as the file
+    /// that comes back is open; it lies beside the key file.
+    ///
+    /// # Errors
+    /// [`SealError::KeyBusy`] where another program is changing the key, or as the file can't be made.
+    pub fn lock(path: &Path) -> Result<File, SealError> {
+        let failed = |source| SealError::KeyFile {
+            path: path.to_owned(),
+            source,
+        };
+        let path = std::fs::canonicalize(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => SealError::KeyMissing(path.to_owned()),
+            _ => failed(error),
+        })?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(beside(&path, ".lock"))
+            .map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(SealError::KeyBusy(path)),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
     }
 
     /// Reads a key file.
@@ -113,31 +153,48 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Replaces a key file in one step.
+/// Puts what was done in a file's folder onto the disk.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Replaces a key file in one step; where it is a link, what it leads to.
 fn replace(path: &Path, lines: impl Iterator<Item = String>) -> Result<(), SealError> {
-    let failed = |source| SealError::KeyFile {
-        path: path.to_owned(),
-        source,
-    };
     let mut text = COMMENT.to_owned();
     for line in lines {
         text.push_str(&line);
         text.push('\n');
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".new");
-    let aside = PathBuf::from(aside);
+    std::fs::canonicalize(path)
+        .and_then(|path| replace_with(&path, &text))
+        .map_err(|source| SealError::KeyFile {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn replace_with(path: &Path, text: &str) -> std::io::Result<()> {
+    let aside = beside(path, ".new");
     match std::fs::remove_file(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    write_new(&aside, &text).map_err(failed)?;
-    // The new file belongs to whom the old one belonged to.
-    let old = std::fs::metadata(path).map_err(failed)?;
+    write_new(&aside, text)?;
+    // The new file belongs to whom the old one belonged to, and may be read by the same.
+    let old = std::fs::metadata(path)?;
     if nix::unistd::geteuid().is_root() {
-        std::os::unix::fs::chown(&aside, Some(old.uid()), Some(old.gid())).map_err(failed)?;
+        std::os::unix::fs::chown(&aside, Some(old.uid()), Some(old.gid()))?;
     }
-    std::fs::rename(&aside, path).map_err(failed)
+    std::fs::set_permissions(&aside, old.permissions())?;
+    std::fs::rename(&aside, path)?;
+    sync_folder(path)
 }
 
 fn parse_key(line: &str) -> Option<Key> {

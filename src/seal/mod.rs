@@ -49,6 +49,9 @@ pub enum SealError {
         "key file `{0}` exists already and was not touched; to change the key use `rosterd key rotate`"
     )]
     KeyExists(PathBuf),
+    /// Somebody else is at it.
+    #[error("another `rosterd key rotate` is changing the key in `{0}`; wait until it has ended")]
+    KeyBusy(PathBuf),
     /// Sealed for another origin.
     #[error("the password was entered for {sealed_for} and is not sent anywhere else")]
     OtherOrigin {
@@ -272,6 +275,19 @@ mod tests {
     }
 
     #[test]
+    fn one_changes_the_key_at_a_time() {
+        let (_folder, path, _) = keyring();
+        let alone = Keyring::lock(&path).unwrap();
+        assert!(matches!(Keyring::lock(&path), Err(SealError::KeyBusy(_))));
+        drop(alone);
+        Keyring::lock(&path).unwrap();
+        assert!(matches!(
+            Keyring::lock(&path.with_file_name("none")),
+            Err(SealError::KeyMissing(_))
+        ));
+    }
+
+    #[test]
     fn a_change_of_the_key_can_be_interrupted_and_goes_on() {
         let (_folder, path, old) = keyring();
         let sealed = old.seal(&"hunter2".into(), HERE).unwrap();
@@ -295,7 +311,22 @@ mod tests {
             old.open(&resealed, HERE).is_err(),
             "the old key does not open what the new one sealed"
         );
-        Keyring::end_rotation(&path).unwrap();
+        // Whoever does not have the key that seals by now throws none away.
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(old.end_rotation(&path).is_ok() && again.end_rotation(&path).is_err());
+        std::fs::write(&path, text).unwrap();
+        // A link stays one, and the file stays readable for whom it was.
+        let link = path.with_file_name("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(&path, mode).unwrap();
+        again.end_rotation(&link).unwrap();
+        assert!(link.is_symlink());
+        let mode = std::fs::metadata(&path).unwrap().permissions();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+            0o640
+        );
         let new = Keyring::load(&path).unwrap();
         assert_eq!(
             new.open(&resealed, HERE).unwrap().expose_secret(),

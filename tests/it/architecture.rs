@@ -64,6 +64,7 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("rustls", &["fetch", "cli"]),
     ("calamine", &["sheet"]),
     ("csv", &["sheet"]),
+    ("flate2", &["fetch"]),
     ("zip", &["sheet"]),
     ("encoding_rs", &["sheet"]),
     ("lettre", &["mail"]),

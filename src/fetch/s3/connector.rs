@@ -1,5 +1,7 @@
 //! How the SDK's requests go over the network: through the one HTTP client, with its policy, limits and certificates.
 
+use std::time::Duration;
+
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::primitives::SdkBody;
@@ -63,14 +65,17 @@ impl HttpConnector for Connector {
 /// Most bytes of a refusal that are looked at: the SDK would hold all of it in memory, and any server may be an endpoint.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
-/// What a refusal says, as far as it is of use; what comes before it breaks off says enough.
-async fn beginning(response: &mut reqwest::Response) -> Vec<u8> {
+/// What a refusal says, as far as it is of use; what comes before it breaks off or takes too long says enough.
+async fn beginning(response: &mut reqwest::Response, patience: Duration) -> Vec<u8> {
     let mut body = Vec::new();
-    while body.len() < LONGEST_REFUSAL
-        && let Ok(Some(piece)) = response.chunk().await
-    {
-        body.extend_from_slice(&piece);
-    }
+    let listen = async {
+        while body.len() < LONGEST_REFUSAL
+            && let Ok(Some(piece)) = response.chunk().await
+        {
+            body.extend_from_slice(&piece);
+        }
+    };
+    let _ = tokio::time::timeout(patience, listen).await;
     body.truncate(LONGEST_REFUSAL);
     body
 }
@@ -110,7 +115,7 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
     let body = if response.status().is_success() {
         SdkBody::from_body_1_x(reqwest::Body::from(response))
     } else {
-        SdkBody::from(beginning(&mut response).await)
+        SdkBody::from(beginning(&mut response, web.patience()).await)
     };
     let mut answer = HttpResponse::new(status, body);
     for (name, value) in &headers {

@@ -20,6 +20,7 @@ use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use secrecy::ExposeSecret;
 
+use super::encoding::Encoding;
 use super::intake::Intake;
 use super::meter::Meter;
 use super::web::{Web, find};
@@ -150,15 +151,16 @@ impl<'a> Bucket<'a> {
         let declared = object
             .content_length
             .and_then(|length| u64::try_from(length).ok());
-        let mut file = Intake::new(limit, declared, self.meter)?;
+        let encoding = Encoding::named(object.content_encoding.as_deref().into_iter(), &self.host)?;
+        let mut file = Intake::new(&self.host, limit, declared, encoding, self.meter)?;
         while let Some(chunk) = object.body.next().await {
             file.push(&chunk.map_err(|error| self.cut(&error))?)?;
         }
         let validators = Validators {
-            etag: object.e_tag.filter(|etag| etag.len() <= 1024),
+            etag: object.e_tag.filter(|etag| (1..=1024).contains(&etag.len())),
             ..Validators::default()
         };
-        file.finish(&self.host, validators)
+        file.finish(validators)
     }
 
     /// Why the body of an answer ended too soon.

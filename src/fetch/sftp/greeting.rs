@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use crate::fetch::FetchError;
 use crate::fetch::network::lost;
 
-/// How long a server may take to speak first, as SSH servers do. One that waits for us may speak another protocol.
-const SPEAKS_FIRST: Duration = Duration::from_secs(1);
+/// How long a server may take to speak first, as SSH servers do (and FTP servers that first look up who we are). One that waits
+/// for us may speak another protocol.
+const SPEAKS_FIRST: Duration = Duration::from_secs(5);
 /// How the line begins that the other side's SSH is waiting for.
 const SSH: &[u8] = b"SSH-";
 /// Most bytes looked at at once.

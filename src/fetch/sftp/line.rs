@@ -54,6 +54,15 @@ impl Line {
         question().map_err(|error| self.explain(asked.elapsed(), file, &error))
     }
 
+    /// What became of a password that was given. Whether one counts that got no answer, nobody knows: it is not given again.
+    pub(super) fn once_given(error: FetchError) -> FetchError {
+        match error {
+            FetchError::ConnectFailed { host, .. } => FetchError::HungUpOnPassword(host),
+            FetchError::TimedOut { host, .. } => FetchError::NoWordOnPassword(host),
+            other => other,
+        }
+    }
+
     /// What an error after so long a wait means.
     fn explain(&self, waited: Duration, file: &str, error: &ssh2::Error) -> FetchError {
         let host = self.host.clone();

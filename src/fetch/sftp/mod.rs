@@ -100,7 +100,7 @@ impl Server {
     pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchError> {
         let (session, credentials) = (self.session.clone(), credentials.clone());
         let line = Arc::clone(&self.hangup.0);
-        let logged_in = blocking(move || line.ask("", || log_in(&session, &credentials)));
+        let logged_in = blocking(move || log_in(&session, &line, &credentials));
         match finished(logged_in.await)?? {
             None => self.hear_out().await,
             Some(offered) => Err(FetchError::NoPasswordLogin {
@@ -179,20 +179,40 @@ fn greet(stream: std::net::TcpStream, patience: Duration) -> Result<Session, ssh
 }
 
 /// `Some` lists the methods of a server that takes no passwords.
-fn log_in(session: &Session, credentials: &Credentials) -> Result<Option<String>, ssh2::Error> {
+fn log_in(
+    session: &Session,
+    line: &Line,
+    credentials: &Credentials,
+) -> Result<Option<String>, FetchError> {
     let (user, password) = (&credentials.username, &credentials.password);
-    let methods = match session.auth_methods(user) {
-        Ok(methods) => methods.to_owned(),
+    let methods = line.ask("", || match session.auth_methods(user) {
+        Ok(methods) => Ok(Some(methods.to_owned())),
+        Err(_) if session.authenticated() => Ok(None),
+        Err(error) => Err(error),
+    });
+    let Some(methods) = methods? else {
         // Nobody was asked for a password.
-        Err(_) if session.authenticated() => return Ok(None),
-        Err(error) => return Err(error),
+        return Ok(None);
     };
     let offers = |method| methods.split(',').any(|offered| offered == method);
     if offers("password") {
-        session.userauth_password(user, password.expose_secret())?;
+        let given = line.ask("", || {
+            session.userauth_password(user, password.expose_secret())
+        });
+        given.map_err(Line::once_given)?;
     } else if offers("keyboard-interactive") {
         let mut answer = Answer(Some(password));
-        session.userauth_keyboard_interactive(user, &mut answer)?;
+        let asked = line.ask("", || {
+            session.userauth_keyboard_interactive(user, &mut answer)
+        });
+        let is_given = answer.0.is_none();
+        asked.map_err(|error| {
+            if is_given {
+                Line::once_given(error)
+            } else {
+                error
+            }
+        })?;
     } else {
         return Ok(Some(methods));
     }

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ssh2::{FileStat, Session};
 
 use super::line::Line;
+use crate::fetch::encoding::Encoding;
 use crate::fetch::intake::Intake;
 use crate::fetch::meter::Meter;
 use crate::fetch::{FetchError, Outcome, Validators};
@@ -81,7 +82,13 @@ impl Reading {
             return Err(self.changed(Some(wait)));
         }
         let mut file = self.ask(path, || sftp.open(Path::new(path)))?;
-        let content = Intake::new(self.limit, before.size, &self.meter)?;
+        let content = Intake::new(
+            &self.line.host,
+            self.limit,
+            before.size,
+            Encoding::Identity,
+            &self.meter,
+        )?;
         let content = self.take_in(&mut file, content)?;
         // The open file, and what stands under its name by now.
         let after = [
@@ -101,9 +108,7 @@ impl Reading {
             size_and_mtime: present,
             ..Validators::default()
         };
-        content
-            .finish(&self.line.host, validators)
-            .map(Outcome::File)
+        content.finish(validators).map(Outcome::File)
     }
 
     /// Takes the file in on a thread of its own, so that a piece is hashed and written while the next is deciphered.

@@ -71,6 +71,10 @@ impl S3Address {
         let path = url.path().strip_prefix('/').unwrap_or_default();
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
         let aws = AwsHost::parse(host);
+        // What else AWS serves speaks another protocol or under other names, and would not be asked for what is meant.
+        if aws.is_none() && is_of_aws(host) {
+            return Err(malformed());
+        }
         let endpoint = aws.is_none().then(|| {
             let mut endpoint = url.clone();
             endpoint.set_path("");
@@ -167,13 +171,21 @@ impl<'a> AwsHost<'a> {
         for count in (1..=labels.len().min(3)).rev() {
             let service = &labels[labels.len() - count..];
             let region = match service {
-                ["s3"] => None,
-                ["s3", "dualstack", region] | ["s3" | "s3-fips", region] => Some(*region),
-                [old] if old.starts_with("s3-") && !old.starts_with("s3-website") => {
-                    Some(&old[3..])
-                }
+                ["s3" | "s3-accelerate"] | ["s3-accelerate", "dualstack"] => None,
+                ["s3" | "s3-fips", "dualstack", region] => Some(*region),
+                ["s3" | "s3-fips", region] if *region != "dualstack" => Some(*region),
+                // The oldest name of the oldest region.
+                ["s3-external-1"] => Some("us-east-1"),
+                [old] => match old.strip_prefix("s3-") {
+                    Some(region) => Some(region.strip_prefix("fips-").unwrap_or(region)),
+                    None => continue,
+                },
                 _ => continue,
             };
+            // Of "s3-website-eu-west-1" and its like.
+            if region.is_some_and(|region| !names_place(region)) {
+                return None;
+            }
             let bucket_len: usize = labels[..labels.len() - count]
                 .iter()
                 .map(|label| label.len() + 1)
@@ -185,6 +197,24 @@ impl<'a> AwsHost<'a> {
         }
         None
     }
+}
+
+/// Whether a host is AWS's.
+fn is_of_aws(host: &str) -> bool {
+    ["amazonaws.com", "amazonaws.com.cn"].iter().any(|aws| {
+        host.strip_suffix(aws)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// Whether the part of a host where the region stands can be one: `eu-west-1` and longer ones of clouds that stand apart.
+fn names_place(region: &str) -> bool {
+    let parts: Vec<&str> = region.split('-').collect();
+    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    is_region(region)
+        && parts.len() >= 3
+        && parts[0].len() == 2
+        && parts.last().is_some_and(is_number)
 }
 
 /// Whether a key has parts that whoever sends a request resolves as the folders they are not: it would be signed for one
@@ -233,6 +263,26 @@ mod tests {
                 Some("us-east-2"),
             ),
             ("https://sar.s3.amazonaws.com/lists/équipe 1.csv", None),
+            (
+                "https://sar.s3-fips.dualstack.us-east-2.amazonaws.com/lists/équipe 1.csv",
+                Some("us-east-2"),
+            ),
+            (
+                "https://sar.s3-fips-us-gov-west-1.amazonaws.com/lists/équipe 1.csv",
+                Some("us-gov-west-1"),
+            ),
+            (
+                "https://sar.s3-external-1.amazonaws.com/lists/équipe 1.csv",
+                Some("us-east-1"),
+            ),
+            (
+                "https://sar.s3-accelerate.amazonaws.com/lists/équipe 1.csv",
+                None,
+            ),
+            (
+                "https://sar.s3-accelerate.dualstack.amazonaws.com/lists/équipe 1.csv",
+                None,
+            ),
             (
                 "https://sar.s3.dualstack.us-east-2.amazonaws.com/lists/équipe 1.csv",
                 Some("us-east-2"),
@@ -312,6 +362,17 @@ mod tests {
             of("https://sar.s3.amazonaws.com/"),
             UrlError::NoFile(_)
         ));
+        for host in [
+            "sar.s3-website-eu-west-1",
+            "sar.s3-website.eu-west-1",
+            "ours-123.s3-accesspoint.eu-west-1",
+            "ours.s3-object-lambda.eu-west-1",
+            "sts",
+        ] {
+            let text = format!("https://{host}.amazonaws.com/sar/a.csv");
+            let other = S3Address::parse(&text).unwrap_err();
+            assert!(matches!(other, UrlError::Malformed { .. }), "{host}");
+        }
         assert!(matches!(of("s3://sar/folder/"), UrlError::NoFile(_)));
         assert_eq!(of("s3://sar/a/../b.csv"), UrlError::DotsInKey);
         assert_eq!(

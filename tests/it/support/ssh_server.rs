@@ -20,6 +20,8 @@ const PASSWORD_HASH: &str = "$6$rosterdtest$sfMOFYUCgh7HatpSP94XoV1Qvdo.jiPAMwIG
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Login {
     Password,
+    /// Hangs up after one that is wrong.
+    PasswordOnce,
     KeyboardInteractive,
     PublicKey,
 }
@@ -64,9 +66,10 @@ impl SshServer {
             "config",
             format!(
                 "HostKey {root}/host_key\nUsePAM yes\nPasswordAuthentication {}\nKbdInteractiveAuthentication {}\n\
-                 PubkeyAuthentication yes\nStrictModes no\nSubsystem sftp {subsystem}\nPidFile none\nLogLevel VERBOSE\n",
-                yes(login == Login::Password),
+                 PubkeyAuthentication yes\nStrictModes no\nSubsystem sftp {subsystem}\nPidFile none\nLogLevel VERBOSE\nMaxAuthTries {}\n",
+                yes(matches!(login, Login::Password | Login::PasswordOnce)),
                 yes(login == Login::KeyboardInteractive),
+                if login == Login::PasswordOnce { 1 } else { 6 },
                 root = root.display(),
             ),
         );
