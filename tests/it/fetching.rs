@@ -1,6 +1,7 @@
 //! Fetching over real TLS: passwords stay with their origin, addresses with the policy, and failures have names.
 
 use rosterd::model::AccountId;
+use std::io::Write;
 
 use crate::support::https_server::{HttpsServer, Reply};
 use crate::support::sheet::people;
@@ -428,6 +429,53 @@ async fn the_same_bytes_under_another_etag_are_asked_for_by_that_one_from_then_o
         let headers = &seen.last().unwrap().headers;
         assert_eq!(headers.get("if-none-match").map(String::as_str), asked_by);
     }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_file_is_not_held_against_where_its_address_leads_now() {
+    let app = TestApp::start().await;
+    let account = app.account("").await;
+    for (target, last, rows) in [("/a.csv", 3, 3), ("/b.csv", 4, 4)] {
+        let (to, file) = (app.https.url(target), people(1..=last));
+        app.https
+            .serve(target, Reply::ok(file).header("ETag", "\"1\""));
+        let leads = Reply::status(302).header("Location", &to);
+        app.https.serve("/contacts.csv", leads);
+        let run = app.import(account).await;
+        assert_eq!(
+            (run.status.as_str(), run.row_count),
+            ("succeeded", Some(rows))
+        );
+        let seen = app.https.seen();
+        assert!(
+            !seen
+                .iter()
+                .any(|it| it.headers.contains_key("if-none-match"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_several_parts_of_gzip_is_imported_with_all_of_them() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=40)).await;
+    assert_eq!(app.import(account).await.added, Some(40));
+    let file = people(1..=41);
+    let middle = file.len() / 2;
+    let parts = [&file[..middle], &file[middle..]].map(|part| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(part.as_bytes()).unwrap();
+        packer.finish().unwrap()
+    });
+    let reply = Reply::ok(parts.concat()).header("Content-Encoding", "GZIP");
+    app.https.serve("/contacts.csv", reply);
+    let run = app.import(account).await;
+    assert_eq!(
+        (run.row_count, run.added, run.removed),
+        (Some(41), Some(1), Some(0)),
+        "{:?}",
+        run.failure_message
+    );
 }
 
 #[tokio::test]
