@@ -54,13 +54,12 @@ impl Web {
         meter: &Meter,
     ) -> Result<Outcome, FetchError> {
         let known = known.filter(|known| known.etag.is_some() || known.last_modified.is_some());
-        let has_credentials = credentials.is_some();
         let mut url = from.clone();
         for hop in 0..=MAX_REDIRECTS {
-            let credentials = credentials.filter(|_| url.origin() == from.origin());
+            let sent = credentials.filter(|_| url.origin() == from.origin());
             // What was known of a file says nothing of the one that another address leads to now.
             let known = known.filter(|_| hop == 0);
-            let response = self.get(&url, credentials, known).await?;
+            let response = self.get(&url, sent, known).await?;
             meter.tell(Progress::ServerProven);
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED {
@@ -76,30 +75,24 @@ impl Web {
                 meter.tell(Progress::LoggedIn);
                 continue;
             }
-            if status == StatusCode::UNAUTHORIZED && credentials.is_none() {
-                let host = host_of(&url);
-                return Err(if has_credentials {
-                    FetchError::LoginAskedElsewhere {
+            if status == StatusCode::UNAUTHORIZED && sent.is_none() {
+                return Err(match credentials {
+                    None => FetchError::LoginAsked(host_of(&url)),
+                    Some(_) => FetchError::LoginAskedElsewhere {
                         host: host_of(from),
-                        elsewhere: host,
-                    }
-                } else {
-                    FetchError::LoginAsked(host)
+                        elsewhere: host_of(&url),
+                    },
                 });
             }
             if status != StatusCode::OK {
                 return Err(refusal(&url, &response));
             }
             meter.tell(Progress::LoggedIn);
-            let fetched = self.body(&url, response, meter).await?;
-            return Ok(Outcome::File(if hop == 0 {
-                fetched
-            } else {
-                Fetched {
-                    validators: Validators::default(),
-                    ..fetched
-                }
-            }));
+            let mut fetched = self.body(&url, response, meter).await?;
+            if hop > 0 {
+                fetched.validators = Validators::default();
+            }
+            return Ok(Outcome::File(fetched));
         }
         Err(FetchError::TooManyRedirects(host_of(from)))
     }

@@ -160,49 +160,34 @@ async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
 }
 
 #[tokio::test]
-async fn a_password_is_given_once_also_where_the_server_hangs_up_on_it() {
-    let app = TestApp::start().await;
-    let server = SshServer::start(Login::PasswordOnce);
-    server.write("contacts.csv", people(1..=3));
-    let account = app.account_with_contacts().await;
-    settings(
-        &app,
-        account,
-        &server.url("contacts.csv"),
-        server.address.port(),
-        "wrong",
-    )
-    .await;
-    let run = app.import_fails(account, "unauthorized").await;
-    let message = run.failure_message.unwrap();
-    assert!(
-        message.contains("closed the connection when it was given the user name"),
-        "{message}"
-    );
-    assert_eq!((server.refusals(), server.connections()), (1, 1));
-}
-
-#[tokio::test]
 async fn a_wrong_password_is_tried_once() {
     let app = TestApp::start().await;
-    let server = SshServer::start(Login::Password);
-    server.write("contacts.csv", people(1..=3));
     let account = app.account_with_contacts().await;
-    settings(
-        &app,
-        account,
-        &server.url("contacts.csv"),
-        server.address.port(),
-        "wrong",
-    )
-    .await;
-    let run = app.import_fails(account, "unauthorized").await;
-    let message = run.failure_message.unwrap();
-    assert!(
-        message.contains("refuses the user name or password; enter them anew"),
-        "{message}"
-    );
-    assert_eq!((server.refusals(), server.connections()), (1, 1));
+    for (login, sentence) in [
+        (
+            Login::Password,
+            "refuses the user name or password; enter them anew",
+        ),
+        (
+            Login::PasswordOnce,
+            "closed the connection when it was given the user name",
+        ),
+    ] {
+        let server = SshServer::start(login);
+        server.write("contacts.csv", people(1..=3));
+        settings(
+            &app,
+            account,
+            &server.url("contacts.csv"),
+            server.address.port(),
+            "wrong",
+        )
+        .await;
+        let run = app.import_fails(account, "unauthorized").await;
+        let message = run.failure_message.unwrap();
+        assert!(message.contains(sentence), "{message}");
+        assert_eq!((server.refusals(), server.connections()), (1, 1));
+    }
 
     let keys_only = SshServer::start(Login::PublicKey);
     point_at(&app, account, &keys_only, "contacts.csv").await;
