@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::clock::SharedClock;
-use crate::import::{Importer, unobserved};
+use crate::import::{Control, Importer, Slots};
 use crate::lifecycle::{self, Lifecycle};
 use crate::mail::Mailer;
 use crate::model::run::ClaimedRun;
@@ -33,14 +33,14 @@ pub struct Dispatcher {
     mailer: Option<Arc<Mailer>>,
     clock: SharedClock,
     lifecycle: Lifecycle,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     delivering: Arc<AtomicBool>,
     retention: Retention,
     forgot_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Dispatcher {
-    /// A dispatcher that runs at most `max_concurrent` imports at once.
+    /// A dispatcher that runs at most `max_concurrent` imports at once; those that wait for others do not count.
     #[must_use]
     pub fn new(
         importer: Arc<Importer>,
@@ -50,7 +50,7 @@ impl Dispatcher {
         max_concurrent: usize,
         retention: Retention,
     ) -> Self {
-        let slots = Arc::new(Semaphore::new(max_concurrent));
+        let slots = Slots::new(max_concurrent);
         Self {
             importer,
             mailer,
@@ -79,11 +79,11 @@ impl Dispatcher {
         scheduler.start().await?;
         let mut failing = false;
         loop {
-            tokio::select! {
+            let outcome = tokio::select! {
                 () = self.lifecycle.soft.cancelled() => break,
-                () = beat.notified() => {}
-            }
-            let outcome = self.tick().await;
+                () = beat.notified() => self.tick().await,
+                () = self.slots.given_back() => self.start_runs().await,
+            };
             match &outcome {
                 Ok(()) if failing => tracing::info!("the database answers again"),
                 Err(error) if !failing => {
@@ -169,7 +169,7 @@ impl Dispatcher {
     }
 
     async fn start_runs(&self) -> Result<(), StoreError> {
-        let free = self.slots.available_permits();
+        let free = self.slots.free();
         if free == 0 || self.lifecycle.soft.is_cancelled() {
             return Ok(());
         }
@@ -186,15 +186,15 @@ impl Dispatcher {
     }
 
     fn start(&self, run: ClaimedRun) {
-        // Only this task takes permits, and it has counted them.
-        let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() else {
+        // Only this task lets runs enter, and it has counted the places.
+        let Some(slot) = self.slots.enter(self.lifecycle.soft.clone()) else {
             return;
         };
-        let (importer, stop) = (Arc::clone(&self.importer), self.lifecycle.hard.clone());
+        let control = Control::unobserved(self.lifecycle.hard.clone(), slot);
+        let importer = Arc::clone(&self.importer);
         self.lifecycle.tasks.spawn(async move {
-            let _permit = permit;
             // The importer has logged what could not be recorded; the lease brings the run back.
-            let _ = importer.run(&run, None, &unobserved(), &stop).await;
+            let _ = importer.run(&run, None, control).await;
         });
     }
 

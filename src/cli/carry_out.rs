@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Exit;
 use super::app::{App, mailer};
 use super::output::{Format, counts, json as print_json, line};
-use crate::import::{Importer, Observer, Progress};
+use crate::import::{Control, Importer, Observer, Progress};
 use crate::lifecycle::Lifecycle;
 use crate::model::RunId;
 use crate::model::run::{ClaimedRun, NewRun, Origin, RunStatus};
@@ -32,7 +32,11 @@ pub(super) async fn carry_out(
     let (observer, bar) = observer(format);
     // Here nothing else is to be waited for: the first signal rolls back.
     let outcome = importer
-        .run(&run, file, &observer, &stop_at_once(&lifecycle))
+        .run(
+            &run,
+            file,
+            Control::alone(observer, stop_at_once(&lifecycle)),
+        )
         .await;
     bar.finish_and_clear();
     let status = outcome?;

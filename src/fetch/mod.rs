@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::clock::SharedClock;
@@ -151,6 +151,13 @@ pub enum Progress {
 /// Is told how far a fetch has come.
 pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
 
+/// The right to one fetch from a host; not more than [`Limits::per_host`] have it at once.
+#[derive(Debug)]
+#[must_use]
+pub struct Turn(
+    #[expect(dead_code, reason = "given back when dropped")] Option<OwnedSemaphorePermit>,
+);
+
 /// Fetches files from sources of every kind.
 #[derive(Debug)]
 pub struct Fetcher {
@@ -182,7 +189,23 @@ impl Fetcher {
         })
     }
 
-    /// Fetches a file whole; one attempt.
+    /// Waits for a turn at the host of a place. That is not the server's fault and does not count against its time.
+    pub async fn turn(&self, place: &Place) -> Turn {
+        let turns = {
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Hosts that nobody waits for or fetches from; addresses come and go over the years.
+            hosts.retain(|_, turns| Arc::strong_count(turns) > 1);
+            Arc::clone(
+                hosts
+                    .entry(place.host())
+                    .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
+            )
+        };
+        // Never closed.
+        Turn(turns.acquire_owned().await.ok())
+    }
+
+    /// Fetches a file whole, as soon as its turn comes; one attempt.
     ///
     /// # Errors
     /// [`FetchError`] says what happened and what to do.
@@ -191,19 +214,22 @@ impl Fetcher {
         request: &Request,
         observer: &Observer,
     ) -> Result<Outcome, FetchError> {
+        let turn = self.turn(&request.place).await;
+        self.fetch_in_turn(request, turn, observer).await
+    }
+
+    /// Fetches a file whole; one attempt, for which `turn` is used up.
+    ///
+    /// # Errors
+    /// [`FetchError`] says what happened and what to do.
+    pub async fn fetch_in_turn(
+        &self,
+        request: &Request,
+        turn: Turn,
+        observer: &Observer,
+    ) -> Result<Outcome, FetchError> {
+        let _turn = turn;
         let host = request.place.host();
-        let turn = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            // Hosts that nobody waits for or fetches from; addresses come and go over the years.
-            hosts.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(
-                hosts
-                    .entry(host.clone())
-                    .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
-            )
-        };
-        // Waiting for one's turn is not the server's fault and does not count against its time. Never closed.
-        let _turn = turn.acquire().await.ok();
         let meter = Arc::new(Meter::new(Arc::clone(observer)));
         let timed_out = |what| Err(FetchError::TimedOut { host, what });
         tokio::select! {

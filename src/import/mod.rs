@@ -4,6 +4,7 @@
 //! mail and the run itself.
 
 mod conclude;
+mod control;
 mod error;
 mod outcome;
 mod planning;
@@ -21,6 +22,7 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+pub use control::{Control, Slot, Slots};
 pub use error::{ImportError, Stage};
 pub use preview::Preview;
 pub use probe::{Step, StepName};
@@ -161,7 +163,7 @@ impl Importer {
     }
 
     /// Carries a claimed run out to its end, whatever that is, and records it. `file` is the local file, if the run has
-    /// one. `stop` rolls back and hands the run back.
+    /// one.
     ///
     /// # Errors
     /// [`ImportError`] only where the outcome could not be recorded: the run was stopped, taken over, or the database
@@ -170,14 +172,13 @@ impl Importer {
         &self,
         run: &ClaimedRun,
         file: Option<Spool>,
-        observer: &Observer,
-        stop: &CancellationToken,
+        mut control: Control,
     ) -> Result<RunStatus, ImportError> {
         let started = self.clock.now();
         async {
-            let stop = stop.child_token();
-            let keeper = self.keep_lease(run, &stop);
-            let outcome = self.run_to_end(run, file, observer, &stop).await;
+            control.stop = control.stop.child_token();
+            let keeper = self.keep_lease(run, &control.stop);
+            let outcome = self.run_to_end(run, file, &mut control).await;
             keeper.cancel();
             match &outcome {
                 Ok((status, code)) => self.say_ended(*status, *code, started),
@@ -232,17 +233,14 @@ impl Importer {
         &self,
         run: &ClaimedRun,
         file: Option<Spool>,
-        observer: &Observer,
-        stop: &CancellationToken,
+        control: &mut Control,
     ) -> Result<(RunStatus, Option<FailureCode>), ImportError> {
+        control.wait(std::future::ready(())).await?;
         let mut tries = 0;
         loop {
             tries += 1;
             let mut facts = FileFacts::default();
-            let error = match self
-                .attempt(run, file.clone(), observer, stop, &mut facts)
-                .await
-            {
+            let error = match self.attempt(run, file.clone(), control, &mut facts).await {
                 Ok(status) => return Ok((status, None)),
                 Err(error) => error,
             };
@@ -274,13 +272,12 @@ impl Importer {
         &self,
         run: &ClaimedRun,
         file: Option<Spool>,
-        observer: &Observer,
-        stop: &CancellationToken,
+        control: &mut Control,
         facts: &mut FileFacts,
     ) -> Result<RunStatus, ImportError> {
         if run.trigger == Trigger::Revert {
             let subject = run.subject.ok_or(ImportError::NothingToRevert)?;
-            return self.revert(run, subject, stop).await;
+            return self.revert(run, subject, &control.stop).await;
         }
         let context = self.store.run_context(run).await?;
         if !context.import_enabled {
@@ -294,7 +291,7 @@ impl Importer {
             Some(local_file(local))
         } else {
             let request = self.request(run.account_id, settings.as_ref(), known.as_ref())?;
-            let fetched = self.fetch_source(&request, observer, stop).await;
+            let fetched = self.fetch_source(&request, control).await;
             self.pin_host_key(run.account_id, settings.as_ref(), &request)
                 .await?;
             fetched?
@@ -308,7 +305,7 @@ impl Importer {
             let settings = settings.as_ref().filter(|_| run.origin == Origin::Source);
             return self.conclude_unchanged(run, settings, facts).await;
         }
-        observer(Progress::Reading);
+        (control.observer)(Progress::Reading);
         let url = settings
             .as_ref()
             .filter(|_| run.origin == Origin::Source)
@@ -324,20 +321,25 @@ impl Importer {
         if reading.roster.is_empty() {
             return Err(ImportError::NoContacts(Box::new(reading.roster)));
         }
-        observer(Progress::Writing);
+        (control.observer)(Progress::Writing);
         let settings = settings.filter(|_| run.origin == Origin::Source);
-        self.reconcile(run, settings.as_ref(), reading, facts.clone(), stop)
-            .await
+        self.reconcile(
+            run,
+            settings.as_ref(),
+            reading,
+            facts.clone(),
+            &control.stop,
+        )
+        .await
     }
 
     /// The file, or `None` if the source says that it is the known one.
     async fn fetch_source(
         &self,
         request: &Request,
-        observer: &Observer,
-        stop: &CancellationToken,
+        control: &mut Control,
     ) -> Result<Option<SourceFile>, ImportError> {
-        match self.fetch(request, observer, stop).await? {
+        match self.fetch(request, control).await? {
             fetch::Outcome::NotModified => Ok(None),
             fetch::Outcome::File(fetched) => {
                 let facts = FileFacts {

@@ -1,9 +1,13 @@
 //! Looking at a file and at what an import would do, without changing anything.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
 use super::planning::{digests_blocking, history, hold_rules, plan_blocking};
-use super::{ImportError, Importer, Observer, Progress, Reading, SourceFile, Stage, local_file};
+use super::{
+    Control, ImportError, Importer, Observer, Progress, Reading, SourceFile, Stage, local_file,
+};
 use crate::model::RunId;
 use crate::model::account::Account;
 use crate::model::failure::Failure;
@@ -139,8 +143,8 @@ impl Importer {
         observer: &Observer,
     ) -> Result<SourceFile, ImportError> {
         let request = self.request(account.id, settings, None)?;
-        let never = CancellationToken::new();
-        let fetched = self.fetch_source(&request, observer, &never).await?;
+        let mut control = Control::alone(Arc::clone(observer), CancellationToken::new());
+        let fetched = self.fetch_source(&request, &mut control).await?;
         fetched.ok_or_else(super::unasked)
     }
 }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::{Importer, Observer, Progress};
+use super::{Control, Importer, Progress};
 use crate::fetch::{self, Credentials, HostKey, Outcome, Place, Request, Validators};
 use crate::import::ImportError;
 use crate::model::AccountId;
@@ -190,10 +188,9 @@ impl Importer {
     pub(super) async fn fetch(
         &self,
         request: &Request,
-        observer: &Observer,
-        stop: &CancellationToken,
+        control: &mut Control,
     ) -> Result<Outcome, ImportError> {
-        let observer = Arc::clone(observer);
+        let observer = Arc::clone(&control.observer);
         let progress: fetch::Observer = Arc::new(move |progress| {
             if let fetch::Progress::Bytes { bytes, total } = progress {
                 observer(Progress::Fetched { bytes, total });
@@ -201,9 +198,10 @@ impl Importer {
         });
         let mut attempt = 1;
         loop {
+            let turn = control.wait(self.fetcher.turn(&request.place)).await?;
             let fetched = tokio::select! {
-                fetched = self.fetcher.fetch(request, &progress) => fetched.map_err(ImportError::Fetch),
-                () = stop.cancelled() => return Err(ImportError::Stopped),
+                fetched = self.fetcher.fetch_in_turn(request, turn, &progress) => fetched.map_err(ImportError::Fetch),
+                () = control.stop.cancelled() => return Err(ImportError::Stopped),
             };
             let error = match fetched {
                 Err(error) if error.is_transient() && attempt < self.options.attempts => error,
@@ -214,15 +212,12 @@ impl Importer {
                 _ => Duration::ZERO,
             };
             if asked > MAX_RETRY_AFTER {
-                // It would not hear us any sooner, and others wait for this one's place.
+                // It would not hear us any sooner, and its account must not wait for hours in this run.
                 return Err(error);
             }
             let pause = asked.max(jittered(self.options.backoff, attempt));
             tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.failure().code, "fetching failed, trying again");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return Err(ImportError::Stopped),
-            }
+            control.wait(tokio::time::sleep(pause)).await?;
             attempt += 1;
         }
     }

@@ -7,9 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::model::AccountId;
 use rosterd::model::run::{FailureStreak, FileFacts, NewRun, Origin};
 use rosterd::store::Started;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-use crate::support::TestApp;
+use crate::support::https_server::Reply;
 use crate::support::sheet::people;
+use crate::support::{Setup, TestApp};
 
 impl TestApp {
     async fn schedule(&self, account: AccountId, days: &str, at: &str) {
@@ -374,4 +377,76 @@ async fn whoever_waits_for_a_running_import_uses_up_no_ids() {
         panic!("nothing is under way any more");
     };
     assert_eq!(second.id.0, first.id.0 + 1);
+}
+
+/// Six accounts whose file lies at `elsewhere`, and one, the last in the queue, whose import is through while none of
+/// theirs is. Four imports are under way at once.
+async fn one_gets_past(app: &TestApp, elsewhere: &str) {
+    let last = app.account(people(1..=20)).await;
+    for number in 1..=6 {
+        let admins = ["admin@example.org".to_owned()];
+        let account = app
+            .store
+            .add_account(&format!("Team {number}"), "UTC", &admins)
+            .await
+            .unwrap();
+        app.settings(account, elsewhere).await;
+        app.store.set_enabled(account, true).await.unwrap();
+    }
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts ORDER BY id DESC")
+        .await
+        .unwrap();
+    while app.store.runs(Some(last), 1).await.unwrap()[0].status != "succeeded" {
+        app.dispatcher.tick().await.unwrap();
+    }
+    assert_eq!(
+        app.count("SELECT count(*) FROM import_runs WHERE status = 'running'")
+            .await,
+        6
+    );
+}
+
+async fn all_six_are_handed_back(app: &TestApp) {
+    app.dispatcher.idle().await;
+    let queued = app
+        .count("SELECT count(*) FROM import_runs WHERE status = 'queued' AND attempts = 0")
+        .await;
+    assert_eq!(queued, 6);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting() {
+    let app = TestApp::start_with(Setup {
+        connect_timeout: Duration::from_mins(2),
+        idle_timeout: Duration::from_mins(2),
+        total_timeout: Duration::from_mins(2),
+        ..Setup::default()
+    })
+    .await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let (sender, mut guests) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((guest, _)) = silent.accept().await {
+            let _ = sender.send(guest);
+        }
+    });
+    one_gets_past(&app, &format!("https://localhost:{port}/contacts.csv")).await;
+    // Two may ask one host at once, and these do.
+    let _asking = (guests.recv().await.unwrap(), guests.recv().await.unwrap());
+    assert!(guests.try_recv().is_err());
+    app.lifecycle.soft.cancel();
+    app.lifecycle.hard.cancel();
+    all_six_are_handed_back(&app).await;
+}
+
+#[tokio::test]
+async fn whoever_was_asked_to_come_back_later_keeps_nobody_else_waiting() {
+    let app = TestApp::start().await;
+    let busy = Reply::status(503).header("Retry-After", "240");
+    app.https.serve("/busy.csv", busy);
+    one_gets_past(&app, &app.https.url("/busy.csv")).await;
+    // A daemon that is to stop does not wait with them.
+    app.lifecycle.soft.cancel();
+    all_six_are_handed_back(&app).await;
 }

@@ -38,6 +38,7 @@ pub struct TestApp {
     pub https: HttpsServer,
     pub smtp: SmtpServer,
     pub dispatcher: Dispatcher,
+    pub lifecycle: Lifecycle,
     pub folder: tempfile::TempDir,
     pub url: String,
     /// PEM of an authority that is trusted instead of that of `https`.
@@ -147,11 +148,12 @@ impl TestApp {
             None,
         )
         .unwrap();
+        let lifecycle = Lifecycle::default();
         let dispatcher = Dispatcher::new(
             importer,
             Some(Arc::new(mailer)),
             clock.clone(),
-            Lifecycle::default(),
+            lifecycle.clone(),
             4,
             Retention {
                 removed_days: 30,
@@ -167,6 +169,7 @@ impl TestApp {
             https,
             smtp,
             dispatcher,
+            lifecycle,
             folder,
             url,
             extra_ca: setup.extra_ca,

@@ -1,0 +1,157 @@
+//! How a run is watched and steered from outside, and its place among the others.
+//!
+//! A run that waits for others, for its turn at a host or because a server wants to be left alone for a while, gives its
+//! place to one that can get on: hosts that are slow or dead keep nobody else waiting.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::{ImportError, Observer, unobserved};
+
+/// Most runs that wait, besides those under way. Each keeps its lease alive, and little more.
+const MAX_WAITING: usize = 256;
+
+/// Places for runs that are under way at once, and for some more that wait.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    under_way: Arc<Semaphore>,
+    entered: Arc<Semaphore>,
+    given_back: Arc<Notify>,
+}
+
+impl Slots {
+    /// Places for `max_concurrent` runs under way.
+    #[must_use]
+    pub fn new(max_concurrent: usize) -> Self {
+        Self {
+            under_way: Arc::new(Semaphore::new(max_concurrent)),
+            entered: Arc::new(Semaphore::new(max_concurrent.saturating_add(MAX_WAITING))),
+            given_back: Arc::default(),
+        }
+    }
+
+    /// How many further runs can begin.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        let free = self.under_way.available_permits();
+        free.min(self.entered.available_permits())
+    }
+
+    /// Waits until a place is given back; one given back since the last call counts.
+    pub async fn given_back(&self) {
+        self.given_back.notified().await;
+    }
+
+    /// A place for one run; `None` if as many wait as may. `leave` ends its waiting.
+    #[must_use]
+    pub fn enter(&self, leave: CancellationToken) -> Option<Slot> {
+        Some(Slot {
+            _entered: Arc::clone(&self.entered).try_acquire_owned().ok()?,
+            held: Arc::clone(&self.under_way).try_acquire_owned().ok(),
+            slots: self.clone(),
+            leave,
+        })
+    }
+}
+
+/// A run's place.
+#[derive(Debug)]
+pub struct Slot {
+    slots: Slots,
+    /// `None` while the run waits.
+    held: Option<OwnedSemaphorePermit>,
+    leave: CancellationToken,
+    _entered: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    /// Waits for `others`, with the place given back unless they are ready at once.
+    async fn wait<T>(&mut self, others: impl Future<Output = T>) -> Result<T, ImportError> {
+        tokio::pin!(others);
+        tokio::select! {
+            biased;
+            done = &mut others, if self.held.is_some() => return Ok(done),
+            () = std::future::ready(()) => self.give_back(),
+        }
+        let under_way = Arc::clone(&self.slots.under_way);
+        tokio::select! {
+            biased;
+            () = self.leave.cancelled() => Err(ImportError::Stopped),
+            done = async {
+                let done = others.await;
+                // Never closed.
+                (done, under_way.acquire_owned().await.ok())
+            } => {
+                self.held = done.1;
+                Ok(done.0)
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if self.held.take().is_some() {
+            self.slots.given_back.notify_one();
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// How a run is watched and steered from outside.
+pub struct Control {
+    /// Is told how it proceeds.
+    pub observer: Observer,
+    /// Rolls it back.
+    pub stop: CancellationToken,
+    /// Its place among others, if there are any.
+    pub slot: Option<Slot>,
+}
+
+impl Control {
+    /// Of a run that nobody watches.
+    #[must_use]
+    pub fn unobserved(stop: CancellationToken, slot: Slot) -> Self {
+        Self {
+            observer: unobserved(),
+            stop,
+            slot: Some(slot),
+        }
+    }
+
+    /// Of a run that is the only one of its process.
+    #[must_use]
+    pub fn alone(observer: Observer, stop: CancellationToken) -> Self {
+        Self {
+            observer,
+            stop,
+            slot: None,
+        }
+    }
+
+    /// Waits for others; another run gets on meanwhile.
+    ///
+    /// # Errors
+    /// [`ImportError::Stopped`] if this one is to end.
+    pub(super) async fn wait<T>(
+        &mut self,
+        others: impl Future<Output = T>,
+    ) -> Result<T, ImportError> {
+        let Self { stop, slot, .. } = self;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(ImportError::Stopped),
+            done = async {
+                match slot {
+                    Some(slot) => slot.wait(others).await,
+                    None => Ok(others.await),
+                }
+            } => done,
+        }
+    }
+}
