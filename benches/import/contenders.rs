@@ -7,7 +7,7 @@ use super::Work;
 use super::https_server::{HttpsServer, Reply};
 use super::server::Server;
 use super::support::cost::cost;
-use super::table::Figures;
+use super::table::{COPY, EXPERT, Figures, ROSTERD};
 
 const ACCOUNT: &str = "bench";
 
@@ -27,10 +27,6 @@ pub enum Kind {
     /// A statement for each row.
     RowByRow,
 }
-
-pub const COPY: &str = "COPY";
-pub const EXPERT: &str = "expert's SQL";
-pub const ROSTERD: &str = "rosterd";
 
 impl Kind {
     pub const fn name(&self) -> &'static str {

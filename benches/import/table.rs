@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::Work;
-use super::contenders::{COPY, EXPERT, ROSTERD};
 use super::support::cost::median;
+
+// Those who are held against each other.
+pub const COPY: &str = "COPY";
+pub const EXPERT: &str = "expert's SQL";
+pub const ROSTERD: &str = "rosterd";
 
 /// What one load has cost.
 #[derive(Debug, Clone, Copy, Default)]

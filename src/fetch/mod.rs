@@ -14,6 +14,7 @@ mod network;
 mod s3;
 mod sftp;
 mod share_link;
+mod times;
 mod web;
 
 use std::collections::HashMap;

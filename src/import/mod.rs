@@ -35,6 +35,7 @@ use crate::lifecycle;
 use crate::model::failure::FailureCode;
 use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
+use crate::seal::SealError;
 use crate::sheet::{READER_VERSION, WorkbookReader};
 use crate::spool::Spool;
 use crate::store::{Store, StoreError};
@@ -247,10 +248,12 @@ impl Importer {
             if error.leaves_run_open() {
                 return Err(error);
             }
-            // Whoever edits settings wants them used, and whoever writes at the same time is through soon.
+            // Whoever edits settings wants them used, and whoever writes at the same time is through soon. The key may have
+            // been changed between the settings and it.
             let begin_again = matches!(
                 error,
                 ImportError::Store(StoreError::SettingsChanged | StoreError::Interfered)
+                    | ImportError::Secret(SealError::Unreadable)
             );
             if begin_again && tries < 3 {
                 continue;

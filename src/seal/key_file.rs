@@ -1,7 +1,7 @@
 //! The file with the keys: made, read, and replaced whole when a key is changed.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -21,10 +21,7 @@ impl Keyring {
     /// # Errors
     /// [`SealError::KeyExists`] if there is one; nothing is overwritten.
     pub fn generate(path: &Path) -> Result<(), SealError> {
-        let failed = |source| SealError::KeyFile {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| failed(path, source);
         if let Some(folder) = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -33,7 +30,7 @@ impl Keyring {
         }
         let text = format!("{COMMENT}{}\n", new_key_line()?);
         match write_new(path, &text).and_then(|()| sync_folder(path)) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(SealError::KeyExists(path.to_owned()))
             }
             other => other.map_err(failed),
@@ -82,25 +79,29 @@ impl Keyring {
     /// # Errors
     /// [`SealError::KeyBusy`] where another program is changing the key, or as the file can't be made.
     pub fn lock(path: &Path) -> Result<File, SealError> {
-        let failed = |source| SealError::KeyFile {
-            path: path.to_owned(),
-            source,
-        };
-        let path = std::fs::canonicalize(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => SealError::KeyMissing(path.to_owned()),
-            _ => failed(error),
+        let lock = open_lock(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => SealError::KeyMissing(path.to_owned()),
+            _ => failed(path, error),
         })?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(beside(&path, ".lock"))
-            .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(SealError::KeyBusy(path)),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        locked(path, lock.try_lock()).map(|()| lock)
+    }
+
+    /// Keeps others from changing the key while something is sealed and stored: it would be sealed with one that is thrown
+    /// away. For as long as the file that comes back is open; `None` where there is no key, or none that this user could
+    /// change.
+    ///
+    /// # Errors
+    /// [`SealError::KeyBusy`] while another program is changing the key, or as the file can't be made.
+    pub fn hold(path: &Path) -> Result<Option<File>, SealError> {
+        use ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match open_lock(path) {
+            Ok(lock) => locked(path, lock.try_lock_shared()).map(|()| Some(lock)),
+            Err(error)
+                if [NotFound, PermissionDenied, ReadOnlyFilesystem].contains(&error.kind()) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(failed(path, error)),
         }
     }
 
@@ -118,6 +119,39 @@ impl Keyring {
     }
 }
 
+fn failed(path: &Path, source: std::io::Error) -> SealError {
+    SealError::KeyFile {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The file that is locked in the place of a key file, which is replaced. Whoever may read the key may lock it.
+fn open_lock(path: &Path) -> std::io::Result<File> {
+    let path = std::fs::canonicalize(path)?;
+    let lock = beside(&path, ".lock");
+    match File::open(&lock) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&lock)?;
+            belong_like(&lock, &path)?;
+            Ok(file)
+        }
+        other => other,
+    }
+}
+
+fn locked(path: &Path, outcome: Result<(), TryLockError>) -> Result<(), SealError> {
+    outcome.map_err(|error| match error {
+        TryLockError::WouldBlock => SealError::KeyBusy(path.to_owned()),
+        TryLockError::Error(source) => failed(path, source),
+    })
+}
+
 fn new_key_line() -> Result<String, SealError> {
     let (mut id, mut key) = ([0; KEY_ID_LEN], [0; KEY_LEN]);
     rand::fill(&mut id).map_err(|_| SealError::Seal)?;
@@ -128,13 +162,10 @@ fn new_key_line() -> Result<String, SealError> {
 /// The lines of a key file that are keys.
 fn key_lines(path: &Path) -> Result<Vec<String>, SealError> {
     let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return Err(SealError::KeyMissing(path.to_owned()));
         }
-        other => other.map_err(|source| SealError::KeyFile {
-            path: path.to_owned(),
-            source,
-        })?,
+        other => other.map_err(|source| failed(path, source))?,
     };
     let lines = text.lines().map(str::trim);
     let keys = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -174,27 +205,28 @@ fn replace(path: &Path, lines: impl Iterator<Item = String>) -> Result<(), SealE
     }
     std::fs::canonicalize(path)
         .and_then(|path| replace_with(&path, &text))
-        .map_err(|source| SealError::KeyFile {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| failed(path, source))
 }
 
 fn replace_with(path: &Path, text: &str) -> std::io::Result<()> {
     let aside = beside(path, ".new");
     match std::fs::remove_file(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     write_new(&aside, text)?;
-    // The new file belongs to whom the old one belonged to, and may be read by the same.
-    let old = std::fs::metadata(path)?;
-    if nix::unistd::geteuid().is_root() {
-        std::os::unix::fs::chown(&aside, Some(old.uid()), Some(old.gid()))?;
-    }
-    std::fs::set_permissions(&aside, old.permissions())?;
+    belong_like(&aside, path)?;
     std::fs::rename(&aside, path)?;
     sync_folder(path)
+}
+
+/// Lets a file belong to whom another belongs to, and be read by the same.
+fn belong_like(path: &Path, other: &Path) -> std::io::Result<()> {
+    let other = std::fs::metadata(other)?;
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(path, Some(other.uid()), Some(other.gid()))?;
+    }
+    std::fs::set_permissions(path, other.permissions())
 }
 
 fn parse_key(line: &str) -> Option<Key> {

@@ -50,7 +50,9 @@ pub enum SealError {
     )]
     KeyExists(PathBuf),
     /// Somebody else is at it.
-    #[error("another `rosterd key rotate` is changing the key in `{0}`; wait until it has ended")]
+    #[error(
+        "another `rosterd` command is using or changing the key in `{0}`; try again when it has ended"
+    )]
     KeyBusy(PathBuf),
     /// Sealed for another origin.
     #[error("the password was entered for {sealed_for} and is not sent anywhere else")]
@@ -279,10 +281,17 @@ mod tests {
         let (_folder, path, _) = keyring();
         let alone = Keyring::lock(&path).unwrap();
         assert!(matches!(Keyring::lock(&path), Err(SealError::KeyBusy(_))));
+        // Nor does anybody seal with it meanwhile.
+        assert!(matches!(Keyring::hold(&path), Err(SealError::KeyBusy(_))));
         drop(alone);
+        let sealing = [(); 2].map(|()| Keyring::hold(&path).unwrap().unwrap());
+        assert!(matches!(Keyring::lock(&path), Err(SealError::KeyBusy(_))));
+        drop(sealing);
         Keyring::lock(&path).unwrap();
+        let none = path.with_file_name("none");
+        assert!(Keyring::hold(&none).unwrap().is_none());
         assert!(matches!(
-            Keyring::lock(&path.with_file_name("none")),
+            Keyring::lock(&none),
             Err(SealError::KeyMissing(_))
         ));
     }

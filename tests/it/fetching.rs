@@ -18,11 +18,7 @@ async fn failure(app: &TestApp, account: AccountId, code: &str) -> (String, usiz
 #[tokio::test]
 async fn a_password_is_sent_to_its_origin_only() {
     let other = HttpsServer::start().await;
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(other.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&other.ca_pem).await;
     let account = app.account_with_contacts().await;
     let path = "/private.csv?token=s3cret";
     let password = "hunter2: ü";

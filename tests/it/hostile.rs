@@ -308,11 +308,7 @@ async fn a_server_that_lets_nobody_in_is_given_up() {
 #[tokio::test]
 async fn an_s3_endpoint_that_sends_too_slowly_is_given_up() {
     let identity = Identity::of("localhost");
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(identity.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&identity.ca_pem).await;
     let account = app.account_with_contacts().await;
     let manner = Manner::Drip(
         with_head("Content-Length: 100000\r\nETag: \"x\"", b"ID,Name"),
@@ -341,11 +337,7 @@ async fn s3_settings(app: &TestApp, account: AccountId, port: u16) {
 #[tokio::test]
 async fn streams_that_are_reset_in_http_2_are_tried_again() {
     let identity = Identity::of("localhost");
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(identity.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&identity.ca_pem).await;
     let account = app.account_with_contacts().await;
     let frame = |kind: u8, flags: u8, stream: u8, content: &[u8]| {
         let length = u8::try_from(content.len()).unwrap();
@@ -383,13 +375,27 @@ async fn streams_that_are_reset_in_http_2_are_tried_again() {
 }
 
 #[tokio::test]
+async fn an_answer_of_an_s3_endpoint_that_makes_no_sense_is_named() {
+    let identity = Identity::of("localhost");
+    let app = TestApp::start_trusting(&identity.ca_pem).await;
+    let account = app.account_with_contacts().await;
+    let sheet = people(1..=4);
+    let head = format!(
+        "Content-Length: {}\r\nLast-Modified: yesterday",
+        sheet.len()
+    );
+    let manner = Manner::Say(with_head(&head, sheet.as_bytes()));
+    let server = serve(identity.acceptor(&["http/1.1"]), manner).await;
+    s3_settings(&app, account, server.port).await;
+    let run = app.import_fails(account, "protocol_error").await;
+    let said = run.failure_message.unwrap();
+    assert!(said.contains("headers that can't be read"), "{said}");
+}
+
+#[tokio::test]
 async fn a_refusal_without_end_from_an_s3_endpoint_is_a_refusal() {
     let identity = Identity::of("localhost");
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(identity.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&identity.ca_pem).await;
     let account = app.account_with_contacts().await;
     let denied = b"HTTP/1.1 403 Forbidden\r\nX: y\r\n\r\n<Error><Code>AccessDenied</Code>";
     let manner = Manner::Drip(
@@ -409,11 +415,7 @@ async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     });
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(over.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&over.ca_pem).await;
     let account = app.account_with_contacts().await;
     let file = Manner::Say(with_head("X: y", people(1..=3).as_bytes()));
     for (identity, said) in [
@@ -437,11 +439,7 @@ async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_
 #[tokio::test]
 async fn settings_test_ends_where_a_server_stopped() {
     let identity = Identity::of("localhost");
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(identity.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&identity.ca_pem).await;
     app.account("").await;
     write(app.folder.path(), "password", "secret");
     assert_eq!(type_in(&app, &["key", "generate"]).await.code, 0);

@@ -32,18 +32,10 @@ async fn settings(app: &TestApp, account: AccountId, url: &str, keys: &Keys<'_>)
     app.store.save_settings(account, &new).await.unwrap();
 }
 
-async fn app_for(server: &S3Server) -> TestApp {
-    TestApp::start_with(Setup {
-        extra_ca: Some(server.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await
-}
-
 #[tokio::test]
 async fn an_object_is_imported_and_an_unchanged_one_not_sent_again() {
     let server = S3Server::start("north-shore").await;
-    let app = app_for(&server).await;
+    let app = TestApp::start_trusting(&server.ca_pem).await;
     server.put("north-shore", "lists/contacts.csv", people(1..=3));
     let account = app.account("").await;
     settings(
@@ -70,7 +62,7 @@ async fn an_object_is_imported_and_an_unchanged_one_not_sent_again() {
 #[tokio::test]
 async fn keys_with_every_sort_of_character_are_found() {
     let server = S3Server::start("north-shore").await;
-    let app = app_for(&server).await;
+    let app = TestApp::start_trusting(&server.ca_pem).await;
     let account = app.account("").await;
     let mut names = 100;
     for (key, path) in [
@@ -107,7 +99,7 @@ async fn keys_with_every_sort_of_character_are_found() {
 #[tokio::test]
 async fn refusals_of_a_server_that_verifies_signatures_have_names_and_are_final() {
     let server = S3Server::start("north-shore").await;
-    let app = app_for(&server).await;
+    let app = TestApp::start_trusting(&server.ca_pem).await;
     server.put("north-shore", "contacts.csv", people(1..=3));
     let account = app.account_with_contacts().await;
     let here = server.url("north-shore/contacts.csv");
@@ -289,7 +281,7 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
 #[tokio::test]
 async fn empty_keys_and_odd_regions_never_fall_back_on_anything() {
     let server = S3Server::start("north-shore").await;
-    let app = app_for(&server).await;
+    let app = TestApp::start_trusting(&server.ca_pem).await;
     server.put("north-shore", "contacts.csv", people(1..=3));
     let account = app.account_with_contacts().await;
     settings(

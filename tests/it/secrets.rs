@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use crate::support::TestApp;
 use crate::support::https_server::Reply;
 use crate::support::s3_server::{KEY_ID, S3Server};
 use crate::support::sheet::people;
 use crate::support::ssh_server::{Login, SshServer};
 use crate::support::typing::{command, type_in, write};
-use crate::support::{Setup, TestApp};
 
 const BASIC: &str = "canary+basic/päss wörd";
 const SFTP: &str = "canary+sftp/päss wörd";
@@ -78,11 +78,7 @@ fn watch_arguments(stop: Arc<AtomicBool>) -> std::thread::JoinHandle<String> {
 async fn no_canary_is_found_in_logs_mails_dumps_errors_or_arguments() {
     let s3 = S3Server::start("north-shore").await;
     let sftp = SshServer::start(Login::Password);
-    let app = TestApp::start_with(Setup {
-        extra_ca: Some(s3.ca_pem.clone()),
-        ..Setup::default()
-    })
-    .await;
+    let app = TestApp::start_trusting(&s3.ca_pem).await;
     app.account("").await;
     let ca = format!("{}{}", s3.ca_pem, app.https.ca_pem);
     let app = TestApp {

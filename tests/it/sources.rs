@@ -273,6 +273,17 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
             .out
             .contains(&server.fingerprint())
     );
+    // Moved by another program, and its key trusted before the password was entered: it stays trusted.
+    let url = "localhost/contacts.csv";
+    app.execute("UPDATE import_settings SET url = 'localhost/contacts.csv'")
+        .await
+        .unwrap();
+    let trust = format!("settings trust 1 --fingerprint {}", server.fingerprint());
+    typed(&app, &trust).await;
+    let set = format!("settings set 1 --source sftp --url {url} --password-file password");
+    typed(&app, &set).await;
+    let shown = typed(&app, "settings show 1").await.out;
+    assert!(shown.contains(&server.fingerprint()), "{shown}");
     let moved = typed(
         &app,
         "settings set 1 --source sftp --url sftp://127.0.0.1:2/contacts.csv",

@@ -1,8 +1,9 @@
 //! `rosterd settings set`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+use secrecy::SecretString;
 
 use super::super::account_ref;
 use super::super::app::{App, read_secret};
@@ -76,6 +77,13 @@ impl Args {
 pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
     let account = app.store.account(&args.account).await?;
     args.check_source()?;
+    let given = args
+        .password_file
+        .as_deref()
+        .or(args.secret_file.as_deref());
+    let given = given.map(read_secret).transpose()?;
+    // From here until it is stored the secret is that of one key.
+    let _held = Keyring::hold(&app.config.key_file())?;
     // What is not given again stays, as long as the source is of the same kind.
     let stored = app.store.settings(account.id).await?;
     let stored = stored.filter(|stored| kind(stored.source) == kind(args.source));
@@ -86,7 +94,7 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         sftp_port,
         ..NewSettings::new(args.source, args.url.trim())
     };
-    let secret = Secret::of(args, &address, stored);
+    let secret = Secret::of(args.source, given.as_ref(), &address, stored);
     match &address {
         Address::Web(_) if secret.is_none() => {}
         Address::Web(_) | Address::Sftp(_) => {
@@ -122,8 +130,9 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         } else {
             new.s3_secret_sealed = sealed;
         }
-        // The pinned key is that of the server that the password was for.
-        if secret.is_for_this_origin() {
+        // The pinned key is that of the server that the password was for, or of the one whose key was trusted since.
+        let stays = stored.and_then(stored_origin).as_ref() == Some(&secret.origin);
+        if stays || secret.is_for_this_origin() {
             new.sftp_host_key = stored.and_then(|stored| stored.sftp_host_key.clone());
         }
     }
@@ -152,7 +161,7 @@ fn kind(source: SourceKind) -> SourceKind {
 /// The address, and the port of an SFTP server as it is to be stored.
 fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, Option<u16>)> {
     let parse = |port| Address::parse(args.source, &args.url, port);
-    let kept = stored.and_then(|stored| u16::try_from(stored.sftp_port?).ok());
+    let kept = stored.and_then(stored_port);
     let port = args
         .sftp_port
         .or(kept)
@@ -162,6 +171,17 @@ fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, O
         Err(_) if args.sftp_port.is_none() => Ok((parse(None)?, None)),
         other => Ok((other?, port)),
     }
+}
+
+fn stored_port(stored: &Settings) -> Option<u16> {
+    u16::try_from(stored.sftp_port?).ok()
+}
+
+/// What the address that is stored, perhaps by another program, would have a secret bound to.
+fn stored_origin(stored: &Settings) -> Option<String> {
+    let url = stored.url.as_deref()?;
+    let address = Address::parse(stored.source, url, stored_port(stored)).ok()?;
+    Some(address.origin())
 }
 
 /// Only https, unless the operator allows http.
@@ -187,22 +207,27 @@ struct Secret<'a> {
     field: &'static str,
     noun: &'static str,
     flag: &'static str,
-    given: Option<&'a Path>,
+    given: Option<&'a SecretString>,
     stored: Option<&'a [u8]>,
     origin: String,
     source: SourceKind,
 }
 
 impl<'a> Secret<'a> {
-    fn of(args: &'a Args, address: &Address, stored: Option<&'a Settings>) -> Option<Self> {
-        let (origin, source) = (address.origin(), args.source);
+    fn of(
+        source: SourceKind,
+        given: Option<&'a SecretString>,
+        address: &Address,
+        stored: Option<&'a Settings>,
+    ) -> Option<Self> {
+        let origin = address.origin();
         match source {
             SourceKind::Https => None,
             SourceKind::HttpsBasic | SourceKind::Sftp => Some(Self {
                 field: PASSWORD_FIELD,
                 noun: "password",
                 flag: "--password-file",
-                given: args.password_file.as_deref(),
+                given,
                 stored: stored.and_then(|stored| stored.password_sealed.as_deref()),
                 origin,
                 source,
@@ -211,7 +236,7 @@ impl<'a> Secret<'a> {
                 field: S3_SECRET_FIELD,
                 noun: "secret key",
                 flag: "--secret-file",
-                given: args.secret_file.as_deref(),
+                given,
                 stored: stored.and_then(|stored| stored.s3_secret_sealed.as_deref()),
                 origin,
                 source,
@@ -225,18 +250,17 @@ impl<'a> Secret<'a> {
     }
 
     fn sealed(&self, app: &App, account: &Account) -> anyhow::Result<Vec<u8>> {
-        let Some(path) = self.given else {
+        let Some(secret) = self.given else {
             return self.stored.map(<[u8]>::to_vec).ok_or_else(|| {
                 anyhow::anyhow!("{} needs a {}: add {}", self.source, self.noun, self.flag)
             });
         };
-        let secret = read_secret(path)?;
         let keys = Keyring::load(&app.config.key_file())?;
         let binding = Binding {
             account: account.id.0,
             field: self.field,
             origin: &self.origin,
         };
-        Ok(keys.seal(&secret, binding)?)
+        Ok(keys.seal(secret, binding)?)
     }
 }

@@ -4,8 +4,7 @@
 //! ([`Web`]), so that policy, limits and certificates are the same as for any other file.
 
 mod connector;
-
-use std::time::Duration;
+mod refusal;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -14,10 +13,8 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Config, Credentials as Keys, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use secrecy::ExposeSecret;
 
 use super::encoding::Encoding;
@@ -25,8 +22,8 @@ use super::intake::Intake;
 use super::meter::Meter;
 use super::web::{Web, find};
 use super::{Credentials, FetchError, Fetched, Outcome, Progress, Validators};
-use crate::model::source::{S3Address, is_region};
-use connector::{Connector, not_sent};
+use crate::model::source::S3Address;
+use connector::Connector;
 
 /// The host that requests for a bucket at AWS go to.
 pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
@@ -174,83 +171,6 @@ impl<'a> Bucket<'a> {
         }
         FetchError::Incomplete { host }
     }
-
-    fn classify(&self, key: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {
-        let host = self.host.clone();
-        let Some(raw) = error.raw_response() else {
-            return not_sent(&host, error);
-        };
-        let status = raw.status().as_u16();
-        let body = raw
-            .body()
-            .bytes()
-            .map(String::from_utf8_lossy)
-            .unwrap_or_default();
-        let code = error.code().unwrap_or_default();
-        let object = || format!("s3://{}/{key}", self.address.bucket);
-        let right_region = || {
-            let header = raw.headers().get("x-amz-bucket-region");
-            header
-                .map(str::to_owned)
-                .or_else(|| Some(element(&body, "Region")?.to_owned()))
-                .filter(|region| is_region(region))
-        };
-        match (code, status) {
-            ("InvalidAccessKeyId" | "NotSignedUp", _) => FetchError::S3UnknownKeyId(host),
-            ("SignatureDoesNotMatch", _) => FetchError::S3WrongSecret(host),
-            ("AuthorizationHeaderMalformed", _) if right_region().is_none() => {
-                FetchError::S3UnknownKeyId(host)
-            }
-            (_, 301 | 307) if code.is_empty() && right_region().is_none() => {
-                FetchError::HttpStatus {
-                    host,
-                    status,
-                    retry_after: None,
-                }
-            }
-            (
-                "PermanentRedirect"
-                | "TemporaryRedirect"
-                | "AuthorizationHeaderMalformed"
-                | "IllegalLocationConstraintException",
-                _,
-            )
-            | (_, 301 | 307) => FetchError::S3WrongRegion {
-                bucket: self.address.bucket.clone(),
-                asked: self.region.to_owned(),
-                right: right_region().filter(|right| right != self.region),
-            },
-            ("NoSuchBucket" | "InvalidBucketName", _) => {
-                FetchError::S3NoBucket(self.address.bucket.clone())
-            }
-            ("InvalidObjectState", _) => FetchError::S3Archived(object()),
-            ("RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture", _) => {
-                FetchError::ClockSkew(host)
-            }
-            ("SlowDown" | "RequestLimitExceeded" | "Throttling" | "ThrottlingException", _)
-            | (_, 429) => FetchError::RateLimited {
-                host,
-                retry_after: retry_after(raw),
-            },
-            ("NoSuchKey" | "NoSuchVersion", _) | (_, 404 | 410) => FetchError::NotFound(object()),
-            ("RequestTimeout", _) => FetchError::TimedOut {
-                host,
-                what: "no answer",
-            },
-            (_, 401) => FetchError::Unauthorized(host),
-            (_, 403) => FetchError::Forbidden(host),
-            (_, 500..=599) => FetchError::ServerError {
-                host,
-                status,
-                retry_after: retry_after(raw),
-            },
-            _ => FetchError::HttpStatus {
-                host,
-                status,
-                retry_after: retry_after(raw),
-            },
-        }
-    }
 }
 
 /// A client of the SDK that sends through this connector.
@@ -287,17 +207,6 @@ fn client(
         None => config.force_path_style(stands_in_path(&address.bucket)),
     };
     Client::from_conf(config.build())
-}
-
-fn retry_after(raw: &HttpResponse) -> Option<Duration> {
-    let headers = raw.headers();
-    super::web::asked_wait(headers.get("retry-after")?, headers.get("date"))
-}
-
-/// Text of the first such element in one of S3's answers.
-fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    Some(rest.split_once("</")?.0)
 }
 
 #[cfg(test)]

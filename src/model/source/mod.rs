@@ -1,5 +1,6 @@
 //! Where an account's file lies, as its import settings say.
 
+mod aws;
 mod s3;
 mod sftp;
 
@@ -7,7 +8,8 @@ use url::Url;
 
 use super::words;
 
-pub use s3::{S3Address, is_region};
+pub use aws::is_region;
+pub use s3::S3Address;
 pub use sftp::SftpAddress;
 
 words!(
@@ -58,6 +60,9 @@ pub enum UrlError {
         /// In the settings.
         port: u16,
     },
+    /// Port 0.
+    #[error("no server listens on port 0; check the address")]
+    PortZero,
     /// A server, or a folder.
     #[error("the address names no file; enter {0}")]
     NoFile(&'static str),
@@ -97,7 +102,15 @@ pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
     if url.host().is_none() {
         return Err(malformed(text));
     }
+    check_port(url.port())?;
     Ok(url)
+}
+
+fn check_port(written: Option<u16>) -> Result<(), UrlError> {
+    match written {
+        Some(0) => Err(UrlError::PortZero),
+        _ => Ok(()),
+    }
 }
 
 /// What stands before the `://` with which an address begins.
@@ -236,6 +249,19 @@ mod tests {
                 matches!(parse_http_url(scheme), Err(UrlError::Scheme { .. })),
                 "{scheme}"
             );
+        }
+    }
+
+    #[test]
+    fn port_0_is_no_port() {
+        for (kind, address) in [
+            (SourceKind::Https, "https://h:0/x.csv"),
+            (SourceKind::Sftp, "sftp://h:0/x.csv"),
+            (SourceKind::Sftp, "h:0/x.csv"),
+            (SourceKind::S3, "https://h:0/sar/x.csv"),
+        ] {
+            let parsed = Address::parse(kind, address, None);
+            assert_eq!(parsed, Err(UrlError::PortZero), "{address}");
         }
     }
 

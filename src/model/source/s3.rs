@@ -3,7 +3,8 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{UrlError, redact, scheme_of};
+use super::aws::{AwsHost, is_of_aws};
+use super::{UrlError, check_port, redact, scheme_of};
 
 /// How an S3 address is written.
 const WANTED: &str =
@@ -67,6 +68,7 @@ impl S3Address {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(UrlError::Query);
         }
+        check_port(url.port())?;
         // Only the first slash is the address's: a key may begin with one.
         let path = url.path().strip_prefix('/').unwrap_or_default();
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
@@ -141,80 +143,6 @@ impl S3Address {
             None => format!("s3://{}", self.bucket),
         }
     }
-}
-
-/// Whether text can be a region. It becomes part of a host name.
-#[must_use]
-pub fn is_region(text: &str) -> bool {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
-    text.len() <= 32 && text.split('-').all(is_part)
-}
-
-/// `[bucket.]s3[.-]region.amazonaws.com`
-struct AwsHost<'a> {
-    bucket: Option<&'a str>,
-    region: Option<&'a str>,
-}
-
-impl<'a> AwsHost<'a> {
-    fn parse(host: &'a str) -> Option<Self> {
-        let rest = host
-            .strip_suffix(".amazonaws.com")
-            .or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-        // From the end, for a bucket may hold dots, and even `s3`.
-        let labels: Vec<&str> = rest.split('.').collect();
-        for count in (1..=labels.len().min(3)).rev() {
-            let service = &labels[labels.len() - count..];
-            let region = match service {
-                ["s3" | "s3-accelerate"] | ["s3-accelerate", "dualstack"] => None,
-                ["s3" | "s3-fips", "dualstack", region] => Some(*region),
-                ["s3" | "s3-fips", region] if *region != "dualstack" => Some(*region),
-                // The oldest name of the oldest region.
-                ["s3-external-1"] => Some("us-east-1"),
-                [old] => match old.strip_prefix("s3-") {
-                    Some(region) => Some(region.strip_prefix("fips-").unwrap_or(region)),
-                    None => continue,
-                },
-                _ => continue,
-            };
-            // Of "s3-website-eu-west-1" and its like.
-            if region.is_some_and(|region| !names_place(region)) {
-                return None;
-            }
-            let bucket_len: usize = labels[..labels.len() - count]
-                .iter()
-                .map(|label| label.len() + 1)
-                .sum();
-            return Some(Self {
-                bucket: (bucket_len > 0).then(|| &rest[..bucket_len - 1]),
-                region,
-            });
-        }
-        None
-    }
-}
-
-/// Whether a host is AWS's.
-fn is_of_aws(host: &str) -> bool {
-    ["amazonaws.com", "amazonaws.com.cn"].iter().any(|aws| {
-        host.strip_suffix(aws)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-    })
-}
-
-/// Whether the part of a host where the region stands can be one: `eu-west-1` and longer ones of clouds that stand apart.
-fn names_place(region: &str) -> bool {
-    let parts: Vec<&str> = region.split('-').collect();
-    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
-    is_region(region)
-        && parts.len() >= 3
-        && parts[0].len() == 2
-        && parts.last().is_some_and(is_number)
 }
 
 /// Whether a key has parts that whoever sends a request resolves as the folders they are not: it would be signed for one
@@ -399,23 +327,5 @@ mod tests {
         ));
         let error = of("s3://K:secret/a.csv").to_string();
         assert!(!error.contains("secret"), "{error}");
-    }
-
-    #[test]
-    fn a_region_can_not_lead_to_another_host() {
-        for region in ["ca-central-1", "us-east-2", "us-gov-west-1", "auto"] {
-            assert!(is_region(region), "{region}");
-        }
-        for region in [
-            "",
-            "us-east-1.evil.example/",
-            "us-east-1#",
-            "US",
-            "a--b",
-            "@h",
-            "us-east-2:80",
-        ] {
-            assert!(!is_region(region), "{region}");
-        }
     }
 }

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use super::{UrlError, redact, scheme_of};
+use super::{UrlError, check_port, redact, scheme_of};
 
 /// Port of SSH where none is given.
 const SSH_PORT: u16 = 22;
@@ -23,7 +23,7 @@ impl SftpAddress {
     /// Reads `sftp://host/path` or `host/path`; `port` is that of the settings.
     ///
     /// A path is looked for from the root, then in the user's home; `/~/path` in the home only, `//path` from the root
-    /// only. `%20` and the like are decoded.
+    /// only. `%20` and the like are decoded, and stand for themselves where there is no such file.
     ///
     /// # Errors
     /// [`UrlError`] if it names no host, no file, another scheme or two ports.
@@ -55,25 +55,23 @@ impl SftpAddress {
             Host::Ipv6(address) => address.to_string(),
         };
         let written = explicit_port(authority);
+        check_port(written)?;
         let port = match (written, port) {
             (Some(written), Some(port)) if written != port => {
                 return Err(UrlError::TwoPorts { written, port });
             }
             (written, port) => written.or(port).unwrap_or(SSH_PORT),
         };
-        let path = percent_decode_str(path)
+        let decoded = percent_decode_str(path)
             .decode_utf8()
             .map_err(|_| malformed())?;
-        if path.contains('\0') {
+        if decoded.contains('\0') {
             return Err(malformed());
         }
-        let paths = if let Some(home) = path.strip_prefix("~/") {
-            vec![home.to_owned()]
-        } else if path.starts_with('/') {
-            vec![path.to_string()]
-        } else {
-            vec![format!("/{path}"), path.to_string()]
-        };
+        let mut paths = candidates(&decoded);
+        if decoded != path {
+            paths.extend(candidates(path));
+        }
         if paths.iter().any(|path| path.trim_matches('/').is_empty()) {
             return Err(UrlError::NoFile("sftp://host/path"));
         }
@@ -94,6 +92,17 @@ impl SftpAddress {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+}
+
+/// Where a file may lie that is written so.
+fn candidates(path: &str) -> Vec<String> {
+    if let Some(home) = path.strip_prefix("~/") {
+        vec![home.to_owned()]
+    } else if path.starts_with('/') {
+        vec![path.to_owned()]
+    } else {
+        vec![format!("/{path}"), path.to_owned()]
     }
 }
 
@@ -127,7 +136,12 @@ mod tests {
             "files.example.org/lists/a%20b.csv",
             Some(2222),
             "files.example.org:2222",
-            &both,
+            &[
+                "/lists/a b.csv",
+                "lists/a b.csv",
+                "/lists/a%20b.csv",
+                "lists/a%20b.csv",
+            ],
         );
         check(
             "SFTP://files.example.org:2222/x.csv",

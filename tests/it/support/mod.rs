@@ -83,6 +83,15 @@ impl TestApp {
         Self::start_with(Setup::default()).await
     }
 
+    /// One that trusts another authority's certificates, too.
+    pub async fn start_trusting(ca_pem: &str) -> Self {
+        Self::start_with(Setup {
+            extra_ca: Some(ca_pem.to_owned()),
+            ..Setup::default()
+        })
+        .await
+    }
+
     pub async fn start_with(setup: Setup) -> Self {
         rustls::crypto::aws_lc_rs::default_provider()
             .install_default()

@@ -1,0 +1,98 @@
+//! The names of AWS's hosts, and of its regions.
+
+/// `[bucket.]s3[.-]region.amazonaws.com`
+pub(super) struct AwsHost<'a> {
+    pub(super) bucket: Option<&'a str>,
+    pub(super) region: Option<&'a str>,
+}
+
+impl<'a> AwsHost<'a> {
+    pub(super) fn parse(host: &'a str) -> Option<Self> {
+        let rest = host
+            .strip_suffix(".amazonaws.com")
+            .or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
+        // From the end, for a bucket may hold dots, and even `s3`.
+        let labels: Vec<&str> = rest.split('.').collect();
+        for count in (1..=labels.len().min(3)).rev() {
+            let service = &labels[labels.len() - count..];
+            let region = match service {
+                ["s3" | "s3-accelerate"] | ["s3-accelerate", "dualstack"] => None,
+                ["s3" | "s3-fips", "dualstack", region] => Some(*region),
+                ["s3" | "s3-fips", region] if *region != "dualstack" => Some(*region),
+                // The oldest name of the oldest region.
+                ["s3-external-1"] => Some("us-east-1"),
+                [old] => match old.strip_prefix("s3-") {
+                    Some(region) => Some(region.strip_prefix("fips-").unwrap_or(region)),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            // Of "s3-website-eu-west-1" and its like.
+            if region.is_some_and(|region| !names_place(region)) {
+                return None;
+            }
+            let bucket_len: usize = labels[..labels.len() - count]
+                .iter()
+                .map(|label| label.len() + 1)
+                .sum();
+            return Some(Self {
+                bucket: (bucket_len > 0).then(|| &rest[..bucket_len - 1]),
+                region,
+            });
+        }
+        None
+    }
+}
+
+/// Whether a host is AWS's.
+pub(super) fn is_of_aws(host: &str) -> bool {
+    ["amazonaws.com", "amazonaws.com.cn"].iter().any(|aws| {
+        host.strip_suffix(aws)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// Whether the part of a host where the region stands can be one: `eu-west-1` and longer ones of clouds that stand apart.
+fn names_place(region: &str) -> bool {
+    let parts: Vec<&str> = region.split('-').collect();
+    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    is_region(region)
+        && parts.len() >= 3
+        && parts[0].len() == 2
+        && parts.last().is_some_and(is_number)
+}
+
+/// Whether text can be a region. It becomes part of a host name.
+#[must_use]
+pub fn is_region(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    text.len() <= 32 && text.split('-').all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_can_not_lead_to_another_host() {
+        for region in ["ca-central-1", "us-east-2", "us-gov-west-1", "auto"] {
+            assert!(is_region(region), "{region}");
+        }
+        for region in [
+            "",
+            "us-east-1.evil.example/",
+            "us-east-1#",
+            "US",
+            "a--b",
+            "@h",
+            "us-east-2:80",
+        ] {
+            assert!(!is_region(region), "{region}");
+        }
+    }
+}
