@@ -124,7 +124,7 @@ pub struct Fetch {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Import {
-    /// Most runs at once.
+    /// Most runs under way at once, those that wait for others not counted.
     pub max_concurrent: usize,
     /// Most rows of a CSV file.
     pub max_rows: u32,
