@@ -134,6 +134,11 @@ impl Control {
         }
     }
 
+    /// Whether it has to share.
+    pub(super) fn is_among_others(&self) -> bool {
+        self.slot.is_some()
+    }
+
     /// Waits for others; another run gets on meanwhile.
     ///
     /// # Errors

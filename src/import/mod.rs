@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 pub use control::{Control, Slot, Slots};
@@ -38,7 +38,7 @@ use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
 use crate::seal::SealError;
 use crate::sheet::{READER_VERSION, WorkbookReader};
 use crate::spool::Spool;
-use crate::store::{Store, StoreError};
+use crate::store::{Settings, Store, StoreError};
 
 /// How an import proceeds, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl Importer {
             control.stop = control.stop.child_token();
             let keeper = self.keep_lease(run, &control.stop);
             let outcome = self.run_to_end(run, file, &mut control).await;
-            keeper.cancel();
+            drop(keeper);
             match &outcome {
                 Ok((status, code)) => self.say_ended(*status, *code, started),
                 Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import did not end; it will be taken up again"),
@@ -205,8 +205,8 @@ impl Importer {
         tracing::info!(%status, failure, duration_ms, "import ended");
     }
 
-    /// Renews the lease until cancelled; stops the run if it was taken over.
-    fn keep_lease(&self, run: &ClaimedRun, stop: &CancellationToken) -> CancellationToken {
+    /// Renews the lease until the guard is dropped, by a panic, too; stops the run if it was taken over.
+    fn keep_lease(&self, run: &ClaimedRun, stop: &CancellationToken) -> DropGuard {
         let done = CancellationToken::new();
         let (store, clock, lease) = (
             self.store.clone(),
@@ -227,7 +227,7 @@ impl Importer {
                 }
             }
         });
-        done
+        done.drop_guard()
     }
 
     async fn run_to_end(
@@ -293,9 +293,10 @@ impl Importer {
         let source = if let Some(local) = file {
             Some(local_file(local))
         } else {
-            let request = self.request(run.account_id, settings.as_ref(), known.as_ref())?;
-            let fetched = self.fetch_source(&request, control).await;
-            self.pin_host_key(run.account_id, settings.as_ref(), &request)
+            let settings = settings.as_ref().ok_or_else(settings_missing)?;
+            let request = self.request(run.account_id, settings, known.as_ref())?;
+            let fetched = self.fetch_source(run, settings, &request, control).await;
+            self.pin_host_key(run.account_id, settings, &request)
                 .await?;
             fetched?
         };
@@ -339,10 +340,12 @@ impl Importer {
     /// The file, or `None` if the source says that it is the known one.
     async fn fetch_source(
         &self,
+        run: &ClaimedRun,
+        settings: &Settings,
         request: &Request,
         control: &mut Control,
     ) -> Result<Option<SourceFile>, ImportError> {
-        match self.fetch(request, control).await? {
+        match self.fetch(run, settings, request, control).await? {
             fetch::Outcome::NotModified => Ok(None),
             fetch::Outcome::File(fetched) => {
                 let facts = FileFacts {

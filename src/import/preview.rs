@@ -70,10 +70,7 @@ impl Importer {
         let settings = self.store.settings(account.id).await?;
         let source = match file {
             Some(content) => local_file(content),
-            None => match self
-                .present_file(account, settings.as_ref(), observer)
-                .await
-            {
+            None => match self.present_file(&run, settings.as_ref(), observer).await {
                 Ok(source) => source,
                 Err(error) if matches!(error.stage(), Stage::Settings | Stage::Fetch) => {
                     return Ok(Preview {
@@ -138,13 +135,16 @@ impl Importer {
     /// The file of an account, whatever is known of it.
     async fn present_file(
         &self,
-        account: &Account,
+        run: &ClaimedRun,
         settings: Option<&Settings>,
         observer: &Observer,
     ) -> Result<SourceFile, ImportError> {
-        let request = self.request(account.id, settings, None)?;
+        let settings = settings.ok_or_else(super::settings_missing)?;
+        let request = self.request(run.account_id, settings, None)?;
         let mut control = Control::alone(Arc::clone(observer), CancellationToken::new());
-        let fetched = self.fetch_source(&request, &mut control).await?;
+        let fetched = self
+            .fetch_source(run, settings, &request, &mut control)
+            .await?;
         fetched.ok_or_else(super::unasked)
     }
 }

@@ -122,7 +122,10 @@ impl Importer {
     pub async fn probe(&self, account: &Account) -> Result<Vec<Step>, ImportError> {
         let mut steps = Vec::new();
         let settings = self.store.settings(account.id).await?;
-        let request = match self.request(account.id, settings.as_ref(), None) {
+        let request = settings
+            .ok_or_else(super::settings_missing)
+            .and_then(|settings| self.request(account.id, &settings, None));
+        let request = match request {
             Ok(request) => request,
             Err(error) => return Ok(ended(steps, StepName::Settings, error.failure())),
         };

@@ -7,13 +7,13 @@ use super::{Control, Importer, Progress};
 use crate::fetch::{self, Credentials, HostKey, Outcome, Place, Request, Validators};
 use crate::import::ImportError;
 use crate::model::AccountId;
-use crate::model::run::FileFacts;
+use crate::model::run::{ClaimedRun, FileFacts};
 use crate::model::source::{
     Address, PASSWORD_FIELD, S3_SECRET_FIELD, S3Address, SftpAddress, SourceKind, UrlError,
     is_region,
 };
 use crate::seal::{Binding, Keyring};
-use crate::store::Settings;
+use crate::store::{Settings, StoreError};
 
 /// Longest stay away that a server may ask for within a run; one that asks for longer is left to the next.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
@@ -156,10 +156,9 @@ impl Importer {
     pub(super) fn request(
         &self,
         account: AccountId,
-        settings: Option<&Settings>,
+        settings: &Settings,
         known: Option<&FileFacts>,
     ) -> Result<Request, ImportError> {
-        let settings = settings.ok_or_else(super::settings_missing)?;
         Ok(Request {
             place: self.place(account, settings)?,
             known: known.map(validators),
@@ -170,12 +169,11 @@ impl Importer {
     pub(super) async fn pin_host_key(
         &self,
         account: AccountId,
-        settings: Option<&Settings>,
+        settings: &Settings,
         request: &Request,
     ) -> Result<(), ImportError> {
         if let Place::Sftp { host_key, .. } = &request.place
             && let Some(key) = host_key.first_seen()
-            && let Some(settings) = settings
         {
             self.store
                 .pin_host_key(account, key, settings.updated_at)
@@ -184,9 +182,42 @@ impl Importer {
         Ok(())
     }
 
+    /// Waits for others with the run's place given back. What was asked for before must be asked for still.
+    async fn wait<T>(
+        &self,
+        run: &ClaimedRun,
+        settings: &Settings,
+        control: &mut Control,
+        others: impl Future<Output = T>,
+    ) -> Result<T, ImportError> {
+        let mut others = std::pin::pin!(others);
+        if !control.is_among_others() {
+            return control.wait(others).await;
+        }
+        tokio::select! {
+            biased;
+            done = &mut others => return Ok(done),
+            () = std::future::ready(()) => {}
+        }
+        self.store.count_attempts(run, -1).await?;
+        let done = control.wait(others).await;
+        self.store.count_attempts(run, 1).await?;
+        let done = done?;
+        if !self.store.run_context(run).await?.import_enabled {
+            return Err(ImportError::Disabled);
+        }
+        let present = self.store.settings(run.account_id).await?;
+        if present.is_none_or(|present| present.updated_at != settings.updated_at) {
+            return Err(StoreError::SettingsChanged.into());
+        }
+        Ok(done)
+    }
+
     /// Fetches the file, again and again while the failure may pass by itself.
     pub(super) async fn fetch(
         &self,
+        run: &ClaimedRun,
+        settings: &Settings,
         request: &Request,
         control: &mut Control,
     ) -> Result<Outcome, ImportError> {
@@ -198,7 +229,8 @@ impl Importer {
         });
         let mut attempt = 1;
         loop {
-            let turn = control.wait(self.fetcher.turn(&request.place)).await?;
+            let turn = self.fetcher.turn(&request.place);
+            let turn = self.wait(run, settings, control, turn).await?;
             let fetched = tokio::select! {
                 fetched = self.fetcher.fetch_in_turn(request, turn, &progress) => fetched.map_err(ImportError::Fetch),
                 () = control.stop.cancelled() => return Err(ImportError::Stopped),
@@ -217,7 +249,8 @@ impl Importer {
             }
             let pause = asked.max(jittered(self.options.backoff, attempt));
             tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.failure().code, "fetching failed, trying again");
-            control.wait(tokio::time::sleep(pause)).await?;
+            let pause = tokio::time::sleep(pause);
+            self.wait(run, settings, control, pause).await?;
             attempt += 1;
         }
     }

@@ -222,6 +222,24 @@ impl Store {
         Ok(renewed.rows_affected() == 1)
     }
 
+    /// Counts a run as one attempt more, or one less while it waits: it is not the file of one that waits which ends the
+    /// process.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn count_attempts(&self, run: &ClaimedRun, more: i32) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE import_runs SET attempts = attempts + $3 WHERE id = $1 AND fence = $2 AND status = 'running'",
+            run.id.0,
+            run.fence,
+            more
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(failed("count the attempts"))?;
+        Ok(())
+    }
+
     /// Hands a run back that was stopped before it changed anything; it counts as not tried.
     ///
     /// # Errors

@@ -390,6 +390,7 @@ async fn an_answer_of_an_s3_endpoint_that_makes_no_sense_is_named() {
     let run = app.import_fails(account, "protocol_error").await;
     let said = run.failure_message.unwrap();
     assert!(said.contains("headers that can't be read"), "{said}");
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

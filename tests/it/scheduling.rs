@@ -406,6 +406,19 @@ async fn one_gets_past(app: &TestApp, elsewhere: &str) {
     );
 }
 
+/// Waits until so many of the runs under way merely wait: those don't count as attempts.
+async fn waiting(app: &TestApp, runs: i64) {
+    let all_wait = async {
+        let waiting = "SELECT count(*) FROM import_runs WHERE status = 'running' AND attempts = 0";
+        while app.count(waiting).await != runs {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), all_wait)
+        .await
+        .unwrap();
+}
+
 async fn all_six_are_handed_back(app: &TestApp) {
     app.dispatcher.idle().await;
     let queued = app
@@ -432,6 +445,7 @@ async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting
         }
     });
     one_gets_past(&app, &format!("https://localhost:{port}/contacts.csv")).await;
+    waiting(&app, 4).await;
     // Two may ask one host at once, and these do.
     let _asking = (guests.recv().await.unwrap(), guests.recv().await.unwrap());
     assert!(guests.try_recv().is_err());
@@ -446,7 +460,34 @@ async fn whoever_was_asked_to_come_back_later_keeps_nobody_else_waiting() {
     let busy = Reply::status(503).header("Retry-After", "240");
     app.https.serve("/busy.csv", busy);
     one_gets_past(&app, &app.https.url("/busy.csv")).await;
+    waiting(&app, 6).await;
     // A daemon that is to stop does not wait with them.
     app.lifecycle.soft.cancel();
     all_six_are_handed_back(&app).await;
+}
+
+#[tokio::test]
+async fn settings_that_are_edited_while_a_run_waits_are_the_ones_it_goes_on_with() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    let busy = Reply::status(503).header("Retry-After", "1");
+    app.https.serve("/busy.csv", busy);
+    app.settings(account, &app.https.url("/busy.csv")).await;
+    app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
+        .await
+        .unwrap();
+    app.dispatcher.tick().await.unwrap();
+    waiting(&app, 1).await;
+    app.settings(account, &app.https.url("/contacts.csv")).await;
+    app.dispatcher.idle().await;
+    let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
+    assert_eq!((run.status.as_str(), run.added), ("succeeded", Some(20)));
+    let asked = |path: &str| {
+        app.https
+            .seen()
+            .iter()
+            .filter(|seen| seen.path == path)
+            .count()
+    };
+    assert_eq!((asked("/busy.csv"), asked("/contacts.csv")), (1, 1));
 }

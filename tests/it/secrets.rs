@@ -257,6 +257,23 @@ async fn the_key_is_changed_while_secrets_stay_usable() {
     ];
     assert_eq!(type_in(&app, &set).await.code, 0);
     let key_file = app.folder.path().join("secrets.key");
+    // While somebody changes the key nobody seals with it, and while somebody seals nobody changes it.
+    let before = (std::fs::read(&key_file).unwrap(), sealed(&app).await);
+    let changing = rosterd::seal::Keyring::lock(&key_file).unwrap();
+    for command in [&set[..], &["key", "rotate"]] {
+        let refused = type_in(&app, command).await;
+        assert!(
+            refused.code == 1 && refused.err.contains("using or changing the key"),
+            "{}",
+            refused.err
+        );
+    }
+    drop(changing);
+    let sealing = rosterd::seal::Keyring::hold(&key_file).unwrap();
+    assert_eq!(type_in(&app, &["key", "rotate"]).await.code, 1);
+    drop(sealing);
+    let after = (std::fs::read(&key_file).unwrap(), sealed(&app).await);
+    assert_eq!(after, before);
     let (old_key, old_sealed) = (std::fs::read(&key_file).unwrap(), sealed(&app).await);
     // Interrupted after the new key was written, and after that run again.
     rosterd::seal::Keyring::begin_rotation(&key_file).unwrap();

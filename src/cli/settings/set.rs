@@ -138,6 +138,11 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
     }
     app.store.save_settings(account.id, &new).await?;
     line(format!("settings of `{}` stored", account.name))?;
+    if args.source == SourceKind::Sftp && new.sftp_host_key.is_none() {
+        line(
+            "no host key of this server is pinned: the first import pins the one it is shown, `rosterd settings trust` the present one",
+        )?;
+    }
     if let Some(secret) =
         secret.filter(|secret| secret.given.is_none() && !secret.is_for_this_origin())
     {

@@ -63,6 +63,17 @@ impl Line {
         }
     }
 
+    /// The same of a log-in by questions, where the library calls everything a refusal.
+    pub(super) fn explain_interactive(&self, waited: Duration, error: &ssh2::Error) -> FetchError {
+        if self.is_closed() {
+            return self.lost();
+        }
+        if waited >= self.patience {
+            return self.silent();
+        }
+        self.explain(waited, "", error)
+    }
+
     /// What an error after so long a wait means.
     fn explain(&self, waited: Duration, file: &str, error: &ssh2::Error) -> FetchError {
         let host = self.host.clone();
@@ -72,23 +83,24 @@ impl Line {
             ErrorCode::Session(AUTHENTICATION_FAILED | PASSWORD_EXPIRED) => {
                 FetchError::Unauthorized(host)
             }
-            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
-                host,
-                what: "it stopped sending",
-            },
+            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => self.silent(),
             ErrorCode::SFTP(CONNECTION_LOST) => self.lost(),
             _ if self.is_closed() => self.lost(),
             // The library counts whole seconds, and may end its wait one too early.
-            _ if waited + Duration::from_secs(1) > self.patience => FetchError::TimedOut {
-                host,
-                what: "it stopped sending",
-            },
+            _ if waited + Duration::from_secs(1) > self.patience => self.silent(),
             // The channel was closed, and the connection stands.
             ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => self.lost(),
             _ => FetchError::ProtocolError {
                 host,
                 why: format!("SFTP: {}", error.message()),
             },
+        }
+    }
+
+    fn silent(&self) -> FetchError {
+        FetchError::TimedOut {
+            host: self.host.clone(),
+            what: "it stopped sending",
         }
     }
 

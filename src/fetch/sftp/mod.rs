@@ -6,7 +6,7 @@ mod reading;
 
 use std::os::linux::net::TcpStreamExt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -202,11 +202,11 @@ fn log_in(
         given.map_err(Line::once_given)?;
     } else if offers("keyboard-interactive") {
         let mut answer = Answer(Some(password));
-        let asked = line.ask("", || {
-            session.userauth_keyboard_interactive(user, &mut answer)
-        });
+        let began = Instant::now();
+        let asked = session.userauth_keyboard_interactive(user, &mut answer);
         let is_given = answer.0.is_none();
         asked.map_err(|error| {
+            let error = line.explain_interactive(began.elapsed(), &error);
             if is_given {
                 Line::once_given(error)
             } else {
