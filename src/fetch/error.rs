@@ -184,7 +184,7 @@ pub enum FetchError {
     HungUpOnPassword(String),
     /// Nor here.
     #[error(
-        "{0} took too long to answer to the user name and the password (`fetch.idle_timeout`); they were sent once only, for a few wrong ones lock an account"
+        "{0} took too long to answer to the user name and the password (`fetch.idle_timeout`, `fetch.total_timeout`); they were sent once only, for a few wrong ones lock an account"
     )]
     NoWordOnPassword(String),
     /// Changed under our hands, or just now.

@@ -1,13 +1,14 @@
 //! How much of a file has come, and whether it comes fast enough.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{Limits, Observer, Progress};
 
-/// Counts the bytes of one transfer.
+/// Counts the bytes of one transfer, and knows how far it has come.
 pub(super) struct Meter {
     bytes: AtomicU64,
+    logging_in: AtomicBool,
     observer: Observer,
 }
 
@@ -21,8 +22,19 @@ impl Meter {
     pub(super) fn new(observer: Observer) -> Self {
         Self {
             bytes: AtomicU64::new(0),
+            logging_in: AtomicBool::new(false),
             observer,
         }
+    }
+
+    /// A password may be on its way, and no answer to it has come.
+    pub(super) fn log_in_begins(&self) {
+        self.logging_in.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is not known what became of a password.
+    pub(super) fn is_logging_in(&self) -> bool {
+        self.logging_in.load(Ordering::Relaxed)
     }
 
     /// So many bytes have come, of so many.
@@ -32,6 +44,9 @@ impl Meter {
     }
 
     pub(super) fn tell(&self, progress: Progress) {
+        if progress == Progress::LoggedIn {
+            self.logging_in.store(false, Ordering::Relaxed);
+        }
         (self.observer)(progress);
     }
 

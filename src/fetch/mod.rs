@@ -232,7 +232,13 @@ impl Fetcher {
         let _turn = turn;
         let host = request.place.host();
         let meter = Arc::new(Meter::new(Arc::clone(observer)));
-        let timed_out = |what| Err(FetchError::TimedOut { host, what });
+        let timed_out = |what| {
+            Err(if meter.is_logging_in() {
+                FetchError::NoWordOnPassword(host)
+            } else {
+                FetchError::TimedOut { host, what }
+            })
+        };
         tokio::select! {
             outcome = self.attempt(request, &meter) => outcome,
             () = meter.too_slow(self.limits) => timed_out("it sends too slowly"),
@@ -254,6 +260,7 @@ impl Fetcher {
             } => {
                 let server = self.connect_sftp(address, host_key).await?;
                 meter.tell(Progress::ServerProven);
+                meter.log_in_begins();
                 server.log_in(credentials).await?;
                 meter.tell(Progress::LoggedIn);
                 let now = self.clock.now();

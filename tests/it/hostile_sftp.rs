@@ -369,6 +369,23 @@ async fn a_way_that_stalls_breaks_or_drips_anywhere_imports_nothing_and_is_tried
     }
 }
 
+#[tokio::test]
+async fn a_password_without_an_answer_is_given_once_also_where_the_whole_transfer_takes_too_long() {
+    let app = TestApp::start_with(Setup {
+        idle_timeout: Duration::from_secs(20),
+        total_timeout: Duration::from_secs(2),
+        ..Setup::default()
+    })
+    .await;
+    let account = app.account_with_contacts().await;
+    // Between the exchange of keys and the opening of the file.
+    let mut place = 1_400;
+    while breaks(&app, account, Login::Password, &[place], &[Then::Silence]).await == 0 {
+        place += 100;
+        assert!(place < 2_300, "given nowhere");
+    }
+}
+
 /// Breaks the way to a server at these places, and counts where that was just after the password was given.
 async fn breaks(
     app: &TestApp,
@@ -409,7 +426,12 @@ async fn breaks(
                 "{then:?} after {bytes} of {all} bytes: {:?}",
                 run.failure_message
             );
-            failed(&run, code);
+            if is_given && code == "timed_out" {
+                assert_eq!(run.status, "failed");
+                assert!(message.contains("took too long to answer"), "{message}");
+            } else {
+                failed(&run, code);
+            }
             assert_eq!(app.fingerprint().await, before);
             let attempts = way.connections.load(Ordering::SeqCst);
             let wanted = if is_given { 1 } else { 3 };

@@ -135,6 +135,11 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
     assert_eq!(app.import(account).await.unchanged, Some(2));
 }
 
+async fn enter_wrong_password(app: &TestApp, account: AccountId, server: &SshServer) {
+    let (url, port) = (server.url("contacts.csv"), server.address.port());
+    settings(app, account, &url, port, "wrong").await;
+}
+
 #[tokio::test]
 async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
     let app = TestApp::start().await;
@@ -142,14 +147,7 @@ async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
     server.write("contacts.csv", people(1..=3));
     let account = account_at(&app, &server, "contacts.csv").await;
     assert_eq!(app.import(account).await.added, Some(3));
-    settings(
-        &app,
-        account,
-        &server.url("contacts.csv"),
-        server.address.port(),
-        "wrong",
-    )
-    .await;
+    enter_wrong_password(&app, account, &server).await;
     let before = server.connections();
     app.import_fails(account, "unauthorized").await;
     assert_eq!(
@@ -175,14 +173,7 @@ async fn a_wrong_password_is_tried_once() {
     ] {
         let server = SshServer::start(login);
         server.write("contacts.csv", people(1..=3));
-        settings(
-            &app,
-            account,
-            &server.url("contacts.csv"),
-            server.address.port(),
-            "wrong",
-        )
-        .await;
+        enter_wrong_password(&app, account, &server).await;
         let run = app.import_fails(account, "unauthorized").await;
         let message = run.failure_message.unwrap();
         assert!(message.contains(sentence), "{message}");

@@ -63,17 +63,6 @@ impl Line {
         }
     }
 
-    /// The same of a log-in by questions, where the library calls everything a refusal.
-    pub(super) fn explain_interactive(&self, waited: Duration, error: &ssh2::Error) -> FetchError {
-        if self.is_closed() {
-            return self.lost();
-        }
-        if waited >= self.patience {
-            return self.silent();
-        }
-        self.explain(waited, "", error)
-    }
-
     /// What an error after so long a wait means.
     fn explain(&self, waited: Duration, file: &str, error: &ssh2::Error) -> FetchError {
         let host = self.host.clone();
@@ -95,6 +84,17 @@ impl Line {
                 why: format!("SFTP: {}", error.message()),
             },
         }
+    }
+
+    /// The same of a log-in by questions, where the library calls everything a refusal.
+    pub(super) fn explain_interactive(&self, waited: Duration, error: &ssh2::Error) -> FetchError {
+        if self.is_closed() {
+            return self.lost();
+        }
+        if waited >= self.patience {
+            return self.silent();
+        }
+        self.explain(waited, "", error)
     }
 
     fn silent(&self) -> FetchError {
