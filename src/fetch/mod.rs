@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::clock::SharedClock;
-use crate::model::source::{S3Address, SftpAddress};
+use crate::model::source::{HostKeyKind, S3Address, SftpAddress, ShownKey};
 use crate::spool::Spool;
 
 use clients::Clients;
@@ -292,18 +292,40 @@ impl Fetcher {
         address: &SftpAddress,
         host_key: &HostKey,
     ) -> Result<sftp::Server, FetchError> {
-        let server = sftp::Server::connect(address, &self.policy, self.limits).await?;
+        let kinds = host_key.kinds();
+        let server = sftp::Server::connect(address, &self.policy, self.limits, &kinds).await?;
         host_key.check(&address.endpoint(), server.host_key())?;
         Ok(server)
     }
 
-    /// The key that an SFTP server shows now, as OpenSSH shows it. Nobody logs in.
+    /// The key that an SFTP server shows now; the one with that fingerprint, if one is given and the server has it. Nobody
+    /// logs in.
     ///
     /// # Errors
     /// [`FetchError`] if there is no SFTP server.
-    pub async fn sftp_host_key(&self, address: &SftpAddress) -> Result<String, FetchError> {
-        let server = sftp::Server::connect(address, &self.policy, self.limits).await?;
-        Ok(server.host_key().to_owned())
+    pub async fn sftp_host_key(
+        &self,
+        address: &SftpAddress,
+        fingerprint: Option<&str>,
+    ) -> Result<ShownKey, FetchError> {
+        let shown = |kinds| async move {
+            let server = sftp::Server::connect(address, &self.policy, self.limits, kinds).await;
+            server.map(|server| server.host_key().clone())
+        };
+        let first = shown(HostKeyKind::ALL).await?;
+        let wanted = fingerprint.map(HostKey::of);
+        let Some(wanted) = wanted.filter(|wanted| !wanted.is(&first.fingerprint)) else {
+            return Ok(first);
+        };
+        for kind in HostKeyKind::ALL.iter().filter(|kind| **kind > first.kind) {
+            // One that has no key of this kind hangs up.
+            if let Ok(other) = shown(std::slice::from_ref(kind)).await
+                && wanted.is(&other.fingerprint)
+            {
+                return Ok(other);
+            }
+        }
+        Ok(first)
     }
 
     /// Looks for the way to a place: the addresses of its host, and the first of them that answers.

@@ -25,7 +25,7 @@ use tracing::Instrument;
 pub use control::{Control, Slot, Slots};
 pub use error::{ImportError, Stage};
 pub use preview::Preview;
-pub use probe::{Step, StepName};
+pub use probe::{Step, StepName, Trusted};
 pub use reading::{Known, Reading, read};
 pub use source::s3_region;
 

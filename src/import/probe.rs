@@ -8,6 +8,7 @@ use super::{ImportError, Importer, source};
 use crate::fetch::{self, FetchError, HostKey, Outcome, Place, Progress, Request};
 use crate::model::account::Account;
 use crate::model::failure::{Failure, FailureCode};
+use crate::model::source::{Pin, ShownKey};
 
 /// A step on the way, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -40,6 +41,20 @@ pub struct Step {
     pub outcome: Result<String, Failure>,
 }
 
+/// What came of trusting a server's host key.
+#[derive(Debug, Clone)]
+pub enum Trusted {
+    /// It is pinned.
+    Pinned {
+        /// The key.
+        present: ShownKey,
+        /// The one that is no longer pinned.
+        replaced: Option<Pin>,
+    },
+    /// The server shows this key and has none with the fingerprint that was given; nothing was pinned.
+    Not(ShownKey),
+}
+
 /// The steps between connection and file, and what there is to say of each that was taken.
 fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
     let certificate = (StepName::Tls, "the certificate is valid".to_owned());
@@ -57,7 +72,12 @@ fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
         } => {
             let key = host_key.first_seen().map_or_else(
                 || "it is the one that is pinned".to_owned(),
-                |key| format!("{key}; none is pinned yet, the first import pins it"),
+                |key| {
+                    format!(
+                        "{}; none is pinned yet, the first import pins it",
+                        key.fingerprint
+                    )
+                },
             );
             vec![(StepName::HostKey, key), login(&credentials.username)]
         }
@@ -227,14 +247,16 @@ impl Importer {
         }
     }
 
-    /// The key that the SFTP server of an account shows now, and the pinned one.
+    /// Pins the host key that the SFTP server of an account shows now; with `fingerprint` only that one, which it may show
+    /// besides others.
     ///
     /// # Errors
     /// [`ImportError`] if the account's source is no SFTP server, or it can't be reached.
-    pub async fn present_host_key(
+    pub async fn trust_host_key(
         &self,
         account: &Account,
-    ) -> Result<(String, Option<String>), ImportError> {
+        fingerprint: Option<&str>,
+    ) -> Result<Trusted, ImportError> {
         let settings = self
             .store
             .settings(account.id)
@@ -243,13 +265,21 @@ impl Importer {
         let address = source::sftp_address(&settings)?;
         let present = self
             .fetcher
-            .sftp_host_key(&address)
+            .sftp_host_key(&address, fingerprint)
             .await
             .map_err(ImportError::Fetch)?;
-        let pinned = settings
-            .sftp_host_key
-            .filter(|pinned| !HostKey::new(Some(pinned)).is(&present));
-        Ok((present, pinned))
+        if fingerprint.is_some_and(|wanted| !HostKey::of(wanted).is(&present.fingerprint)) {
+            return Ok(Trusted::Not(present));
+        }
+        self.store
+            .trust_host_key(account.id, &address.origin(), &present)
+            .await?;
+        let pin = settings.host_key();
+        let replaced = pin.filter(|pin| !HostKey::new(Some(pin)).is(&present.fingerprint));
+        Ok(Trusted::Pinned {
+            present,
+            replaced: replaced.cloned(),
+        })
     }
 }
 

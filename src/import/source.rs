@@ -69,8 +69,7 @@ pub(super) fn web_url(place: &Place) -> Option<String> {
 
 fn address(settings: &Settings) -> Result<Address, ImportError> {
     let url = filled(settings.url.as_deref(), "enter the address of the file")?;
-    let port = settings.sftp_port.and_then(|port| u16::try_from(port).ok());
-    Address::parse(settings.source, url, port).map_err(|error| match error {
+    Address::parse(settings.source, url, settings.port()).map_err(|error| match error {
         UrlError::Scheme { .. } => ImportError::SchemeRefused(error),
         other => incomplete(&other.to_string()),
     })
@@ -126,7 +125,7 @@ impl Importer {
             Address::Sftp(address) => Place::Sftp {
                 address,
                 credentials: login()?,
-                host_key: HostKey::new(settings.sftp_host_key.as_deref()),
+                host_key: HostKey::new(settings.host_key()),
             },
             Address::S3(address) => {
                 let region =
@@ -172,11 +171,13 @@ impl Importer {
         settings: &Settings,
         request: &Request,
     ) -> Result<(), ImportError> {
-        if let Place::Sftp { host_key, .. } = &request.place
+        if let Place::Sftp {
+            address, host_key, ..
+        } = &request.place
             && let Some(key) = host_key.first_seen()
         {
             self.store
-                .pin_host_key(account, key, settings.updated_at)
+                .pin_host_key(account, &address.origin(), key, settings.updated_at)
                 .await?;
         }
         Ok(())

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 
 use super::{Store, StoreError, broken_constraint, failed};
 use crate::model::AccountId;
-use crate::model::source::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
+use crate::model::source::{
+    Address, HostKeyKind, PASSWORD_FIELD, Pin, S3_SECRET_FIELD, ShownKey, SourceKind,
+};
 
 /// The import settings of an account.
 #[derive(Debug, Clone)]
@@ -19,8 +21,8 @@ pub struct Settings {
     pub password_sealed: Option<Vec<u8>>,
     /// SFTP port.
     pub sftp_port: Option<i32>,
-    /// Pinned host key of the SFTP server, as OpenSSH shows it.
-    pub sftp_host_key: Option<String>,
+    /// Pinned host key of an SFTP server.
+    pub pin: Option<Pin>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key id.
@@ -31,6 +33,28 @@ pub struct Settings {
     pub holds: [i32; 4],
     /// Last edit.
     pub updated_at: DateTime<Utc>,
+}
+
+impl Settings {
+    /// The port that is stored for an SFTP server.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        u16::try_from(self.sftp_port?).ok()
+    }
+
+    /// What the address as it is stored, perhaps by another program, would have a secret bound to.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        let address = Address::parse(self.source, self.url.as_deref()?, self.port()).ok()?;
+        Some(address.origin())
+    }
+
+    /// The pinned host key, if it is that of the server that the address names.
+    #[must_use]
+    pub fn host_key(&self) -> Option<&Pin> {
+        let pin = self.pin.as_ref()?;
+        (pin.server.is_none() || pin.server == self.origin()).then_some(pin)
+    }
 }
 
 /// Settings to be stored; fields of another source are `None`.
@@ -46,8 +70,8 @@ pub struct NewSettings {
     pub password_sealed: Option<Vec<u8>>,
     /// SFTP port.
     pub sftp_port: Option<u16>,
-    /// Host key of the SFTP server, if it is to stay pinned.
-    pub sftp_host_key: Option<String>,
+    /// Host key that is to stay pinned, for this SFTP server or another.
+    pub pin: Option<Pin>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key id.
@@ -66,7 +90,7 @@ impl NewSettings {
             username: None,
             password_sealed: None,
             sftp_port: None,
-            sftp_host_key: None,
+            pin: None,
             s3_region: None,
             s3_access_key_id: None,
             s3_secret_sealed: None,
@@ -107,7 +131,14 @@ impl Store {
                 username: row.username,
                 password_sealed: row.password_sealed,
                 sftp_port: row.sftp_port,
-                sftp_host_key: row.sftp_host_key,
+                pin: row.sftp_host_key.map(|fingerprint| Pin {
+                    fingerprint,
+                    kind: row
+                        .sftp_host_key_kind
+                        .as_deref()
+                        .and_then(HostKeyKind::parse),
+                    server: row.sftp_host_key_of,
+                }),
                 s3_region: row.s3_region,
                 s3_access_key_id: row.s3_access_key_id,
                 s3_secret_sealed: row.s3_secret_sealed,
@@ -131,14 +162,16 @@ impl Store {
         account: AccountId,
         new: &NewSettings,
     ) -> Result<(), StoreError> {
+        let pin = new.pin.as_ref();
         sqlx::query!(
             "INSERT INTO import_settings (account_id, source, url, username, password_sealed, sftp_port, sftp_host_key,
-                 s3_region, s3_access_key_id, s3_secret_sealed)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                 sftp_host_key_kind, sftp_host_key_of, s3_region, s3_access_key_id, s3_secret_sealed)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
              ON CONFLICT (account_id) DO UPDATE
              SET source = excluded.source, url = excluded.url, username = excluded.username,
                  password_sealed = excluded.password_sealed, sftp_port = excluded.sftp_port,
-                 sftp_host_key = excluded.sftp_host_key, s3_region = excluded.s3_region,
+                 sftp_host_key = excluded.sftp_host_key, sftp_host_key_kind = excluded.sftp_host_key_kind,
+                 sftp_host_key_of = excluded.sftp_host_key_of, s3_region = excluded.s3_region,
                  s3_access_key_id = excluded.s3_access_key_id, s3_secret_sealed = excluded.s3_secret_sealed",
             account.0,
             new.source.as_str(),
@@ -146,7 +179,9 @@ impl Store {
             new.username,
             new.password_sealed,
             new.sftp_port.map(i32::from),
-            new.sftp_host_key,
+            pin.map(|pin| &pin.fingerprint),
+            pin.and_then(|pin| pin.kind).map(HostKeyKind::as_str),
+            pin.and_then(|pin| pin.server.as_ref()),
             new.s3_region,
             new.s3_access_key_id,
             new.s3_secret_sealed
@@ -165,23 +200,27 @@ impl Store {
         Ok(())
     }
 
-    /// Pins the host key of the SFTP server of settings in which none was pinned, if they are still those edited at
-    /// `of`. The settings don't count as edited by that.
+    /// Pins the host key of a server (`sftp://host:port`) that has none pinned in the settings, if they are still those
+    /// edited at `edited`. The settings don't count as edited by that.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn pin_host_key(
         &self,
         account: AccountId,
-        key: &str,
-        of: DateTime<Utc>,
+        server: &str,
+        key: &ShownKey,
+        edited: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE import_settings SET sftp_host_key = $2
-             WHERE account_id = $1 AND source = 'sftp' AND sftp_host_key IS NULL AND updated_at = $3",
+            "UPDATE import_settings SET sftp_host_key = $2, sftp_host_key_kind = $3, sftp_host_key_of = $4
+             WHERE account_id = $1 AND source = 'sftp' AND updated_at = $5
+                 AND (sftp_host_key IS NULL OR sftp_host_key_of <> $4)",
             account.0,
-            key,
-            of
+            key.fingerprint,
+            key.kind.as_str(),
+            server,
+            edited
         )
         .execute(&self.pool)
         .await
@@ -189,20 +228,37 @@ impl Store {
         Ok(())
     }
 
-    /// Pins another host key of the SFTP server, whatever was pinned before.
+    /// Pins another host key of a server (`sftp://host:port`), whatever was pinned before.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn trust_host_key(&self, account: AccountId, key: &str) -> Result<(), StoreError> {
+    pub async fn trust_host_key(
+        &self,
+        account: AccountId,
+        server: &str,
+        key: &ShownKey,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        // Unpinned first: a key that changes while its server stays counts as entered by hand.
         sqlx::query!(
-            "UPDATE import_settings SET sftp_host_key = $2 WHERE account_id = $1 AND source = 'sftp'",
-            account.0,
-            key
+            "UPDATE import_settings SET sftp_host_key = NULL WHERE account_id = $1 AND source = 'sftp'",
+            account.0
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed("unpin a host key"))?;
+        sqlx::query!(
+            "UPDATE import_settings SET sftp_host_key = $2, sftp_host_key_kind = $3, sftp_host_key_of = $4
+             WHERE account_id = $1 AND source = 'sftp'",
+            account.0,
+            key.fingerprint,
+            key.kind.as_str(),
+            server
+        )
+        .execute(&mut *tx)
         .await
         .map_err(failed("pin the host key"))?;
-        Ok(())
+        tx.commit().await.map_err(failed("commit"))
     }
 
     /// All sealed secrets of all accounts.

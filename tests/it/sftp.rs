@@ -1,7 +1,7 @@
 //! Files over SFTP, from a real OpenSSH server.
 
 use rosterd::model::AccountId;
-use rosterd::model::source::{PASSWORD_FIELD, SourceKind};
+use rosterd::model::source::{HostKeyKind, PASSWORD_FIELD, ShownKey, SourceKind};
 use rosterd::store::NewSettings;
 
 use crate::support::sheet::people;
@@ -208,11 +208,78 @@ async fn a_changed_host_key_gets_no_password_until_a_person_trusts_it() {
     assert_eq!(server.connections() - connections, 1, "never tried again");
     assert_eq!(app.fingerprint().await, before);
     assert_eq!(pinned(&app).await, Some(old), "still the old one");
+    let key = ShownKey {
+        fingerprint: server.fingerprint(),
+        kind: HostKeyKind::Ed25519,
+    };
+    let origin = format!("sftp://{}", server.address);
     app.store
-        .trust_host_key(account, &server.fingerprint())
+        .trust_host_key(account, &origin, &key)
         .await
         .unwrap();
     assert_eq!(app.import(account).await.unchanged, Some(3));
+}
+
+#[tokio::test]
+async fn a_server_that_comes_to_have_a_better_key_is_known_by_the_pinned_one() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    server.remove_host_key("ed25519");
+    server.new_host_key_of("rsa");
+    server.write("contacts.csv", people(1..=3));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    assert_eq!(app.import(account).await.added, Some(3));
+    let rsa = Some(server.fingerprint_of("rsa"));
+    assert_eq!(pinned(&app).await, rsa);
+    server.new_host_key_of("ecdsa");
+    server.new_host_key();
+    let connections = server.connections();
+    assert_eq!(app.import(account).await.status, "unchanged");
+    assert_eq!(server.connections() - connections, 1);
+    assert_eq!(pinned(&app).await, rsa);
+    // The pinned one is replaced, or there is none of its kind any more: no other stands in for it.
+    server.new_host_key_of("rsa");
+    failed(&app.import(account).await, "host_key_changed");
+    server.remove_host_key("rsa");
+    failed(&app.import(account).await, "host_key_changed");
+    assert_eq!(pinned(&app).await, rsa);
+}
+
+#[tokio::test]
+async fn a_key_entered_in_sql_is_that_of_the_server_that_the_address_names() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=3));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    assert_eq!(app.import(account).await.added, Some(3));
+    let of = format!("sftp://{}", server.address);
+    let pin = "SELECT concat_ws(' ', sftp_host_key, sftp_host_key_kind, sftp_host_key_of) FROM import_settings";
+    let pin = async || app.text(pin).await;
+    let by_import = format!("{} ssh-ed25519 {of}", server.fingerprint());
+    assert_eq!(pin().await, by_import);
+    let edited = app
+        .text("SELECT updated_at::text FROM import_settings")
+        .await;
+    app.execute("UPDATE import_settings SET sftp_host_key = 'SHA256:other'")
+        .await
+        .unwrap();
+    assert_eq!(pin().await, "SHA256:other", "neither kind nor server stays");
+    assert_ne!(
+        app.text("SELECT updated_at::text FROM import_settings")
+            .await,
+        edited,
+        "an edit like any other"
+    );
+    failed(&app.import(account).await, "host_key_changed");
+    app.execute("UPDATE import_settings SET sftp_host_key = NULL")
+        .await
+        .unwrap();
+    assert_eq!(app.import(account).await.unchanged, Some(3));
+    assert_eq!(pin().await, by_import);
+    app.execute("UPDATE import_settings SET sftp_host_key = NULL")
+        .await
+        .unwrap();
+    assert_eq!(pin().await, "");
 }
 
 #[tokio::test]

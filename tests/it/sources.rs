@@ -273,6 +273,20 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
             .out
             .contains(&server.fingerprint())
     );
+    // A key that is no better than the one it shows is found by its fingerprint.
+    server.new_host_key_of("rsa");
+    let trust = format!(
+        "settings trust 1 --fingerprint {}",
+        server.fingerprint_of("rsa")
+    );
+    let trusted = typed(&app, &trust).await.out;
+    assert!(trusted.contains("no longer pinned"), "{trusted}");
+    let shown = typed(&app, "settings show 1").await.out;
+    assert!(shown.contains(&server.fingerprint_of("rsa")), "{shown}");
+    assert_eq!(steps(&app).await, (passed(&walk), 0), "and is asked for");
+    typed(&app, "settings trust 1").await;
+    let shown = typed(&app, "settings show 1").await.out;
+    assert!(shown.contains(&server.fingerprint()), "{shown}");
     // Moved by another program, and its key trusted before the password was entered: it stays trusted.
     let url = "localhost/contacts.csv";
     app.execute("UPDATE import_settings SET url = 'localhost/contacts.csv'")
@@ -304,6 +318,27 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
         steps(&app).await,
         (vec!["settings secret_for_other_origin".to_owned()], 1)
     );
+    // And back again: the password still is that of the first one, and so is the key.
+    let back = format!("settings set 1 --source sftp --url {url} --sftp-port {port}");
+    let back = typed(&app, &back).await.out;
+    assert!(!back.contains("pinned"), "{back}");
+    let shown = typed(&app, "settings show 1").await.out;
+    assert!(shown.contains(&server.fingerprint()), "{shown}");
+    // Moved in SQL: the key is not shown as that of the other server, which gets one of its own.
+    app.execute("UPDATE import_settings SET url = '127.0.0.1/contacts.csv'")
+        .await
+        .unwrap();
+    let shown = typed(&app, "settings show 1 --format json").await.json();
+    assert_eq!(shown["settings"]["sftp_host_key"], Value::Null);
+    server.new_host_key();
+    let set = format!(
+        "settings set 1 --source sftp --url 127.0.0.1/contacts.csv --sftp-port {port} --password-file password"
+    );
+    let set = typed(&app, &set).await.out;
+    assert!(set.contains("the first import pins"), "{set}");
+    assert_eq!(type_in(&app, &["import", "1"]).await.code, 0);
+    let shown = typed(&app, "settings show 1 --format json").await.json();
+    assert_eq!(shown["settings"]["sftp_host_key"], server.fingerprint());
 }
 
 #[tokio::test]

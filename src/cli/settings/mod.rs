@@ -8,8 +8,7 @@ use serde_json::json;
 use super::app::App;
 use super::output::{Format, json as print_json, line, or_blank};
 use super::{Exit, account_ref};
-use crate::fetch::HostKey;
-use crate::import::Step;
+use crate::import::{Step, Trusted};
 use crate::model::account::AccountRef;
 use crate::model::source::SourceKind;
 use crate::store::Settings;
@@ -92,18 +91,23 @@ fn step_to_json(step: &Step) -> serde_json::Value {
 
 async fn trust(app: &App, wanted: &AccountRef, fingerprint: Option<&str>) -> anyhow::Result<()> {
     let account = app.store.account(wanted).await?;
-    let (present, pinned) = app.importer()?.present_host_key(&account).await?;
-    if let Some(expected) = fingerprint {
-        anyhow::ensure!(
-            HostKey::new(Some(expected)).is(&present),
-            "the server shows {present}, not {expected}; nothing was pinned"
-        );
+    match app
+        .importer()?
+        .trust_host_key(&account, fingerprint)
+        .await?
+    {
+        Trusted::Pinned { present, replaced } => {
+            if let Some(replaced) = replaced {
+                line(format!("no longer pinned: {}", replaced.fingerprint))?;
+            }
+            Ok(line(format!("pinned: {}", present.fingerprint))?)
+        }
+        Trusted::Not(present) => anyhow::bail!(
+            "the server shows {}, not {}; nothing was pinned",
+            present.fingerprint,
+            fingerprint.unwrap_or_default()
+        ),
     }
-    app.store.trust_host_key(account.id, &present).await?;
-    if let Some(pinned) = pinned {
-        line(format!("no longer pinned: {pinned}"))?;
-    }
-    Ok(line(format!("pinned: {present}"))?)
 }
 
 async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<()> {
@@ -135,10 +139,9 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
             "port      {}",
             port.as_deref().unwrap_or("22, or as in the url")
         ))?;
-        let key = settings.sftp_host_key.as_deref();
         line(format!(
             "host key  {}",
-            key.unwrap_or("none yet; the first import pins it")
+            fingerprint(&settings).unwrap_or("none yet; the first import pins it")
         ))?;
     }
     if settings.source == SourceKind::S3 {
@@ -168,6 +171,11 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     Ok(())
 }
 
+/// The one that is pinned for the present server.
+fn fingerprint(settings: &Settings) -> Option<&str> {
+    settings.host_key().map(|pin| pin.fingerprint.as_str())
+}
+
 fn to_json(settings: &Settings) -> serde_json::Value {
     let [
         removed_percent,
@@ -181,7 +189,7 @@ fn to_json(settings: &Settings) -> serde_json::Value {
         "username": settings.username,
         "password_set": settings.password_sealed.is_some(),
         "sftp_port": settings.sftp_port,
-        "sftp_host_key": settings.sftp_host_key,
+        "sftp_host_key": fingerprint(settings),
         "s3_region": settings.s3_region,
         "s3_access_key_id": settings.s3_access_key_id,
         "s3_secret_set": settings.s3_secret_sealed.is_some(),

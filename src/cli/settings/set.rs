@@ -10,7 +10,7 @@ use super::super::app::{App, read_secret};
 use super::super::output::line;
 use crate::import::s3_region;
 use crate::model::account::{Account, AccountRef};
-use crate::model::source::{Address, PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
+use crate::model::source::{Address, PASSWORD_FIELD, Pin, S3_SECRET_FIELD, SourceKind};
 use crate::seal::{Binding, Keyring, sealed_for};
 use crate::store::{NewSettings, Settings};
 
@@ -130,15 +130,15 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         } else {
             new.s3_secret_sealed = sealed;
         }
-        // The pinned key is that of the server that the password was for, or of the one whose key was trusted since.
-        let stays = stored.and_then(stored_origin).as_ref() == Some(&secret.origin);
-        if stays || secret.is_for_this_origin() {
-            new.sftp_host_key = stored.and_then(|stored| stored.sftp_host_key.clone());
-        }
+        new.pin = stored.and_then(|stored| kept_pin(stored, secret));
     }
+    let is_pinned = new
+        .pin
+        .as_ref()
+        .is_some_and(|pin| pin.server == Some(address.origin()));
     app.store.save_settings(account.id, &new).await?;
     line(format!("settings of `{}` stored", account.name))?;
-    if args.source == SourceKind::Sftp && new.sftp_host_key.is_none() {
+    if args.source == SourceKind::Sftp && !is_pinned {
         line(
             "no host key of this server is pinned: the first import pins the one it is shown, `rosterd settings trust` the present one",
         )?;
@@ -166,7 +166,7 @@ fn kind(source: SourceKind) -> SourceKind {
 /// The address, and the port of an SFTP server as it is to be stored.
 fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, Option<u16>)> {
     let parse = |port| Address::parse(args.source, &args.url, port);
-    let kept = stored.and_then(stored_port);
+    let kept = stored.and_then(Settings::port);
     let port = args
         .sftp_port
         .or(kept)
@@ -178,15 +178,16 @@ fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, O
     }
 }
 
-fn stored_port(stored: &Settings) -> Option<u16> {
-    u16::try_from(stored.sftp_port?).ok()
-}
-
-/// What the address that is stored, perhaps by another program, would have a secret bound to.
-fn stored_origin(stored: &Settings) -> Option<String> {
-    let url = stored.url.as_deref()?;
-    let address = Address::parse(stored.source, url, stored_port(stored)).ok()?;
-    Some(address.origin())
+/// The pinned host key stays, and remains that of its server: whoever goes there again finds it pinned.
+fn kept_pin(stored: &Settings, secret: &Secret<'_>) -> Option<Pin> {
+    let pin = stored.pin.clone()?;
+    // One that was entered for whichever server is that of the address so far, or of the one that the password was for.
+    let of_password = || secret.is_for_this_origin().then(|| secret.origin.clone());
+    let server = pin.server.or_else(of_password);
+    Some(Pin {
+        server: Some(server.or_else(|| stored.origin())?),
+        ..pin
+    })
 }
 
 /// Only https, unless the operator allows http.

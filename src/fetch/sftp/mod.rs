@@ -12,7 +12,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
-use ssh2::{ErrorCode, HashType, KeyboardInteractivePrompt, MethodType, Prompt, Session};
+use ssh2::{
+    ErrorCode, HashType, HostKeyType, KeyboardInteractivePrompt, MethodType, Prompt, Session,
+};
 use tokio::net::TcpStream;
 
 use self::greeting::Speaks;
@@ -21,11 +23,11 @@ use self::reading::Reading;
 use super::meter::Meter;
 use super::network::{NetworkPolicy, connect, lost};
 use super::{Credentials, FetchError, Limits, Outcome, Validators};
-use crate::model::source::SftpAddress;
+use crate::model::source::{HostKeyKind, SftpAddress, ShownKey};
 use crate::telemetry::blocking;
 
-/// In an order of ours: were it left to the library, a new version could ask for another key, and a pinned one look changed.
-const HOST_KEYS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256,ssh-rsa";
+/// What an RSA key signs with; SHA-1 comes last.
+const RSA: &str = "rsa-sha2-512,rsa-sha2-256,ssh-rsa";
 /// How long OpenSSH may take to say what it has to say after a log-in.
 const AFTERWORD: Duration = Duration::from_millis(100);
 
@@ -34,15 +36,17 @@ pub(super) struct Server {
     // Dropped first: then the session has nobody left to take leave of, which would block.
     hangup: Hangup,
     session: Session,
-    host_key: String,
+    host_key: ShownKey,
 }
 
 impl Server {
-    /// Connects to an address that the policy allows, and exchanges keys.
+    /// Connects to an address that the policy allows, and exchanges keys: the host key is of the first of `kinds` that the
+    /// server has.
     pub(super) async fn connect(
         address: &SftpAddress,
         policy: &NetworkPolicy,
         limits: Limits,
+        kinds: &[HostKeyKind],
     ) -> Result<Self, FetchError> {
         let host = address.endpoint();
         let addresses = policy.resolve(&address.host, address.port).await?;
@@ -54,7 +58,8 @@ impl Server {
             host: host.clone(),
             patience: limits.idle_timeout,
         }));
-        let greet = blocking(move || greet(stream, limits.idle_timeout));
+        let kinds = names(kinds);
+        let greet = blocking(move || greet(stream, limits.idle_timeout, &kinds));
         // libssh2 listens to a greeting for as long as it goes on.
         let greeted = tokio::time::timeout(limits.idle_timeout, greet);
         let greeted = greeted.await.map_err(|_| FetchError::TimedOut {
@@ -76,14 +81,10 @@ impl Server {
                 why: format!("SSH: {}", error.message()),
             },
         })?;
-        let hash =
-            session
-                .host_key_hash(HashType::Sha256)
-                .ok_or_else(|| FetchError::ProtocolError {
-                    host: host.clone(),
-                    why: "SSH: it shows no host key".to_owned(),
-                })?;
-        let host_key = format!("SHA256:{}", STANDARD_NO_PAD.encode(hash));
+        let host_key = shown_key(&session).ok_or_else(|| FetchError::ProtocolError {
+            host: host.clone(),
+            why: "SSH: it shows no host key".to_owned(),
+        })?;
         Ok(Self {
             hangup,
             session,
@@ -91,8 +92,8 @@ impl Server {
         })
     }
 
-    /// As OpenSSH shows it.
-    pub(super) fn host_key(&self) -> &str {
+    /// By which it is known again.
+    pub(super) fn host_key(&self) -> &ShownKey {
         &self.host_key
     }
 
@@ -169,10 +170,40 @@ fn blocking_pair(stream: TcpStream) -> std::io::Result<(std::net::TcpStream, std
     Ok((stream, second))
 }
 
-fn greet(stream: std::net::TcpStream, patience: Duration) -> Result<Session, ssh2::Error> {
+/// In an order of ours: were it left to the library, a new version could ask for another key, and a pinned one look changed.
+fn names(kinds: &[HostKeyKind]) -> String {
+    let names = kinds.iter().map(|kind| match kind {
+        HostKeyKind::Rsa => RSA,
+        other => other.as_str(),
+    });
+    names.collect::<Vec<_>>().join(",")
+}
+
+fn shown_key(session: &Session) -> Option<ShownKey> {
+    let hash = session.host_key_hash(HashType::Sha256)?;
+    let kind = match session.host_key()?.1 {
+        HostKeyType::Ed25519 => HostKeyKind::Ed25519,
+        HostKeyType::Ecdsa256 => HostKeyKind::Ecdsa256,
+        HostKeyType::Ecdsa384 => HostKeyKind::Ecdsa384,
+        HostKeyType::Ecdsa521 => HostKeyKind::Ecdsa521,
+        HostKeyType::Rsa => HostKeyKind::Rsa,
+        // Never asked for.
+        HostKeyType::Dss | HostKeyType::Unknown => return None,
+    };
+    Some(ShownKey {
+        fingerprint: format!("SHA256:{}", STANDARD_NO_PAD.encode(hash)),
+        kind,
+    })
+}
+
+fn greet(
+    stream: std::net::TcpStream,
+    patience: Duration,
+    host_keys: &str,
+) -> Result<Session, ssh2::Error> {
     let mut session = Session::new()?;
     session.set_timeout(patience.as_millis().try_into().unwrap_or(u32::MAX));
-    session.method_pref(MethodType::HostKey, HOST_KEYS)?;
+    session.method_pref(MethodType::HostKey, host_keys)?;
     session.set_tcp_stream(stream);
     session.handshake()?;
     Ok(session)

@@ -1,6 +1,7 @@
 //! Where an account's file lies, as its import settings say.
 
 mod aws;
+mod host_key;
 mod s3;
 mod sftp;
 
@@ -9,6 +10,7 @@ use url::Url;
 use super::words;
 
 pub use aws::is_region;
+pub use host_key::{HostKeyKind, Pin, ShownKey};
 pub use s3::S3Address;
 pub use sftp::SftpAddress;
 

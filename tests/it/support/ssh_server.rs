@@ -65,7 +65,7 @@ impl SshServer {
         write(
             "config",
             format!(
-                "HostKey {root}/host_key\nUsePAM yes\nPasswordAuthentication {}\nKbdInteractiveAuthentication {}\n\
+                "HostKey {root}/ed25519\nHostKey {root}/ecdsa\nHostKey {root}/rsa\nUsePAM yes\nPasswordAuthentication {}\nKbdInteractiveAuthentication {}\n\
                  PubkeyAuthentication yes\nStrictModes no\nSubsystem sftp {subsystem}\nPidFile none\nLogLevel VERBOSE\nMaxAuthTries {}\n",
                 yes(matches!(login, Login::Password | Login::PasswordOnce)),
                 yes(login == Login::KeyboardInteractive),
@@ -85,22 +85,36 @@ impl SshServer {
 
     /// Shows another host key from now on.
     pub fn new_host_key(&self) {
-        let key = self.folder.path().join("host_key");
-        std::fs::remove_file(&key).ok();
+        self.new_host_key_of("ed25519");
+    }
+
+    /// Has another host key of a kind (`ed25519`, `ecdsa` or `rsa`) from now on.
+    pub fn new_host_key_of(&self, kind: &str) {
+        self.remove_host_key(kind);
         let made = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(&key)
+            .args(["-q", "-t", kind, "-N", "", "-f"])
+            .arg(self.folder.path().join(kind))
             .stdin(Stdio::null())
             .status()
             .unwrap();
         assert!(made.success());
     }
 
+    /// Has no host key of a kind any more.
+    pub fn remove_host_key(&self, kind: &str) {
+        std::fs::remove_file(self.folder.path().join(kind)).ok();
+    }
+
     /// The host key as `ssh-keygen -l` shows it.
     pub fn fingerprint(&self) -> String {
+        self.fingerprint_of("ed25519")
+    }
+
+    /// The host key of a kind.
+    pub fn fingerprint_of(&self, kind: &str) -> String {
         let shown = Command::new("ssh-keygen")
             .arg("-lf")
-            .arg(self.folder.path().join("host_key.pub"))
+            .arg(self.folder.path().join(format!("{kind}.pub")))
             .output()
             .unwrap();
         let shown = String::from_utf8(shown.stdout).unwrap();
