@@ -93,17 +93,14 @@ fn fetcher() -> Fetcher {
 }
 
 async fn fetch(fetcher: &Fetcher, server: &SshServer, name: &str) -> Duration {
-    let request = Request {
-        place: Place::Sftp {
-            address: SftpAddress::parse(&server.url(name), None).unwrap(),
-            credentials: Credentials {
-                username: USER.to_owned(),
-                password: PASSWORD.into(),
-            },
-            host_key: HostKey::default(),
+    let request = Request::new(Place::Sftp {
+        address: SftpAddress::parse(&server.url(name), None).unwrap(),
+        credentials: Credentials {
+            username: USER.to_owned(),
+            password: PASSWORD.into(),
         },
-        known: None,
-    };
+        host_key: HostKey::default(),
+    });
     let began = Instant::now();
     let outcome = fetcher
         .fetch(&request, &(Arc::new(|_| {}) as _))

@@ -102,6 +102,36 @@ pub struct Request {
     pub place: Place,
     /// What the last applied file was, if it would not have to be read again.
     pub known: Option<Validators>,
+    /// What earlier attempts saw.
+    pub sighting: Sighting,
+}
+
+impl Request {
+    /// For a file of which nothing is known.
+    #[must_use]
+    pub fn new(place: Place) -> Self {
+        Self {
+            place,
+            known: None,
+            sighting: Sighting::default(),
+        }
+    }
+}
+
+/// How a file on an SFTP server looked whose time of modification was still to come: the clock there is ahead, and whether
+/// the file rests can be told only by looking again.
+#[derive(Debug, Clone, Default)]
+pub struct Sighting(Arc<Mutex<Option<FileLook>>>);
+
+/// Size and time of modification.
+type FileLook = (Option<u64>, DateTime<Utc>);
+
+impl Sighting {
+    /// Whether an earlier attempt saw the file just so.
+    fn is_again(&self, look: FileLook) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(look) == Some(look)
+    }
 }
 
 /// What tells that a file is still the same.
@@ -248,10 +278,12 @@ impl Fetcher {
 
     async fn attempt(&self, request: &Request, meter: &Arc<Meter>) -> Result<Outcome, FetchError> {
         let known = request.known.as_ref();
+        let now = self.clock.now();
         match &request.place {
             Place::Web { url, credentials } => {
                 let web = self.clients.make()?;
-                web.fetch(url, credentials.as_ref(), known, meter).await
+                web.fetch(url, credentials.as_ref(), known, now, meter)
+                    .await
             }
             Place::Sftp {
                 address,
@@ -263,9 +295,11 @@ impl Fetcher {
                 meter.log_in_begins();
                 server.log_in(credentials).await?;
                 meter.tell(Progress::LoggedIn);
+                // As late as can be: waiting for the server makes files older.
                 let now = self.clock.now();
+                let sighting = &request.sighting;
                 server
-                    .read(address, known, now, self.limits.max_bytes, meter)
+                    .read(address, known, sighting, now, self.limits.max_bytes, meter)
                     .await
             }
             Place::S3 {

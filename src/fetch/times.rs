@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, FixedOffset, TimeDelta};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 
 /// A time as HTTP writes it.
 fn http_time(text: &str) -> Option<DateTime<FixedOffset>> {
@@ -10,12 +10,11 @@ fn http_time(text: &str) -> Option<DateTime<FixedOffset>> {
 }
 
 /// Whether a time of modification tells a file from the next one: not while another may yet be written in the same second
-/// (RFC 9110, 8.8.2.2), by the server's own clock.
-pub(super) fn has_settled(last_modified: &str, date: Option<&str>) -> bool {
-    match (http_time(last_modified), date.and_then(http_time)) {
-        (Some(modified), Some(now)) => now - modified >= TimeDelta::seconds(2),
-        _ => true,
-    }
+/// (RFC 9110, 8.8.2.2), by the server's own clock, or by ours (`now`) if it tells nothing of its own.
+pub(super) fn has_settled(last_modified: &str, date: Option<&str>, now: DateTime<Utc>) -> bool {
+    let answered = date.and_then(http_time).unwrap_or_else(|| now.into());
+    // What is no time is a name like any other.
+    http_time(last_modified).is_none_or(|modified| answered - modified >= TimeDelta::seconds(2))
 }
 
 /// How long a server asks us to stay away: in seconds, or until a time by its own clock, which `date` tells.
@@ -37,6 +36,7 @@ mod tests {
 
     #[test]
     fn a_time_of_modification_of_this_second_is_not_remembered() {
+        let now = "2026-11-25T10:00:07Z".parse().unwrap();
         let date = Some("Wed, 25 Nov 2026 10:00:05 GMT");
         for (modified, date, settled) in [
             ("Wed, 25 Nov 2026 10:00:05 GMT", date, false),
@@ -44,9 +44,11 @@ mod tests {
             ("Wed, 25 Nov 2026 10:00:09 GMT", date, false),
             ("Wed, 25 Nov 2026 10:00:03 GMT", date, true),
             ("Wed, 25 Nov 2026 10:00:05 GMT", None, true),
+            ("Wed, 25 Nov 2026 10:00:06 GMT", None, false),
+            ("Wed, 25 Nov 2026 10:00:06 GMT", Some("now"), false),
             ("version 7", date, true),
         ] {
-            assert_eq!(has_settled(modified, date), settled, "{modified}");
+            assert_eq!(has_settled(modified, date, now), settled, "{modified}");
         }
     }
 

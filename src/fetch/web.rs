@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER,
@@ -47,11 +48,13 @@ impl Web {
         }
     }
 
+    /// Fetches a file, wherever the address leads; `now` serves where a server doesn't say what time it has.
     pub(super) async fn fetch(
         &self,
         from: &Url,
         credentials: Option<&Credentials>,
         known: Option<&Validators>,
+        now: DateTime<Utc>,
         meter: &Meter,
     ) -> Result<Outcome, FetchError> {
         let known = known.filter(|known| known.etag.is_some() || known.last_modified.is_some());
@@ -89,7 +92,7 @@ impl Web {
                 return Err(refusal(&url, &response));
             }
             meter.tell(Progress::LoggedIn);
-            let mut fetched = self.body(&url, response, meter).await?;
+            let mut fetched = self.body(&url, response, now, meter).await?;
             if hop > 0 {
                 fetched.validators = Validators::default();
             }
@@ -165,6 +168,7 @@ impl Web {
         &self,
         url: &Url,
         mut response: Response,
+        now: DateTime<Utc>,
         meter: &Meter,
     ) -> Result<Fetched, FetchError> {
         let (declared, host) = (response.content_length(), host_of(url));
@@ -177,7 +181,7 @@ impl Web {
         let last_modified = header(headers, LAST_MODIFIED);
         let validators = Validators {
             etag: header(headers, ETAG),
-            last_modified: last_modified.filter(|time| has_settled(time, date.as_deref())),
+            last_modified: last_modified.filter(|time| has_settled(time, date.as_deref(), now)),
             size_and_mtime: None,
         };
         while let Some(chunk) = response

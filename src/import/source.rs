@@ -159,8 +159,8 @@ impl Importer {
         known: Option<&FileFacts>,
     ) -> Result<Request, ImportError> {
         Ok(Request {
-            place: self.place(account, settings)?,
             known: known.map(validators),
+            ..Request::new(self.place(account, settings)?)
         })
     }
 

@@ -543,7 +543,7 @@ async fn one_host_is_asked_for_so_many_files_at_once_and_another_does_not_wait_f
                 credentials: None,
             };
             let nobody = Arc::new(|_| {}) as _;
-            let request = Request { place, known: None };
+            let request = Request::new(place);
             fetcher.fetch(&request, &nobody).await.map(drop)
         });
     }

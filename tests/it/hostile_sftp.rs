@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use rosterd::model::AccountId;
 
 use crate::sftp::{pinned, point_at, settings};
@@ -67,7 +68,7 @@ async fn a_file_that_says_that_it_is_too_large_is_not_begun() {
     // With a hole of a terabyte, which takes hours to send.
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.set_len(1 << 40).unwrap();
-    server.age("contacts.csv", 60);
+    server.date("contacts.csv", (app.now() - TimeDelta::minutes(1)).into());
     point_at(&app, account, &server, "contacts.csv").await;
     app.import_fails(account, "too_large").await;
     assert_eq!(server.connections(), 1);

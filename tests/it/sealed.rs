@@ -298,7 +298,7 @@ async fn fetch(with: &Fetcher, kind: SourceKind, url: &str) -> Result<(), Failur
 
 /// On the way of an import alone.
 async fn fetch_only(with: &Fetcher, place: Place) -> Result<(), FailureCode> {
-    let request = Request { place, known: None };
+    let request = Request::new(place);
     let nobody = Arc::new(|_| {}) as _;
     let file = with.fetch(&request, &nobody).await.map(drop);
     file.map_err(|error| error.code())
@@ -390,7 +390,7 @@ async fn within_the_namespace() {
     for kind in kinds {
         for (host, may_pass) in [("lame.test", true), ("absent.test", false)] {
             let place = place(kind, &url(kind, host)).unwrap();
-            let request = Request { place, known: None };
+            let request = Request::new(place);
             let nobody = Arc::new(|_| {}) as _;
             let error = fetcher.fetch(&request, &nobody).await.unwrap_err();
             assert_eq!(

@@ -1,8 +1,10 @@
 //! Files over SFTP, from a real OpenSSH server.
 
+use chrono::TimeDelta;
 use rosterd::model::AccountId;
 use rosterd::model::source::{HostKeyKind, PASSWORD_FIELD, ShownKey, SourceKind};
 use rosterd::store::NewSettings;
+use std::time::Duration;
 
 use crate::support::sheet::people;
 use crate::support::ssh_server::{Login, PASSWORD, SshServer, USER};
@@ -77,11 +79,12 @@ async fn a_file_is_imported_its_key_pinned_and_an_unchanged_one_not_read_again()
     );
 
     // Same size, other time: read again. Same content: unchanged by its SHA-256.
-    server.age("équipe 1.csv", 1800);
+    let ago = |minutes| (app.now() - TimeDelta::minutes(minutes)).into();
+    server.date("équipe 1.csv", ago(30));
     assert_eq!(app.import(account).await.status, "unchanged");
     let changed = people(1..=3).replace("Name 3", "Nona 3");
     server.write("équipe 1.csv", changed);
-    server.age("équipe 1.csv", 900);
+    server.date("équipe 1.csv", ago(15));
     assert_eq!(app.import(account).await.updated, Some(1));
 }
 
@@ -329,16 +332,16 @@ async fn a_file_that_is_still_being_written_is_not_imported() {
     let account = account_at(&app, &server, "contacts.csv").await;
     server.write("contacts.csv", people(1..=3));
     // Ten seconds before the clock of the tests, which stands still.
-    let file = std::fs::File::options()
-        .write(true)
-        .open(server.home().join("contacts.csv"))
-        .unwrap();
-    file.set_modified((app.now() - chrono::TimeDelta::seconds(10)).into())
-        .unwrap();
+    let written_before = |seconds| {
+        server.date(
+            "contacts.csv",
+            (app.now() - TimeDelta::seconds(seconds)).into(),
+        );
+    };
+    written_before(10);
     assert_eq!(app.import(account).await.status, "succeeded");
     // The clock is set back a second: the file is nine seconds old, and rests until then.
-    file.set_modified((app.now() - chrono::TimeDelta::seconds(9)).into())
-        .unwrap();
+    written_before(9);
     let before = server.connections();
     app.import_fails(account, "changed_while_reading").await;
     assert_eq!(
@@ -346,4 +349,27 @@ async fn a_file_that_is_still_being_written_is_not_imported() {
         3,
         "tried again as often as any failure that may pass"
     );
+    // The server's clock is ahead: the file is read once it was the same for as long as it is to rest.
+    server.write("contacts.csv", people(1..=4));
+    written_before(-3600);
+    let (before, began) = (server.connections(), std::time::Instant::now());
+    let run = app.import(account).await;
+    assert_eq!(run.added, Some(1), "{:?}", run.failure_message);
+    assert_eq!(server.connections() - before, 2);
+    assert!(began.elapsed() >= Duration::from_secs(10));
+    assert_eq!(app.import(account).await.status, "unchanged");
+    assert_eq!(server.connections() - before, 3);
+}
+
+#[tokio::test]
+async fn a_file_that_grows_on_a_server_whose_clock_is_ahead_is_not_imported() {
+    let app = TestApp::start().await;
+    // Each time it is looked for, it has become longer, and is an hour newer than now.
+    let grow =
+        "echo >> contacts.csv; touch -d '+1 hour' contacts.csv; exec /usr/lib/openssh/sftp-server";
+    let server = SshServer::start_with(Login::Password, &format!("/bin/sh -c \"{grow}\""));
+    server.write("contacts.csv", people(1..=3));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    app.import_fails(account, "changed_while_reading").await;
+    assert_eq!(server.connections(), 3);
 }

@@ -22,7 +22,7 @@ use self::line::{Hangup, Line, SOCKET_TIMEOUT, TIMEOUT};
 use self::reading::Reading;
 use super::meter::Meter;
 use super::network::{NetworkPolicy, connect, lost};
-use super::{Credentials, FetchError, Limits, Outcome, Validators};
+use super::{Credentials, FetchError, Limits, Outcome, Sighting, Validators};
 use crate::model::source::{HostKeyKind, SftpAddress, ShownKey};
 use crate::telemetry::blocking;
 
@@ -139,6 +139,7 @@ impl Server {
         &self,
         address: &SftpAddress,
         known: Option<&Validators>,
+        sighting: &Sighting,
         now: DateTime<Utc>,
         limit: u64,
         meter: &Arc<Meter>,
@@ -148,6 +149,7 @@ impl Server {
             line: Arc::clone(&self.hangup.0),
             paths: address.paths.clone(),
             known: known.and_then(|known| known.size_and_mtime),
+            sighting: sighting.clone(),
             now,
             limit,
             meter: Arc::clone(meter),

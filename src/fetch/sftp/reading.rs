@@ -14,7 +14,7 @@ use super::line::Line;
 use crate::fetch::encoding::Encoding;
 use crate::fetch::intake::Intake;
 use crate::fetch::meter::Meter;
-use crate::fetch::{FetchError, Outcome, Validators};
+use crate::fetch::{FetchError, Outcome, Sighting, Validators};
 
 /// libssh2 asks for as much at once as it is given room for: with 32 KiB it is six times slower.
 const READ_SIZE: usize = 2 << 20;
@@ -24,8 +24,6 @@ const ONE_REQUEST: usize = 7_500;
 const PIECES: usize = 3;
 /// A file younger than this may still be being written.
 const SETTLED: TimeDelta = TimeDelta::seconds(10);
-/// A time of modification further ahead than clocks differ says nothing.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::seconds(60);
 
 /// One reading of one file.
 pub(super) struct Reading {
@@ -35,6 +33,7 @@ pub(super) struct Reading {
     pub(super) paths: Vec<String>,
     /// Size and time of modification of the file that is known.
     pub(super) known: Option<(u64, DateTime<Utc>)>,
+    pub(super) sighting: Sighting,
     /// Tells how old the file is.
     pub(super) now: DateTime<Utc>,
     /// Most bytes.
@@ -78,7 +77,10 @@ impl Reading {
         if self.known.is_some() && self.known == present {
             return Ok(Outcome::NotModified);
         }
-        if let Some(wait) = mtime.and_then(|mtime| still_fresh(mtime, self.now)) {
+        if let Some(mtime) = mtime
+            && let Some(wait) = still_fresh(mtime, self.now)
+            && !(mtime > self.now && self.sighting.is_again((before.size, mtime)))
+        {
             return Err(self.changed(Some(wait)));
         }
         let mut file = self.ask(path, || sftp.open(Path::new(path)))?;
@@ -234,7 +236,7 @@ fn modified(stat: &FileStat) -> Option<DateTime<Utc>> {
 /// How long until a file that was just written may be trusted.
 fn still_fresh(mtime: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
     let age = now - mtime;
-    if age >= SETTLED || age < -CLOCKS_DIFFER {
+    if age >= SETTLED {
         return None;
     }
     // A second more: times of modification are whole seconds. Not longer than a file is to rest, whatever its clock says.
@@ -254,8 +256,8 @@ mod tests {
         assert_eq!(wait(10), None);
         assert_eq!(wait(9), Some(2));
         assert_eq!(wait(0), Some(11));
-        // The server's clock is ahead of ours, and one that is set wrong says nothing.
+        // The server's clock is ahead of ours, be it by years.
         assert_eq!(wait(-30), Some(11));
-        assert_eq!(wait(-61), None);
+        assert_eq!(wait(-100_000_000), Some(11));
     }
 }

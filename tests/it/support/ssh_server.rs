@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// The one user.
 pub const USER: &str = "jane";
@@ -176,23 +176,29 @@ impl SshServer {
             .count()
     }
 
-    /// A file in the user's home, written long ago.
+    /// A file in the user's home, written long ago (by the clock of the tests, too), and after those before.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        static WRITTEN: AtomicU64 = AtomicU64::new(1_790_000_000);
         let path = self.home().join(name);
         std::fs::write(&path, bytes).unwrap();
         allow(&path, 0o666);
-        self.age(name, 3600);
+        let at = Duration::from_secs(WRITTEN.fetch_add(1, Ordering::SeqCst));
+        self.date(name, SystemTime::UNIX_EPOCH + at);
         path
     }
 
-    /// Sets how many seconds ago a file was written.
-    pub fn age(&self, name: &str, seconds: u64) {
+    /// Sets when a file was written.
+    pub fn date(&self, name: &str, at: SystemTime) {
         let file = std::fs::File::options()
             .write(true)
             .open(self.home().join(name))
             .unwrap();
-        file.set_modified(SystemTime::now() - std::time::Duration::from_secs(seconds))
-            .unwrap();
+        file.set_modified(at).unwrap();
+    }
+
+    /// Sets how many seconds ago a file was written, by the machine's clock.
+    pub fn age(&self, name: &str, seconds: u64) {
+        self.date(name, SystemTime::now() - Duration::from_secs(seconds));
     }
 
     pub fn home(&self) -> PathBuf {
