@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rosterd::clock::SystemClock;
 use rosterd::fetch::{Fetcher, Limits, NetworkPolicy, Place, Request};
@@ -300,9 +300,14 @@ async fn a_server_that_lets_nobody_in_is_given_up() {
     }
     app.settings(account, &format!("https://{address}/x.csv"))
         .await;
+    let began = Instant::now();
     let run = app.import_fails(account, "timed_out").await;
     let said = run.failure_message.unwrap();
     assert!(said.contains("connecting took too long"), "{said}");
+    assert!(
+        began.elapsed() >= Duration::from_millis(3 * 300),
+        "tried three times"
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::https_server::Reply;
 use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
 use crate::support::sheet::people;
 use crate::support::ssh_server::{self, Login, SshServer};
@@ -45,6 +46,31 @@ async fn steps(app: &TestApp) -> (Vec<String>, i32) {
 
 fn passed(steps: &[&str]) -> Vec<String> {
     steps.iter().map(|step| format!("{step} ok")).collect()
+}
+
+#[tokio::test]
+async fn by_default_what_may_pass_is_tried_four_times_and_a_refusal_once() {
+    let app = app(None).await;
+    for (status, code, attempts) in [
+        (408, "http_status", 4),
+        (425, "http_status", 4),
+        (429, "rate_limited", 4),
+        (500, "server_error", 4),
+        (503, "server_error", 4),
+        (400, "http_status", 1),
+        (403, "forbidden", 1),
+        (404, "not_found", 1),
+    ] {
+        let path = format!("/{status}.csv");
+        app.https.serve(&path, Reply::status(status));
+        let url = app.https.url(&path);
+        typed(&app, &format!("settings set 1 --source https --url {url}")).await;
+        let ended = type_in(&app, &["import", "1", "--format", "json"]).await;
+        assert_eq!(ended.json()["run"]["failure_code"], code, "{}", ended.out);
+        let seen = app.https.seen();
+        let asked = seen.iter().filter(|seen| seen.path == path).count();
+        assert_eq!((ended.code, asked), (1, attempts), "{status}");
+    }
 }
 
 #[tokio::test]
