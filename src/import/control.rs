@@ -1,9 +1,11 @@
 //! How a run is watched and steered from outside, and its place among the others.
 //!
 //! A run that waits for others, for its turn at a host or because a server wants to be left alone for a while, gives its
-//! place to one that can get on: hosts that are slow or dead keep nobody else waiting.
+//! place to one that can get on; so does one whose file takes long to come: hosts that are slow or dead keep nobody else
+//! waiting.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -12,12 +14,17 @@ use super::{ImportError, Observer, unobserved};
 
 /// Most runs that wait, besides those under way. Each keeps its lease alive, and little more.
 const MAX_WAITING: usize = 256;
+/// A fetch that takes longer goes on without a place.
+const SWIFT: Duration = Duration::from_secs(5);
+/// Most fetches that go on without a place. Each has a connection, a thread perhaps, and as much of a file as has come.
+const MAX_SLOW: usize = 64;
 
 /// Places for runs that are under way at once, and for some more that wait.
 #[derive(Debug, Clone)]
 pub struct Slots {
     under_way: Arc<Semaphore>,
     entered: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
     given_back: Arc<Notify>,
 }
 
@@ -28,6 +35,7 @@ impl Slots {
         Self {
             under_way: Arc::new(Semaphore::new(max_concurrent)),
             entered: Arc::new(Semaphore::new(max_concurrent.saturating_add(MAX_WAITING))),
+            slow: Arc::new(Semaphore::new(MAX_SLOW)),
             given_back: Arc::default(),
         }
     }
@@ -90,6 +98,26 @@ impl Slot {
         }
     }
 
+    /// Waits for a file; for one that takes long, with the place given back.
+    async fn fetch<T>(&mut self, fetching: impl Future<Output = T>) -> T {
+        tokio::pin!(fetching);
+        if let Ok(done) = tokio::time::timeout(SWIFT, &mut fetching).await {
+            return done;
+        }
+        let slow = Arc::clone(&self.slots.slow).acquire_owned();
+        let slow = tokio::select! {
+            biased;
+            done = &mut fetching => return done,
+            slow = slow => slow,
+        };
+        self.give_back();
+        let done = fetching.await;
+        // Neither is ever closed.
+        self.held = Arc::clone(&self.slots.under_way).acquire_owned().await.ok();
+        drop(slow);
+        done
+    }
+
     fn give_back(&mut self) {
         if self.held.take().is_some() {
             self.slots.given_back.notify_one();
@@ -147,16 +175,40 @@ impl Control {
         &mut self,
         others: impl Future<Output = T>,
     ) -> Result<T, ImportError> {
-        let Self { stop, slot, .. } = self;
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Err(ImportError::Stopped),
-            done = async {
-                match slot {
-                    Some(slot) => slot.wait(others).await,
-                    None => Ok(others.await),
-                }
-            } => done,
-        }
+        let waiting = async {
+            match &mut self.slot {
+                Some(slot) => slot.wait(others).await,
+                None => Ok(others.await),
+            }
+        };
+        unless_stopped(&self.stop, waiting).await?
+    }
+
+    /// Waits for a file; another run gets on meanwhile if that takes long.
+    ///
+    /// # Errors
+    /// [`ImportError::Stopped`] if this one is to end.
+    pub(super) async fn fetch<T>(
+        &mut self,
+        fetching: impl Future<Output = T>,
+    ) -> Result<T, ImportError> {
+        let waiting = async {
+            match &mut self.slot {
+                Some(slot) => slot.fetch(fetching).await,
+                None => fetching.await,
+            }
+        };
+        unless_stopped(&self.stop, waiting).await
+    }
+}
+
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    done: impl Future<Output = T>,
+) -> Result<T, ImportError> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(ImportError::Stopped),
+        done = done => Ok(done),
     }
 }

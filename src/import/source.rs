@@ -232,11 +232,9 @@ impl Importer {
         loop {
             let turn = self.fetcher.turn(&request.place);
             let turn = self.wait(run, settings, control, turn).await?;
-            let fetched = tokio::select! {
-                fetched = self.fetcher.fetch_in_turn(request, turn, &progress) => fetched.map_err(ImportError::Fetch),
-                () = control.stop.cancelled() => return Err(ImportError::Stopped),
-            };
-            let error = match fetched {
+            let fetching = Box::pin(self.fetcher.fetch_in_turn(request, turn, &progress));
+            let fetched = control.fetch(fetching).await?;
+            let error = match fetched.map_err(ImportError::Fetch) {
                 Err(error) if error.is_transient() && attempt < self.options.attempts => error,
                 other => return other,
             };

@@ -384,15 +384,24 @@ async fn whoever_waits_for_a_running_import_uses_up_no_ids() {
 async fn one_gets_past(app: &TestApp, elsewhere: &str) {
     let last = app.account(people(1..=20)).await;
     for number in 1..=6 {
-        let admins = ["admin@example.org".to_owned()];
-        let account = app
-            .store
-            .add_account(&format!("Team {number}"), "UTC", &admins)
-            .await
-            .unwrap();
-        app.settings(account, elsewhere).await;
-        app.store.set_enabled(account, true).await.unwrap();
+        add_team(app, number, elsewhere).await;
     }
+    get_past(app, last).await;
+}
+
+async fn add_team(app: &TestApp, number: i32, url: &str) {
+    let admins = ["admin@example.org".to_owned()];
+    let account = app
+        .store
+        .add_account(&format!("Team {number}"), "UTC", &admins)
+        .await
+        .unwrap();
+    app.settings(account, url).await;
+    app.store.set_enabled(account, true).await.unwrap();
+}
+
+/// Asks for an import of every account, the one with the lowest number last, and waits until that is through.
+async fn get_past(app: &TestApp, last: AccountId) {
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts ORDER BY id DESC")
         .await
         .unwrap();
@@ -452,6 +461,35 @@ async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting
     app.lifecycle.soft.cancel();
     app.lifecycle.hard.cancel();
     all_six_are_handed_back(&app).await;
+}
+
+#[tokio::test]
+async fn hosts_that_are_slow_while_they_are_fetched_from_keep_nobody_else_waiting() {
+    let app = TestApp::start_with(Setup {
+        connect_timeout: Duration::from_mins(2),
+        idle_timeout: Duration::from_mins(2),
+        total_timeout: Duration::from_mins(2),
+        ..Setup::default()
+    })
+    .await;
+    let last = app.account(people(1..=20)).await;
+    let mut hosts = Vec::new();
+    // Each has its own host: none waits for another's turn.
+    for number in 1..=6 {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        hosts.push(silent);
+        let url = format!("https://localhost:{port}/contacts.csv");
+        add_team(&app, number, &url).await;
+    }
+    get_past(&app, last).await;
+    let under_way = "SELECT count(*) FROM import_runs WHERE status = 'running' AND attempts = 1";
+    assert_eq!(app.count(under_way).await, 6, "none was ended or waits");
+    app.lifecycle.soft.cancel();
+    app.lifecycle.hard.cancel();
+    app.dispatcher.idle().await;
+    let queued = "SELECT count(*) FROM import_runs WHERE status = 'queued'";
+    assert_eq!(app.count(queued).await, 6);
 }
 
 #[tokio::test]
