@@ -139,6 +139,15 @@ fn facts_of(content: &Spool) -> FileFacts {
     }
 }
 
+/// What came to light in an attempt, however it ended.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The file.
+    facts: FileFacts,
+    /// When the settings that it was fetched with were last edited.
+    settings: Option<DateTime<Utc>>,
+}
+
 impl Importer {
     /// An importer on this database.
     #[must_use]
@@ -240,22 +249,15 @@ impl Importer {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut facts = FileFacts::default();
-            let error = match self.attempt(run, file.clone(), control, &mut facts).await {
+            let mut seen = Seen::default();
+            let error = match self.attempt(run, file.clone(), control, &mut seen).await {
                 Ok(status) => return Ok((status, None)),
                 Err(error) => error,
             };
             if error.leaves_run_open() {
                 return Err(error);
             }
-            // Whoever edits settings wants them used, and whoever writes at the same time is through soon. The key may have
-            // been changed between the settings and it.
-            let begin_again = matches!(
-                error,
-                ImportError::Store(StoreError::SettingsChanged | StoreError::Interfered)
-                    | ImportError::Secret(SealError::Unreadable)
-            );
-            if begin_again && tries < 3 {
+            if tries < 3 && self.is_overtaken(run, &error, &seen).await? {
                 continue;
             }
             let failure = error.failure();
@@ -265,10 +267,31 @@ impl Importer {
             } else {
                 Roster::default()
             };
-            self.conclude_failed(run, failure, facts, roster.issues)
+            self.conclude_failed(run, failure, seen.facts, roster.issues)
                 .await?;
             return Ok((RunStatus::Failed, Some(code)));
         }
+    }
+
+    /// Whether an attempt failed because, or while, something else was changed, so that it is to be made again.
+    async fn is_overtaken(
+        &self,
+        run: &ClaimedRun,
+        error: &ImportError,
+        seen: &Seen,
+    ) -> Result<bool, ImportError> {
+        // Whoever writes at the same time is through soon. The key may have been changed between the settings and it.
+        let is_overtaken = matches!(
+            error,
+            ImportError::Store(StoreError::SettingsChanged | StoreError::Interfered)
+                | ImportError::Secret(SealError::Unreadable)
+        );
+        if is_overtaken || seen.settings.is_none() {
+            return Ok(is_overtaken);
+        }
+        // Whoever edits settings wants them used, and no mail about the old ones.
+        let present = self.store.settings(run.account_id).await?;
+        Ok(present.map(|settings| settings.updated_at) != seen.settings)
     }
 
     async fn attempt(
@@ -276,7 +299,7 @@ impl Importer {
         run: &ClaimedRun,
         file: Option<Spool>,
         control: &mut Control,
-        facts: &mut FileFacts,
+        seen: &mut Seen,
     ) -> Result<RunStatus, ImportError> {
         if run.trigger == Trigger::Revert {
             let subject = run.subject.ok_or(ImportError::NothingToRevert)?;
@@ -287,6 +310,9 @@ impl Importer {
             return Err(ImportError::Disabled);
         }
         let settings = self.store.settings(run.account_id).await?;
+        let facts = &mut seen.facts;
+        let used = settings.as_ref().filter(|_| file.is_none());
+        seen.settings = used.map(|settings| settings.updated_at);
         let may_skip =
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
         let known = context.known_file.clone().filter(|_| may_skip);

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::model::AccountId;
 use rosterd::model::run::{FailureStreak, FileFacts, NewRun, Origin};
 use rosterd::store::Started;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -502,6 +503,32 @@ async fn whoever_was_asked_to_come_back_later_keeps_nobody_else_waiting() {
     // A daemon that is to stop does not wait with them.
     app.lifecycle.soft.cancel();
     all_six_are_handed_back(&app).await;
+}
+
+#[tokio::test]
+async fn a_failure_of_settings_that_were_edited_meanwhile_is_none() {
+    let app = TestApp::start().await;
+    let account = app.account(people(1..=20)).await;
+    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = held.local_addr().unwrap().port();
+    app.settings(account, &format!("https://localhost:{port}/contacts.csv"))
+        .await;
+    let importing = app.import(account);
+    let edited = async {
+        // Asked for the file, it speaks no TLS, but only after the address was corrected.
+        let (mut guest, _) = held.accept().await.unwrap();
+        app.settings(account, &app.https.url("/contacts.csv")).await;
+        guest.write_all(b"not TLS at all").await.unwrap();
+        guest
+    };
+    let (run, _guest) = tokio::join!(importing, edited);
+    assert_eq!(
+        (run.status.as_str(), run.added),
+        ("succeeded", Some(20)),
+        "{:?}",
+        run.failure_message
+    );
+    assert_eq!(app.count("SELECT count(*) FROM mail_outbox").await, 0);
 }
 
 #[tokio::test]
