@@ -112,9 +112,11 @@ impl Slot {
         };
         self.give_back();
         let done = fetching.await;
-        // Neither is ever closed.
-        self.held = Arc::clone(&self.slots.under_way).acquire_owned().await.ok();
+        // Whoever waits to become slow has the place that this one needs.
         drop(slow);
+        // Never closed.
+        let under_way = Arc::clone(&self.slots.under_way);
+        self.held = under_way.acquire_owned().await.ok();
         done
     }
 
@@ -210,5 +212,66 @@ async fn unless_stopped<T>(
         biased;
         () = stop.cancelled() => Err(ImportError::Stopped),
         done = done => Ok(done),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// A run that waits for its file until that is sent.
+    fn fetch(slots: &Slots) -> (oneshot::Sender<()>, JoinHandle<Slot>) {
+        let slot = slots.enter(CancellationToken::new()).unwrap();
+        let mut control = Control::unobserved(CancellationToken::new(), slot);
+        let (file, comes) = oneshot::channel();
+        let run = tokio::spawn(async move {
+            control.fetch(comes).await.unwrap().unwrap();
+            control.slot.unwrap()
+        });
+        (file, run)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_comes_at_once_keeps_its_place_and_a_slow_one_gets_one_again() {
+        let slots = Slots::new(1);
+        let (file, swift) = fetch(&slots);
+        tokio::time::sleep(SWIFT / 2).await;
+        assert_eq!(slots.free(), 0);
+        file.send(()).unwrap();
+        drop(swift.await.unwrap());
+
+        let (file, slow) = fetch(&slots);
+        tokio::time::sleep(SWIFT * 2).await;
+        assert_eq!(slots.free(), 1);
+        slots.given_back().await;
+        let (other_file, other) = fetch(&slots);
+        file.send(()).unwrap();
+        tokio::time::sleep(SWIFT / 2).await;
+        assert!(!slow.is_finished(), "the other has the place");
+        other_file.send(()).unwrap();
+        drop(other.await.unwrap());
+        let slow = slow.await.unwrap();
+        assert_eq!(slots.free(), 0, "it has it again");
+        drop(slow);
+        assert_eq!(slots.free(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_slow_one_keeps_its_place_until_one_of_the_others_has_its_file() {
+        let slots = Slots::new(1);
+        let mut all = Vec::new();
+        for _ in 0..=MAX_SLOW {
+            assert_eq!(slots.free(), 1);
+            all.push(fetch(&slots));
+            tokio::time::sleep(SWIFT * 2).await;
+        }
+        assert_eq!(slots.free(), 0);
+        let (file, run) = all.swap_remove(0);
+        file.send(()).unwrap();
+        drop(run.await.unwrap());
+        assert_eq!(slots.free(), 1);
     }
 }
