@@ -157,7 +157,7 @@ pub enum FetchError {
     #[error(
         "{host} shows another host key ({found}) than the one pinned before ({pinned}): either the server was set up anew, \
          or something else answers in its place. Nothing was sent to it. If its administrator confirms the new key, run \
-         `rosterd settings trust`"
+         `rosterd settings trust --fingerprint {found}` for the account"
     )]
     HostKeyChanged {
         /// Host and port.
@@ -189,7 +189,7 @@ pub enum FetchError {
     NoWordOnPassword(String),
     /// Changed under our hands, or just now.
     #[error(
-        "the file at {host} is being written while it is read; let the upload end before the import begins"
+        "the file at {host} is being written while it is read, or has been just now by the clocks of both; let the upload end before the import begins"
     )]
     ChangedWhileReading {
         /// Host.

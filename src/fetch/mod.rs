@@ -332,28 +332,29 @@ impl Fetcher {
         Ok(server)
     }
 
-    /// The key that an SFTP server shows now; the one with that fingerprint, if one is given and the server has it. Nobody
-    /// logs in.
+    /// The key that an SFTP server shows now to whom `known` is known; the one with that fingerprint, if one is given and the
+    /// server has it. Nobody logs in.
     ///
     /// # Errors
     /// [`FetchError`] if there is no SFTP server.
     pub async fn sftp_host_key(
         &self,
         address: &SftpAddress,
+        known: &HostKey,
         fingerprint: Option<&str>,
     ) -> Result<ShownKey, FetchError> {
-        let shown = |kinds| async move {
-            let server = sftp::Server::connect(address, &self.policy, self.limits, kinds).await;
+        let shown = |kinds: Vec<HostKeyKind>| async move {
+            let server = sftp::Server::connect(address, &self.policy, self.limits, &kinds).await;
             server.map(|server| server.host_key().clone())
         };
-        let first = shown(HostKeyKind::ALL).await?;
+        let first = shown(known.kinds()).await?;
         let wanted = fingerprint.map(HostKey::of);
         let Some(wanted) = wanted.filter(|wanted| !wanted.is(&first.fingerprint)) else {
             return Ok(first);
         };
-        for kind in HostKeyKind::ALL.iter().filter(|kind| **kind > first.kind) {
+        for kind in known.kinds().into_iter().filter(|kind| *kind != first.kind) {
             // One that has no key of this kind hangs up.
-            if let Ok(other) = shown(std::slice::from_ref(kind)).await
+            if let Ok(other) = shown(vec![kind]).await
                 && wanted.is(&other.fingerprint)
             {
                 return Ok(other);

@@ -4,6 +4,7 @@
 //! place to one that can get on; so does one whose file takes long to come: hosts that are slow or dead keep nobody else
 //! waiting.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ impl Slots {
             held: Arc::clone(&self.under_way).try_acquire_owned().ok(),
             slots: self.clone(),
             leave,
+            slow: None,
         })
     }
 }
@@ -71,6 +73,8 @@ pub struct Slot {
     /// `None` while the run waits.
     held: Option<OwnedSemaphorePermit>,
     leave: CancellationToken,
+    /// While its file takes long to come.
+    slow: Option<OwnedSemaphorePermit>,
     _entered: OwnedSemaphorePermit,
 }
 
@@ -98,22 +102,31 @@ impl Slot {
         }
     }
 
-    /// Waits for a file; for one that takes long, with the place given back.
-    async fn fetch<T>(&mut self, fetching: impl Future<Output = T>) -> T {
-        tokio::pin!(fetching);
+    /// Waits for a file that comes soon; `None` as soon as another run may have the place meanwhile.
+    async fn fetch_swiftly<T>(
+        &mut self,
+        mut fetching: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         if let Ok(done) = tokio::time::timeout(SWIFT, &mut fetching).await {
-            return done;
+            return Some(done);
         }
         let slow = Arc::clone(&self.slots.slow).acquire_owned();
-        let slow = tokio::select! {
+        tokio::select! {
             biased;
-            done = &mut fetching => return done,
-            slow = slow => slow,
-        };
+            done = fetching => Some(done),
+            slow = slow => {
+                self.slow = slow.ok();
+                None
+            }
+        }
+    }
+
+    /// Waits for a file that takes long, with the place given back.
+    async fn fetch_slowly<T>(&mut self, fetching: impl Future<Output = T>) -> T {
         self.give_back();
         let done = fetching.await;
         // Whoever waits to become slow has the place that this one needs.
-        drop(slow);
+        self.slow = None;
         // Never closed.
         let under_way = Arc::clone(&self.slots.under_way);
         self.held = under_way.acquire_owned().await.ok();
@@ -186,17 +199,34 @@ impl Control {
         unless_stopped(&self.stop, waiting).await?
     }
 
-    /// Waits for a file; another run gets on meanwhile if that takes long.
+    /// Waits for a file; `None` if that takes long and another run may get on meanwhile ([`Self::fetch_slowly`]).
     ///
     /// # Errors
     /// [`ImportError::Stopped`] if this one is to end.
-    pub(super) async fn fetch<T>(
+    pub(super) async fn fetch_swiftly<T>(
+        &mut self,
+        fetching: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<Option<T>, ImportError> {
+        let waiting = async {
+            match &mut self.slot {
+                Some(slot) => slot.fetch_swiftly(fetching).await,
+                None => Some(fetching.await),
+            }
+        };
+        unless_stopped(&self.stop, waiting).await
+    }
+
+    /// Waits for a file that takes long; another run gets on meanwhile.
+    ///
+    /// # Errors
+    /// [`ImportError::Stopped`] if this one is to end.
+    pub(super) async fn fetch_slowly<T>(
         &mut self,
         fetching: impl Future<Output = T>,
     ) -> Result<T, ImportError> {
         let waiting = async {
             match &mut self.slot {
-                Some(slot) => slot.fetch(fetching).await,
+                Some(slot) => slot.fetch_slowly(fetching).await,
                 None => fetching.await,
             }
         };
@@ -218,18 +248,26 @@ async fn unless_stopped<T>(
 #[cfg(test)]
 mod tests {
     use tokio::sync::oneshot;
-    use tokio::task::JoinHandle;
 
     use super::*;
 
-    /// A run that waits for its file until that is sent.
-    fn fetch(slots: &Slots) -> (oneshot::Sender<()>, JoinHandle<Slot>) {
+    /// A run that waits for its file until that is sent; then it is there with its place.
+    fn fetch(slots: &Slots) -> (oneshot::Sender<()>, oneshot::Receiver<Slot>) {
         let slot = slots.enter(CancellationToken::new()).unwrap();
         let mut control = Control::unobserved(CancellationToken::new(), slot);
         let (file, comes) = oneshot::channel();
-        let run = tokio::spawn(async move {
-            control.fetch(comes).await.unwrap().unwrap();
-            control.slot.unwrap()
+        let (through, run) = oneshot::channel();
+        crate::lifecycle::spawn(async move {
+            let mut comes = std::pin::pin!(comes);
+            if control
+                .fetch_swiftly(comes.as_mut())
+                .await
+                .unwrap()
+                .is_none()
+            {
+                control.fetch_slowly(comes).await.unwrap().unwrap();
+            }
+            through.send(control.slot.unwrap()).unwrap();
         });
         (file, run)
     }
@@ -243,14 +281,14 @@ mod tests {
         file.send(()).unwrap();
         drop(swift.await.unwrap());
 
-        let (file, slow) = fetch(&slots);
+        let (file, mut slow) = fetch(&slots);
         tokio::time::sleep(SWIFT * 2).await;
         assert_eq!(slots.free(), 1);
         slots.given_back().await;
         let (other_file, other) = fetch(&slots);
         file.send(()).unwrap();
         tokio::time::sleep(SWIFT / 2).await;
-        assert!(!slow.is_finished(), "the other has the place");
+        assert!(slow.try_recv().is_err(), "the other has the place");
         other_file.send(()).unwrap();
         drop(other.await.unwrap());
         let slow = slow.await.unwrap();

@@ -144,8 +144,8 @@ fn facts_of(content: &Spool) -> FileFacts {
 struct Seen {
     /// The file.
     facts: FileFacts,
-    /// When the settings that it was fetched with were last edited.
-    settings: Option<DateTime<Utc>>,
+    /// The settings that it was fetched with.
+    settings: Option<Settings>,
 }
 
 impl Importer {
@@ -286,12 +286,15 @@ impl Importer {
             ImportError::Store(StoreError::SettingsChanged | StoreError::Interfered)
                 | ImportError::Secret(SealError::Unreadable)
         );
-        if is_overtaken || seen.settings.is_none() {
+        let Some(used) = seen.settings.as_ref().filter(|_| !is_overtaken) else {
             return Ok(is_overtaken);
-        }
-        // Whoever edits settings wants them used, and no mail about the old ones.
+        };
+        // Whoever edits settings wants them used, and no mail about the old ones. The same way is not gone twice: a password
+        // that was refused is refused again. A secret that is only sealed anew is no edit.
         let present = self.store.settings(run.account_id).await?;
-        Ok(present.map(|settings| settings.updated_at) != seen.settings)
+        Ok(present.is_some_and(|present| {
+            present.updated_at != used.updated_at && !present.asks_like(used)
+        }))
     }
 
     async fn attempt(
@@ -311,8 +314,7 @@ impl Importer {
         }
         let settings = self.store.settings(run.account_id).await?;
         let facts = &mut seen.facts;
-        let used = settings.as_ref().filter(|_| file.is_none());
-        seen.settings = used.map(|settings| settings.updated_at);
+        seen.settings = settings.clone().filter(|_| file.is_none());
         let may_skip =
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
         let known = context.known_file.clone().filter(|_| may_skip);

@@ -263,9 +263,10 @@ impl Importer {
             .await?
             .ok_or_else(super::settings_missing)?;
         let address = source::sftp_address(&settings)?;
+        let pin = settings.host_key();
         let present = self
             .fetcher
-            .sftp_host_key(&address, fingerprint)
+            .sftp_host_key(&address, &HostKey::new(pin), fingerprint)
             .await
             .map_err(ImportError::Fetch)?;
         if fingerprint.is_some_and(|wanted| !HostKey::of(wanted).is(&present.fingerprint)) {
@@ -274,7 +275,6 @@ impl Importer {
         self.store
             .trust_host_key(account.id, &address.origin(), &present)
             .await?;
-        let pin = settings.host_key();
         let replaced = pin.filter(|pin| !HostKey::new(Some(pin)).is(&present.fingerprint));
         Ok(Trusted::Pinned {
             present,

@@ -200,10 +200,7 @@ impl Importer {
             done = &mut others => return Ok(done),
             () = std::future::ready(()) => {}
         }
-        self.store.count_attempts(run, -1).await?;
-        let done = control.wait(others).await;
-        self.store.count_attempts(run, 1).await?;
-        let done = done?;
+        let done = self.unaccounted(run, control.wait(others)).await?;
         if !self.store.run_context(run).await?.import_enabled {
             return Err(ImportError::Disabled);
         }
@@ -212,6 +209,18 @@ impl Importer {
             return Err(StoreError::SettingsChanged.into());
         }
         Ok(done)
+    }
+
+    /// Waits without a place: what ends the process meanwhile, another run perhaps, is not this one's file.
+    async fn unaccounted<T>(
+        &self,
+        run: &ClaimedRun,
+        waiting: impl Future<Output = Result<T, ImportError>>,
+    ) -> Result<T, ImportError> {
+        self.store.count_attempts(run, -1).await?;
+        let done = waiting.await;
+        self.store.count_attempts(run, 1).await?;
+        done
     }
 
     /// Fetches the file, again and again while the failure may pass by itself.
@@ -232,8 +241,14 @@ impl Importer {
         loop {
             let turn = self.fetcher.turn(&request.place);
             let turn = self.wait(run, settings, control, turn).await?;
-            let fetching = Box::pin(self.fetcher.fetch_in_turn(request, turn, &progress));
-            let fetched = control.fetch(fetching).await?;
+            let mut fetching = Box::pin(self.fetcher.fetch_in_turn(request, turn, &progress));
+            let fetched = match control.fetch_swiftly(fetching.as_mut()).await? {
+                Some(fetched) => fetched,
+                None => {
+                    self.unaccounted(run, control.fetch_slowly(fetching))
+                        .await?
+                }
+            };
             let error = match fetched.map_err(ImportError::Fetch) {
                 Err(error) if error.is_transient() && attempt < self.options.attempts => error,
                 other => return other,

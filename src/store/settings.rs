@@ -21,8 +21,8 @@ pub struct Settings {
     pub password_sealed: Option<Vec<u8>>,
     /// SFTP port.
     pub sftp_port: Option<i32>,
-    /// Pinned host key of an SFTP server.
-    pub pin: Option<Pin>,
+    /// Pinned host keys of SFTP servers: the one that stands in the settings, then those of servers that they named before.
+    pub pins: Vec<Pin>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key id.
@@ -49,11 +49,36 @@ impl Settings {
         Some(address.origin())
     }
 
-    /// The pinned host key, if it is that of the server that the address names.
+    /// The pinned host key of the server that the address names.
     #[must_use]
     pub fn host_key(&self) -> Option<&Pin> {
-        let pin = self.pin.as_ref()?;
-        (pin.server.is_none() || pin.server == self.origin()).then_some(pin)
+        self.host_key_of(&self.origin()?)
+    }
+
+    /// The pinned host key of a server (`sftp://host:port`).
+    #[must_use]
+    pub fn host_key_of(&self, server: &str) -> Option<&Pin> {
+        let is_its = |pin: &&Pin| pin.server.as_deref().is_none_or(|of| of == server);
+        self.pins.iter().find(is_its)
+    }
+
+    /// Whether the file is looked for in the same way: at the same address, with the same user, password and host key.
+    #[must_use]
+    pub fn asks_like(&self, other: &Self) -> bool {
+        let way = |settings: &Self| {
+            (
+                settings.source,
+                settings.url.clone(),
+                settings.username.clone(),
+                settings.password_sealed.clone(),
+                settings.sftp_port,
+                settings.pins.clone(),
+                settings.s3_region.clone(),
+                settings.s3_access_key_id.clone(),
+                settings.s3_secret_sealed.clone(),
+            )
+        };
+        way(self) == way(other)
     }
 }
 
@@ -117,28 +142,36 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn settings(&self, account: AccountId) -> Result<Option<Settings>, StoreError> {
-        let row = sqlx::query!(
-            "SELECT * FROM import_settings WHERE account_id = $1",
+        let rows = sqlx::query!(
+            r#"SELECT s.*, k.server AS "other_server?", k.fingerprint AS "other_key?", k.kind AS other_kind
+               FROM import_settings s LEFT JOIN sftp_host_keys k ON k.account_id = s.account_id
+               WHERE s.account_id = $1"#,
             account.0
         )
-        .fetch_optional(&self.pool)
+        .fetch_all(&self.pool)
         .await
         .map_err(failed("read the import settings"))?;
-        Ok(row.and_then(|row| {
+        let pin = |fingerprint, kind: Option<&str>, server| Pin {
+            fingerprint,
+            kind: kind.and_then(HostKeyKind::parse),
+            server,
+        };
+        let others = rows.iter().filter_map(|row| {
+            let (key, server) = (row.other_key.clone()?, row.other_server.clone());
+            Some(pin(key, row.other_kind.as_deref(), server))
+        });
+        let others: Vec<_> = others.collect();
+        Ok(rows.into_iter().next().and_then(|row| {
+            let own = row.sftp_host_key;
+            let own =
+                own.map(|key| pin(key, row.sftp_host_key_kind.as_deref(), row.sftp_host_key_of));
             Some(Settings {
                 source: SourceKind::parse(&row.source)?,
                 url: row.url,
                 username: row.username,
                 password_sealed: row.password_sealed,
                 sftp_port: row.sftp_port,
-                pin: row.sftp_host_key.map(|fingerprint| Pin {
-                    fingerprint,
-                    kind: row
-                        .sftp_host_key_kind
-                        .as_deref()
-                        .and_then(HostKeyKind::parse),
-                    server: row.sftp_host_key_of,
-                }),
+                pins: own.into_iter().chain(others).collect(),
                 s3_region: row.s3_region,
                 s3_access_key_id: row.s3_access_key_id,
                 s3_secret_sealed: row.s3_secret_sealed,
@@ -228,7 +261,7 @@ impl Store {
         Ok(())
     }
 
-    /// Pins another host key of a server (`sftp://host:port`), whatever was pinned before.
+    /// Pins another host key of a server (`sftp://host:port`), whatever was pinned for it before.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -241,8 +274,10 @@ impl Store {
         let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
         // Unpinned first: a key that changes while its server stays counts as entered by hand.
         sqlx::query!(
-            "UPDATE import_settings SET sftp_host_key = NULL WHERE account_id = $1 AND source = 'sftp'",
-            account.0
+            "UPDATE import_settings SET sftp_host_key = NULL
+             WHERE account_id = $1 AND source = 'sftp' AND sftp_host_key_of = $2",
+            account.0,
+            server
         )
         .execute(&mut *tx)
         .await

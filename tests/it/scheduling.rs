@@ -1,5 +1,6 @@
 //! Schedules: due slots fire exactly once, edits are followed, and what was missed is caught up once.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::support::https_server::Reply;
 use crate::support::sheet::people;
-use crate::support::{Setup, TestApp};
+use crate::support::{Setup, TestApp, failed};
 
 impl TestApp {
     async fn schedule(&self, account: AccountId, days: &str, at: &str) {
@@ -484,8 +485,8 @@ async fn hosts_that_are_slow_while_they_are_fetched_from_keep_nobody_else_waitin
         add_team(&app, number, &url).await;
     }
     get_past(&app, last).await;
-    let under_way = "SELECT count(*) FROM import_runs WHERE status = 'running' AND attempts = 1";
-    assert_eq!(app.count(under_way).await, 6, "none was ended or waits");
+    // Each goes on, and what ends the process meanwhile is not its file.
+    waiting(&app, 6).await;
     app.lifecycle.soft.cancel();
     app.lifecycle.hard.cancel();
     app.dispatcher.idle().await;
@@ -513,22 +514,37 @@ async fn a_failure_of_settings_that_were_edited_meanwhile_is_none() {
     let port = held.local_addr().unwrap().port();
     app.settings(account, &format!("https://localhost:{port}/contacts.csv"))
         .await;
-    let importing = app.import(account);
-    let edited = async {
-        // Asked for the file, it speaks no TLS, but only after the address was corrected.
+    // Asked for the file, it speaks no TLS, but only after the settings were edited.
+    let answered = async |edit: Pin<Box<dyn Future<Output = ()> + '_>>| {
         let (mut guest, _) = held.accept().await.unwrap();
-        app.settings(account, &app.https.url("/contacts.csv")).await;
+        edit.await;
         guest.write_all(b"not TLS at all").await.unwrap();
         guest
     };
-    let (run, _guest) = tokio::join!(importing, edited);
+    // No other way to the file: it is not gone a second time, for a password that was refused would be refused again.
+    let edit = Box::pin(async {
+        app.execute("UPDATE import_settings SET hold_removed_percent = 20")
+            .await
+            .unwrap();
+    });
+    let (run, _guest) = tokio::join!(app.import(account), answered(edit));
+    failed(&run, "protocol_error");
+
+    let edit = Box::pin(async {
+        app.settings(account, &app.https.url("/contacts.csv")).await;
+    });
+    let (run, _guest) = tokio::join!(app.import(account), answered(edit));
     assert_eq!(
         (run.status.as_str(), run.added),
         ("succeeded", Some(20)),
         "{:?}",
         run.failure_message
     );
-    assert_eq!(app.count("SELECT count(*) FROM mail_outbox").await, 0);
+    assert_eq!(
+        app.count("SELECT count(*) FROM mail_outbox").await,
+        2,
+        "of the first failure, and that it is over"
+    );
 }
 
 #[tokio::test]

@@ -310,61 +310,97 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
     let shown = typed(&app, "settings show 1").await.out;
     assert!(shown.contains(&server.fingerprint_of("rsa")), "{shown}");
     assert_eq!(steps(&app).await, (passed(&walk), 0), "and is asked for");
+    // Without one it pins the key that an import is shown.
+    server.new_host_key_of("rsa");
+    let (ended, _) = steps(&app).await;
+    assert_eq!(ended.last().unwrap(), "host_key host_key_changed");
     typed(&app, "settings trust 1").await;
     let shown = typed(&app, "settings show 1").await.out;
-    assert!(shown.contains(&server.fingerprint()), "{shown}");
-    // Moved by another program, and its key trusted before the password was entered: it stays trusted.
-    let url = "localhost/contacts.csv";
-    app.execute("UPDATE import_settings SET url = 'localhost/contacts.csv'")
-        .await
-        .unwrap();
-    let trust = format!("settings trust 1 --fingerprint {}", server.fingerprint());
-    typed(&app, &trust).await;
-    let set = format!("settings set 1 --source sftp --url {url} --password-file password");
-    typed(&app, &set).await;
-    let shown = typed(&app, "settings show 1").await.out;
-    assert!(shown.contains(&server.fingerprint()), "{shown}");
-    let moved = typed(
+    assert!(shown.contains(&server.fingerprint_of("rsa")), "{shown}");
+    typed(
         &app,
-        "settings set 1 --source sftp --url sftp://127.0.0.1:2/contacts.csv",
+        &format!("settings trust 1 --fingerprint {}", server.fingerprint()),
     )
     .await;
+    let shown = typed(&app, "settings show 1").await.out;
+    assert!(shown.contains(&server.fingerprint()), "{shown}");
+}
+
+#[tokio::test]
+async fn a_pinned_host_key_stays_that_of_its_server() {
+    let server = SshServer::start(Login::Password);
+    server.write("contacts.csv", people(1..=3));
+    let app = app(None).await;
+    write(app.folder.path(), "password", ssh_server::PASSWORD);
+    let port = server.address.port();
+    // Two servers by their names.
+    let set = async |host: &str, password: &str| {
+        let set = format!("settings set 1 --source sftp --url {host}/contacts.csv");
+        let set = format!("{set} --sftp-port {port} --username jane{password}");
+        typed(&app, &set).await.out
+    };
+    let pinned = async || {
+        let shown = typed(&app, "settings show 1 --format json").await.json();
+        shown["settings"]["sftp_host_key"].clone()
+    };
+    let with = " --password-file password";
+    assert!(set("127.0.0.1", with).await.contains("first import pins"));
+    typed(&app, "import 1").await;
+    let first = Value::from(server.fingerprint());
+    assert_eq!(pinned().await, first);
+
+    // Another port without a password, and back again.
+    let elsewhere = "settings set 1 --source sftp --url sftp://127.0.0.1:2/contacts.csv";
+    let elsewhere = typed(&app, elsewhere).await.out;
     assert!(
-        moved.out.contains("enter it again with --password-file"),
-        "{}",
-        moved.out
+        elsewhere.contains("enter it again with --password-file"),
+        "{elsewhere}"
     );
-    assert!(
-        typed(&app, "settings show 1")
-            .await
-            .out
-            .contains("none yet")
-    );
+    assert_eq!(pinned().await, Value::Null);
     assert_eq!(
         steps(&app).await,
         (vec!["settings secret_for_other_origin".to_owned()], 1)
     );
-    // And back again: the password still is that of the first one, and so is the key.
-    let back = format!("settings set 1 --source sftp --url {url} --sftp-port {port}");
-    let back = typed(&app, &back).await.out;
-    assert!(!back.contains("pinned"), "{back}");
-    let shown = typed(&app, "settings show 1").await.out;
-    assert!(shown.contains(&server.fingerprint()), "{shown}");
-    // Moved in SQL: the key is not shown as that of the other server, which gets one of its own.
+    assert!(!set("127.0.0.1", "").await.contains("pinned"));
+    assert_eq!(pinned().await, first);
+
+    // The other one pins its own at first use.
+    assert!(set("localhost", with).await.contains("first import pins"));
+    typed(&app, "import 1").await;
+    assert_eq!(pinned().await, first);
+
+    // Both have another key by now. One that is trusted before the password is entered for it stays trusted.
+    server.new_host_key();
     app.execute("UPDATE import_settings SET url = '127.0.0.1/contacts.csv'")
         .await
         .unwrap();
-    let shown = typed(&app, "settings show 1 --format json").await.json();
-    assert_eq!(shown["settings"]["sftp_host_key"], Value::Null);
-    server.new_host_key();
-    let set = format!(
-        "settings set 1 --source sftp --url 127.0.0.1/contacts.csv --sftp-port {port} --password-file password"
+    assert_eq!(pinned().await, first, "not forgotten for the other's");
+    let trusted = typed(&app, "settings trust 1").await.out;
+    let first = first.as_str().unwrap();
+    assert!(
+        trusted.contains(&format!("no longer pinned: {first}")),
+        "{trusted}"
     );
-    let set = typed(&app, &set).await.out;
-    assert!(set.contains("the first import pins"), "{set}");
+    assert!(!set("127.0.0.1", with).await.contains("pinned"));
+    assert_eq!(pinned().await, server.fingerprint());
     assert_eq!(type_in(&app, &["import", "1"]).await.code, 0);
-    let shown = typed(&app, "settings show 1 --format json").await.json();
-    assert_eq!(shown["settings"]["sftp_host_key"], server.fingerprint());
+
+    // That was not said of the other one.
+    assert!(!set("localhost", with).await.contains("pinned"));
+    let run = type_in(&app, &["import", "1", "--format", "json"]).await;
+    assert_eq!(run.json()["run"]["failure_code"], "host_key_changed");
+    assert_eq!(pinned().await, first);
+    // Nor is it forgotten for a source of another sort.
+    typed(
+        &app,
+        &format!(
+            "settings set 1 --source https --url {}",
+            app.https.url("/x.csv")
+        ),
+    )
+    .await;
+    assert!(!set("localhost", with).await.contains("pinned"));
+    assert_eq!(pinned().await, first);
 }
 
 #[tokio::test]

@@ -132,12 +132,10 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         }
         new.pin = stored.and_then(|stored| kept_pin(stored, secret));
     }
-    let is_pinned = new
-        .pin
-        .as_ref()
-        .is_some_and(|pin| pin.server == Some(address.origin()));
     app.store.save_settings(account.id, &new).await?;
     line(format!("settings of `{}` stored", account.name))?;
+    let present = app.store.settings(account.id).await?;
+    let is_pinned = present.is_some_and(|present| present.host_key().is_some());
     if args.source == SourceKind::Sftp && !is_pinned {
         line(
             "no host key of this server is pinned: the first import pins the one it is shown, `rosterd settings trust` the present one",
@@ -180,7 +178,7 @@ fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, O
 
 /// The pinned host key stays, and remains that of its server: whoever goes there again finds it pinned.
 fn kept_pin(stored: &Settings, secret: &Secret<'_>) -> Option<Pin> {
-    let pin = stored.pin.clone()?;
+    let pin = stored.pins.first()?.clone();
     // One that was entered for whichever server is that of the address so far, or of the one that the password was for.
     let of_password = || secret.is_for_this_origin().then(|| secret.origin.clone());
     let server = pin.server.or_else(of_password);

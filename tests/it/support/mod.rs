@@ -529,11 +529,11 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     (
         "host_key_changed",
-        " shows another host key (…Nothing was sent to it.…settings trust",
+        " shows another host key (…Nothing was sent to it.…settings trust --fingerprint SHA256:…` for the account",
     ),
     (
         "changed_while_reading",
-        " is being written while it is read; let the upload end",
+        " is being written while it is read, or …; let the upload end",
     ),
     (
         "incomplete",
