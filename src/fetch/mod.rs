@@ -11,6 +11,7 @@ mod host_key;
 mod intake;
 mod meter;
 mod network;
+mod request;
 mod s3;
 mod sftp;
 mod share_link;
@@ -22,13 +23,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use url::Url;
 
 use crate::clock::SharedClock;
-use crate::model::source::{HostKeyKind, S3Address, SftpAddress, ShownKey};
+use crate::model::source::{HostKeyKind, SftpAddress, ShownKey};
 use crate::spool::Spool;
 
 use clients::Clients;
@@ -37,6 +35,7 @@ use meter::Meter;
 pub use error::FetchError;
 pub use host_key::HostKey;
 pub use network::{NetworkPolicy, Refusal};
+pub use request::{Credentials, Place, Request, Sighting, Validators};
 pub use share_link::direct_download_hint;
 
 /// Bounds on a fetch.
@@ -54,95 +53,6 @@ pub struct Limits {
     pub min_rate: u64,
     /// Most files fetched from one host at once.
     pub per_host: usize,
-}
-
-/// A user name and password, for one origin only.
-#[derive(Debug, Clone)]
-pub struct Credentials {
-    /// User name, or access key id.
-    pub username: String,
-    /// Password, or secret key.
-    pub password: SecretString,
-}
-
-/// Where a file lies, and how to get in.
-#[derive(Debug, Clone)]
-pub enum Place {
-    /// Over HTTPS.
-    Web {
-        /// Where.
-        url: Url,
-        /// Sent to the origin of `url` only.
-        credentials: Option<Credentials>,
-    },
-    /// Over SFTP.
-    Sftp {
-        /// Where.
-        address: SftpAddress,
-        /// User name and password.
-        credentials: Credentials,
-        /// What is known of the server's key.
-        host_key: HostKey,
-    },
-    /// In S3.
-    S3 {
-        /// Where.
-        address: S3Address,
-        /// Region that requests are signed for; part of the host name at AWS.
-        region: String,
-        /// Access key id and secret key.
-        credentials: Credentials,
-    },
-}
-
-/// What to fetch.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// From where.
-    pub place: Place,
-    /// What the last applied file was, if it would not have to be read again.
-    pub known: Option<Validators>,
-    /// What earlier attempts saw.
-    pub sighting: Sighting,
-}
-
-impl Request {
-    /// For a file of which nothing is known.
-    #[must_use]
-    pub fn new(place: Place) -> Self {
-        Self {
-            place,
-            known: None,
-            sighting: Sighting::default(),
-        }
-    }
-}
-
-/// How a file on an SFTP server looked whose time of modification was still to come: the clock there is ahead, and whether
-/// the file rests can be told only by looking again.
-#[derive(Debug, Clone, Default)]
-pub struct Sighting(Arc<Mutex<Option<FileLook>>>);
-
-/// Size and time of modification.
-type FileLook = (Option<u64>, DateTime<Utc>);
-
-impl Sighting {
-    /// Whether an earlier attempt saw the file just so.
-    fn is_again(&self, look: FileLook) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.replace(look) == Some(look)
-    }
-}
-
-/// What tells that a file is still the same.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Validators {
-    /// `ETag`
-    pub etag: Option<String>,
-    /// `Last-Modified`, as sent.
-    pub last_modified: Option<String>,
-    /// Size in bytes and time of modification, of a file on an SFTP server.
-    pub size_and_mtime: Option<(u64, DateTime<Utc>)>,
 }
 
 /// What came of it.
@@ -398,42 +308,4 @@ pub struct Reached {
     pub addresses: Vec<IpAddr>,
     /// The one that answered, or why none did.
     pub answered: Result<SocketAddr, FetchError>,
-}
-
-impl Place {
-    /// Host and port as people write them.
-    #[must_use]
-    pub fn host(&self) -> String {
-        match self {
-            Self::Web { url, .. } => web::host_of(url),
-            Self::Sftp { address, .. } => address.endpoint(),
-            Self::S3 {
-                address, region, ..
-            } => address
-                .endpoint
-                .as_ref()
-                .map_or_else(|| s3::aws_host(address, region), web::host_of),
-        }
-    }
-
-    fn host_and_port(&self) -> (String, u16) {
-        let of_url = |url: &Url| {
-            let host = url.host_str().unwrap_or_default();
-            let host = host
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned();
-            (host, url.port_or_known_default().unwrap_or(443))
-        };
-        match self {
-            Self::Web { url, .. } => of_url(url),
-            Self::Sftp { address, .. } => (address.host.clone(), address.port),
-            Self::S3 {
-                address, region, ..
-            } => match &address.endpoint {
-                Some(endpoint) => of_url(endpoint),
-                None => (s3::aws_host(address, region), 443),
-            },
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod changes;
 mod conclusion;
 mod copy;
 mod history;
+mod host_keys;
 mod known;
 mod outbox;
 mod queue;
