@@ -1,6 +1,8 @@
 //! Fetching over real TLS: passwords stay with their origin, addresses with the policy, and failures have names.
 
 use rosterd::model::AccountId;
+use rosterd::model::source::{Address, PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
+use rosterd::store::NewSettings;
 use std::io::Write;
 
 use crate::support::https_server::{HttpsServer, Reply};
@@ -46,6 +48,13 @@ async fn a_password_is_sent_to_its_origin_only() {
         );
     }
 
+    // The other one wants a password, too, and gets none.
+    other.serve("/elsewhere.csv", Reply::status(401));
+    let (message, requests) = failure(&app, account, "unauthorized").await;
+    assert_eq!((requests, other.seen().len()), (1, 2), "{message}");
+    let others = format!("localhost:{}", other.address.port());
+    assert!(message.contains(&others), "{message}");
+
     // The settings point elsewhere, the password stays behind.
     sqlx::query("UPDATE import_settings SET url = $1")
         .bind(other.url("/x.csv"))
@@ -53,7 +62,7 @@ async fn a_password_is_sent_to_its_origin_only() {
         .await
         .unwrap();
     failure(&app, account, "secret_for_other_origin").await;
-    assert_eq!(other.seen().len(), 1, "nothing was even asked");
+    assert_eq!(other.seen().len(), 2, "nothing was even asked");
 }
 
 #[tokio::test]
@@ -234,6 +243,13 @@ async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sen
         app.https.serve("/contacts.csv", reply.clone());
         let (message, seen) = failure(&app, account, code).await;
         assert_eq!(seen, requests, "{reply:?}: {message}");
+        let is_long = reply.headers.iter().any(|(_, value)| value == "3600");
+        let is_long = is_long && code != "http_status";
+        assert_eq!(
+            message.contains("asks to be left alone for 60 minutes"),
+            is_long,
+            "{message}"
+        );
     }
     app.https.serve(
         "/contacts.csv",
@@ -255,6 +271,17 @@ async fn answers_that_are_no_file_have_names_and_are_tried_as_often_as_makes_sen
         Reply::ok(people(1..=6)).header("Content-Encoding", "UTF-8"),
     );
     assert_eq!(app.import(account).await.added, Some(1));
+}
+
+/// A secret that is bound to an address.
+fn sealed_for(app: &TestApp, account: AccountId, kind: SourceKind, url: &str) -> Vec<u8> {
+    let origin = Address::parse(kind, url, None).unwrap().origin();
+    let field = if kind == SourceKind::S3 {
+        S3_SECRET_FIELD
+    } else {
+        PASSWORD_FIELD
+    };
+    app.seal(account, field, "hunter2", &origin)
 }
 
 #[tokio::test]
@@ -293,8 +320,25 @@ async fn no_spelling_of_a_private_address_is_reached() {
         app.settings(account, &format!("https://{host}:{port}/contacts.csv"))
             .await;
         failure(&app, account, "address_refused").await;
+        let url = format!("sftp://{host}/contacts.csv");
+        let at_home = NewSettings {
+            username: Some("jane".to_owned()),
+            password_sealed: Some(sealed_for(&app, account, SourceKind::Sftp, &url)),
+            ..NewSettings::new(SourceKind::Sftp, url)
+        };
+        let url = format!("https://{host}:{port}/bucket/contacts.csv");
+        let in_s3 = NewSettings {
+            s3_access_key_id: Some("AKIDEXAMPLE".to_owned()),
+            s3_secret_sealed: Some(sealed_for(&app, account, SourceKind::S3, &url)),
+            ..NewSettings::new(SourceKind::S3, url)
+        };
+        for settings in [at_home, in_s3] {
+            app.store.save_settings(account, &settings).await.unwrap();
+            failure(&app, account, "address_refused").await;
+        }
     }
     assert!(app.https.seen().is_empty());
+    assert_eq!(app.https.guests(), 0, "nobody even knocked");
 }
 
 #[tokio::test]
@@ -391,6 +435,19 @@ async fn a_file_that_the_server_says_is_unchanged_is_not_sent_again() {
             .get("if-none-match")
             .map(String::as_str),
         Some("\"v1\"")
+    );
+    // One that has only a time of modification is asked whether it was modified since.
+    let since = "Sun, 01 Nov 2026 08:00:00 GMT";
+    let dated = Reply::ok(people(1..=4)).header("Last-Modified", since);
+    app.https.serve("/contacts.csv", dated);
+    assert_eq!(app.import(account).await.added, Some(1));
+    app.https.serve("/contacts.csv", Reply::status(304));
+    let run = app.import(account).await;
+    assert_eq!((run.status.as_str(), run.row_count), ("unchanged", None));
+    let asked = app.https.seen().pop().unwrap().headers;
+    assert_eq!(
+        (asked.get("if-modified-since"), asked.get("if-none-match")),
+        (Some(&since.to_owned()), None)
     );
     // With an error in the file it is read each time.
     app.https.serve(

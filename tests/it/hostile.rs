@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::sftp;
 use crate::support::https_server::Identity;
 use crate::support::sheet::people;
 use crate::support::typing::{command, type_in, write};
@@ -298,16 +299,23 @@ async fn a_server_that_lets_nobody_in_is_given_up() {
     {
         guests.push(guest);
     }
-    app.settings(account, &format!("https://{address}/x.csv"))
-        .await;
-    let began = Instant::now();
-    let run = app.import_fails(account, "timed_out").await;
-    let said = run.failure_message.unwrap();
-    assert!(said.contains("connecting took too long"), "{said}");
-    assert!(
-        began.elapsed() >= Duration::from_millis(3 * 300),
-        "tried three times"
-    );
+    for over_ssh in [false, true] {
+        if over_ssh {
+            let url = format!("sftp://{address}/x.csv");
+            sftp::settings(&app, account, &url, address.port(), "secret").await;
+        } else {
+            let url = format!("https://{address}/x.csv");
+            app.settings(account, &url).await;
+        }
+        let began = Instant::now();
+        let run = app.import_fails(account, "timed_out").await;
+        let said = run.failure_message.unwrap();
+        assert!(said.contains("connecting took too long"), "{said}");
+        assert!(
+            began.elapsed() >= Duration::from_millis(3 * 300),
+            "tried three times"
+        );
+    }
 }
 
 #[tokio::test]
@@ -421,11 +429,14 @@ async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     });
-    let app = TestApp::start_trusting(&over.ca_pem).await;
+    let stranger = Identity::of("other.example.org");
+    let trusted = format!("{}{}", over.ca_pem, stranger.ca_pem);
+    let app = TestApp::start_trusting(&trusted).await;
     let account = app.account_with_contacts().await;
     let file = Manner::Say(with_head("X: y", people(1..=3).as_bytes()));
     for (identity, said) in [
         (over, "it expired on 1 January 2021"),
+        (stranger, "it is made out to other.example.org"),
         (Identity::of("localhost"), "its signature is false"),
         (
             Identity::self_signed("localhost"),

@@ -1,9 +1,8 @@
 //! SFTP servers that meddle, stall, break off or only pretend to be one: each has a name, and nothing of it is imported.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,6 +11,7 @@ use rosterd::model::AccountId;
 use crate::sftp::{pinned, point_at, settings};
 use crate::support::sheet::people;
 use crate::support::ssh_server::{Login, PASSWORD, SshServer};
+use crate::support::way::{Then, Way, pretender};
 use crate::support::{Setup, TestApp, failed};
 
 /// OpenSSH's own SFTP server behind a shell that meddles with what it sends.
@@ -72,21 +72,6 @@ async fn a_file_that_says_that_it_is_too_large_is_not_begun() {
     point_at(&app, account, &server, "contacts.csv").await;
     app.import_fails(account, "too_large").await;
     assert_eq!(server.connections(), 1);
-}
-
-/// A port where each connection is met by `meet`.
-fn pretender(meet: impl Fn(TcpStream) + Send + 'static) -> (u16, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let connections = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&connections);
-    std::thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
-            count.fetch_add(1, Ordering::SeqCst);
-            meet(stream);
-        }
-    });
-    (port, connections)
 }
 
 #[tokio::test]
@@ -204,6 +189,18 @@ while (read(STDIN, $length, 4) == 4) {
 }
 "#;
 
+/// Says in its answers of type `SSH_FXP_ATTRS` that a file is a byte longer than it is.
+const LONGER: &str = r#"
+$| = 1;
+while (read(STDIN, $length, 4) == 4) {
+    read(STDIN, $packet, unpack("N", $length));
+    if (ord($packet) == 105 && unpack("N", substr($packet, 5, 4)) & 1) {
+        substr($packet, 9, 8) = pack("Q>", unpack("Q>", substr($packet, 9, 8)) + 1);
+    }
+    print pack("N", length $packet), $packet;
+}
+"#;
+
 /// Asks for 10,000 bytes where `SSH_FXP_READ` asks for more.
 const SHORT_READS: &str = r#"
 $| = 1;
@@ -247,6 +244,17 @@ async fn a_server_need_not_say_that_a_file_is_one() {
 }
 
 #[tokio::test]
+async fn a_size_that_lies_is_not_believed_against_the_file() {
+    let (server, _script) = scripted(LONGER, "SERVER | SCRIPT");
+    server.write("contacts.csv", people(1..=3));
+    let app = TestApp::start().await;
+    let account = app.account_with_contacts().await;
+    point_at(&app, account, &server, "contacts.csv").await;
+    app.import_fails(account, "incomplete").await;
+    assert_eq!(server.connections(), 3);
+}
+
+#[tokio::test]
 async fn a_server_may_send_less_than_it_is_asked_for() {
     let (server, _script) = scripted(SHORT_READS, "SCRIPT | SERVER");
     let rows = people(1..=5_000);
@@ -278,73 +286,6 @@ async fn servers_that_let_us_in_and_then_serve_no_file_have_names() {
         app.import_fails(account, code).await;
         assert_eq!(server.connections(), attempts, "{subsystem}");
     }
-}
-
-/// What becomes of a way once so many bytes got through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    /// Nothing more comes.
-    Silence,
-    /// It breaks.
-    Break,
-    /// A byte comes each 50 ms.
-    Drip,
-}
-
-/// A weak way to a server.
-struct Way {
-    port: u16,
-    connections: Arc<AtomicUsize>,
-    /// Bytes that came from the server.
-    bytes: Arc<AtomicUsize>,
-}
-
-impl Way {
-    /// So many bytes of the server get through.
-    fn to(server: SocketAddr, through: usize, then: Then) -> Self {
-        let bytes = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&bytes);
-        let (port, connections) = pretender(move |stream| {
-            let upstream = TcpStream::connect(server).unwrap();
-            let (mut from, mut to) = (stream.try_clone().unwrap(), upstream.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-            let count = Arc::clone(&count);
-            // Ends with either side.
-            std::thread::spawn(move || carry(upstream, stream, through, then, &count));
-        });
-        Self {
-            port,
-            connections,
-            bytes,
-        }
-    }
-}
-
-fn carry(
-    mut from: TcpStream,
-    mut to: TcpStream,
-    through: usize,
-    then: Then,
-    count: &AtomicUsize,
-) -> std::io::Result<()> {
-    let (mut piece, mut left) = (vec![0; 4096], through);
-    while let length @ 1.. = from.read(&mut piece)? {
-        count.fetch_add(length, Ordering::SeqCst);
-        let at_once = length.min(left);
-        left -= at_once;
-        to.write_all(&piece[..at_once])?;
-        match then {
-            Then::Break if left == 0 => return to.shutdown(Shutdown::Both),
-            Then::Silence | Then::Break => {}
-            Then::Drip => {
-                for byte in &piece[at_once..length] {
-                    std::thread::sleep(Duration::from_millis(50));
-                    to.write_all(&[*byte])?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Files in S3: from a server that verifies signatures, and every refusal that AWS is known to answer with.
 
+use std::sync::atomic::Ordering;
+
 use rosterd::model::AccountId;
 use rosterd::model::source::{S3_SECRET_FIELD, SourceKind};
 use rosterd::store::NewSettings;
@@ -7,6 +9,7 @@ use rosterd::store::NewSettings;
 use crate::support::https_server::Reply;
 use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
 use crate::support::sheet::people;
+use crate::support::way::{Then, Way};
 use crate::support::{Setup, TestApp};
 
 struct Keys<'a> {
@@ -36,26 +39,30 @@ async fn settings(app: &TestApp, account: AccountId, url: &str, keys: &Keys<'_>)
 async fn an_object_is_imported_and_an_unchanged_one_not_sent_again() {
     let server = S3Server::start("north-shore").await;
     let app = TestApp::start_trusting(&server.ca_pem).await;
-    server.put("north-shore", "lists/contacts.csv", people(1..=3));
+    let file = people(1..=3_000);
+    server.put("north-shore", "lists/contacts.csv", &file);
     let account = app.account("").await;
-    settings(
-        &app,
-        account,
-        &server.url("north-shore/lists/contacts.csv"),
-        &RIGHT,
-    )
-    .await;
+    let way = Way::to(server.address, usize::MAX, Then::Silence);
+    let url = format!(
+        "https://localhost:{}/north-shore/lists/contacts.csv",
+        way.port
+    );
+    settings(&app, account, &url, &RIGHT).await;
+    let sent = || way.bytes.swap(0, Ordering::SeqCst);
     let run = app.import(account).await;
     assert_eq!(
         (run.status.as_str(), run.added),
-        ("succeeded", Some(3)),
+        ("succeeded", Some(3_000)),
         "{:?}",
         run.failure_message
     );
     assert!(run.etag.is_some());
+    assert!(sent() > file.len());
     let run = app.import(account).await;
     assert_eq!((run.status.as_str(), run.row_count), ("unchanged", None));
-    server.put("north-shore", "lists/contacts.csv", people(1..=4));
+    let sent = sent();
+    assert!(sent < file.len() / 10, "{sent} bytes");
+    server.put("north-shore", "lists/contacts.csv", people(1..=3_001));
     assert_eq!(app.import(account).await.added, Some(1));
 }
 

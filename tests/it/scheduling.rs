@@ -388,7 +388,8 @@ async fn one_gets_past(app: &TestApp, elsewhere: &str) {
     for number in 1..=6 {
         add_team(app, number, elsewhere).await;
     }
-    get_past(app, last).await;
+    ask_for_all(app).await;
+    is_through(app, last).await;
 }
 
 async fn add_team(app: &TestApp, number: i32, url: &str) {
@@ -402,11 +403,15 @@ async fn add_team(app: &TestApp, number: i32, url: &str) {
     app.store.set_enabled(account, true).await.unwrap();
 }
 
-/// Asks for an import of every account, the one with the lowest number last, and waits until that is through.
-async fn get_past(app: &TestApp, last: AccountId) {
+/// Asks for an import of every account, the one with the lowest number last.
+async fn ask_for_all(app: &TestApp) {
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts ORDER BY id DESC")
         .await
         .unwrap();
+}
+
+/// Waits until an account's import is through while six others are under way or wait.
+async fn is_through(app: &TestApp, last: AccountId) {
     while app.store.runs(Some(last), 1).await.unwrap()[0].status != "succeeded" {
         app.dispatcher.tick().await.unwrap();
     }
@@ -484,7 +489,17 @@ async fn hosts_that_are_slow_while_they_are_fetched_from_keep_nobody_else_waitin
         let url = format!("https://localhost:{port}/contacts.csv");
         add_team(&app, number, &url).await;
     }
-    get_past(&app, last).await;
+    ask_for_all(&app).await;
+    app.dispatcher.tick().await.unwrap();
+    // Four are under way at once, and no fifth begins as long as these are swift.
+    let mut guests = Vec::new();
+    for host in hosts.iter().rev().take(4) {
+        guests.push(host.accept().await.unwrap());
+    }
+    app.dispatcher.tick().await.unwrap();
+    let under_way = "SELECT count(*) FROM import_runs WHERE status = 'running'";
+    assert_eq!(app.count(under_way).await, 4);
+    is_through(&app, last).await;
     // Each goes on, and what ends the process meanwhile is not its file.
     waiting(&app, 6).await;
     app.lifecycle.soft.cancel();

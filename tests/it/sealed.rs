@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use rosterd::clock::SystemClock;
 use rosterd::fetch::{
-    Credentials, FetchError, Fetcher, HostKey, Limits, NetworkPolicy, Place, Request,
+    Credentials, FetchError, Fetcher, HostKey, Limits, NetworkPolicy, Outcome, Place, Request,
 };
 use rosterd::model::failure::FailureCode;
 use rosterd::model::source::{Address, SourceKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
 use crate::support::ssh_server::as_root;
 
 /// A public address, that of nobody within the namespace.
@@ -103,15 +104,25 @@ fn refusal(kind: SourceKind, host: &str) -> FailureCode {
 /// Why a redirect to a host of [`FORBIDDEN`] is not followed.
 fn redirect_refusal(host: &str, to: &str) -> FailureCode {
     match refusal(SourceKind::HttpsBasic, host) {
-        _ if to.starts_with("ftp:") => FailureCode::RedirectRefused,
+        // Never to another scheme.
+        _ if to.starts_with("ftp:") || to.starts_with("https:") => FailureCode::RedirectRefused,
         FailureCode::SettingsIncomplete => FailureCode::RedirectRefused,
         other => other,
     }
 }
 
-/// Runs the test below in a namespace of its own, where nothing can get out.
 #[test]
 fn no_forbidden_address_is_ever_connected_to() {
+    seal("within_the_namespace");
+}
+
+#[test]
+fn amazons_names_of_buckets_are_asked_with_signatures_that_hold() {
+    seal("amazon_within_the_namespace");
+}
+
+/// Runs one of the tests below in a namespace of its own, where nothing can get out.
+fn seal(test: &str) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("resolv.conf"),
@@ -126,11 +137,12 @@ fn no_forbidden_address_is_ever_connected_to() {
     std::fs::write(folder.path().join("nsswitch.conf"), "hosts: files dns\n").unwrap();
     let inside = "set -e; ip link set lo up; ip route add local 0.0.0.0/0 dev lo; ip -6 route add local ::/0 dev lo
         for file in resolv.conf hosts nsswitch.conf; do mount --bind $0/$file /etc/$file; done
-        exec \"$1\" --exact sealed::within_the_namespace --ignored --nocapture";
+        exec \"$1\" --exact \"sealed::$2\" --ignored --nocapture";
     let done = as_root("unshare")
         .args(["--net", "--mount", "sh", "-c", inside])
         .arg(folder.path())
         .arg(std::env::current_exe().unwrap())
+        .arg(test)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
@@ -215,7 +227,7 @@ fn dns_answer(query: &[u8], asked_before: &mut HashMap<String, u32>) -> Vec<u8> 
     let is_a = query[at + 1..at + 3] == [0, 1];
     let mapped = "::ffff:127.0.0.1".parse::<IpAddr>().unwrap();
     let answers: Vec<IpAddr> = match name.as_str() {
-        "outside.test." if is_a => vec![PUBLIC.into()],
+        "outside.test." | "sar.s3.us-west-2.amazonaws.com." if is_a => vec![PUBLIC.into()],
         "inside.test." if is_a => vec![METADATA.into()],
         "two-faced.test." if is_a => vec![PUBLIC.into(), METADATA.into()],
         "mapped.test." if !is_a => vec![mapped],
@@ -267,7 +279,7 @@ fn dns_answer(query: &[u8], asked_before: &mut HashMap<String, u32>) -> Vec<u8> 
     answer
 }
 
-fn fetcher() -> Fetcher {
+fn fetcher(extra_ca: Option<&str>) -> Fetcher {
     let limits = Limits {
         max_bytes: 1 << 20,
         connect_timeout: Duration::from_secs(2),
@@ -280,7 +292,7 @@ fn fetcher() -> Fetcher {
         NetworkPolicy::default(),
         limits,
         true,
-        None,
+        extra_ca.map(str::as_bytes),
         Arc::new(SystemClock),
     )
     .unwrap()
@@ -293,7 +305,7 @@ async fn fetch(with: &Fetcher, kind: SourceKind, url: &str) -> Result<(), Failur
     let reached = with.reach(&place).await;
     let answered = reached.and_then(|reached| reached.answered.map(drop));
     let file = fetch_only(with, place).await;
-    file.and(answered.map_err(|error: FetchError| error.code()))
+    file.and(answered.map_err(|error| code(&error)))
 }
 
 /// On the way of an import alone.
@@ -301,7 +313,17 @@ async fn fetch_only(with: &Fetcher, place: Place) -> Result<(), FailureCode> {
     let request = Request::new(place);
     let nobody = Arc::new(|_| {}) as _;
     let file = with.fetch(&request, &nobody).await.map(drop);
-    file.map_err(|error| error.code())
+    file.map_err(|error| code(&error))
+}
+
+/// The code; a refused address is not tried again, and says what to do.
+fn code(error: &FetchError) -> FailureCode {
+    if error.code() == FailureCode::AddressRefused {
+        let said = error.to_string();
+        assert!(said.contains("; use a public address, or"), "{said}");
+        assert!(!error.is_transient(), "{said}");
+    }
+    error.code()
 }
 
 fn place(kind: SourceKind, url: &str) -> Result<Place, FailureCode> {
@@ -336,17 +358,82 @@ fn url(kind: SourceKind, host: &str) -> String {
     }
 }
 
+/// Buckets by their names at Amazon, from a server that verifies that just this name and object were signed for.
 #[tokio::test]
-#[ignore = "runs in a network namespace, started by the test above"]
+#[ignore = "runs in a network namespace, started by a test above"]
+async fn amazon_within_the_namespace() {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .ok();
+    answer_names().await;
+    let listener = TcpListener::bind((PUBLIC, 443)).await.unwrap();
+    let domain = "s3.us-west-2.amazonaws.com";
+    let name = format!("sar.{domain}");
+    let server = S3Server::start_as("sar", listener, &name, Some(domain));
+    let fetcher = fetcher(Some(&server.ca_pem));
+    let mut size = 0;
+    for (key, urls) in [
+        (
+            "a b.csv",
+            &[
+                "s3://sar/a b.csv",
+                "https://sar.s3.us-west-2.amazonaws.com/a%20b.csv",
+                "https://sar.s3.us-west-2.amazonaws.com/a+b.csv",
+                "https://s3.us-west-2.amazonaws.com/sar/a%20b.csv",
+            ][..],
+        ),
+        (
+            "lists/ä+100%.csv",
+            &[
+                "s3://sar/lists/ä+100%.csv",
+                "https://sar.s3.us-west-2.amazonaws.com/lists/%C3%A4%2B100%25.csv",
+                "https://s3.us-west-2.amazonaws.com/sar/lists/ä+100%25.csv",
+            ],
+        ),
+    ] {
+        // Each object has another length, by which it is known.
+        size += 10;
+        server.put("sar", key, vec![b'x'; size]);
+        for url in urls {
+            let with = |secret: &str| {
+                let Address::S3(address) = Address::parse(SourceKind::S3, url, None).unwrap()
+                else {
+                    panic!("an object in S3: {url}");
+                };
+                Request::new(Place::S3 {
+                    address,
+                    region: "us-west-2".to_owned(),
+                    credentials: Credentials {
+                        username: KEY_ID.to_owned(),
+                        password: secret.into(),
+                    },
+                })
+            };
+            let nobody = Arc::new(|_| {}) as _;
+            let answer = fetcher.fetch(&with(SECRET), &nobody).await;
+            let Outcome::File(file) = answer.unwrap_or_else(|error| panic!("{url}: {error}"))
+            else {
+                panic!("nothing was known: {url}");
+            };
+            assert_eq!(file.content.size(), size as u64, "{url}");
+            let refused = fetcher.fetch(&with("wrong"), &nobody).await.unwrap_err();
+            assert_eq!(refused.code(), FailureCode::S3WrongSecret, "{url}");
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "runs in a network namespace, started by a test above"]
 async fn within_the_namespace() {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .ok();
     let visited = Visited::default();
-    listen(80, visited.clone()).await;
-    listen(22, visited.clone()).await;
+    for port in [80, 443, 22, 21] {
+        listen(port, visited.clone()).await;
+    }
     answer_names().await;
-    let fetcher = fetcher();
+    let fetcher = fetcher(None);
     let kinds = [SourceKind::HttpsBasic, SourceKind::Sftp, SourceKind::S3];
 
     // The check can fail: a public address is connected to.
@@ -369,6 +456,9 @@ async fn within_the_namespace() {
                 (BTreeSet::new(), refusal(kind, host)),
                 "{kind} {host}"
             );
+            let over_tls = url(kind, host).replace("http://", "https://");
+            let _ = fetch(&fetcher, kind, &over_tls).await.unwrap_err();
+            assert_eq!(visited.elsewhere(), BTreeSet::new(), "{over_tls}");
         }
     }
     // A name that changes its mind between two questions leads to where it was looked at; the next time, nowhere.
@@ -405,6 +495,7 @@ async fn within_the_namespace() {
         for to in [
             format!("http://{host}/x.csv"),
             format!("//{host}/x.csv"),
+            format!("https://{host}/x.csv"),
             format!("ftp://{host}/x.csv"),
         ] {
             let code = fetch(

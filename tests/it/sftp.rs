@@ -152,7 +152,12 @@ async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
     assert_eq!(app.import(account).await.added, Some(3));
     enter_wrong_password(&app, account, &server).await;
     let before = server.connections();
-    app.import_fails(account, "unauthorized").await;
+    let run = app.import_fails(account, "unauthorized").await;
+    let message = run.failure_message.unwrap();
+    assert!(
+        message.contains("refuses the user name or password"),
+        "{message}"
+    );
     assert_eq!(
         (server.refusals(), server.connections() - before),
         (1, 1),

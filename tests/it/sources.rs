@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::secrets::dump;
 use crate::support::https_server::Reply;
 use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
 use crate::support::sheet::people;
@@ -90,8 +91,9 @@ async fn nginx_with_a_password_compression_and_redirects() {
         "file",
         "header",
     ];
+    let before = dump(&app.url);
     assert_eq!(steps(&app).await, (passed(&walk), 0));
-    assert!(app.contacts().await.is_empty(), "testing changes nothing");
+    assert_eq!(dump(&app.url), before, "testing changes nothing");
     let run = &typed(&app, "import 1 --format json").await.json()["run"];
     assert_eq!(
         (&run["status"], &run["added"]),
@@ -103,6 +105,7 @@ async fn nginx_with_a_password_compression_and_redirects() {
         (&"unchanged".into(), &Value::Null),
         "by its ETag"
     );
+    assert_eq!(nginx.answered(304), 1);
     typed(
         &app,
         &format!(
@@ -221,6 +224,23 @@ async fn sftp_by_commands_from_the_first_key_to_a_changed_one() {
         "header",
     ];
     assert_eq!(steps(&app).await, (passed(&walk), 0));
+    let before = dump(&app.url);
+    assert_eq!(steps(&app).await, (passed(&walk), 0));
+    assert_eq!(dump(&app.url), before, "testing changes nothing");
+    // Where the way ends at a missing file, and at a wrong password.
+    let file = server.home().join("contacts.csv");
+    let aside = server.home().join("aside.csv");
+    std::fs::rename(&file, &aside).unwrap();
+    let mut ended = passed(&walk[..5]);
+    ended.push("file not_found".to_owned());
+    assert_eq!(steps(&app).await, (ended, 1));
+    std::fs::rename(&aside, &file).unwrap();
+    write(app.folder.path(), "wrong", "wrong");
+    typed(&app, &format!("settings set 1 --source sftp --url {url} --sftp-port {port} --username jane --password-file wrong")).await;
+    let mut ended = passed(&walk[..4]);
+    ended.push("authenticate unauthorized".to_owned());
+    assert_eq!(steps(&app).await, (ended, 1));
+    typed(&app, &format!("settings set 1 --source sftp --url {url} --sftp-port {port} --username jane --password-file password")).await;
     // Uploaded a moment ago: it is waited for as long as it has to rest.
     server.age("contacts.csv", 8);
     assert_eq!(steps(&app).await, (passed(&walk), 0));
@@ -420,7 +440,14 @@ async fn s3_by_commands() {
         "file",
         "header",
     ];
+    let before = dump(&app.url);
     assert_eq!(steps(&app).await, (passed(&walk), 0));
+    assert_eq!(dump(&app.url), before, "testing changes nothing");
+    server.remove("north-shore", "équipe 1.csv");
+    let mut ended = passed(&walk[..5]);
+    ended.push("file not_found".to_owned());
+    assert_eq!(steps(&app).await, (ended, 1));
+    server.put("north-shore", "équipe 1.csv", people(1..=3));
     assert_eq!(
         typed(&app, "import 1 --format json").await.json()["run"]["added"],
         3

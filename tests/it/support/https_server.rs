@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -71,6 +72,7 @@ pub struct HttpsServer {
     pub ca_pem: String,
     replies: Arc<Mutex<HashMap<String, Reply>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    guests: Arc<AtomicUsize>,
 }
 
 impl HttpsServer {
@@ -89,10 +91,13 @@ impl HttpsServer {
             ca_pem,
             replies: Arc::default(),
             seen: Arc::default(),
+            guests: Arc::default(),
         };
         let (replies, seen) = (server.replies.clone(), server.seen.clone());
+        let guests = Arc::clone(&server.guests);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                guests.fetch_add(1, Ordering::SeqCst);
                 let (acceptor, replies, seen) = (acceptor.clone(), replies.clone(), seen.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
@@ -111,6 +116,11 @@ impl HttpsServer {
 
     pub fn serve(&self, path: &str, reply: Reply) {
         self.replies.lock().unwrap().insert(path.to_owned(), reply);
+    }
+
+    /// The connections so far.
+    pub fn guests(&self) -> usize {
+        self.guests.load(Ordering::SeqCst)
     }
 
     /// The requests so far.

@@ -8,6 +8,7 @@ pub mod sheet;
 pub mod smtp_server;
 pub mod ssh_server;
 pub mod typing;
+pub mod way;
 pub mod web_server;
 
 use std::sync::Arc;
@@ -466,6 +467,11 @@ pub fn failed(run: &RunRow, code: &str) {
 
 /// What is said of each failure on the way to a file, but for names and figures.
 const SENTENCES: &[(&str, &str)] = &[
+    (
+        "secret_for_other_origin",
+        "the password was entered for … and is not sent anywhere else; enter the password again for the new address",
+    ),
+    ("secret_unreadable", "key…; "),
     (
         "address_refused",
         "; use a public address, or have the operator allow this one",

@@ -2,19 +2,61 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
+use s3s::dto::{ETagCondition, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput};
+use s3s::host::SingleDomain;
 use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 use tokio::net::TcpListener;
 
 use super::https_server::tls_for;
 
 pub const KEY_ID: &str = "AKIDEXAMPLE";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+/// Files in folders, and whether they are still those that are known, which the crate leaves to others.
+struct Files(s3s_fs::FileSystem);
+
+/// What the trait's methods give.
+type Answer<'a, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'a>>;
+
+impl S3 for Files {
+    fn get_object<'s, 'a>(
+        &'s self,
+        request: S3Request<GetObjectInput>,
+    ) -> Answer<'a, GetObjectOutput>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        Box::pin(async move {
+            let known = request.input.if_none_match.clone();
+            let known = known.and_then(ETagCondition::into_etag);
+            let object = self.0.get_object(request).await?;
+            if known.is_some() && known == object.output.e_tag {
+                return Err(S3ErrorCode::NotModified.into());
+            }
+            Ok(object)
+        })
+    }
+
+    fn head_bucket<'s, 'a>(
+        &'s self,
+        request: S3Request<HeadBucketInput>,
+    ) -> Answer<'a, HeadBucketOutput>
+    where
+        's: 'a,
+        Self: 'a,
+    {
+        self.0.head_bucket(request)
+    }
+}
 
 pub struct S3Server {
     pub address: SocketAddr,
@@ -27,13 +69,22 @@ pub struct S3Server {
 impl S3Server {
     /// Starts with one bucket on a free port of loopback, over TLS; ends with the runtime.
     pub async fn start(bucket: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_as(bucket, listener, "localhost", None)
+    }
+
+    /// Starts on a listener with a certificate for `name`; below `domain` each bucket is a host.
+    pub fn start_as(bucket: &str, listener: TcpListener, name: &str, domain: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(bucket)).unwrap();
-        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        let mut service =
+            S3ServiceBuilder::new(Files(s3s_fs::FileSystem::new(folder.path()).unwrap()));
         service.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        if let Some(domain) = domain {
+            service.set_host(SingleDomain::new(domain).unwrap());
+        }
         let service = service.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (acceptor, ca_pem) = tls_for("localhost");
+        let (acceptor, ca_pem) = tls_for(name);
         let server = Self {
             address: listener.local_addr().unwrap(),
             ca_pem,
@@ -66,6 +117,10 @@ impl S3Server {
         let path = self.folder.path().join(bucket).join(Path::new(key));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();
+    }
+
+    pub fn remove(&self, bucket: &str, key: &str) {
+        std::fs::remove_file(self.folder.path().join(bucket).join(key)).unwrap();
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -47,6 +47,12 @@ pub fn command(app: &TestApp) -> tokio::process::Command {
         .env("ROSTERD_FETCH__ALLOW_NETWORKS", "127.0.0.0/8,::1/128")
         .env("ROSTERD_FETCH__EXTRA_CA_FILE", ca)
         .env("ROSTERD_FETCH__BACKOFF", "1ms")
+        // Of the machine's own keys none is ever used.
+        .env("AWS_ACCESS_KEY_ID", "AKIAMACHINE")
+        .env("AWS_SECRET_ACCESS_KEY", "the machine's own")
+        .env("AWS_SESSION_TOKEN", "the machine's own")
+        .env("AWS_REGION", "eu-west-3")
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         // Nobody answers there: whoever asks the environment for a proxy fails.
         .env("HTTPS_PROXY", "http://127.0.0.1:9")
         .env("HTTP_PROXY", "http://127.0.0.1:9")

@@ -39,7 +39,7 @@ impl Nginx {
             "{user} daemon off; pid {root}/pid; error_log stderr;
              events {{}}
              http {{
-                 access_log off; gzip on; gzip_types text/csv; gzip_min_length 1; gzip_proxied any;
+                 access_log {root}/access; gzip on; gzip_types text/csv; gzip_min_length 1; gzip_proxied any;
                  types {{ text/csv csv; }}
                  client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
                  uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
@@ -70,6 +70,13 @@ impl Nginx {
             folder,
             child,
         }
+    }
+
+    /// The statuses that it answered with so far, as its log has them (`" 304 "`).
+    pub fn answered(&self, status: u16) -> usize {
+        let log = std::fs::read_to_string(self.folder.path().join("access")).unwrap();
+        let status = format!("\" {status} ");
+        log.lines().filter(|line| line.contains(&status)).count()
     }
 
     pub fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
