@@ -17,6 +17,7 @@ mod sftp;
 mod share_link;
 mod times;
 mod web;
+mod whole;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

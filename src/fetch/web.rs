@@ -19,6 +19,7 @@ use super::intake::Intake;
 use super::meter::Meter;
 use super::network::{NetworkPolicy, Unresolved};
 use super::times::{asked_wait, has_settled};
+use super::whole::Whole;
 use super::{Credentials, Fetched, Limits, Outcome, Progress, Refusal, Validators};
 use crate::model::source::shown;
 
@@ -167,7 +168,7 @@ impl Web {
     async fn body(
         &self,
         url: &Url,
-        mut response: Response,
+        response: Response,
         now: DateTime<Utc>,
         meter: &Meter,
     ) -> Result<Fetched, FetchError> {
@@ -184,12 +185,9 @@ impl Web {
             last_modified: last_modified.filter(|time| has_settled(time, date.as_deref(), now)),
             size_and_mtime: None,
         };
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| classify_body(url, &error))?
-        {
-            file.push(&chunk)?;
+        let mut body = Whole::of(response);
+        while let Some(piece) = body.next().await {
+            file.push(&piece.map_err(|error| classify_body(url, &*error))?)?;
         }
         file.finish(validators)
     }
@@ -329,9 +327,9 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     }
 }
 
-fn classify_body(url: &Url, error: &reqwest::Error) -> FetchError {
+fn classify_body(url: &Url, error: &(dyn StdError + 'static)) -> FetchError {
     let host = host_of(url);
-    if error.is_timeout() {
+    if find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
         return FetchError::TimedOut {
             host,
             what: "it stopped sending",

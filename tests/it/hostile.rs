@@ -361,6 +361,10 @@ async fn streams_that_are_reset_in_http_2_are_tried_again() {
     let body = [frame(1, 4, 1, &[0x88]), frame(0, 0, 1, b"ID,Name")].concat();
     // With an error of the server's own.
     let reset = frame(3, 0, 1, &[0, 0, 0, 2]);
+    // Without one, after what could be a whole file.
+    let file = people(1..=2);
+    let cut = [frame(1, 4, 1, &[0x88]), frame(0, 0, 1, file.as_bytes())].concat();
+    let done = frame(3, 0, 1, &[0; 4]);
     let goodbye = frame(7, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 2]);
     for (what, frames, code) in [
         (
@@ -371,6 +375,11 @@ async fn streams_that_are_reset_in_http_2_are_tried_again() {
         (
             "in the body",
             [&settings[..], &body, &reset].concat(),
+            "incomplete",
+        ),
+        (
+            "in the body without an error",
+            [&settings[..], &cut, &done].concat(),
             "incomplete",
         ),
         (
@@ -385,6 +394,21 @@ async fn streams_that_are_reset_in_http_2_are_tried_again() {
         app.import_fails(account, code).await;
         assert_eq!(server.connections.load(Ordering::SeqCst), 3, "{what}");
     }
+    let object = Manner::Stall([&settings[..], &cut, &done].concat());
+    let server = serve(identity.acceptor(&["h2"]), object).await;
+    s3_settings(&app, account, server.port).await;
+    app.import_fails(account, "incomplete").await;
+    assert_eq!(server.connections.load(Ordering::SeqCst), 3);
+    // The same bytes with an end are a file.
+    let whole = [frame(1, 4, 1, &[0x88]), frame(0, 1, 1, file.as_bytes())].concat();
+    let server = serve(
+        identity.acceptor(&["h2"]),
+        Manner::Stall([&settings[..], &whole].concat()),
+    )
+    .await;
+    app.settings(account, &format!("https://localhost:{}/x.csv", server.port))
+        .await;
+    assert_eq!(app.import(account).await.row_count, Some(2));
 }
 
 #[tokio::test]

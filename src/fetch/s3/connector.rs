@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::fetch::FetchError;
 use crate::fetch::web::Web;
+use crate::fetch::whole::Whole;
 
 /// There was no answer: the connector says why.
 pub(super) fn not_sent(host: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {
@@ -113,7 +114,7 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
         .map_err(|error| malformed(error.to_string()))?;
     let headers = response.headers().clone();
     let body = if response.status().is_success() {
-        SdkBody::from_body_1_x(reqwest::Body::from(response))
+        SdkBody::from_body_1_x(Whole::of(response))
     } else {
         SdkBody::from(beginning(&mut response, web.patience()).await)
     };

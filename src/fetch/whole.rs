@@ -1,0 +1,66 @@
+//! A body that tells whether it came whole.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http_body::{Body, Frame, SizeHint};
+use reqwest::{Response, Version};
+
+/// The body of an answer. Over HTTP/2 the library takes a stream that is reset without an error for one that has ended
+/// (RFC 9113, 8.1, means requests by that), and where no length was declared a part of a file would pass for the whole.
+#[derive(Debug)]
+pub(super) struct Whole {
+    body: reqwest::Body,
+    /// Over HTTP/2, where each body has an end of its own.
+    is_stream: bool,
+}
+
+/// A body ended before it was whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the stream was reset before the body was whole")]
+struct CutOff;
+
+impl Whole {
+    pub(super) fn of(response: Response) -> Self {
+        Self {
+            is_stream: response.version() == Version::HTTP_2,
+            body: response.into(),
+        }
+    }
+
+    /// The next bytes; `None` once all have come.
+    pub(super) async fn next(
+        &mut self,
+    ) -> Option<Result<<Self as Body>::Data, <Self as Body>::Error>> {
+        loop {
+            let frame = std::future::poll_fn(|context| Pin::new(&mut *self).poll_frame(context));
+            match frame.await?.map(Frame::into_data) {
+                Ok(Ok(bytes)) => return Some(Ok(bytes)),
+                // Trailers.
+                Ok(Err(_)) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+impl Body for Whole {
+    type Data = <reqwest::Body as Body>::Data;
+    type Error = Box<dyn StdError + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(match frame {
+            None if self.is_stream && !self.body.is_end_stream() => Some(Err(CutOff.into())),
+            other => other.map(|frame| frame.map_err(Into::into)),
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
