@@ -13,19 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ImportError, Observer, unobserved};
 
-/// Most runs that wait, besides those under way. Each keeps its lease alive, and little more.
+/// Most runs that wait, besides those under way. Each keeps its lease alive, and has a connection perhaps with as much of a
+/// file as has come.
 const MAX_WAITING: usize = 256;
 /// A fetch that takes longer goes on without a place.
-const SWIFT: Duration = Duration::from_secs(5);
-/// Most fetches that go on without a place. Each has a connection, a thread perhaps, and as much of a file as has come.
-const MAX_SLOW: usize = 64;
+const SWIFT: Duration = Duration::from_secs(2);
 
 /// Places for runs that are under way at once, and for some more that wait.
 #[derive(Debug, Clone)]
 pub struct Slots {
     under_way: Arc<Semaphore>,
     entered: Arc<Semaphore>,
-    slow: Arc<Semaphore>,
     given_back: Arc<Notify>,
 }
 
@@ -36,7 +34,6 @@ impl Slots {
         Self {
             under_way: Arc::new(Semaphore::new(max_concurrent)),
             entered: Arc::new(Semaphore::new(max_concurrent.saturating_add(MAX_WAITING))),
-            slow: Arc::new(Semaphore::new(MAX_SLOW)),
             given_back: Arc::default(),
         }
     }
@@ -61,7 +58,6 @@ impl Slots {
             held: Arc::clone(&self.under_way).try_acquire_owned().ok(),
             slots: self.clone(),
             leave,
-            slow: None,
         })
     }
 }
@@ -73,8 +69,6 @@ pub struct Slot {
     /// `None` while the run waits.
     held: Option<OwnedSemaphorePermit>,
     leave: CancellationToken,
-    /// While its file takes long to come.
-    slow: Option<OwnedSemaphorePermit>,
     _entered: OwnedSemaphorePermit,
 }
 
@@ -102,31 +96,10 @@ impl Slot {
         }
     }
 
-    /// Waits for a file that comes soon; `None` as soon as another run may have the place meanwhile.
-    async fn fetch_swiftly<T>(
-        &mut self,
-        mut fetching: Pin<&mut impl Future<Output = T>>,
-    ) -> Option<T> {
-        if let Ok(done) = tokio::time::timeout(SWIFT, &mut fetching).await {
-            return Some(done);
-        }
-        let slow = Arc::clone(&self.slots.slow).acquire_owned();
-        tokio::select! {
-            biased;
-            done = fetching => Some(done),
-            slow = slow => {
-                self.slow = slow.ok();
-                None
-            }
-        }
-    }
-
     /// Waits for a file that takes long, with the place given back.
     async fn fetch_slowly<T>(&mut self, fetching: impl Future<Output = T>) -> T {
         self.give_back();
         let done = fetching.await;
-        // Whoever waits to become slow has the place that this one needs.
-        self.slow = None;
         // Never closed.
         let under_way = Arc::clone(&self.slots.under_way);
         self.held = under_way.acquire_owned().await.ok();
@@ -199,7 +172,7 @@ impl Control {
         unless_stopped(&self.stop, waiting).await?
     }
 
-    /// Waits for a file; `None` if that takes long and another run may get on meanwhile ([`Self::fetch_slowly`]).
+    /// Waits for a file; `None` if that takes long and another run could get on meanwhile ([`Self::fetch_slowly`]).
     ///
     /// # Errors
     /// [`ImportError::Stopped`] if this one is to end.
@@ -208,8 +181,8 @@ impl Control {
         fetching: Pin<&mut impl Future<Output = T>>,
     ) -> Result<Option<T>, ImportError> {
         let waiting = async {
-            match &mut self.slot {
-                Some(slot) => slot.fetch_swiftly(fetching).await,
+            match &self.slot {
+                Some(_) => tokio::time::timeout(SWIFT, fetching).await.ok(),
                 None => Some(fetching.await),
             }
         };
@@ -294,22 +267,6 @@ mod tests {
         let slow = slow.await.unwrap();
         assert_eq!(slots.free(), 0, "it has it again");
         drop(slow);
-        assert_eq!(slots.free(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_slow_one_keeps_its_place_until_one_of_the_others_has_its_file() {
-        let slots = Slots::new(1);
-        let mut all = Vec::new();
-        for _ in 0..=MAX_SLOW {
-            assert_eq!(slots.free(), 1);
-            all.push(fetch(&slots));
-            tokio::time::sleep(SWIFT * 2).await;
-        }
-        assert_eq!(slots.free(), 0);
-        let (file, run) = all.swap_remove(0);
-        file.send(()).unwrap();
-        drop(run.await.unwrap());
         assert_eq!(slots.free(), 1);
     }
 }

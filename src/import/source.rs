@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Control, Importer, Progress};
-use crate::fetch::{self, Credentials, HostKey, Outcome, Place, Request, Validators};
+use crate::fetch::{self, Credentials, FetchError, HostKey, Outcome, Place, Request, Validators};
 use crate::import::ImportError;
 use crate::model::AccountId;
 use crate::model::run::{ClaimedRun, FileFacts};
@@ -183,24 +183,27 @@ impl Importer {
         Ok(())
     }
 
-    /// Waits for others with the run's place given back. What was asked for before must be asked for still.
-    async fn wait<T>(
+    /// Waits without a place, where there are others: what ends the process meanwhile, another run perhaps, is not this one's
+    /// file.
+    async fn unaccounted<T>(
+        &self,
+        run: &ClaimedRun,
+        among_others: bool,
+        waiting: impl Future<Output = Result<T, ImportError>>,
+    ) -> Result<T, ImportError> {
+        let fewer = -i32::from(among_others);
+        self.store.count_attempts(run, fewer).await?;
+        let done = waiting.await;
+        self.store.count_attempts(run, -fewer).await?;
+        done
+    }
+
+    /// Whether what was asked for when a run began to wait is asked for still.
+    async fn check_still_wanted(
         &self,
         run: &ClaimedRun,
         settings: &Settings,
-        control: &mut Control,
-        others: impl Future<Output = T>,
-    ) -> Result<T, ImportError> {
-        let mut others = std::pin::pin!(others);
-        if !control.is_among_others() {
-            return control.wait(others).await;
-        }
-        tokio::select! {
-            biased;
-            done = &mut others => return Ok(done),
-            () = std::future::ready(()) => {}
-        }
-        let done = self.unaccounted(run, control.wait(others)).await?;
+    ) -> Result<(), ImportError> {
         if !self.store.run_context(run).await?.import_enabled {
             return Err(ImportError::Disabled);
         }
@@ -208,19 +211,64 @@ impl Importer {
         if present.is_none_or(|present| present.updated_at != settings.updated_at) {
             return Err(StoreError::SettingsChanged.into());
         }
-        Ok(done)
+        Ok(())
     }
 
-    /// Waits without a place: what ends the process meanwhile, another run perhaps, is not this one's file.
-    async fn unaccounted<T>(
+    /// The first attempt: as soon as the host's turn comes, which may be at once.
+    async fn begin_to_fetch(
         &self,
         run: &ClaimedRun,
-        waiting: impl Future<Output = Result<T, ImportError>>,
-    ) -> Result<T, ImportError> {
-        self.store.count_attempts(run, -1).await?;
-        let done = waiting.await;
-        self.store.count_attempts(run, 1).await?;
-        done
+        settings: &Settings,
+        request: &Request,
+        control: &mut Control,
+        progress: &fetch::Observer,
+    ) -> Result<Result<Outcome, FetchError>, ImportError> {
+        let among_others = control.is_among_others();
+        let mut turn = Box::pin(self.fetcher.turn(&request.place));
+        let at_once = tokio::select! {
+            biased;
+            turn = &mut turn => Some(turn),
+            () = std::future::ready(()) => None,
+        };
+        let turn = if let Some(turn) = at_once {
+            turn
+        } else {
+            let turn = self
+                .unaccounted(run, among_others, control.wait(turn))
+                .await?;
+            self.check_still_wanted(run, settings).await?;
+            turn
+        };
+        let mut fetching = Box::pin(self.fetcher.fetch_in_turn(request, turn, progress));
+        match control.fetch_swiftly(fetching.as_mut()).await? {
+            Some(fetched) => Ok(fetched),
+            None => {
+                self.unaccounted(run, among_others, control.fetch_slowly(fetching))
+                    .await
+            }
+        }
+    }
+
+    /// Another attempt after a pause. It has no place among the runs under way until the file is there: a host that failed once
+    /// may take long to fail again.
+    async fn fetch_again(
+        &self,
+        run: &ClaimedRun,
+        settings: &Settings,
+        request: &Request,
+        control: &mut Control,
+        progress: &fetch::Observer,
+        pause: Duration,
+    ) -> Result<Result<Outcome, FetchError>, ImportError> {
+        let again = Box::pin(async {
+            tokio::time::sleep(pause).await;
+            let turn = self.fetcher.turn(&request.place).await;
+            self.check_still_wanted(run, settings).await?;
+            Ok(self.fetcher.fetch_in_turn(request, turn, progress).await)
+        });
+        let among_others = control.is_among_others();
+        self.unaccounted(run, among_others, control.wait(again))
+            .await?
     }
 
     /// Fetches the file, again and again while the failure may pass by itself.
@@ -237,36 +285,26 @@ impl Importer {
                 observer(Progress::Fetched { bytes, total });
             }
         });
-        let mut attempt = 1;
-        loop {
-            let turn = self.fetcher.turn(&request.place);
-            let turn = self.wait(run, settings, control, turn).await?;
-            let mut fetching = Box::pin(self.fetcher.fetch_in_turn(request, turn, &progress));
-            let fetched = match control.fetch_swiftly(fetching.as_mut()).await? {
-                Some(fetched) => fetched,
-                None => {
-                    self.unaccounted(run, control.fetch_slowly(fetching))
-                        .await?
-                }
+        let mut fetched = self
+            .begin_to_fetch(run, settings, request, control, &progress)
+            .await?;
+        for attempt in 1..self.options.attempts {
+            let error = match fetched {
+                Err(error) if error.is_transient() => error,
+                other => return other.map_err(ImportError::Fetch),
             };
-            let error = match fetched.map_err(ImportError::Fetch) {
-                Err(error) if error.is_transient() && attempt < self.options.attempts => error,
-                other => return other,
-            };
-            let asked = match &error {
-                ImportError::Fetch(error) => error.retry_after().unwrap_or_default(),
-                _ => Duration::ZERO,
-            };
+            let asked = error.retry_after().unwrap_or_default();
             if asked > MAX_RETRY_AFTER {
                 // It would not hear us any sooner, and its account must not wait for hours in this run.
-                return Err(error);
+                return Err(ImportError::Fetch(error));
             }
             let pause = asked.max(jittered(self.options.backoff, attempt));
-            tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.failure().code, "fetching failed, trying again");
-            let pause = tokio::time::sleep(pause);
-            self.wait(run, settings, control, pause).await?;
-            attempt += 1;
+            tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.code(), "fetching failed, trying again");
+            fetched = self
+                .fetch_again(run, settings, request, control, &progress, pause)
+                .await?;
         }
+        fetched.map_err(ImportError::Fetch)
     }
 }
 
