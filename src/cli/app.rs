@@ -210,9 +210,11 @@ pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     let text = String::from_utf8(bytes)
         .ok()
         .with_context(|| format!("the password in `{}` is not UTF-8 text", path.display()))?;
-    let secret = text.strip_suffix('\n').map_or(text.as_str(), |text| {
-        text.strip_suffix('\r').unwrap_or(text)
-    });
+    // As editors on Windows begin a text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let secret = text
+        .strip_suffix('\n')
+        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     anyhow::ensure!(
         !secret.is_empty(),
         "the password in `{}` is empty",

@@ -10,6 +10,7 @@ use super::output::{Format, json as print_json, line, plain};
 use crate::config::Config;
 use crate::model::schedule::zone;
 use crate::seal::Keyring;
+use crate::store::SealedSecret;
 
 /// More than this is worth mending, seconds.
 const MAX_CLOCK_SKEW: i64 = 5;
@@ -31,15 +32,19 @@ fn finding(check: &'static str, outcome: Result<String, String>) -> Finding {
 }
 
 pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
-    let mut findings = match App::open(config.clone(), false).await {
-        Err(error) => vec![finding("database", Err(format!("{error:#}")))],
+    let (mut findings, secrets) = match App::open(config.clone(), false).await {
+        Err(error) => {
+            let database = finding("database", Err(format!("{error:#}")));
+            (vec![database], Vec::new())
+        }
         Ok(app) => {
-            let findings = database(&app).await;
+            let found = (database(&app).await, app.store.sealed_secrets().await);
             app.close().await;
-            findings
+            // Where they can't be read, the database has said so.
+            (found.0, found.1.unwrap_or_default())
         }
     };
-    findings.push(finding("key", key(config)));
+    findings.push(finding("key", key(config, &secrets)));
     findings.push(finding("mail", mail(config).await));
     let all_well = findings.iter().all(|finding| finding.ok);
     match format {
@@ -117,9 +122,24 @@ async fn database(app: &App) -> Vec<Finding> {
     findings
 }
 
-fn key(config: &Config) -> Result<String, String> {
+fn key(config: &Config, secrets: &[SealedSecret]) -> Result<String, String> {
     let path = config.key_file();
-    Keyring::load(&path).map_err(|error| error.to_string())?;
+    let keys = Keyring::load(&path).map_err(|error| error.to_string())?;
+    let is_closed = |secret: &&SealedSecret| {
+        let opened = keys.reseal(&secret.sealed, secret.account.0, secret.field);
+        opened.is_err()
+    };
+    let closed = secrets.iter().filter(is_closed);
+    let closed: Vec<_> = closed
+        .map(|secret| format!("`{}`", secret.account_name))
+        .collect();
+    if !closed.is_empty() {
+        return Err(format!(
+            "{} does not open the secrets of {}; put the right key in place (`secrets.key_file`), or enter them again with `rosterd settings set`",
+            path.display(),
+            closed.join(", ")
+        ));
+    }
     let mode = std::fs::metadata(&path)
         .map_err(|error| error.to_string())?
         .permissions()

@@ -29,8 +29,44 @@ pub(super) fn generate(config: &Config) -> anyhow::Result<Exit> {
 pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     let path = app.config.key_file();
     let _alone = Keyring::lock(&path)?;
-    let is_new = Keyring::load(&path)?.is_single();
-    let keys = Keyring::begin_rotation(&path)?;
+    let mut is_new = Keyring::load(&path)?.is_single();
+    let mut keys = Keyring::begin_rotation(&path)?;
+    let (mut resealed, mut lost) = reseal(app, &keys).await?;
+    if !is_new && resealed == 0 {
+        // An earlier change is through, but for what no key opens: this is another.
+        is_new = true;
+        keys = Keyring::add(&path)?;
+        (resealed, lost) = reseal(app, &keys).await?;
+    }
+    // What no key opens may be opened yet by one that is put back: then none is thrown away.
+    if lost.is_empty() {
+        keys.end_rotation(&path)?;
+    }
+    let what = if is_new {
+        format!("new key written to {}", path.display())
+    } else {
+        format!(
+            "a change that was interrupted is carried on with the newest key in {}",
+            path.display()
+        )
+    };
+    output::line(format!(
+        "{what}, {resealed} secrets sealed anew; backups of the database from before need the old copy of the key"
+    ))?;
+    for account in &lost {
+        output::line(format!(
+            "the secret of `{account}` can't be opened with any key at hand and was left as it is, and so were the old keys; enter it again with `rosterd settings set`"
+        ))?;
+    }
+    Ok(if lost.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+/// Seals with the first key what another one sealed. Says how many secrets that were, and whose none opens.
+async fn reseal(app: &App, keys: &Keyring) -> anyhow::Result<(usize, Vec<String>)> {
     let (mut resealed, mut lost) = (0, Vec::new());
     // Again until nothing is left: a secret may be entered under the old key meanwhile.
     loop {
@@ -47,30 +83,7 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
             }
         }
         if resealed == before {
-            break;
+            return Ok((resealed, lost));
         }
     }
-    // What no key opens may be opened yet by one that is put back: then none is thrown away.
-    if lost.is_empty() {
-        keys.end_rotation(&path)?;
-    }
-    let what = if is_new {
-        format!("new key written to {}", path.display())
-    } else {
-        // A change that was interrupted, or that still waits for the key of some secret.
-        format!("the newest key in {} used", path.display())
-    };
-    output::line(format!(
-        "{what}, {resealed} secrets sealed anew; backups of the database from before need the old copy of the key"
-    ))?;
-    for account in &lost {
-        output::line(format!(
-            "the secret of `{account}` can't be opened with any key at hand and was left as it is; enter it again with `rosterd settings set`"
-        ))?;
-    }
-    Ok(if lost.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
 }

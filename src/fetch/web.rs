@@ -306,6 +306,12 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     let why = causes(error)
         .last()
         .map_or_else(String::new, ToString::to_string);
+    // Where programmers read on.
+    let why = why
+        .split(": https://")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     if error.is_connect() {
         return FetchError::ConnectFailed { host, why };
     }

@@ -47,6 +47,14 @@ impl Keyring {
         if keys.0.len() > 1 {
             return Ok(keys);
         }
+        Self::add(path)
+    }
+
+    /// Puts a new key before those in a key file, however many these are.
+    ///
+    /// # Errors
+    /// [`SealError`] if the file can't be read or written; it is replaced whole or not at all.
+    pub fn add(path: &Path) -> Result<Self, SealError> {
         let lines = key_lines(path)?;
         replace(path, std::iter::once(new_key_line()?).chain(lines))?;
         Self::load(path)

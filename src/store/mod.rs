@@ -36,7 +36,7 @@ pub use retention::{Forgotten, Retention};
 pub use runs::{ChangeRow, IssueRow, RunRow};
 pub use schedules::{DueSlot, ScheduleRow};
 pub use session::{RunContext, Session};
-pub use settings::{NewSettings, Settings};
+pub use settings::{NewSettings, SealedSecret, Settings};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 

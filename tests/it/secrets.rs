@@ -352,6 +352,21 @@ async fn the_key_is_changed_while_secrets_stay_usable() {
         rotated.out
     );
     assert_eq!(sealed(&app).await, new_sealed);
+    // A key that opens nothing is no good key, and does not keep others from being made.
+    let doctor = type_in(&app, &["doctor"]).await.out;
+    assert!(
+        doctor.contains("does not open the secrets of `North Shore Rescue`"),
+        "{doctor}"
+    );
+    let keys = std::fs::read_to_string(&key_file).unwrap();
+    assert_eq!(type_in(&app, &["key", "rotate"]).await.code, 1);
+    let more = std::fs::read_to_string(&key_file).unwrap();
+    assert_eq!(more.lines().count(), keys.lines().count() + 1, "{more}");
+    assert!(keys.lines().all(|line| more.contains(line)));
+    assert_eq!(type_in(&app, &set).await.code, 0);
+    assert_eq!(type_in(&app, &["key", "rotate"]).await.code, 0);
+    let doctor = type_in(&app, &["doctor"]).await.out;
+    assert!(doctor.contains("can be used"), "{doctor}");
 }
 
 async fn sealed(app: &TestApp) -> Vec<u8> {

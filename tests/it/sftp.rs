@@ -138,6 +138,16 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
     assert_eq!(app.import(account).await.unchanged, Some(2));
 }
 
+#[tokio::test]
+async fn a_server_that_lets_everybody_in_is_asked_for_the_file() {
+    let app = TestApp::start().await;
+    let server = SshServer::start(Login::Nothing);
+    server.write("contacts.csv", people(1..=3));
+    let account = account_at(&app, &server, "contacts.csv").await;
+    let run = app.import(account).await;
+    assert_eq!(run.added, Some(3), "{:?}", run.failure_message);
+}
+
 async fn enter_wrong_password(app: &TestApp, account: AccountId, server: &SshServer) {
     let (url, port) = (server.url("contacts.csv"), server.address.port());
     settings(app, account, &url, port, "wrong").await;

@@ -79,7 +79,30 @@ async fn nginx_with_a_password_compression_and_redirects() {
     let nginx = Nginx::start();
     nginx.write("private/contacts.csv", people(1..=500));
     let app = app(Some(nginx.ca_pem.clone())).await;
-    write(app.folder.path(), "password", web_server::PASSWORD);
+    // As Notepad may write it.
+    let password = format!("\u{feff}{}\r\n", web_server::PASSWORD);
+    write(app.folder.path(), "password", password);
+    for username in ["a:b", "a\nb", " "] {
+        let line = [
+            "settings",
+            "set",
+            "1",
+            "--source",
+            "https_basic",
+            "--url",
+            "https://localhost/x.csv",
+            "--username",
+            username,
+            "--password-file",
+            "password",
+        ];
+        let refused = type_in(&app, &line).await;
+        assert!(
+            refused.code == 1 && refused.err.contains("user name"),
+            "{username:?}: {}",
+            refused.err
+        );
+    }
     let url = nginx.url("private/contacts.csv");
     typed(&app, &format!("settings set 1 --source https_basic --url {url} --username {} --password-file password", web_server::USER)).await;
     let walk = [

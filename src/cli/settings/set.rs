@@ -99,10 +99,17 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         Address::Web(_) if secret.is_none() => {}
         Address::Web(_) | Address::Sftp(_) => {
             new.username = args.username.clone().or_else(|| stored?.username.clone());
+            let username = new.username.as_deref().unwrap_or_default();
             anyhow::ensure!(
-                new.username.is_some(),
+                !username.trim().is_empty(),
                 "{} needs a user name: add --username",
                 args.source
+            );
+            let is_basic = args.source == SourceKind::HttpsBasic;
+            anyhow::ensure!(
+                !username.contains(|c: char| c.is_control() || is_basic && c == ':'),
+                "a user name has no line break or other control character in it, and for {} no colon",
+                SourceKind::HttpsBasic
             );
         }
         Address::S3(address) => {

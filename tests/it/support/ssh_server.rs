@@ -24,6 +24,8 @@ pub enum Login {
     PasswordOnce,
     KeyboardInteractive,
     PublicKey,
+    /// Lets everybody in who asks.
+    Nothing,
 }
 
 pub struct SshServer {
@@ -55,9 +57,14 @@ impl SshServer {
                 "root:x:0:0::/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/bin/sh\n{USER}:x:65534:65534::{home}:/bin/sh\n"
             ),
         );
+        let hash = if login == Login::Nothing {
+            ""
+        } else {
+            PASSWORD_HASH
+        };
         write(
             "shadow",
-            format!("root:*:1::::::\nsshd:*:1::::::\n{USER}:{PASSWORD_HASH}:20000:0:99999:7:::\n"),
+            format!("root:*:1::::::\nsshd:*:1::::::\n{USER}:{hash}:20000:0:99999:7:::\n"),
         );
         let pam = "auth required pam_unix.so nodelay\naccount required pam_unix.so\nsession required pam_permit.so\n";
         write("pam", pam.to_owned());
@@ -65,9 +72,13 @@ impl SshServer {
         write(
             "config",
             format!(
-                "HostKey {root}/ed25519\nHostKey {root}/ecdsa\nHostKey {root}/rsa\nUsePAM yes\nPasswordAuthentication {}\nKbdInteractiveAuthentication {}\n\
+                "HostKey {root}/ed25519\nHostKey {root}/ecdsa\nHostKey {root}/rsa\nUsePAM {}\nPermitEmptyPasswords yes\nPasswordAuthentication {}\nKbdInteractiveAuthentication {}\n\
                  PubkeyAuthentication yes\nStrictModes no\nSubsystem sftp {subsystem}\nPidFile none\nLogLevel VERBOSE\nMaxAuthTries {}\n",
-                yes(matches!(login, Login::Password | Login::PasswordOnce)),
+                yes(login != Login::Nothing),
+                yes(matches!(
+                    login,
+                    Login::Password | Login::PasswordOnce | Login::Nothing
+                )),
                 yes(login == Login::KeyboardInteractive),
                 if login == Login::PasswordOnce { 1 } else { 6 },
                 root = root.display(),
