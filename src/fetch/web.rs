@@ -64,8 +64,11 @@ impl Web {
             let sent = credentials.filter(|_| url.origin() == from.origin());
             // What was known of a file says nothing of the one that another address leads to now.
             let known = known.filter(|_| hop == 0);
-            let response = self.get(&url, sent, known).await?;
-            meter.tell(Progress::ServerProven);
+            let get = self.get(&url, sent, known)?;
+            // Whoever hangs up on a request was connected to.
+            let proven = || meter.tell(Progress::ServerProven);
+            let response = self.send(&url, get, &proven).await?;
+            proven();
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED {
                 // Unasked, a 304 says nothing: there is no file that it could mean.
@@ -123,16 +126,23 @@ impl Web {
     }
 
     /// Sends a request to an address that is checked when it is connected to, and waits for the head of the answer, which
-    /// must be there as soon as silence would no longer be borne.
+    /// must be there as soon as silence would no longer be borne. `hung_up` is called where there was a connection, and no
+    /// answer came of it.
     pub(super) async fn send(
         &self,
         url: &Url,
         request: reqwest::Request,
+        hung_up: &(dyn Fn() + Sync),
     ) -> Result<Response, FetchError> {
         self.check_url(url)?;
         let patience = self.limits.connect_timeout + self.limits.idle_timeout;
         match tokio::time::timeout(patience, self.client.execute(request)).await {
-            Ok(answered) => answered.map_err(|error| classify(url, &error)),
+            Ok(answered) => answered.map_err(|error| {
+                if !error.is_connect() && !error.is_timeout() {
+                    hung_up();
+                }
+                classify(url, &error)
+            }),
             Err(_) => Err(FetchError::TimedOut {
                 host: host_of(url),
                 what: "no answer",
@@ -140,12 +150,12 @@ impl Web {
         }
     }
 
-    async fn get(
+    fn get(
         &self,
         url: &Url,
         credentials: Option<&Credentials>,
         known: Option<&Validators>,
-    ) -> Result<Response, FetchError> {
+    ) -> Result<reqwest::Request, FetchError> {
         let mut get = self.client.get(url.clone());
         get = get.header(ACCEPT_ENCODING, "gzip");
         if let Some(credentials) = credentials {
@@ -161,8 +171,7 @@ impl Web {
                 get = get.header(IF_MODIFIED_SINCE, last_modified);
             }
         }
-        let request = get.build().map_err(|error| classify(url, &error))?;
-        self.send(url, request).await
+        get.build().map_err(|error| classify(url, &error))
     }
 
     async fn body(

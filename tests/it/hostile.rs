@@ -481,12 +481,13 @@ async fn certificates_that_are_over_self_signed_or_vouched_for_by_strangers_are_
 async fn settings_test_ends_where_a_server_stopped() {
     let identity = Identity::of("localhost");
     let app = TestApp::start_trusting(&identity.ca_pem).await;
-    app.account("").await;
+    let account = app.account("").await;
     write(app.folder.path(), "password", "secret");
     assert_eq!(type_in(&app, &["key", "generate"]).await.code, 0);
     let say = |text: &str| Manner::Say(text.as_bytes().to_vec());
     for (manner, step) in [
         (Manner::Stall(Vec::new()), "tls timed_out"),
+        (Manner::Say(Vec::new()), "authenticate connect_failed"),
         (
             say("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
             "authenticate server_error",
@@ -527,6 +528,11 @@ async fn settings_test_ends_where_a_server_stopped() {
         assert_eq!(shown.contains("✓ tls"), name != "tls", "{shown}");
         assert_eq!(shown.contains("✓ authenticate"), name == "file", "{shown}");
     }
+    // An S3 endpoint that answers with no file.
+    let server = serve(identity.acceptor(&[]), say("HTTP/1.1 204 No\r\n\r\n")).await;
+    s3_settings(&app, account, server.port).await;
+    let shown = type_in(&app, &["settings", "test", "1"]).await.out;
+    assert!(shown.contains("✗ authenticate   http_status"), "{shown}");
 }
 
 /// Answers so many web requests at once, and counts how many there were at most.

@@ -99,7 +99,7 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
             .map_err(|error| malformed(error.to_string()))?;
         ours.headers_mut().append(name, value);
     }
-    let mut response = web.send(&url, ours).await?;
+    let mut response = web.send(&url, ours, &|| {}).await?;
     let status = response.status().as_u16();
     if matches!(status, 201..300) {
         // A part of a file, or none: nothing that was asked for.

@@ -138,7 +138,12 @@ impl<'a> Bucket<'a> {
                 Some(raw) if raw.status().as_u16() == 304 && etag.is_some() => Ok(None),
                 raw => {
                     let marker = raw.and_then(|raw| raw.headers().get("x-amz-delete-marker"));
-                    Err((self.classify(key, &error), marker.is_some()))
+                    let refusal = self.classify(key, &error);
+                    if matches!(refusal, FetchError::HttpStatus { .. }) {
+                        // An answer all the same.
+                        self.meter.tell(Progress::ServerProven);
+                    }
+                    Err((refusal, marker.is_some()))
                 }
             },
         }
