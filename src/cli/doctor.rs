@@ -35,16 +35,20 @@ pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit>
     let (mut findings, secrets) = match App::open(config.clone(), false).await {
         Err(error) => {
             let database = finding("database", Err(format!("{error:#}")));
-            (vec![database], Vec::new())
+            // Which there are, nobody can tell; the key is looked at all the same.
+            (vec![database], Ok(Vec::new()))
         }
         Ok(app) => {
-            let found = (database(&app).await, app.store.sealed_secrets().await);
+            let secrets = app.store.sealed_secrets().await;
+            let findings = database(&app).await;
             app.close().await;
-            // Where they can't be read, the database has said so.
-            (found.0, found.1.unwrap_or_default())
+            (findings, secrets)
         }
     };
-    findings.push(finding("key", key(config, &secrets)));
+    let key = secrets
+        .map_err(|error| error.to_string())
+        .and_then(|secrets| key(config, &secrets));
+    findings.push(finding("key", key));
     findings.push(finding("mail", mail(config).await));
     let all_well = findings.iter().all(|finding| finding.ok);
     match format {
@@ -125,11 +129,9 @@ async fn database(app: &App) -> Vec<Finding> {
 fn key(config: &Config, secrets: &[SealedSecret]) -> Result<String, String> {
     let path = config.key_file();
     let keys = Keyring::load(&path).map_err(|error| error.to_string())?;
-    let is_closed = |secret: &&SealedSecret| {
-        let opened = keys.reseal(&secret.sealed, secret.account.0, secret.field);
-        opened.is_err()
-    };
-    let closed = secrets.iter().filter(is_closed);
+    let closed = secrets
+        .iter()
+        .filter(|secret| !keys.opens(&secret.sealed, secret.account.0, secret.field));
     let closed: Vec<_> = closed
         .map(|secret| format!("`{}`", secret.account_name))
         .collect();

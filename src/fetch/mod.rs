@@ -189,11 +189,10 @@ impl Fetcher {
 
     async fn attempt(&self, request: &Request, meter: &Arc<Meter>) -> Result<Outcome, FetchError> {
         let known = request.known.as_ref();
-        let now = self.clock.now();
         match &request.place {
             Place::Web { url, credentials } => {
                 let web = self.clients.make()?;
-                web.fetch(url, credentials.as_ref(), known, now, meter)
+                web.fetch(url, credentials.as_ref(), known, self.clock.now(), meter)
                     .await
             }
             Place::Sftp {

@@ -73,36 +73,20 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Waits for `others`, with the place given back unless they are ready at once.
-    async fn wait<T>(&mut self, others: impl Future<Output = T>) -> Result<T, ImportError> {
-        tokio::pin!(others);
-        tokio::select! {
-            biased;
-            done = &mut others, if self.held.is_some() => return Ok(done),
-            () = std::future::ready(()) => self.give_back(),
-        }
-        let under_way = Arc::clone(&self.slots.under_way);
-        tokio::select! {
-            biased;
-            () = self.leave.cancelled() => Err(ImportError::Stopped),
-            done = async {
-                let done = others.await;
-                // Never closed.
-                (done, under_way.acquire_owned().await.ok())
-            } => {
-                self.held = done.1;
-                Ok(done.0)
-            }
+    /// Takes a place, if the run has none yet.
+    async fn take(&mut self) {
+        if self.held.is_none() {
+            // Never closed.
+            let under_way = Arc::clone(&self.slots.under_way);
+            self.held = under_way.acquire_owned().await.ok();
         }
     }
 
-    /// Waits for a file that takes long, with the place given back.
-    async fn fetch_slowly<T>(&mut self, fetching: impl Future<Output = T>) -> T {
+    /// Waits with the place given back, and takes one again.
+    async fn without_place<T>(&mut self, others: impl Future<Output = T>) -> T {
         self.give_back();
-        let done = fetching.await;
-        // Never closed.
-        let under_way = Arc::clone(&self.slots.under_way);
-        self.held = under_way.acquire_owned().await.ok();
+        let done = others.await;
+        self.take().await;
         done
     }
 
@@ -155,6 +139,18 @@ impl Control {
         self.slot.is_some()
     }
 
+    /// Takes its place among the others.
+    ///
+    /// # Errors
+    /// [`ImportError::Stopped`] if the run is to end before it has one.
+    pub(super) async fn begin(&mut self) -> Result<(), ImportError> {
+        let Some(slot) = self.slot.as_mut().filter(|slot| slot.held.is_none()) else {
+            return unless_cancelled(&self.stop, std::future::ready(())).await;
+        };
+        let leave = slot.leave.clone();
+        unless_cancelled(&self.stop, unless_cancelled(&leave, slot.take())).await?
+    }
+
     /// Waits for others; another run gets on meanwhile.
     ///
     /// # Errors
@@ -165,11 +161,14 @@ impl Control {
     ) -> Result<T, ImportError> {
         let waiting = async {
             match &mut self.slot {
-                Some(slot) => slot.wait(others).await,
+                Some(slot) => {
+                    let leave = slot.leave.clone();
+                    unless_cancelled(&leave, slot.without_place(others)).await
+                }
                 None => Ok(others.await),
             }
         };
-        unless_stopped(&self.stop, waiting).await?
+        unless_cancelled(&self.stop, waiting).await?
     }
 
     /// Waits for a file; `None` if that takes long and another run could get on meanwhile ([`Self::fetch_slowly`]).
@@ -186,7 +185,7 @@ impl Control {
                 None => Some(fetching.await),
             }
         };
-        unless_stopped(&self.stop, waiting).await
+        unless_cancelled(&self.stop, waiting).await
     }
 
     /// Waits for a file that takes long; another run gets on meanwhile.
@@ -199,21 +198,21 @@ impl Control {
     ) -> Result<T, ImportError> {
         let waiting = async {
             match &mut self.slot {
-                Some(slot) => slot.fetch_slowly(fetching).await,
+                Some(slot) => slot.without_place(fetching).await,
                 None => fetching.await,
             }
         };
-        unless_stopped(&self.stop, waiting).await
+        unless_cancelled(&self.stop, waiting).await
     }
 }
 
-async fn unless_stopped<T>(
-    stop: &CancellationToken,
+async fn unless_cancelled<T>(
+    token: &CancellationToken,
     done: impl Future<Output = T>,
 ) -> Result<T, ImportError> {
     tokio::select! {
         biased;
-        () = stop.cancelled() => Err(ImportError::Stopped),
+        () = token.cancelled() => Err(ImportError::Stopped),
         done = done => Ok(done),
     }
 }

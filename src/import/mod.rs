@@ -245,7 +245,7 @@ impl Importer {
         file: Option<Spool>,
         control: &mut Control,
     ) -> Result<(RunStatus, Option<FailureCode>), ImportError> {
-        control.wait(std::future::ready(())).await?;
+        control.begin().await?;
         let mut tries = 0;
         loop {
             tries += 1;

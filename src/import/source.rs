@@ -191,10 +191,12 @@ impl Importer {
         among_others: bool,
         waiting: impl Future<Output = Result<T, ImportError>>,
     ) -> Result<T, ImportError> {
-        let fewer = -i32::from(among_others);
-        self.store.count_attempts(run, fewer).await?;
+        if !among_others {
+            return waiting.await;
+        }
+        self.store.count_attempts(run, -1).await?;
         let done = waiting.await;
-        self.store.count_attempts(run, -fewer).await?;
+        self.store.count_attempts(run, 1).await?;
         done
     }
 

@@ -107,6 +107,17 @@ impl Keyring {
         self.seal(&secret, binding).map(Some)
     }
 
+    /// Whether one of the keys opens a secret, for whichever origin it was sealed.
+    #[must_use]
+    pub fn opens(&self, sealed: &[u8], account: i64, field: &'static str) -> bool {
+        let binding = |origin| Binding {
+            account,
+            field,
+            origin,
+        };
+        sealed_for(sealed).is_some_and(|origin| self.open(sealed, binding(origin)).is_ok())
+    }
+
     /// Seals a secret with the first key.
     ///
     /// # Errors

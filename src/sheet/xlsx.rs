@@ -1,19 +1,17 @@
 //! Workbooks: the first visible sheet that has the header, cell by cell, the stored value and not its display.
 
+mod value;
+
 use std::io::{Read, Seek};
 
-use calamine::{
-    DataRef, Dimensions, ExcelDateTime, ExcelDateTimeType, Reader, SheetType, SheetVisible, Xlsx,
-    XlsxError,
-};
+use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 
+use self::value::cell_value;
 use super::wall::parts;
 use super::{Body, Facts, Format, Limits, SheetError, header};
 use crate::model::issue::Issue;
-use crate::model::table::{Cell, Header, SheetRow};
+use crate::model::table::{Header, SheetRow};
 
-/// Longest text of a cell, characters: Excel's own limit.
-const MAX_CELL_CHARS: usize = 32_767;
 /// Most columns: beyond them nothing of ours can be, and each row would have to hold them.
 const MAX_COLUMNS: u32 = 1_024;
 /// Most bytes of text in a row.
@@ -23,8 +21,6 @@ const MAX_ROW_TEXT: usize = 4 << 20;
 const MAX_SHEET_TEXT: usize = 64 << 20;
 /// Most filled cells of a sheet.
 const MAX_CELLS: u32 = 4_000_000;
-/// Beyond this a number has more digits than Excel keeps.
-const MAX_EXACT: f64 = 1e15;
 
 pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     mut file: R,
@@ -324,151 +320,9 @@ impl Merged {
     }
 }
 
-/// The stored value of a cell as text, in `shown` where it has to be made; `None` for a blank one.
-#[inline]
-fn cell_value<'a>(
-    value: &'a DataRef<'_>,
-    has_formula: bool,
-    shown: &'a mut String,
-) -> Result<Option<Cell<'a>>, SheetError> {
-    match value {
-        // Nearly all are.
-        DataRef::SharedString(text) => text_cell(text),
-        other => other_value(other, has_formula, shown),
-    }
-}
-
-#[inline]
-fn text_cell(text: &str) -> Result<Option<Cell<'_>>, SheetError> {
-    if text.len() > MAX_CELL_CHARS && text.chars().count() > MAX_CELL_CHARS {
-        return Err(too_large(format_args!(
-            "a cell has more than {MAX_CELL_CHARS} characters"
-        )));
-    }
-    Ok((!text.is_empty()).then_some(Cell::Text(text)))
-}
-
-fn other_value<'a>(
-    value: &'a DataRef<'_>,
-    has_formula: bool,
-    shown: &'a mut String,
-) -> Result<Option<Cell<'a>>, SheetError> {
-    use std::fmt::Write as _;
-    shown.clear();
-    let mut write = |text: std::fmt::Arguments<'_>| {
-        // Writing to a String can't fail.
-        let _ = shown.write_fmt(text);
-    };
-    let text: &str = match value {
-        DataRef::Empty => return Ok(has_formula.then_some(Cell::FormulaWithoutValue)),
-        DataRef::Error(error) => {
-            write(format_args!("{error}"));
-            return Ok(Some(Cell::Error(shown)));
-        }
-        DataRef::Float(number) if number.abs() >= MAX_EXACT => {
-            write(format_args!("{number:.0}"));
-            return Ok(Some(Cell::Rounded(shown)));
-        }
-        DataRef::Int(number) => {
-            write(format_args!("{number}"));
-            shown
-        }
-        DataRef::Float(number) => {
-            // Adding zero turns the negative zero into the plain one.
-            write(format_args!("{}", number + 0.0));
-            shown
-        }
-        DataRef::Bool(true) => "TRUE",
-        DataRef::Bool(false) => "FALSE",
-        DataRef::DateTime(date) if date.is_datetime() && is_date(date) => {
-            shown.push_str(&iso(date));
-            shown
-        }
-        DataRef::DateTime(duration) => {
-            write(format_args!("{}", duration.as_f64()));
-            shown
-        }
-        DataRef::DateTimeIso(text) => plain_iso(text),
-        DataRef::DurationIso(text) | DataRef::String(text) => text,
-        DataRef::SharedString(text) => text,
-    };
-    text_cell(text)
-}
-
-/// Whether the number of days is one that can be a date, up to the end of the year 9999. Spreadsheet programs show no other
-/// as a date, whatever the format of its cell; it may be an ID.
-fn is_date(date: &ExcelDateTime) -> bool {
-    /// The first day of the year 10000.
-    const END: f64 = 2_958_466.0;
-    /// The same in the other system, which counts its days from 1904.
-    const END_SINCE_1904: f64 = END - 1_462.0;
-    let days = date.as_f64();
-    let since_1900 = *date == ExcelDateTime::new(days, ExcelDateTimeType::DateTime, false);
-    (0.0..if since_1900 { END } else { END_SINCE_1904 }).contains(&days)
-}
-
-/// A date, or a time, or both, as the format has them, without parts of a second and midnight.
-fn plain_iso(text: &str) -> &str {
-    let text = text.strip_suffix('Z').unwrap_or(text);
-    let text = text.split_once('.').map_or(text, |(whole, _)| whole);
-    text.strip_suffix("T00:00:00").unwrap_or(text)
-}
-
-fn iso(date: &ExcelDateTime) -> String {
-    let (year, month, day, hour, minute, second, _) = date.to_ymd_hms_milli();
-    if date.as_f64() < 1.0 {
-        // Less than a day is a time.
-        format!("{hour:02}:{minute:02}:{second:02}")
-    } else if (hour, minute, second) == (0, 0, 0) {
-        format!("{year:04}-{month:02}-{day:02}")
-    } else {
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
-    }
-}
-
 fn unreadable(error: &XlsxError) -> SheetError {
     match error {
         XlsxError::Password => SheetError::PasswordProtected,
         other => SheetError::WorkbookUnreadable(other.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(days: f64, since_1904: bool, shown: &str) {
-        let date = ExcelDateTime::new(days, ExcelDateTimeType::DateTime, since_1904);
-        let (value, mut text) = (DataRef::DateTime(date), String::new());
-        let cell = cell_value(&value, false, &mut text).unwrap();
-        assert_eq!(cell, Some(Cell::Text(shown)), "{days}");
-    }
-
-    #[test]
-    fn dates_are_iso_and_what_can_be_none_stays_a_number() {
-        check(45_418.0, false, "2024-05-06");
-        check(45_418.5, false, "2024-05-06T12:00:00");
-        check(0.25, false, "06:00:00");
-        check(43_956.0, true, "2024-05-06");
-        check(2_958_465.0, false, "9999-12-31");
-        // An ID in a cell with the format of a date.
-        check(2_958_466.0, false, "2958466");
-        check(33_000_013.0, false, "33000013");
-        check(2_957_004.0, true, "2957004");
-        check(-1.0, false, "-1");
-    }
-
-    #[test]
-    fn dates_that_are_stored_as_text_lose_parts_of_seconds_and_midnight() {
-        for (stored, shown) in [
-            ("2024-05-06T00:00:00", "2024-05-06"),
-            ("2024-05-06T00:00:00.000Z", "2024-05-06"),
-            ("2024-05-06T07:08:09.5", "2024-05-06T07:08:09"),
-            ("2024-05-06", "2024-05-06"),
-            ("07:08:09", "07:08:09"),
-        ] {
-            assert_eq!(plain_iso(stored), shown);
-        }
     }
 }

@@ -52,33 +52,28 @@ impl Settings {
     /// The pinned host key of the server that the address names.
     #[must_use]
     pub fn host_key(&self) -> Option<&Pin> {
-        self.host_key_of(&self.origin()?)
-    }
-
-    /// The pinned host key of a server (`sftp://host:port`).
-    #[must_use]
-    pub fn host_key_of(&self, server: &str) -> Option<&Pin> {
-        let is_its = |pin: &&Pin| pin.server.as_deref().is_none_or(|of| of == server);
+        let server = self.origin()?;
+        let is_its = |pin: &&Pin| pin.server.as_ref().is_none_or(|of| *of == server);
         self.pins.iter().find(is_its)
     }
 
     /// Whether the file is looked for in the same way: at the same address, with the same user, password and host key.
     #[must_use]
     pub fn asks_like(&self, other: &Self) -> bool {
-        let way = |settings: &Self| {
+        self.way() == other.way()
+    }
+
+    fn way(&self) -> impl PartialEq {
+        (
+            self.source,
+            (&self.url, self.sftp_port, &self.pins),
+            (&self.username, &self.password_sealed),
             (
-                settings.source,
-                settings.url.clone(),
-                settings.username.clone(),
-                settings.password_sealed.clone(),
-                settings.sftp_port,
-                settings.pins.clone(),
-                settings.s3_region.clone(),
-                settings.s3_access_key_id.clone(),
-                settings.s3_secret_sealed.clone(),
-            )
-        };
-        way(self) == way(other)
+                &self.s3_region,
+                &self.s3_access_key_id,
+                &self.s3_secret_sealed,
+            ),
+        )
     }
 }
 

@@ -443,15 +443,20 @@ async fn all_six_are_handed_back(app: &TestApp) {
     assert_eq!(queued, 6);
 }
 
-#[tokio::test]
-async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting() {
-    let app = TestApp::start_with(Setup {
+/// One that waits longer for a host than any test lasts.
+async fn patient() -> TestApp {
+    TestApp::start_with(Setup {
         connect_timeout: Duration::from_mins(2),
         idle_timeout: Duration::from_mins(2),
         total_timeout: Duration::from_mins(2),
         ..Setup::default()
     })
-    .await;
+    .await
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting() {
+    let app = patient().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let (sender, mut guests) = mpsc::unbounded_channel();
@@ -472,13 +477,7 @@ async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting
 
 #[tokio::test]
 async fn hosts_that_are_slow_while_they_are_fetched_from_keep_nobody_else_waiting() {
-    let app = TestApp::start_with(Setup {
-        connect_timeout: Duration::from_mins(2),
-        idle_timeout: Duration::from_mins(2),
-        total_timeout: Duration::from_mins(2),
-        ..Setup::default()
-    })
-    .await;
+    let app = patient().await;
     let last = app.account(people(1..=20)).await;
     let mut hosts = Vec::new();
     // Each has its own host: none waits for another's turn.

@@ -1,0 +1,294 @@
+//! The files of a private Postgres, and its process.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
+
+use super::{EmbeddedError, PATIENCE, POLL, SOCKET_DIR_LIMIT, USER};
+use crate::model::digest::{hex, sha256};
+/// The files of a server and who runs it.
+pub(super) struct Cluster {
+    data_dir: PathBuf,
+    pgdata: PathBuf,
+    pub(super) socket_dir: PathBuf,
+    bin: PathBuf,
+    /// Set where we are root.
+    run_as: Option<User>,
+}
+
+impl Cluster {
+    pub(super) fn new(data_dir: &Path) -> Result<Self, EmbeddedError> {
+        let pgdata = data_dir.join("postgres");
+        let version = std::fs::read_to_string(pgdata.join("PG_VERSION")).ok();
+        let bin =
+            find_binaries(version.as_deref().map(str::trim)).ok_or(EmbeddedError::NoBinaries)?;
+        let run_as = if Uid::effective().is_root() {
+            let found = ["postgres", "nobody"]
+                .into_iter()
+                .find_map(|name| User::from_name(name).ok().flatten());
+            Some(found.ok_or(EmbeddedError::NoUser)?)
+        } else {
+            None
+        };
+        let socket_dir = if pgdata.as_os_str().len() <= SOCKET_DIR_LIMIT {
+            pgdata.clone()
+        } else {
+            let digest = sha256(pgdata.as_os_str().as_encoded_bytes());
+            let name = hex(&digest[..8]);
+            std::env::temp_dir().join(format!("rosterd-{name}"))
+        };
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            pgdata,
+            socket_dir,
+            bin,
+            run_as,
+        })
+    }
+
+    fn failed(&self, what: &'static str) -> impl FnOnce(std::io::Error) -> EmbeddedError {
+        let path = self.data_dir.clone();
+        move |source| EmbeddedError::Io { path, what, source }
+    }
+
+    fn not_started(&self, why: impl Into<String>) -> EmbeddedError {
+        EmbeddedError::NotStarted {
+            path: self.data_dir.clone(),
+            why: why.into(),
+        }
+    }
+
+    /// Whether a server is up and takes connections.
+    pub(super) fn is_ready(&self) -> bool {
+        let status =
+            std::fs::read_to_string(self.pgdata.join("postmaster.pid")).unwrap_or_default();
+        status
+            .lines()
+            .nth(7)
+            .is_some_and(|line| line.trim() == "ready")
+            && UnixStream::connect(self.socket_dir.join(".s.PGSQL.5432")).is_ok()
+    }
+
+    /// Makes a folder that only the server's user may enter.
+    fn private_dir(&self, path: &Path) -> std::io::Result<()> {
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let metadata = std::fs::symlink_metadata(path)?;
+        match &self.run_as {
+            Some(user) => chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
+            None if metadata.is_dir() && metadata.uid() == Uid::effective().as_raw() => Ok(()),
+            None => Err(std::io::Error::other(format!(
+                "`{}` belongs to somebody else",
+                path.display()
+            ))),
+        }
+    }
+
+    /// A program of Postgres with `folder` as its data directory, run as a user that Postgres accepts.
+    fn program(&self, program: &str, folder: &Path) -> Result<Command, EmbeddedError> {
+        // The folder comes in as an open file and is used as /proc/self/fd/9, so no folder above it is walked through.
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "exec 9<&0 </dev/null; exec \"$@\"",
+            "sh",
+            "setpriv",
+            "--pdeathsig",
+            "INT",
+        ]);
+        if let Some(user) = &self.run_as {
+            command
+                .arg(format!("--reuid={}", user.uid))
+                .arg(format!("--regid={}", user.gid))
+                .arg("--clear-groups");
+        }
+        command
+            .arg("--")
+            .arg(self.bin.join(program))
+            .args(["-D", "/proc/self/fd/9"]);
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.data_dir.join("postgres.log"))
+            .map_err(self.failed("open postgres.log"))?;
+        let log_too = log.try_clone().map_err(self.failed("open postgres.log"))?;
+        let folder = File::open(folder).map_err(self.failed("open the data directory"))?;
+        command
+            .current_dir("/")
+            .stdin(folder)
+            .stdout(Stdio::from(log))
+            .stderr(Stdio::from(log_too));
+        // Its own process group: Ctrl-C in a terminal is for us, who then stop it last.
+        command
+            .process_group(0)
+            .env_remove("PGDATA")
+            .env_remove("PGPORT")
+            .env_remove("PGOPTIONS");
+        Ok(command)
+    }
+
+    /// Makes the data directory if there is none, aside and then renamed: half a cluster is never taken for a whole one.
+    pub(super) fn init(&self) -> Result<(), EmbeddedError> {
+        if self.pgdata.join("PG_VERSION").exists() {
+            return Ok(());
+        }
+        let fresh = self.data_dir.join("postgres.new");
+        if fresh.exists() {
+            std::fs::remove_dir_all(&fresh)
+                .map_err(self.failed("remove what an interrupted start left"))?;
+        }
+        self.private_dir(&fresh)
+            .map_err(self.failed("create the data directory"))?;
+        let mut initdb = self.program("initdb", &fresh)?;
+        initdb.args([
+            "-U",
+            USER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        ]);
+        let status = initdb
+            .status()
+            .map_err(self.failed("run initdb (are `sh` and `setpriv` installed?)"))?;
+        if !status.success() {
+            return Err(self.not_started(format!("initdb ended with {status}")));
+        }
+        std::fs::rename(&fresh, &self.pgdata).map_err(self.failed("rename the data directory"))
+    }
+
+    /// Starts the server from a thread that lives as long as it, because it dies with the thread that started it.
+    pub(super) fn start(
+        &self,
+        settings: &[&str],
+    ) -> Result<(mpsc::Sender<()>, JoinHandle<()>), EmbeddedError> {
+        self.wait_for_predecessor()?;
+        if self.socket_dir != self.pgdata {
+            self.private_dir(&self.socket_dir)
+                .map_err(self.failed("create the folder of the socket"))?;
+        }
+        let mut command = self.program("postgres", &self.pgdata)?;
+        let sockets = if self.socket_dir == self.pgdata {
+            "/proc/self/fd/9".into()
+        } else {
+            self.socket_dir.clone()
+        };
+        command
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", sockets.display()));
+        command.args(["-c", "listen_addresses=", "-c", "port=5432"]);
+        for setting in settings {
+            command.args(["-c", setting]);
+        }
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (started, outcome) = mpsc::channel();
+        let keeper = std::thread::Builder::new()
+            .name("postgres".to_owned())
+            .spawn(move || match command.spawn() {
+                Ok(child) => {
+                    let _ = started.send(Ok(()));
+                    keep(child, &stopped);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            });
+        let keeper = keeper.map_err(self.failed("start a thread"))?;
+        if let Ok(Err(error)) = outcome.recv() {
+            return Err(self
+                .failed("run postgres (are `sh` and `setpriv` installed?)")(
+                error
+            ));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready() {
+            if keeper.is_finished() {
+                return Err(self.not_started("it ended at once"));
+            }
+            if Instant::now() > deadline {
+                return Err(self.not_started("it was not ready within a minute"));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok((stop, keeper))
+    }
+
+    /// The server of a starter that was killed may still be shutting down.
+    fn wait_for_predecessor(&self) -> Result<(), EmbeddedError> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(pid) = self.running_pid() {
+            if Instant::now() > deadline {
+                return Err(self.not_started(format!("an earlier server (pid {pid}) does not end")));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn running_pid(&self) -> Option<i32> {
+        let pid_file = std::fs::read_to_string(self.pgdata.join("postmaster.pid")).ok()?;
+        let pid = pid_file.lines().next()?.trim().parse().ok()?;
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        matches!(name.trim(), "postgres" | "postmaster").then_some(pid)
+    }
+}
+
+/// Waits for the word to stop, then ends the server in good order.
+fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) {
+    while let Err(mpsc::RecvTimeoutError::Timeout) =
+        stopped.recv_timeout(Duration::from_millis(500))
+    {
+        if let Ok(Some(status)) = child.try_wait() {
+            tracing::error!(%status, "the private Postgres has ended; see postgres.log in the data directory");
+            return;
+        }
+    }
+    if let Ok(pid) = i32::try_from(child.id())
+        && let Err(error) = kill(Pid::from_raw(pid), Signal::SIGINT)
+    {
+        tracing::warn!(%error, "the private Postgres could not be told to stop");
+    }
+    if let Err(error) = child.wait() {
+        tracing::warn!(%error, "the private Postgres could not be waited for");
+    }
+}
+
+/// The folder with `initdb` and `postgres`: of the wanted major version, else the newest.
+fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
+    let complete = |folder: &Path| {
+        ["initdb", "postgres"]
+            .iter()
+            .all(|program| folder.join(program).is_file())
+    };
+    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    for root in ["/usr/lib/postgresql", "/opt/postgresql"] {
+        for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+            if let Ok(major) = entry.file_name().to_string_lossy().parse() {
+                found.push((major, entry.path().join("bin")));
+            }
+        }
+    }
+    found.retain(|(_, folder)| complete(folder));
+    found.sort();
+    if let Some(version) = version.and_then(|version| version.parse::<u32>().ok()) {
+        found.retain(|(major, _)| *major == version);
+    }
+    found.pop().map(|(_, folder)| folder).or_else(|| {
+        let on_path = ["/usr/local/bin", "/usr/bin", "/usr/local/pgsql/bin"];
+        on_path
+            .iter()
+            .map(PathBuf::from)
+            .find(|folder| complete(folder))
+    })
+}
