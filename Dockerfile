@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# A small image that runs as nobody: docker build -t rosterd .
-# Both bases can be replaced: --build-arg BUILD_IMAGE=… --build-arg RUN_IMAGE=…
+# A small image that runs as an unprivileged user: docker build -t rosterd .
+# To use other base images: --build-arg BUILD_IMAGE=… --build-arg RUN_IMAGE=…
 ARG BUILD_IMAGE=docker.io/library/rust:1-bookworm
 ARG RUN_IMAGE=docker.io/library/debian:bookworm-slim
 
@@ -14,7 +14,7 @@ COPY .sqlx .sqlx
 COPY migrations migrations
 COPY templates templates
 COPY src src
-# Cargo wants to see what Cargo.toml names.
+# Cargo requires the bench targets listed in Cargo.toml to exist.
 COPY benches benches
 RUN cargo build --release --locked --bin rosterd && strip target/release/rosterd
 
@@ -25,7 +25,7 @@ RUN apt-get update \
     && useradd --system --uid 10001 --home-dir /var/lib/rosterd --create-home --shell /usr/sbin/nologin rosterd
 COPY --from=build /build/target/release/rosterd /usr/local/bin/rosterd
 COPY config/rosterd.example.toml /usr/share/doc/rosterd/
-# In a container the database is another one: a missing DATABASE_URL is an error, not a private Postgres.
+# In a container the database is external: a missing DATABASE_URL is an error and no private Postgres is started.
 ENV ROSTERD_DATABASE__EMBEDDED=false \
     ROSTERD_SECRETS__KEY_FILE=/var/lib/rosterd/secrets.key \
     ROSTERD_WEB__LISTEN=0.0.0.0:8377 \

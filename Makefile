@@ -1,41 +1,45 @@
-# The commands of a newcomer, and of everybody else. See README.md and CONTRIBUTING.md.
+# Commands for developers and for a first look; README.md and CONTRIBUTING.md explain them.
 
 .PHONY: demo test lint bench bench-read bench-sftp docs sqlx packages
 
-# Shows the main job on real input; Ctrl-C leaves nothing running.
+# Demonstrates scheduled imports, error mails and a held import; Ctrl-C stops everything it started.
 demo: packages
 	@cargo build --quiet --bin rosterd --example demo
 	@cargo run --quiet --example demo
 
-# Everything that must pass.
+# All tests.
 test:
 	@scripts/install-debian-packages tests
 	cargo test --locked
 
-lint: packages
+# Formatting, wording, lints, documentation links, and whether .sqlx is up to date.
+lint:
+	@scripts/install-debian-packages lint
 	cargo fmt --check
+	scripts/check-words --self-test
+	scripts/check-words
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 	scripts/prepare-queries --check
 
-# What an import costs, beside COPY, an expert's SQL and other tools; ROWS=10000,100000 for other sizes.
+# Cost of imports compared with COPY, hand-tuned SQL and other tools; ROWS=10000,100000 for other sizes.
 bench: packages
 	cargo bench --locked --bench import
 
-# What reading costs, beside a bare loop over the same file.
+# Cost of `rosterd check` compared with a loop that only reads the same file.
 bench-read: packages
 	cargo bench --locked --bench read
 
-# 50 MB over SFTP, beside the sftp command.
+# 50 MB over SFTP compared with the sftp command.
 bench-sftp:
 	@scripts/install-debian-packages tests
 	cargo bench --locked --bench sftp
 
-# After a change of the catalogue of checks.
+# Generates docs/checks.md; run it after changing the catalog of checks.
 docs:
-	cargo run --quiet --locked --example reference > docs/CHECKS.md
+	cargo run --quiet --locked --example reference > docs/checks.md
 
-# After a change of a query or a migration.
+# Updates .sqlx; run it after changing a query or a migration.
 sqlx: packages
 	scripts/prepare-queries
 

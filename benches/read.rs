@@ -1,13 +1,13 @@
-//! `make bench-read`: what `rosterd check` costs beside a bare loop over the same file. Prints CPU of all processes
-//! together, medians of interleaved runs, and peak memory; ends with 1 where a budget is exceeded. The ratio is the median
-//! of the rounds': on a shared machine two runs of one moment have more in common than those of two minutes.
+//! `make bench-read`: CPU time and peak memory of `rosterd check`, compared with a baseline loop that only reads the same
+//! file. Prints medians of interleaved runs; exits with 1 if a budget is exceeded. The ratio is computed per round, because
+//! on a shared machine only runs close in time are comparable.
 
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::cast_precision_loss,
     dead_code,
-    reason = "a benchmark prints, stops where it can't go on, and uses a part of what they share"
+    reason = "a benchmark prints, fails by panicking, and uses only a part of the shared modules"
 )]
 
 mod support;
@@ -25,36 +25,36 @@ use support::people::{self, COLUMNS, Person};
 const ROWS: usize = 100_000;
 const RUNS: usize = 11;
 
-/// What may be spent on a kind of file.
+/// Limits for one file format.
 struct Budget {
-    kind: &'static str,
-    /// CPU at most, as a multiple of the bare loop's.
+    format: &'static str,
+    /// Maximum CPU time as a multiple of the baseline.
     ratio: f64,
-    /// Of the largest process, MiB.
-    peak: f64,
+    /// Maximum memory of the largest process, MiB.
+    peak_mib: f64,
 }
 
 const BUDGETS: [Budget; 2] = [
     Budget {
-        kind: "csv",
+        format: "csv",
         ratio: 6.0,
-        peak: 32.0,
+        peak_mib: 32.0,
     },
     Budget {
-        kind: "xlsx",
+        format: "xlsx",
         ratio: 1.6,
-        peak: 64.0,
+        peak_mib: 64.0,
     },
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match words[..] {
-        ["bare-csv", file] => bare_csv(file),
-        ["bare-xlsx", file] => bare_xlsx(file),
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["baseline-csv", file] => baseline_csv(file),
+        ["baseline-xlsx", file] => baseline_xlsx(file),
         [MEASURE, program, ref arguments @ ..] => measure(program, arguments),
-        // `cargo bench` adds words of its own.
+        // `cargo bench` adds arguments such as `--bench`.
         _ => return compare(),
     }
     ExitCode::SUCCESS
@@ -69,18 +69,18 @@ fn compare() -> ExitCode {
     let own = own.to_str().unwrap();
     let rosterd = env!("CARGO_BIN_EXE_rosterd");
     println!(
-        "{ROWS} rows, {RUNS} interleaved rounds, medians; CPU of all processes together, memory of the largest"
+        "{ROWS} rows, medians of {RUNS} interleaved runs; CPU time of all processes, peak memory of the largest process"
     );
     println!(
-        "| file | bare loop, ms | check, ms | ratio | budget | check --format json, ms | peak, MiB | budget |"
+        "| file | baseline, ms | check, ms | ratio | budget | check --format json, ms | peak memory, MiB | budget |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    let mut kept = true;
+    let mut within_budgets = true;
     for (budget, file) in BUDGETS.iter().zip([&csv, &xlsx]) {
         let file = file.to_str().unwrap();
-        let bare = format!("bare-{}", budget.kind);
+        let baseline = format!("baseline-{}", budget.format);
         let commands: [&[&str]; 3] = [
-            &[own, &bare, file],
+            &[own, &baseline, file],
             &[rosterd, "check", file],
             &[rosterd, "check", file, "--format", "json"],
         ];
@@ -90,25 +90,26 @@ fn compare() -> ExitCode {
                 costs.push(cost(command, None));
             }
         }
-        let peak = costs[1..].iter().flatten().map(|cost| cost.peak_mib);
-        let peak = peak.fold(0.0, f64::max);
+        let peaks = costs[1..].iter().flatten().map(|cost| cost.peak_mib);
+        let peak_mib = peaks.fold(0.0, f64::max);
         let rounds = costs[0].iter().zip(&costs[1]);
-        let ratio = median(rounds.map(|(bare, check)| check.cpu_ms / bare.cpu_ms));
-        let [bare, check, json] = costs.map(|costs| median(costs.iter().map(|cost| cost.cpu_ms)));
+        let ratio = median(rounds.map(|(baseline, check)| check.cpu_ms / baseline.cpu_ms));
+        let [baseline, check, json] =
+            costs.map(|costs| median(costs.iter().map(|cost| cost.cpu_ms)));
         println!(
-            "| {} | {bare:.0} | {check:.0} | {ratio:.2} | {:.1} | {json:.0} | {peak:.1} | {:.0} |",
-            budget.kind, budget.ratio, budget.peak
+            "| {} | {baseline:.0} | {check:.0} | {ratio:.2} | {:.1} | {json:.0} | {peak_mib:.1} | {:.0} |",
+            budget.format, budget.ratio, budget.peak_mib
         );
-        kept &= ratio <= budget.ratio && peak <= budget.peak;
+        within_budgets &= ratio <= budget.ratio && peak_mib <= budget.peak_mib;
     }
-    if kept {
+    if within_budgets {
         return ExitCode::SUCCESS;
     }
     println!("a budget is exceeded");
     ExitCode::FAILURE
 }
 
-fn bare_csv(file: &str) {
+fn baseline_csv(file: &str) {
     let mut reader = csv::Reader::from_path(file).unwrap();
     let mut record = csv::StringRecord::new();
     let mut bytes = 0;
@@ -118,7 +119,7 @@ fn bare_csv(file: &str) {
     assert!(bytes > ROWS);
 }
 
-fn bare_xlsx(file: &str) {
+fn baseline_xlsx(file: &str) {
     let mut workbook: Xlsx<_> = Xlsx::new(BufReader::new(File::open(file).unwrap())).unwrap();
     let sheet = workbook.sheet_names()[0].clone();
     let mut cells = workbook.worksheet_cells_reader(&sheet).unwrap();

@@ -1,5 +1,5 @@
-//! What fetching 50 MB over SFTP costs, beside the `sftp` command: the same server, the same file, by turns, in one run.
-//! Ends with 1 where the ratio of medians is below the budget or memory is not flat.
+//! `make bench-sftp`: time to fetch 50 MB over SFTP, compared with the `sftp` command on the same server and file. Runs
+//! alternate. Exits with 1 if the speedup is below the budget or memory grows with the size of the file.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
     reason = "a benchmark prints, and fails by panicking"
 )]
 
-#[allow(dead_code, reason = "the tests use more of it")]
+#[allow(dead_code, reason = "the tests use more of this module")]
 #[path = "../tests/it/support/ssh_server.rs"]
 mod ssh_server;
 
@@ -17,19 +17,19 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rosterd::address::SftpAddress;
 use rosterd::clock::SystemClock;
 use rosterd::fetch::{
     Credentials, Fetcher, HostKey, Limits, NetworkPolicy, Outcome, Place, Request,
 };
-use rosterd::model::source::SftpAddress;
 use ssh_server::{Login, PASSWORD, SshServer, USER};
 
 const SIZE: usize = 50 << 20;
 const ROUNDS: usize = 7;
-/// At least so many times as fast.
-const BUDGET: f64 = 2.0;
-/// Growth of memory beyond what a small file takes, bytes.
-const FLAT: u64 = 24 << 20;
+/// Minimum speedup over the `sftp` command.
+const MIN_SPEEDUP: f64 = 2.0;
+/// Maximum growth of peak memory compared with fetching a small file, bytes.
+const MAX_GROWTH: u64 = 24 << 20;
 
 fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider()
@@ -44,35 +44,35 @@ fn main() -> ExitCode {
         .build()
         .unwrap();
     let fetcher = fetcher();
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
+    let mut rosterd_times = Vec::new();
+    let mut sftp_times = Vec::new();
     runtime.block_on(fetch(&fetcher, &server, "small.csv"));
-    let before = peak();
+    let peak_before = peak_memory();
     for _ in 0..ROUNDS {
-        ours.push(runtime.block_on(fetch(&fetcher, &server, "large.csv")));
-        theirs.push(sftp_command(&server));
+        rosterd_times.push(runtime.block_on(fetch(&fetcher, &server, "large.csv")));
+        sftp_times.push(sftp_command(&server));
     }
-    let grown = peak().saturating_sub(before);
-    let (ours, theirs) = (median(ours), median(theirs));
+    let growth = peak_memory().saturating_sub(peak_before);
+    let (rosterd, sftp) = (median(rosterd_times), median(sftp_times));
     let rate = |time: Duration| 50.0 / time.as_secs_f64();
-    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
-    println!("50 MB over SFTP, medians of {ROUNDS}, log in included");
+    let speedup = sftp.as_secs_f64() / rosterd.as_secs_f64();
+    println!("50 MB over SFTP, medians of {ROUNDS} rounds, including login");
     println!(
         "  rosterd  {:6.0} ms  {:6.1} MB/s",
-        ours.as_secs_f64() * 1e3,
-        rate(ours)
+        rosterd.as_secs_f64() * 1e3,
+        rate(rosterd)
     );
     println!(
         "  sftp     {:6.0} ms  {:6.1} MB/s",
-        theirs.as_secs_f64() * 1e3,
-        rate(theirs)
+        sftp.as_secs_f64() * 1e3,
+        rate(sftp)
     );
     println!(
-        "  {ratio:.2} times as fast (budget {BUDGET}); memory grew by {} MiB (budget {})",
-        grown >> 20,
-        FLAT >> 20
+        "  {speedup:.2} times as fast (budget {MIN_SPEEDUP}); memory grew by {} MiB (budget {})",
+        growth >> 20,
+        MAX_GROWTH >> 20
     );
-    if ratio >= BUDGET && grown <= FLAT {
+    if speedup >= MIN_SPEEDUP && growth <= MAX_GROWTH {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -101,14 +101,14 @@ async fn fetch(fetcher: &Fetcher, server: &SshServer, name: &str) -> Duration {
         },
         host_key: HostKey::default(),
     });
-    let began = Instant::now();
+    let started = Instant::now();
     let outcome = fetcher
         .fetch(&request, &(Arc::new(|_| {}) as _))
         .await
         .unwrap();
-    let time = began.elapsed();
+    let time = started.elapsed();
     let Outcome::File(file) = outcome else {
-        panic!("a file")
+        panic!("expected a file")
     };
     assert_eq!(
         file.content.size(),
@@ -117,15 +117,19 @@ async fn fetch(fetcher: &Fetcher, server: &SshServer, name: &str) -> Duration {
     time
 }
 
-/// The command, which asks a helper for the password.
+/// Runs the `sftp` command, which gets the password from a script.
 fn sftp_command(server: &SshServer) -> Duration {
     let folder = tempfile::tempdir().unwrap();
-    let helper = folder.path().join("password");
-    std::fs::write(&helper, format!("#!/bin/sh\necho '{PASSWORD}'\n")).unwrap();
-    std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let askpass = folder.path().join("password");
+    std::fs::write(&askpass, format!("#!/bin/sh\necho '{PASSWORD}'\n")).unwrap();
+    std::fs::set_permissions(
+        &askpass,
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
     let target = folder.path().join("large.csv");
-    let began = Instant::now();
-    let done = Command::new("sftp")
+    let started = Instant::now();
+    let exit = Command::new("sftp")
         .args(["-q", "-P", &server.address.port().to_string()])
         .args([
             "-o",
@@ -135,15 +139,15 @@ fn sftp_command(server: &SshServer) -> Duration {
         ])
         .arg(format!("{USER}@127.0.0.1:large.csv"))
         .arg(&target)
-        .env("SSH_ASKPASS", &helper)
+        .env("SSH_ASKPASS", &askpass)
         .env("SSH_ASKPASS_REQUIRE", "force")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .unwrap();
-    let time = began.elapsed();
-    assert!(done.success());
+    let time = started.elapsed();
+    assert!(exit.success());
     assert_eq!(
         std::fs::metadata(&target).unwrap().len(),
         std::fs::metadata(server.home().join("large.csv"))
@@ -153,8 +157,8 @@ fn sftp_command(server: &SshServer) -> Duration {
     time
 }
 
-/// Most memory that this process ever had, bytes.
-fn peak() -> u64 {
+/// Peak memory of this process, bytes.
+fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status
         .lines()

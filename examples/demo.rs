@@ -1,11 +1,12 @@
-//! `make demo`: the main job on real input. A web server with a spreadsheet, a mail server, the daemon on its private
-//! Postgres; an import that comes due by its schedule, a changed sheet, a truncated sheet.
+//! `make demo`: rosterd at work. Starts a web server with a spreadsheet, a mail server, and the daemon with a private Postgres.
+//! Shows a scheduled import, an error mail, an import of changes, and a truncated file that is held for approval.
+
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
     clippy::disallowed_methods,
     dead_code,
-    reason = "a demonstration prints, stops where it can't go on, and uses a part of the test servers"
+    reason = "a demo prints, fails by panicking, and uses only a part of the test servers"
 )]
 
 #[path = "../tests/it/support/https_server.rs"]
@@ -38,10 +39,11 @@ const HEADER: [&str; 10] = [
     "Groups",
 ];
 
-type People = Vec<[&'static str; 6]>;
+/// ID, name, number, number type, notification priority, groups.
+type Contact = [&'static str; 6];
 
-/// ID, name, number, type, priority, groups.
-fn people() -> People {
+/// The first version of the spreadsheet. The number of NSR-09 has only 9 digits.
+fn contacts() -> Vec<Contact> {
     vec![
         [
             "NSR-01",
@@ -142,13 +144,13 @@ fn people() -> People {
     ]
 }
 
-fn workbook(people: &People) -> Vec<u8> {
+fn workbook(contacts: &[Contact]) -> Vec<u8> {
     let mut workbook = Workbook::new();
     let sheet = workbook.add_worksheet();
     for (column, title) in (0..).zip(HEADER) {
         sheet.write_string(0, column, title).unwrap();
     }
-    for (row, [id, name, number, kind, priority, groups]) in (1..).zip(people) {
+    for (row, [id, name, number, kind, priority, groups]) in (1..).zip(contacts) {
         for (column, cell) in [
             (0, id),
             (1, name),
@@ -163,21 +165,21 @@ fn workbook(people: &People) -> Vec<u8> {
     workbook.save_to_buffer().unwrap()
 }
 
-/// What the demonstration runs on.
-struct Stage {
+/// The servers and files of the demo.
+struct Demo {
     https: HttpsServer,
     smtp: SmtpServer,
     folder: tempfile::TempDir,
     daemon: Option<Child>,
 }
 
-impl Stage {
+impl Demo {
     fn rosterd(&self) -> Command {
         let program = std::env::current_exe().unwrap();
         let program: PathBuf = program.ancestors().nth(2).unwrap().join("rosterd");
         let ca = self.folder.path().join("ca.pem");
         std::fs::write(&ca, &self.https.ca_pem).unwrap();
-        // The daemon dies with this program, however that ends.
+        // Stops the daemon even if the demo is killed.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "TERM", "--"])
@@ -195,14 +197,14 @@ impl Stage {
             .env("ROSTERD_MAIL__FROM", "rosterd <rosterd@example.org>")
             .env("ROSTERD_WEB__LISTEN", "127.0.0.1:0")
             .env("ROSTERD_LOG__LEVEL", "warn")
-            // Ctrl-C is for us, who then stop the daemon.
+            // Keeps Ctrl-C from reaching the daemon: the demo handles it and stops the daemon.
             .process_group(0)
             .stdin(Stdio::null());
         command
     }
 
-    /// Types a command, shows it and what it prints.
-    async fn type_in(&self, args: &[&str]) {
+    /// Runs a rosterd command and prints the command and its output.
+    async fn run_command(&self, args: &[&str]) {
         println!(
             "$ rosterd {}",
             args.iter()
@@ -210,8 +212,8 @@ impl Stage {
                 .collect::<Vec<_>>()
                 .join(" ")
         );
-        let done = self.rosterd().args(args).output().await.unwrap();
-        for text in [&done.stdout, &done.stderr] {
+        let output = self.rosterd().args(args).output().await.unwrap();
+        for text in [&output.stdout, &output.stderr] {
             for line in String::from_utf8_lossy(text).lines() {
                 println!("  {line}");
             }
@@ -251,7 +253,7 @@ impl Stage {
         println!("{table}");
     }
 
-    /// Shows the newest mail as its admin reads it.
+    /// Prints the newest mail as the admin sees it.
     fn show_mail(&self) {
         let Some(mail) = self.smtp.messages().pop() else {
             return println!("  (no mail)");
@@ -287,19 +289,23 @@ fn quote(arg: &str) -> String {
     }
 }
 
-fn chapter(title: &str) {
-    println!("\n━━ {title}\n");
+/// Prints a heading and a paragraph that explains what happens next and why it matters.
+fn section(heading: &str, text: &str) {
+    println!("\n━━ {heading}\n\n{text}\n");
 }
 
-async fn play(stage: &mut Stage) {
-    chapter(
-        "A rescue team keeps its people in a spreadsheet on a web server. rosterd, the daemon, starts with nothing set up.",
+async fn run(demo: &mut Demo) {
+    section(
+        "1. Start the daemon",
+        "A rescue team maintains its contacts in a spreadsheet on a web server. rosterd imports them into\n\
+         Postgres, where the notification platform reads them. Nothing is configured yet, so rosterd\n\
+         starts a private Postgres.",
     );
-    let url = stage.https.url(PATH);
-    stage.https.serve(PATH, Reply::ok(workbook(&people())));
-    println!("  spreadsheet: {url}   mail server: {}", stage.smtp.url());
+    let url = demo.https.url(PATH);
+    demo.https.serve(PATH, Reply::ok(workbook(&contacts())));
+    println!("  spreadsheet: {url}   mail server: {}", demo.smtp.url());
     println!("$ rosterd serve &");
-    let mut serve = stage.rosterd();
+    let mut serve = demo.rosterd();
     let mut child = serve
         .arg("serve")
         .env("ROSTERD_LOG__LEVEL", "info")
@@ -307,8 +313,8 @@ async fn play(stage: &mut Stage) {
         .spawn()
         .unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    stage.daemon = Some(child);
-    let mut until = async |text: &str| {
+    demo.daemon = Some(child);
+    let mut wait_for_log = async |text: &str| {
         while let Some(line) = log.next_line().await.unwrap() {
             if line.contains("private Postgres") || line.contains("import ended") {
                 println!("  {line}");
@@ -317,37 +323,36 @@ async fn play(stage: &mut Stage) {
                 return;
             }
         }
-        panic!("the daemon ended too early");
+        panic!("the daemon exited too early");
     };
-    until("ready").await;
+    wait_for_log("ready").await;
 
-    chapter(
-        "The operator sets up the account: where the file lies, and when it is imported (here: a few seconds from now).",
+    section(
+        "2. Set up an account",
+        "The operator configures where to fetch the spreadsheet, who receives mail, and when to import.\n\
+         The schedule is weekly; for this demo, the first import is due in a few seconds.",
     );
-    stage
-        .type_in(&[
-            "account",
-            "add",
-            "North Shore Rescue",
-            "--time-zone",
-            "America/Vancouver",
-            "--admin",
-            "amira@example.org",
-        ])
-        .await;
-    stage
-        .type_in(&[
-            "settings",
-            "set",
-            "North Shore Rescue",
-            "--source",
-            "https",
-            "--url",
-            &url,
-        ])
-        .await;
-    stage
-        .type_in(&["account", "enable", "North Shore Rescue"])
+    demo.run_command(&[
+        "account",
+        "add",
+        "North Shore Rescue",
+        "--time-zone",
+        "America/Vancouver",
+        "--admin",
+        "amira@example.org",
+    ])
+    .await;
+    demo.run_command(&[
+        "settings",
+        "set",
+        "North Shore Rescue",
+        "--source",
+        "https",
+        "--url",
+        &url,
+    ])
+    .await;
+    demo.run_command(&["account", "enable", "North Shore Rescue"])
         .await;
     let soon = jiff::Timestamp::now()
         .checked_add(jiff::SignedDuration::from_secs(3))
@@ -357,56 +362,72 @@ async fn play(stage: &mut Stage) {
         soon.strftime("%a").to_string().to_lowercase(),
         soon.strftime("%H:%M:%S").to_string(),
     );
-    stage
-        .type_in(&[
-            "schedule",
-            "set",
-            "North Shore Rescue",
-            "--days",
-            &day,
-            "--at",
-            &at,
-        ])
-        .await;
-    println!("\n  waiting for {at} …");
-    until("import ended").await;
-    until("mail sent").await;
+    demo.run_command(&[
+        "schedule",
+        "set",
+        "North Shore Rescue",
+        "--days",
+        &day,
+        "--at",
+        &at,
+    ])
+    .await;
+    println!("\n  Waiting for the scheduled import at {at} …");
+    wait_for_log("import ended").await;
+    wait_for_log("mail sent").await;
 
-    chapter("The import came due and fired. The contacts as the notification platform reads them:");
-    stage.show_contacts().await;
-    println!("\n  Ivana is missing: her number lacks a digit. Her team's admin gets this mail:\n");
-    stage.show_mail();
-
-    chapter(
-        "A week later: Ivana's number is mended, Emily has a new number, Jonas has left, and Liam's number type is a typo.",
+    section(
+        "3. The first scheduled import",
+        "The daemon fetched the spreadsheet and imported 11 of its 12 contacts. The notification platform\n\
+         now finds these contacts in Postgres:",
     );
-    let mut later = people();
-    later.retain(|person| person[0] != "NSR-10");
-    for person in &mut later {
-        match person[0] {
-            "NSR-05" => person[2] = "604-555-0155",
-            "NSR-09" => person[2] = "604-555-0109",
-            "NSR-12" => person[3] = "mobil",
+    demo.show_contacts().await;
+
+    section(
+        "4. A mail about an error",
+        "Ivana Nowak is missing because her phone number has only 9 digits. One bad row does not stop the\n\
+         import of the others, and no contact is skipped without a message. The admin of the account\n\
+         received this mail:",
+    );
+    demo.show_mail();
+
+    section(
+        "5. A week later",
+        "The admin has edited the spreadsheet: Ivana's number is corrected, Emily has a new number, Jonas\n\
+         has left the team, and Liam's number type now has a typo. Instead of waiting for the schedule,\n\
+         the operator starts an import and looks at the changes:",
+    );
+    let mut later = contacts();
+    later.retain(|contact| contact[0] != "NSR-10");
+    for contact in &mut later {
+        match contact[0] {
+            "NSR-05" => contact[2] = "604-555-0155",
+            "NSR-09" => contact[2] = "604-555-0109",
+            "NSR-12" => contact[3] = "mobil",
             _ => {}
         }
     }
-    stage.https.serve(PATH, Reply::ok(workbook(&later)));
-    stage.type_in(&["import", "North Shore Rescue"]).await;
+    demo.https.serve(PATH, Reply::ok(workbook(&later)));
+    demo.run_command(&["import", "North Shore Rescue"]).await;
     println!();
-    stage.type_in(&["runs", "changes", "2"]).await;
-    println!("\n  Liam was not touched: a contact in error stays as it was. The mail:\n");
-    stage.show_mail();
+    demo.run_command(&["runs", "changes", "2"]).await;
+    println!(
+        "\nLiam's row has an error, so his stored contact was not changed or removed. The mail says so:\n"
+    );
+    demo.show_mail();
 
-    chapter(
-        "Then something goes wrong on their side: the sheet arrives with only its first four rows.",
+    section(
+        "6. A truncated file is held",
+        "Something goes wrong when the spreadsheet is saved: the file now ends after four rows. Importing\n\
+         it would remove most of the team, so rosterd holds the import until someone approves it:",
     );
     later.truncate(4);
-    stage.https.serve(PATH, Reply::ok(workbook(&later)));
-    stage.type_in(&["import", "North Shore Rescue"]).await;
-    println!("\n  Nobody was removed. The mail says who would have been:\n");
-    stage.show_mail();
+    demo.https.serve(PATH, Reply::ok(workbook(&later)));
+    demo.run_command(&["import", "North Shore Rescue"]).await;
+    println!("\nNothing was changed. The mail lists the contacts that the import would remove:\n");
+    demo.show_mail();
     println!();
-    stage.type_in(&["runs", "list"]).await;
+    demo.run_command(&["runs", "list"]).await;
     println!();
 }
 
@@ -417,26 +438,26 @@ async fn main() {
         .prefix("rosterd-demo-")
         .tempdir()
         .unwrap();
-    let mut stage = Stage {
+    let mut demo = Demo {
         https,
         smtp,
         folder,
         daemon: None,
     };
     let finished = tokio::select! {
-        () = play(&mut stage) => true,
+        () = run(&mut demo) => true,
         _ = tokio::signal::ctrl_c() => false,
     };
-    stage.stop().await;
+    demo.stop().await;
     assert!(
-        !Path::new(stage.folder.path())
+        !Path::new(demo.folder.path())
             .join("rosterd-data/postgres/postmaster.pid")
             .exists(),
-        "nothing is left running"
+        "the private Postgres is still running"
     );
     if finished {
         println!(
-            "That was the main job; the daemon is stopped and its files are removed. README.md says how to run it for real."
+            "The demo is finished. The daemon is stopped and its files are deleted. README.md explains how to install rosterd."
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Prints the reference page of the checks: `make docs` puts it into `docs/CHECKS.md`.
+//! Prints the reference page of all checks. `make docs` writes it to `docs/checks.md`.
 
 use std::io::Write;
 

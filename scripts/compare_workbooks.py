@@ -1,9 +1,11 @@
 """Compares, cell by cell, what rosterd and openpyxl read in workbooks of contacts. Run by scripts/compare-workbooks.
 
-What rosterd is held to, of a value that openpyxl read: a string trimmed, with one space for tabs and line breaks, in NFC;
-a number in full, without `.0` or exponent; TRUE and FALSE; 2024-05-06 for a date, 2024-05-06T07:08:09 for a date with a time
-(parts of seconds are dropped), 07:08:09 for a time; the stored number of days for a duration and for a number that is no date
-although its format is one's.
+The text that rosterd must read for each type of value that openpyxl reads:
+- string: trimmed, tabs and line breaks replaced by one space, Unicode NFC
+- number: all digits, without `.0` or exponent
+- boolean: TRUE or FALSE
+- date, date with time, time: 2024-05-06, 2024-05-06T07:08:09, 07:08:09, without fractions of a second
+- duration, and number with a date format that is too large for a date: the stored number of days
 """
 
 import datetime as dt
@@ -21,7 +23,7 @@ import openpyxl
 
 import make_workbooks
 
-# White space as Unicode has it, and the characters without width that are trimmed with it.
+# Unicode white space, and the zero-width characters that are trimmed as well.
 SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 ENDS = SPACE + "\u200b\u200c\u200d\u2060\ufeff\u180e\u00ad"
 
@@ -58,7 +60,7 @@ def found_contact(contact):
 
 
 def compare(rosterd, path, made):
-    """(cells compared, differences)"""
+    """Returns (number of compared cells, differences)."""
     run = subprocess.run([rosterd, "check", path, "--format", "json"], cwd=path.parent, capture_output=True, timeout=60)
     if run.returncode not in (0, 3):
         return 0, [f"exit code {run.returncode}: {run.stdout[:300]} {run.stderr[:300]}"]
@@ -69,10 +71,10 @@ def compare(rosterd, path, made):
     rows = list(sheet.iter_rows(min_row=2, max_col=len(make_workbooks.HEADER), values_only=True))
     cells, differences = 0, []
     if len(rows) != len(made):
-        differences.append(f"{len(rows)} rows, not the {len(made)} that were made")
+        differences.append(f"{len(rows)} rows, expected {len(made)}")
     for number, (values, stored) in enumerate(zip(rows, made), 2):
-        # openpyxl gives up on numbers that are too big for the date they are shown as: what was written counts.
-        # OpenDocument can't hold them either, and what stands in their place is nobody's.
+        # openpyxl reads an error for numbers that are too large for their date format: expect the number that was written.
+        # OpenDocument cannot store these numbers: do not compare those cells.
         lost = [value == "#VALUE!" and "from-ods" in path.parts for value in values]
         values = [number_of[0] if value == "#VALUE!" else value for value, number_of in zip(values, stored)]
         if lost[0]:
@@ -80,8 +82,8 @@ def compare(rosterd, path, made):
         contact = contacts.get(number)
         if contact is None or contact["rows"] != [number]:
             issues = [f"{issue['code']} ({issue['column']}, {issue['value']!r:.40})" for issue in document["issues"] if issue["row"] == number]
-            differences.append(f"row {number}: expected a contact of its own with ID {expected_text(values[0])!r}, found "
-                               + (f"one of rows {contact['rows']} with ID {contact['external_id']!r}" if contact else f"none: {', '.join(issues)}"))
+            differences.append(f"row {number}: expected a contact from this row only, with ID {expected_text(values[0])!r}, found "
+                               + (f"a contact from rows {contact['rows']} with ID {contact['external_id']!r}" if contact else f"none: {', '.join(issues)}"))
             continue
         for column, (expected, found) in enumerate(zip(expected_contact(values), found_contact(contact))):
             if lost[column]:
@@ -94,7 +96,7 @@ def compare(rosterd, path, made):
 
 def main():
     rosterd, directory = sys.argv[1], pathlib.Path(sys.argv[2])
-    warnings.simplefilter("ignore")  # openpyxl's, on cells it has no value for
+    warnings.simplefilter("ignore")  # openpyxl warns about cells without a value
     for folder in ("made", "libreoffice", "profile"):
         shutil.rmtree(directory / folder, ignore_errors=True)
     made = list(make_workbooks.contacts())

@@ -1,4 +1,4 @@
-"""Makes the workbooks that compare_workbooks.py reads: one list of contacts, its cells of every kind, by several writers."""
+"""Writes the workbooks for compare_workbooks.py: one list of contacts with all types of cells, written by several programs."""
 
 import csv
 import datetime as dt
@@ -13,7 +13,7 @@ FREE_TEXT = [0, 1, 2, 3, 6]
 ROUNDS = 8  # rows per variant
 DAY = dt.datetime(2024, 5, 6)
 
-# Where a variant may stand. An ID is unique and, as a number, has at most 15 digits; ID and Name can't be blank.
+# Columns in which a variant may be used. IDs are unique and, as numbers, have at most 15 digits; ID and Name must not be blank.
 ANYWHERE, NO_ID, OPTIONAL = range(3)
 
 
@@ -23,29 +23,29 @@ class Formula:
 
 
 class Rich(str):
-    """A string that is written in two fonts."""
+    """A string written as rich text with two fonts."""
 
 
 def moment(i):
     return DAY + dt.timedelta(days=i, seconds=7919 * i)
 
 
-TOO_BIG = 33000000  # more than a date can be: Excel shows hashes, and openpyxl reads an error
+TOO_BIG = 33000000  # beyond the last possible date: Excel displays ####, openpyxl reads an error
 
-# What a cell of free text holds in row i, its display format (None is General), and where.
-# Not among them: strings like _x0041_, since openpyxl does not read that way of writing characters as the format has it.
+# Variants of free-text cells: a function from row number to value, the display format (None is General), and the columns.
+# Strings like _x0041_ are missing because openpyxl does not decode these escapes.
 NUMBERS = [(lambda i, start=start: start + i, None, ANYWHERE) for start in (1000, 6045550000, 1234567890000, 123456789012000)] + [
     (lambda i: i + 0.5, None, ANYWHERE), (lambda i: -i - 0.25, None, ANYWHERE), (lambda i: i % 2, None, NO_ID), (lambda i: 0.1 * i, None, NO_ID),
     (lambda i: (i + 1) / 3, None, NO_ID), (lambda i: (i + 1) * 1e-7, None, NO_ID), (lambda i: float(f"{i + 1}e20"), None, NO_ID),
     (lambda i: 1234567890123456 + i, None, NO_ID), (lambda i: i % 2 == 0, None, NO_ID),
     (lambda i: TOO_BIG + i, "yyyy-mm-dd", ANYWHERE)]
-# Formats that make no date of a number, however many letters of dates they hold.
+# Formats that contain letters of date formats but do not make the number a date.
 FORMATS = [(lambda i, n=n: n * 1000000 + i, form, ANYWHERE) for n, form in enumerate((
     "000-000-0000", "(000) 000-0000", "@", "00000", "#,##0_);[Red](#,##0)", '0" days"', '"Month "0', "[Yellow]0", r"0\d", "[$SEK] 0",
     "_-* #,##0_-", "[$-1009]0", "[Blue]General", '0;"minus "0;"midday"'), 1)] + [
     (lambda i, n=n: n + i / 100, form, ANYWHERE) for n, form in enumerate((
         "0.00%", "$#,##0.00", "[$€-407] #,##0.00", "0.00E+00", "# ?/?", "[>=5]0;[<5]0.0", '0.0,,"M"'), 20000)]
-# None before 1904, which a workbook that counts its days from then can't hold.
+# No date before 1904: workbooks with the 1904 date system cannot store one.
 DATES = [(lambda i, first=first: DAY + dt.timedelta(days=first + i), form, ANYWHERE) for first, form in zip(range(-43900, 44100, 8000), (
     "yyyy-mm-dd", "d/m/yyyy", "[$-409]d-mmm-yy;@", "mmmm yyyy", "dddd, mmmm dd, yyyy", 14, 15, r"[$-F800]dddd\,\ mmmm\ dd\,\ yyyy",
     "[Red]yyyy-mm-dd", 'yyyy"年"m"月"d"日"', 22))] + [
@@ -68,11 +68,11 @@ VARIANTS = NUMBERS + FORMATS + DATES + STRINGS + FORMULAS
 
 
 def contacts():
-    """The rows: for each its cells as (value, display format)."""
+    """Yields the rows; each is a list of cells as (value, display format)."""
     for i in range(len(VARIANTS) * ROUNDS):
         row = [(None, None)] * len(HEADER)
-        for turn, column in enumerate(FREE_TEXT):
-            make, form, where = VARIANTS[(i + turn * 13) % len(VARIANTS)]
+        for nth, column in enumerate(FREE_TEXT):
+            make, form, where = VARIANTS[(i + nth * 13) % len(VARIANTS)]
             fits = where == ANYWHERE or column > 1 or (where == NO_ID and column == 1)
             row[column] = (make(i), form) if fits else (f"{HEADER[column]} {i}", None)
         line = 5551000 + i
@@ -91,7 +91,7 @@ def by_xlsxwriter(path, **options):
     book.add_worksheet("About").write_string(0, 0, "Not the sheet that has the header")
     sheet = book.add_worksheet("Contacts")
     sheet.write_row(0, 0, HEADER)
-    # The other calendar begins 1462 days later.
+    # The 1904 date system starts 1462 days later.
     shift = 1462 if options.get("date_1904") else 0
     for number, row in enumerate(contacts(), 1):
         for column, (value, form) in enumerate(row):
@@ -112,7 +112,7 @@ def by_xlsxwriter(path, **options):
 
 
 def by_openpyxl(source, path, iso_dates):
-    """What openpyxl reads in `source`, written again: dates as numbers, or as ISO texts in cells of type d."""
+    """Reads `source` with openpyxl and writes it with dates as numbers, or as ISO texts in cells of type d."""
     book = openpyxl.load_workbook(source, data_only=True)
     book.iso_dates = iso_dates
     for row in book["Contacts"].iter_rows():
@@ -130,17 +130,17 @@ def as_csv(path):
 
 
 def by_libreoffice(directory, kind, folder, *sources, options=()):
-    """Each source converted. The profile is a fresh one, so that no settings of the user have a say."""
+    """Converts each source with LibreOffice, using a new profile to ignore the settings of the user."""
     command = ["soffice", f"-env:UserInstallation={(directory / 'profile').as_uri()}", "--headless", *options, "--convert-to", kind,
                "--outdir", directory / folder, *sources]
     run = subprocess.run(command, timeout=300, capture_output=True, text=True)
-    for source in sources:  # its exit code is 0 whatever happens
+    for source in sources:  # the exit code of soffice is always 0
         if not (directory / folder / f"{source.stem}.{kind}").exists():
             raise SystemExit(f"LibreOffice did not convert {source} to {kind}: {run.stdout}{run.stderr}")
 
 
 def make_all(directory):
-    """Makes all of them, anew; what rosterd is to read."""
+    """Writes all workbooks and returns the paths that rosterd must read."""
     made = directory / "made"
     made.mkdir()
     by_xlsxwriter(made / "shared-strings.xlsx")

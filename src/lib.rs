@@ -2,8 +2,10 @@
 //!
 //! ARCHITECTURE.md has the map; `import` is the one place that knows all stages.
 
+pub mod address;
 pub mod cli;
 pub mod clock;
+pub mod compact;
 pub mod config;
 pub mod dispatch;
 pub mod embedded;
@@ -13,12 +15,16 @@ pub mod lifecycle;
 pub mod mail;
 pub mod model;
 pub mod outbox;
+pub mod parsed_sheet;
 pub mod reconcile;
 pub mod report;
-pub mod seal;
+pub mod row_cache;
+pub mod secrets;
 pub mod sheet;
-pub mod spool;
 pub mod store;
+pub mod table;
 pub mod telemetry;
+pub mod temp_file;
+pub mod unicode;
 pub mod validate;
 pub mod web;

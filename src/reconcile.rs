@@ -3,66 +3,25 @@
 //! Knows the rules of SPEC §3.1 to §3.3; knows nothing of how a plan is applied.
 
 mod groups;
-mod recognise;
+mod matching;
 mod revert;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-pub use revert::{Recorded, plan_revert};
+pub use revert::plan_revert;
 
-use crate::model::ContactId;
 use crate::model::contact::{ContactState, FileContact, Number, PhoneNumber, Said, StoredContact};
-use crate::model::group::StoredGroup;
-use crate::model::plan::{Action, Change, HoldReason, Plan, Removal, Renumbered};
-use crate::model::roster::{Roster, RowInError};
+use crate::model::hold::{History, HoldReason, HoldRules};
+use crate::model::plan::{Action, Change, Plan, Removal, Renumbered};
+use crate::model::snapshot::Snapshot;
+use crate::parsed_sheet::Roster;
 use groups::{GroupTable, MemberCount, count_members, emptied};
-use recognise::{Link, recognised};
-
-/// What is stored of an account, as far as it may matter.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// All groups, removed ones too; contacts refer to them by their place here.
-    pub groups: Vec<StoredGroup>,
-    /// Contacts, removed ones too; all but those that are settled, or known ([`Roster::known`]).
-    pub contacts: Vec<StoredContact>,
-    /// Which contacts of the file are stored exactly as it says, and as which; empty where none is known to be.
-    pub settled: Vec<Option<ContactId>>,
-    /// Which groups have members among the known contacts, who call them as they are stored; empty where none is known.
-    pub filled: Vec<bool>,
-}
-
-/// When a plan waits for a person; per cent of the contacts or rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HoldRules {
-    /// More removals than this share, and than `removed_count`.
-    pub removed_percent: usize,
-    /// See `removed_percent`.
-    pub removed_count: usize,
-    /// More contacts with another name or other numbers than this share.
-    pub changed_percent: usize,
-    /// More rows newly in error than this share.
-    pub error_percent: usize,
-    /// Whether the first run after enabling or a revert is still to come.
-    pub must_confirm: Option<HoldReason>,
-}
+use matching::{Link, recognised};
 
 /// Changed contacts up to this number never hold a run.
 const CHANGES_BELOW_NOTICE: usize = 10;
 /// Groups up to this size may be emptied without a hold.
 const GROUP_BELOW_NOTICE: usize = 5;
-
-/// What earlier runs and people have said.
-#[derive(Debug, Clone, Default)]
-pub struct History {
-    /// Rows in error in the last applied or approved plan.
-    pub in_error: HashSet<RowInError>,
-    /// Nameless rows that a person has accepted: they block no more.
-    pub accepted_rows: HashSet<[u8; 32]>,
-    /// A person has approved the removals that were withheld.
-    pub release_withheld: bool,
-    /// A person has said that those who look like the same person under a new ID are: they keep their record.
-    pub keep_ids: bool,
-}
 
 /// Whether a roster's nameless rows, or its doubtful end, keep contacts from being removed.
 #[must_use]
@@ -298,60 +257,8 @@ fn hold_reasons(
             .changed
             .iter()
             .any(|change| change.action != Action::Revived);
-    reasons.extend(rules.must_confirm.filter(|_| touches));
+    reasons.extend(history.must_confirm.filter(|_| touches));
     reasons
-}
-
-/// What a person has approved.
-#[derive(Debug, Clone, Default)]
-pub struct Approved {
-    /// SHA-256 of the file that was approved.
-    pub sha256: Option<[u8; 32]>,
-    /// Contacts whose removal was approved.
-    pub removed: HashSet<ContactId>,
-    /// Contacts whose change was approved.
-    pub changed: HashSet<ContactId>,
-    /// Rows in error that were seen.
-    pub in_error: HashSet<RowInError>,
-    /// In the plan that was seen, those who look like the same person under a new ID keep their record.
-    pub keep_ids: bool,
-    /// Why it waited; empty for one that only withheld removals.
-    pub hold_reasons: Vec<HoldReason>,
-}
-
-impl Approved {
-    /// Whether a plan is what was approved: the same file, or nobody removed, changed or in error whom the approved one
-    /// did not remove, change or have in error. Where imports were switched on, or a run reverted, since then, contacts may
-    /// have come that nobody was shown, and the same file alone says nothing.
-    #[must_use]
-    pub fn covers(
-        &self,
-        plan: &Plan,
-        roster: &Roster,
-        sha256: [u8; 32],
-        must_confirm: Option<HoldReason>,
-    ) -> bool {
-        let nothing_since = must_confirm.is_none_or(|reason| self.hold_reasons.contains(&reason));
-        (self.sha256 == Some(sha256) && nothing_since)
-            || (plan
-                .removed
-                .iter()
-                .all(|removal| self.removed.contains(&removal.id))
-                && plan
-                    .changed
-                    .iter()
-                    // Whose removal was approved may as well keep the record under a new ID.
-                    .all(|change| {
-                        let keeps_record = change.action != Action::Adopted
-                            && change.changes_id()
-                            && self.removed.contains(&change.id);
-                        self.changed.contains(&change.id) || keeps_record
-                    })
-                && roster
-                    .rows_in_error
-                    .iter()
-                    .all(|row| self.in_error.contains(row)))
-    }
 }
 
 #[cfg(test)]

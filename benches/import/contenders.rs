@@ -1,30 +1,30 @@
-//! Those that load the file.
+//! The programs and SQL scripts that are compared: how each loads a file, and what it has stored.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Work;
+use super::Workload;
 use super::https_server::{HttpsServer, Reply};
 use super::server::Server;
-use super::support::cost::cost;
+use super::support::cost::{Cost, cost};
 use super::table::{COPY, EXPERT, Figures, ROSTERD};
 
 const ACCOUNT: &str = "bench";
 
-/// Who loads.
+/// What loads the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// COPY into a temporary table: the floor.
+    /// COPY into a temporary table: a lower bound.
     Copy,
-    /// The SQL of an expert.
+    /// Hand-tuned SQL.
     Expert {
         schema: PathBuf,
         load: PathBuf,
     },
     Rosterd,
-    /// Upserts one flat table: no groups, no removals.
+    /// Upserts into one flat table, without groups or removals.
     Sling,
-    /// A statement for each row.
+    /// A script with several statements for each row.
     RowByRow,
 }
 
@@ -49,28 +49,28 @@ impl Kind {
         }
     }
 
-    /// Whether it can do this at all, and within a reasonable time.
-    pub fn does(&self, work: Work, rows: usize) -> bool {
+    /// Whether it can handle the workload in a reasonable time.
+    pub fn supports(&self, workload: Workload, rows: usize) -> bool {
         match self {
             Self::Copy | Self::Rosterd => true,
             Self::Expert { .. } | Self::Sling => {
-                !matches!(work, Work::SameBytes | Work::NotModified)
+                !matches!(workload, Workload::SameBytes | Workload::NotModified)
             }
             Self::RowByRow => {
-                rows <= 10_000 && !matches!(work, Work::SameBytes | Work::NotModified)
+                rows <= 10_000 && !matches!(workload, Workload::SameBytes | Workload::NotModified)
             }
         }
     }
 }
 
-/// A web server with the file, for what only a source can say.
-pub struct Source {
+/// A web server with the file, for conditional requests.
+pub struct WebSource {
     runtime: tokio::runtime::Runtime,
     server: HttpsServer,
     folder: tempfile::TempDir,
 }
 
-impl Source {
+impl WebSource {
     pub fn start() -> Self {
         rustls::crypto::aws_lc_rs::default_provider()
             .install_default()
@@ -95,16 +95,16 @@ impl Source {
 pub struct Contender<'a> {
     pub kind: Kind,
     server: &'a Server,
-    source: &'a Source,
+    source: &'a WebSource,
 }
 
-/// Those that are installed.
-pub fn present<'a>(server: &'a Server, source: &'a Source, rows: usize) -> Vec<Contender<'a>> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/sql");
+/// The contenders that are installed and support this number of rows.
+pub fn installed<'a>(server: &'a Server, source: &'a WebSource, rows: usize) -> Vec<Contender<'a>> {
+    let sql = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/sql");
     let expert = std::env::var_os("EXPERT").map_or_else(
         || Kind::Expert {
-            schema: own.join("expert-schema.sql"),
-            load: own.join("expert-load.sql"),
+            schema: sql.join("expert-schema.sql"),
+            load: sql.join("expert-load.sql"),
         },
         |folder| Kind::Expert {
             schema: Path::new(&folder).join("expert.schema.sql"),
@@ -113,12 +113,12 @@ pub fn present<'a>(server: &'a Server, source: &'a Source, rows: usize) -> Vec<C
     );
     let mut kinds = vec![Kind::Copy, expert, Kind::Rosterd];
     if std::env::var("PEERS").as_deref() != Ok("no") {
-        kinds.extend(runs("sling", &["--version"]).then_some(Kind::Sling));
-        kinds.extend(runs("python3", &["-c", "import psycopg"]).then_some(Kind::RowByRow));
+        kinds.extend(succeeds("sling", &["--version"]).then_some(Kind::Sling));
+        kinds.extend(succeeds("python3", &["-c", "import psycopg"]).then_some(Kind::RowByRow));
     }
     kinds
         .into_iter()
-        .filter(|kind| kind.does(Work::FirstLoad, rows))
+        .filter(|kind| kind.supports(Workload::FirstLoad, rows))
         .map(|kind| Contender {
             kind,
             server,
@@ -127,7 +127,7 @@ pub fn present<'a>(server: &'a Server, source: &'a Source, rows: usize) -> Vec<C
         .collect()
 }
 
-fn runs(program: &str, arguments: &[&str]) -> bool {
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
     Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -138,8 +138,8 @@ fn runs(program: &str, arguments: &[&str]) -> bool {
 }
 
 impl Contender<'_> {
-    /// An empty database.
-    pub fn begin_anew(&self) {
+    /// Creates an empty database for this contender.
+    pub fn reset(&self) {
         let schema = match &self.kind {
             Kind::Expert { schema, .. } => vec![schema.clone()],
             Kind::RowByRow => {
@@ -155,44 +155,40 @@ impl Contender<'_> {
         }
     }
 
-    /// Loads a file; what it has cost.
-    pub fn load(&self, work: Work, file: &Path) -> Figures {
-        self.server.settle();
+    /// Loads a file and returns what it cost.
+    pub fn load(&self, workload: Workload, file: &Path) -> Figures {
+        self.server.checkpoint();
         let (wal, cpu) = (self.server.wal_bytes(), self.server.cpu_ms());
-        let spent = self.run(work, file);
+        let cost = self.run(workload, file);
         Figures {
-            wall_ms: spent.wall_ms,
-            client_ms: spent.cpu_ms,
+            elapsed_ms: cost.elapsed_ms,
+            client_ms: cost.cpu_ms,
             server_ms: self.server.cpu_ms() - cpu,
             wal_kib: (self.server.wal_bytes() - wal) / 1024.0,
-            peak_mib: spent.peak_mib,
+            peak_mib: cost.peak_mib,
         }
     }
 
-    fn run(&self, work: Work, file: &Path) -> super::support::cost::Cost {
+    fn run(&self, workload: Workload, file: &Path) -> Cost {
         let url = self.server.url(self.kind.database());
         let path = file.to_str().unwrap();
-        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+        let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
         let psql = |script: &Path| {
             let script = script.to_str().unwrap();
             cost(&["psql", "-X", "-q", "-f", script, &url], Some(file))
         };
         match &self.kind {
-            Kind::Copy => psql(&own.join("sql/floor.sql")),
+            Kind::Copy => psql(&benches.join("sql/copy.sql")),
             Kind::Expert { load, .. } => psql(load),
             Kind::Rosterd => {
                 let program = env!("CARGO_BIN_EXE_rosterd");
-                let from_source = work == Work::NotModified;
-                let from_file = [program, "import", ACCOUNT, "--file", path];
-                let words = if from_source {
-                    &from_file[..3]
-                } else {
-                    &from_file
-                };
+                let conditional = workload == Workload::NotModified;
+                let import = [program, "import", ACCOUNT, "--file", path];
+                let import = if conditional { &import[..3] } else { &import };
                 let environment = self.environment();
                 let mut command: Vec<&str> = vec!["env"];
                 command.extend(environment.iter().map(String::as_str));
-                command.extend(words);
+                command.extend(import);
                 cost(&command, None)
             }
             Kind::Sling => cost(
@@ -215,14 +211,14 @@ impl Contender<'_> {
                 None,
             ),
             Kind::RowByRow => {
-                let script = own.join("import/row_by_row.py");
+                let script = benches.join("import/row_by_row.py");
                 cost(&["python3", script.to_str().unwrap(), &url, path], None)
             }
         }
     }
 
-    /// The file lies at the account's source from now on, and is imported from there.
-    pub fn follow_source(&self, file: &Path) {
+    /// Serves the file from the web server, imports it from there once, and answers further requests with 304.
+    pub fn import_from_source(&self, file: &Path) {
         if self.kind != Kind::Rosterd {
             return;
         }
@@ -235,7 +231,7 @@ impl Contender<'_> {
         self.source.serve(Reply::status(304));
     }
 
-    /// How many contacts are stored, and a digest of all that is stored of them; `None` of those that keep less.
+    /// The number of contacts and a digest of all their stored data; `None` for contenders that store only a part of it.
     pub fn state(&self) -> Option<String> {
         let own_expert =
             matches!(&self.kind, Kind::Expert { .. } if std::env::var_os("EXPERT").is_none());
@@ -257,25 +253,25 @@ impl Contender<'_> {
 
     fn environment(&self) -> Vec<String> {
         let folder = self.source.folder.path();
-        let at = |name: &str| folder.join(name).display().to_string();
+        let path = |name: &str| folder.join(name).display().to_string();
         vec![
             format!("DATABASE_URL={}", self.server.url(self.kind.database())),
-            format!("ROSTERD_DATA_DIR={}", at("data")),
-            format!("ROSTERD_FETCH__EXTRA_CA_FILE={}", at("ca.pem")),
+            format!("ROSTERD_DATA_DIR={}", path("data")),
+            format!("ROSTERD_FETCH__EXTRA_CA_FILE={}", path("ca.pem")),
             "ROSTERD_FETCH__ALLOW_NETWORKS=[\"127.0.0.0/8\", \"::1/128\"]".to_owned(),
             "ROSTERD_FETCH__MAX_BYTES=1000000000".to_owned(),
         ]
     }
 
-    fn rosterd(&self, words: &[&str]) {
+    fn rosterd(&self, arguments: &[&str]) {
         let mut command = Command::new("env");
-        let done = command
+        let output = command
             .args(self.environment())
             .arg(env!("CARGO_BIN_EXE_rosterd"))
-            .args(words)
+            .args(arguments)
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert!(done.status.success(), "{words:?}: {done:?}");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
     }
 }

@@ -1,11 +1,10 @@
-//! `make bench`: what an import costs, beside the least that a database can do with the file (COPY into a temporary
-//! table), the SQL of an expert, and other tools that are installed. Starts its own Postgres with fsync on; runs are
-//! interleaved, figures are medians; a time counts only if what is stored then equals what the expert's SQL has stored.
-//! Ends with 1 where a budget is exceeded.
+//! `make bench`: cost of an import, compared with COPY into a temporary table (the least work a database can do with the
+//! file), expert SQL, and other installed tools. Starts its own Postgres with fsync on. Runs are interleaved and figures are
+//! medians. After each load, the stored contacts must equal those of the expert SQL. Exits with 1 if a budget is exceeded.
 //!
-//! `ROWS=10000,100000` for other sizes, `ROUNDS=5` for another number of runs, `EXPERT=DIRECTORY` for other SQL to
-//! compare with (its `expert.schema.sql` and `expert.resync.sql`), `PEERS=no` to leave the other tools out, which
-//! `scripts/fetch-peers` brings.
+//! Environment: `ROWS=10000,100000` sets the sizes, `ROUNDS=5` the number of runs, `EXPERT=DIRECTORY` other SQL to compare
+//! with (`expert.schema.sql` and `expert.resync.sql`), and `PEERS=no` leaves out the tools that `scripts/fetch-peers`
+//! installs.
 
 #![allow(
     clippy::print_stdout,
@@ -15,7 +14,7 @@
     clippy::cast_sign_loss,
     clippy::disallowed_methods,
     dead_code,
-    reason = "a benchmark prints, stops where it can't go on, and uses a part of what is shared"
+    reason = "a benchmark prints, fails by panicking, and uses only a part of the shared modules"
 )]
 
 mod contenders;
@@ -29,40 +28,40 @@ mod table;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use contenders::{Contender, Source};
+use contenders::{Contender, WebSource};
 use server::Server;
 use support::cost::{MEASURE, measure};
 use support::people;
 use table::{Figures, Table};
 
-/// What has to be done.
+/// What is loaded, compared with the contacts stored before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Work {
+pub enum Workload {
     /// Into an empty account.
     FirstLoad,
-    /// The same contacts, in another order and with other line ends.
+    /// The same contacts in another order and with other line endings.
     OtherBytes,
-    /// The same bytes, known by their SHA-256.
+    /// The same bytes, recognized by their SHA-256.
     SameBytes,
-    /// The same bytes, and the source says so.
+    /// Not downloaded again, because the server answers a conditional request with 304.
     NotModified,
-    /// 1 % edited, 0.5 % gone, 0.5 % new.
+    /// 1 % of the contacts edited, 0.5 % removed, 0.5 % added.
     OnePercent,
 }
 
-impl Work {
+impl Workload {
     const fn title(self) -> &'static str {
         match self {
             Self::FirstLoad => "first load",
-            Self::OtherBytes => "unchanged, other bytes",
-            Self::SameBytes => "same bytes, by SHA-256",
-            Self::NotModified => "same bytes, the source says so",
+            Self::OtherBytes => "unchanged, different bytes",
+            Self::SameBytes => "unchanged, same SHA-256",
+            Self::NotModified => "not modified (conditional request)",
             Self::OnePercent => "1 % changed",
         }
     }
 }
 
-/// The files of one size.
+/// The generated files with one number of contacts.
 struct Files {
     base: PathBuf,
     reversed: PathBuf,
@@ -86,21 +85,22 @@ impl Files {
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    if let [MEASURE, program, ref arguments @ ..] = words[..] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let [MEASURE, program, ref arguments @ ..] = arguments[..] {
         measure(program, arguments);
         return ExitCode::SUCCESS;
     }
-    let setting = |name: &str, usual: &str| std::env::var(name).unwrap_or_else(|_| usual.into());
+    let setting =
+        |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.into());
     let sizes = setting("ROWS", "10000,100000,1000000");
     let rounds = setting("ROUNDS", "5").parse().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path());
-    let source = Source::start();
+    let source = WebSource::start();
     let mut table = Table::default();
     for rows in sizes.split(',').map(|rows| rows.trim().parse().unwrap()) {
         let files = Files::write(folder.path(), rows);
-        let contenders = contenders::present(&server, &source, rows);
+        let contenders = contenders::installed(&server, &source, rows);
         println!("{rows} contacts: {}", names(&contenders));
         compare(&server, &contenders, &files, rows, rounds, &mut table);
     }
@@ -113,7 +113,10 @@ fn main() -> ExitCode {
 }
 
 fn names(contenders: &[Contender<'_>]) -> String {
-    let names: Vec<&str> = contenders.iter().map(|one| one.kind.name()).collect();
+    let names: Vec<&str> = contenders
+        .iter()
+        .map(|contender| contender.kind.name())
+        .collect();
     names.join(", ")
 }
 
@@ -125,43 +128,49 @@ fn compare(
     rounds: usize,
     table: &mut Table,
 ) {
-    let mut run = |work: Work, file: &Path, round: usize| {
+    let mut run = |workload: Workload, file: &Path, round: usize| {
         let mut figures: Vec<(&str, Figures)> = Vec::new();
-        for contender in contenders.iter().filter(|one| one.kind.does(work, rows)) {
-            if work == Work::FirstLoad {
-                contender.begin_anew();
+        for contender in contenders
+            .iter()
+            .filter(|contender| contender.kind.supports(workload, rows))
+        {
+            if workload == Workload::FirstLoad {
+                contender.reset();
             }
-            figures.push((contender.kind.name(), contender.load(work, file)));
+            figures.push((contender.kind.name(), contender.load(workload, file)));
         }
-        check_states(contenders, work, rows);
+        assert_same_state(contenders, workload, rows);
         for (name, figures) in figures {
             println!(
                 "  {} {round}: {name}: {:.0} ms, CPU {:.0} + {:.0} ms, WAL {:.0} KiB, {:.0} MiB",
-                work.title(),
-                figures.wall_ms,
+                workload.title(),
+                figures.elapsed_ms,
                 figures.client_ms,
                 figures.server_ms,
                 figures.wal_kib,
                 figures.peak_mib
             );
-            table.add(rows, work, name, figures);
+            table.add(rows, workload, name, figures);
         }
     };
     for round in 0..rounds {
-        run(Work::FirstLoad, &files.base, round);
+        run(Workload::FirstLoad, &files.base, round);
     }
     for round in 0..rounds {
-        let (other, same) = (&files.reversed, &files.base);
-        let file = if round % 2 == 0 { other } else { same };
-        run(Work::OtherBytes, file, round);
-        run(Work::SameBytes, file, round);
+        let file = if round % 2 == 0 {
+            &files.reversed
+        } else {
+            &files.base
+        };
+        run(Workload::OtherBytes, file, round);
+        run(Workload::SameBytes, file, round);
     }
-    // What was imported last must lie at the source, too.
+    // A conditional request needs a previous import of the same file from the web server.
     for contender in contenders {
-        contender.follow_source(&files.base);
+        contender.import_from_source(&files.base);
     }
     for round in 0..rounds {
-        run(Work::NotModified, &files.base, round);
+        run(Workload::NotModified, &files.base, round);
     }
     for round in 0..2 * rounds.div_ceil(2) {
         let file = if round % 2 == 0 {
@@ -169,19 +178,19 @@ fn compare(
         } else {
             &files.base
         };
-        run(Work::OnePercent, file, round);
+        run(Workload::OnePercent, file, round);
     }
-    server.forget();
+    server.drop_databases();
 }
 
-/// A time counts only if all is stored that the expert's SQL has stored.
-fn check_states(contenders: &[Contender<'_>], work: Work, rows: usize) {
+/// Panics unless all contenders have stored the same contacts; otherwise their times would not be comparable.
+fn assert_same_state(contenders: &[Contender<'_>], workload: Workload, rows: usize) {
     let states: Vec<(&str, String)> = contenders
         .iter()
-        .filter(|one| one.kind.does(work, rows))
-        .filter_map(|one| Some((one.kind.name(), one.state()?)))
+        .filter(|contender| contender.kind.supports(workload, rows))
+        .filter_map(|contender| Some((contender.kind.name(), contender.state()?)))
         .collect();
     for (name, state) in &states {
-        assert_eq!(state, &states[0].1, "{name} after {}", work.title());
+        assert_eq!(state, &states[0].1, "{name} after {}", workload.title());
     }
 }

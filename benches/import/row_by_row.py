@@ -1,4 +1,4 @@
-"""What a script does that somebody writes in an afternoon: a few statements for each row. Arguments: URL, CSV file."""
+"""A simple import script for comparison: several statements for each row. Arguments: database URL, CSV file."""
 import csv
 import sys
 
@@ -17,8 +17,8 @@ with psycopg.connect(url) as db, open(path, encoding="utf-8", newline="") as fil
              cell["Notification Priority"]]).fetchone()[0]
         seen.append(pid)
         db.execute(
-            "INSERT INTO phones (pid, place, number, kind, note) VALUES (%s, 1, %s, %s, %s)"
-            " ON CONFLICT (pid, place) DO UPDATE SET number = excluded.number, kind = excluded.kind, note = excluded.note",
+            "INSERT INTO phones (pid, position, number, kind, note) VALUES (%s, 1, %s, %s, %s)"
+            " ON CONFLICT (pid, position) DO UPDATE SET number = excluded.number, kind = excluded.kind, note = excluded.note",
             [pid, cell["Number"], cell["Number Type"], cell["Number Description"]])
         tids = []
         for name in row["Groups"].split(","):

@@ -1,4 +1,4 @@
-//! A Postgres of its own, durable as in the field, and what it has spent.
+//! A Postgres with fsync on, and its CPU time and WAL volume.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -11,13 +11,13 @@ use rosterd::embedded::{Embedded, Role};
 pub struct Server {
     embedded: Embedded,
     postmaster: String,
-    /// Where programs connect that know no sockets of Unix.
+    /// TCP port for programs that cannot connect to a Unix socket.
     port: u16,
 }
 
 impl Server {
     pub fn start(folder: &Path) -> Self {
-        // As installed, but for room so that no checkpoint falls into a run.
+        // Default settings, except for enough WAL space to avoid checkpoints during a run.
         let settings = ["max_wal_size=8GB", "checkpoint_timeout=1h"];
         let data_dir = folder.join("db");
         let embedded = Embedded::start(&data_dir, Role::Command, &settings).unwrap();
@@ -40,23 +40,23 @@ impl Server {
         self.embedded.url(database)
     }
 
-    /// What a command of psql prints.
+    /// Runs psql and returns its output.
     pub fn psql(&self, database: &str, arguments: &[&str]) -> String {
-        let done = Command::new("psql")
+        let output = Command::new("psql")
             .args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1"])
             .args(arguments)
             .arg(self.url(database))
             .output()
             .unwrap();
-        assert!(done.status.success(), "{arguments:?}: {done:?}");
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     pub fn sql(&self, database: &str, sql: &str) -> String {
         self.psql(database, &["-c", sql])
     }
 
-    /// An empty database with this schema.
+    /// Creates the database, or replaces it, and runs the schema files.
     pub fn create(&self, database: &str, schema: &[PathBuf]) {
         self.sql(
             "postgres",
@@ -68,8 +68,8 @@ impl Server {
         }
     }
 
-    /// Everything to disk, so that no run pays for another.
-    pub fn settle(&self) {
+    /// Writes pending changes to disk, to keep their cost out of the next run.
+    pub fn checkpoint(&self) {
         self.sql("postgres", "CHECKPOINT");
     }
 
@@ -81,13 +81,13 @@ impl Server {
         bytes.parse().unwrap()
     }
 
-    /// CPU of the server so far, of all its processes, ended ones too.
+    /// CPU time of all server processes so far, including those that have ended.
     pub fn cpu_ms(&self) -> f64 {
-        let of_ended = || ticks_of(&self.postmaster, &[13, 14, 15, 16]);
+        let ended_ticks = || ticks_of(&self.postmaster, &[13, 14, 15, 16]);
         let mut ticks;
-        // What ends between the two looks is in neither: then both are taken again.
+        // A process that ends between the two readings is missing from both: repeat until none has ended.
         loop {
-            let ended = of_ended();
+            let ended = ended_ticks();
             ticks = ended;
             for entry in std::fs::read_dir("/proc").unwrap().flatten() {
                 let pid = entry.file_name().to_string_lossy().into_owned();
@@ -95,15 +95,15 @@ impl Server {
                     ticks += ticks_of(&pid, &[13, 14]);
                 }
             }
-            if ended.to_bits() == of_ended().to_bits() {
+            if ended.to_bits() == ended_ticks().to_bits() {
                 break;
             }
         }
-        // Linux counts in hundredths of a second for whoever asks.
+        // Linux reports CPU time to user space in hundredths of a second.
         ticks * 10.0
     }
 
-    pub fn forget(&self) {
+    pub fn drop_databases(&self) {
         let databases = self.sql(
             "postgres",
             "SELECT datname FROM pg_database WHERE datname LIKE 'bench%'",
@@ -117,7 +117,7 @@ impl Server {
     }
 }
 
-/// A port of the loopback from which all goes to a socket of Unix and back.
+/// Forwards a new loopback port to a Unix socket.
 fn forward(socket: PathBuf) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -127,20 +127,20 @@ fn forward(socket: PathBuf) -> u16 {
                 continue;
             };
             let (to, from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-            thread::spawn(move || there(from, to));
-            thread::spawn(move || back(server, client));
+            thread::spawn(move || to_server(from, to));
+            thread::spawn(move || to_client(server, client));
         }
     });
     port
 }
 
-// Whoever hangs up ends the other side, too; nothing else can be done about an error here.
-fn there(mut from: TcpStream, mut to: UnixStream) {
+// When one side closes the connection, close the other one. Errors need no other handling here.
+fn to_server(mut from: TcpStream, mut to: UnixStream) {
     let _ = std::io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Both);
 }
 
-fn back(mut from: UnixStream, mut to: TcpStream) {
+fn to_client(mut from: UnixStream, mut to: TcpStream) {
     let _ = std::io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Both);
 }

@@ -1,5 +1,5 @@
--- Brings the tables of expert-schema.sql in step with the file on standard input: one transaction, set by set, only what
--- differs.
+-- Updates the tables of expert-schema.sql to match the CSV file on standard input: one transaction, set-based statements,
+-- and only rows that differ are written.
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
 BEGIN;
@@ -27,7 +27,7 @@ UPDATE people p
     FROM work w WHERE NOT w.is_new AND p.pid = w.pid;
 
 INSERT INTO phones AS old SELECT pid, 1, number, kind, note FROM work ORDER BY pid
-    ON CONFLICT (pid, place) DO UPDATE SET number = excluded.number, kind = excluded.kind, note = excluded.note
+    ON CONFLICT (pid, position) DO UPDATE SET number = excluded.number, kind = excluded.kind, note = excluded.note
     WHERE (old.number, old.kind, old.note) IS DISTINCT FROM (excluded.number, excluded.kind, excluded.note);
 
 CREATE TEMP TABLE named ON COMMIT DROP AS

@@ -1,4 +1,4 @@
--- As state-expert.sql, of the tables of another expert (EXPERT=DIRECTORY).
+-- Like state-expert.sql, for the schema used with EXPERT=DIRECTORY.
 SET search_path = b;
 SELECT count(*), md5(string_agg(line, E'\n' ORDER BY id COLLATE "C")) FROM (
     SELECT c.id,

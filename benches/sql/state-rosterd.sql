@@ -1,4 +1,4 @@
--- All that is kept of each contact, in one text a contact and one digest of all; the same form as state-expert.sql.
+-- The number of contacts and a digest of all their data, in the same form as state-expert.sql.
 SELECT count(*), md5(string_agg(line, E'\n' ORDER BY id COLLATE "C")) FROM (
     SELECT c.external_id AS id,
            concat_ws('|', c.external_id, c.name, coalesce(c.organization_name, '-'), coalesce(c.title, '-'), coalesce(c.email, '-'),

@@ -1,4 +1,4 @@
-//! What the benchmarks share.
+//! Shared by the benchmarks: measuring commands and generating contacts.
 
 pub mod cost;
 pub mod people;

@@ -1,4 +1,5 @@
-//! Contacts as lists have them: some cells blank, some quoted, some with accents. Each is a function of its number.
+//! Generates realistic contacts: some cells are blank, some need quotes, some have accents. Each contact depends only on its
+//! number.
 
 use std::path::Path;
 
@@ -32,7 +33,7 @@ const TEAMS: [&str; 12] = [
     "Stores",
 ];
 
-/// The contact with this number, from 0; below 8 million no two share a phone number.
+/// The contact with this number, counted from 0. Phone numbers are unique below 8 million.
 pub fn person(n: usize) -> Person {
     const FIRST: [&str; 9] = [
         "Zoë",
@@ -48,7 +49,7 @@ pub fn person(n: usize) -> Person {
     const LAST: [&str; 7] = [
         "Müller", "Nguyen", "O'Brien", "Lee", "García", "Smith", "Virtanen",
     ];
-    let some = |every: usize, text: String| {
+    let blank_every = |every: usize, text: String| {
         if n.is_multiple_of(every) {
             String::new()
         } else {
@@ -60,8 +61,8 @@ pub fn person(n: usize) -> Person {
     [
         format!("C{n:08}"),
         format!("{} {}", FIRST[n % FIRST.len()], LAST[n / 3 % LAST.len()]),
-        some(4, format!("Harbour Search and Rescue {}", n % 50)),
-        some(
+        blank_every(4, format!("Harbour Search and Rescue {}", n % 50)),
+        blank_every(
             3,
             ["Team Lead, EMT", "Nurse", "Duty Officer"][n % 3].to_owned(),
         ),
@@ -71,12 +72,12 @@ pub fn person(n: usize) -> Person {
             _ => format!("+1 236 {exchange} {line:04}"),
         },
         ["mobile", "Landline", "pager"][n / 5 % 3].to_owned(),
-        some(
+        blank_every(
             2,
             ["work", "home", "Night shift, only if urgent"][n % 3].to_owned(),
         ),
-        some(5, format!("user{n}@example{}.org", n % 100)),
-        some(2, ["High", "Normal", "low"][n % 3].to_owned()),
+        blank_every(5, format!("user{n}@example{}.org", n % 100)),
+        blank_every(2, ["High", "Normal", "low"][n % 3].to_owned()),
         teams.join(", "),
     ]
 }
@@ -86,7 +87,7 @@ fn team(n: usize) -> String {
     format!("{} {}", TEAMS[n % TEAMS.len()], n % 10 + 1)
 }
 
-/// An exchange that the numbering plan has: of its hundreds of 200 to 999, those that don't end in 11.
+/// A valid exchange code: 200 to 999, except those that end in 11.
 fn exchange(k: usize) -> usize {
     let exchange = 200 + k + k / 99;
     if exchange % 100 >= 11 {
@@ -96,7 +97,7 @@ fn exchange(k: usize) -> usize {
     }
 }
 
-/// The same contact with one thing edited.
+/// The same contact with one field edited.
 pub fn edited(n: usize) -> Person {
     let mut person = person(n);
     match n / 100 % 5 {
@@ -114,15 +115,15 @@ pub fn base(count: usize) -> impl DoubleEndedIterator<Item = Person> {
     (0..count).map(person)
 }
 
-/// Of the same contacts 1 % are edited, 0.5 % gone, and 0.5 % are new.
+/// The same contacts after 1 % were edited, 0.5 % removed and 0.5 % added.
 pub fn changed(count: usize) -> impl Iterator<Item = Person> {
-    let old = (0..count)
+    let kept = (0..count)
         .filter(|n| n % 200 != 50)
         .map(|n| if n % 100 == 7 { edited(n) } else { person(n) });
-    old.chain((count..count + count / 200).map(person))
+    kept.chain((count..count + count / 200).map(person))
 }
 
-/// Writes contacts as CSV, as spreadsheet programs do.
+/// Writes contacts as a CSV file.
 pub fn write_csv(people: impl Iterator<Item = Person>, path: &Path, line_end: csv::Terminator) {
     let mut out = csv::WriterBuilder::new()
         .terminator(line_end)

@@ -1,11 +1,11 @@
-//! Any bytes as a CSV file.
+//! Fuzz target: arbitrary bytes, read as an import would read them (mostly as CSV).
 
 #![no_main]
 
-mod promises;
+mod invariants;
 
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
-    promises::check(file);
+    invariants::check(file);
 });

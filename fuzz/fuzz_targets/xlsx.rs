@@ -1,8 +1,9 @@
-//! Any bytes as a workbook, or as the XML of its parts: a fuzzer rarely gets past the checksums of a ZIP file by chance.
+//! Fuzz target: arbitrary bytes as a workbook. Input that is not a ZIP file is used as the XML parts of a workbook, because a
+//! fuzzer rarely finds valid ZIP checksums.
 
 #![no_main]
 
-mod promises;
+mod invariants;
 
 use std::io::{Cursor, Write};
 use std::sync::Once;
@@ -11,7 +12,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// Stands between parts.
+/// Separates the XML parts in an input.
 const SEPARATOR: &str = "%%";
 
 const CONTENT_TYPES: &str = r#"<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/></Types>"#;
@@ -19,7 +20,8 @@ const ROOT: &str = r#"<Relationships xmlns="http://schemas.openxmlformats.org/pa
 const RELATIONS: &str = r#"<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="rId1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="rId2" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/sharedStrings" Target="sharedStrings.xml"/><Relationship Id="rId3" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/styles" Target="styles.xml"/></Relationships>"#;
 const WORKBOOK: &str = r#"<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships"><sheets><sheet name="Contacts" sheetId="1" r:id="rId1"/></sheets></workbook>"#;
 
-/// Sheet, shared strings, styles and workbook, in this order; those left out are left out, but for the last.
+/// Builds a workbook from sheet, shared strings, styles and workbook part, in this order. Missing parts are left out; a missing
+/// workbook part is replaced by `WORKBOOK`.
 fn workbook(parts: &str) -> Option<Vec<u8>> {
     let mut parts = parts.split(SEPARATOR);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
@@ -44,17 +46,18 @@ fn workbook(parts: &str) -> Option<Vec<u8>> {
     Some(zip.finish().ok()?.into_inner())
 }
 
-/// Panics of the workbook library end the child process that reads, and the file is refused; ours are findings.
-fn tolerate_foreign_panics() {
+/// Ignores panics in calamine: rosterd reads workbooks in a worker process and refuses a file that makes it panic. All other
+/// panics are findings.
+fn ignore_calamine_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let abort = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let file = panic.location().map_or("", |place| place.file());
-            // The place of an assertion deep in the standard library says nothing of who called it.
+            let file = panic.location().map_or("", |location| location.file());
+            // The location may be inside the standard library; the backtrace shows whether calamine called it.
             let trace = std::backtrace::Backtrace::force_capture().to_string();
-            let foreign = file.contains("/calamine-") || trace.contains("calamine::");
-            if !foreign {
+            let in_calamine = file.contains("/calamine-") || trace.contains("calamine::");
+            if !in_calamine {
                 abort(panic);
             }
         }));
@@ -62,8 +65,8 @@ fn tolerate_foreign_panics() {
 }
 
 fuzz_target!(|file: &[u8]| -> Corpus {
-    tolerate_foreign_panics();
-    let made;
+    ignore_calamine_panics();
+    let built;
     let file = if file.starts_with(b"PK") {
         file
     } else {
@@ -73,9 +76,9 @@ fuzz_target!(|file: &[u8]| -> Corpus {
         let Some(workbook) = workbook(parts) else {
             return Corpus::Reject;
         };
-        made = workbook;
-        &made
+        built = workbook;
+        &built
     };
-    let _ = std::panic::catch_unwind(|| promises::check(file));
+    let _ = std::panic::catch_unwind(|| invariants::check(file));
     Corpus::Keep
 });

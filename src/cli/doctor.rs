@@ -9,7 +9,7 @@ use super::app::{App, mailer};
 use super::output::{Format, json as print_json, line, plain};
 use crate::config::Config;
 use crate::model::schedule::zone;
-use crate::seal::Keyring;
+use crate::secrets::Keyring;
 use crate::store::SealedSecret;
 
 /// More than this is worth mending, seconds.

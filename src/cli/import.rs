@@ -6,14 +6,14 @@ use anyhow::Context;
 use clap::Args as ClapArgs;
 
 use super::app::{App, open_file};
-use super::carry_out::{carry_out, observer};
 use super::output::Format;
+use super::run_now::{observer, run_now};
 use super::{Exit, account_ref, check, runs};
 use crate::import::Preview;
 use crate::model::RunId;
 use crate::model::account::{Account, AccountRef};
 use crate::model::run::{NewRun, Origin, Trigger};
-use crate::spool::{Spool, SpoolError};
+use crate::temp_file::{Spool, SpoolError};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -53,7 +53,7 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         } else {
             Origin::Source
         };
-        return carry_out(app, NewRun::manual(account.id, origin), file, format).await;
+        return run_now(app, NewRun::manual(account.id, origin), file, format).await;
     };
     let held = app.store.run(subject).await?;
     anyhow::ensure!(
@@ -68,7 +68,7 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
         keep_ids: args.keep_ids,
         ..NewRun::manual(account.id, Origin::File)
     };
-    carry_out(app, new, file, format).await
+    run_now(app, new, file, format).await
 }
 
 async fn preview(

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::app::App;
 use super::{Exit, output};
 use crate::config::Config;
-use crate::seal::Keyring;
+use crate::secrets::Keyring;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -2,12 +2,12 @@
 
 mod account;
 mod app;
-mod carry_out;
 mod check;
 mod doctor;
 mod import;
 mod key;
 mod output;
+mod run_now;
 mod runs;
 mod schedule;
 mod serve;

@@ -4,8 +4,8 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::app::App;
-use super::carry_out::carry_out;
 use super::output::{Format, counts, json as print_json, line, or_blank, plain, table};
+use super::run_now::run_now;
 use super::{Exit, account_ref};
 use crate::model::account::AccountRef;
 use crate::model::run::{NewRun, Origin, Trigger};
@@ -110,7 +110,7 @@ async fn revert(app: &App, id: RunId, force: bool, format: Format) -> anyhow::Re
         forced: force,
         ..NewRun::manual(AccountId(run.account_id), Origin::Source)
     };
-    carry_out(app, new, None, format).await
+    run_now(app, new, None, format).await
 }
 
 async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow::Result<Exit> {
@@ -127,7 +127,7 @@ async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow
         keep_ids,
         ..NewRun::manual(AccountId(run.account_id), Origin::Source)
     };
-    carry_out(app, new, None, format).await
+    run_now(app, new, None, format).await
 }
 
 /// Refuses to approve what waits for nobody, or to keep IDs where the new contacts are there already.

@@ -53,7 +53,9 @@ fn day(word: &str) -> Result<Weekday, String> {
         "sunday",
     ];
     let known = word == short || full.contains(&word.as_str());
-    Weekday::parse(&short)
+    short
+        .parse()
+        .ok()
         .filter(|_| known)
         .ok_or_else(|| "a day is mon, tue, wed, thu, fri, sat or sun".to_owned())
 }

@@ -11,8 +11,8 @@ use rust_xlsxwriter::{
 
 use super::{Exit, output};
 use crate::model::contact::NumberType;
-use crate::model::table::Field;
 use crate::sheet::template_columns;
+use crate::table::Field;
 use crate::validate::EXAMPLE_ROW;
 
 /// Excel's own number format `@`, Text.

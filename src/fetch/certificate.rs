@@ -4,7 +4,7 @@ use chrono::DateTime;
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 
-use crate::model::text;
+use crate::unicode;
 
 /// Most names of a certificate that are told.
 const TOLD_NAMES: usize = 3;
@@ -61,13 +61,13 @@ fn names(presented: &[String]) -> String {
             .chars()
             .filter(|c| !c.is_control() && !"\"()".contains(*c))
             .collect();
-        text::shorten(&name, LONGEST_NAME)
+        unicode::shorten(&name, LONGEST_NAME)
     };
     let mut told: Vec<String> = presented.iter().take(TOLD_NAMES).map(bare).collect();
     if presented.len() > TOLD_NAMES {
         told.push("others".to_owned());
     }
-    format!("it is made out to {}", text::join_and(&told))
+    format!("it is made out to {}", unicode::join_and(&told))
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use reqwest::{Certificate, Client};
 
+use super::http::Web;
 use super::network::{CheckedResolver, NetworkPolicy};
-use super::web::Web;
 use super::{FetchError, Limits};
 
 /// What all clients have in common.

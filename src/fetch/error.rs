@@ -6,7 +6,7 @@ use crate::model::failure::{Failure, FailureCode};
 
 use super::Refusal;
 use super::network::{NoWay, Unresolved};
-use crate::spool::SpoolError;
+use crate::temp_file::SpoolError;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::FetchError;
-use crate::model::source::{HostKeyKind, Pin, ShownKey};
+use crate::model::host_key::{HostKeyKind, Pin, ShownKey};
 
 /// What is known of a server's host key: the pinned one, and the one that was seen when none was pinned.
 #[derive(Debug, Clone, Default)]

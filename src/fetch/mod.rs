@@ -5,19 +5,19 @@
 
 mod certificate;
 mod clients;
+mod complete_body;
+mod download;
 mod encoding;
 mod error;
 mod host_key;
-mod intake;
-mod meter;
+mod http;
 mod network;
 mod request;
 mod s3;
 mod sftp;
 mod share_link;
+mod throughput;
 mod times;
-mod web;
-mod whole;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,12 +26,13 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::address::SftpAddress;
 use crate::clock::SharedClock;
-use crate::model::source::{HostKeyKind, SftpAddress, ShownKey};
-use crate::spool::Spool;
+use crate::model::host_key::{HostKeyKind, ShownKey};
+use crate::temp_file::Spool;
 
 use clients::Clients;
-use meter::Meter;
+use throughput::Meter;
 
 pub use error::FetchError;
 pub use host_key::HostKey;

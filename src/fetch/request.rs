@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{HostKey, s3, web};
-use crate::model::source::{S3Address, SftpAddress};
+use super::{HostKey, http, s3};
+use crate::address::{S3Address, SftpAddress};
 
 /// A user name and password, for one origin only.
 #[derive(Debug, Clone)]
@@ -53,14 +53,14 @@ impl Place {
     #[must_use]
     pub fn host(&self) -> String {
         match self {
-            Self::Web { url, .. } => web::host_of(url),
+            Self::Web { url, .. } => http::host_of(url),
             Self::Sftp { address, .. } => address.endpoint(),
             Self::S3 {
                 address, region, ..
             } => address
                 .endpoint
                 .as_ref()
-                .map_or_else(|| s3::aws_host(address, region), web::host_of),
+                .map_or_else(|| s3::aws_host(address, region), http::host_of),
         }
     }
 

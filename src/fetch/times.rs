@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-/// A time as HTTP writes it.
-fn http_time(text: &str) -> Option<DateTime<FixedOffset>> {
-    DateTime::parse_from_rfc2822(text.trim()).ok()
+fn http_time(text: &str) -> Option<DateTime<Utc>> {
+    httpdate::parse_http_date(text.trim()).ok().map(Into::into)
 }
 
 /// Whether a time of modification tells a file from the next one: not while another may yet be written in the same second
 /// (RFC 9110, 8.8.2.2), by the server's own clock, or by ours (`now`) if it tells nothing of its own.
 pub(super) fn has_settled(last_modified: &str, date: Option<&str>, now: DateTime<Utc>) -> bool {
-    let answered = date.and_then(http_time).unwrap_or_else(|| now.into());
+    let answered = date.and_then(http_time).unwrap_or(now);
     // What is no time is a name like any other.
     http_time(last_modified).is_none_or(|modified| answered - modified >= TimeDelta::seconds(2))
 }

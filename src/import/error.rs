@@ -2,11 +2,11 @@
 
 use url::Url;
 
+use crate::address::UrlError;
 use crate::fetch::{FetchError, direct_download_hint};
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::roster::Roster;
-use crate::model::source::UrlError;
-use crate::seal::SealError;
+use crate::parsed_sheet::Roster;
+use crate::secrets::SealError;
 use crate::sheet::SheetError;
 use crate::store::StoreError;
 

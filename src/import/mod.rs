@@ -3,16 +3,17 @@
 //! Nothing is written before the last stage, and then all of it in one transaction: contacts, changes, issues, state,
 //! mail and the run itself.
 
-mod conclude;
-mod control;
+mod commit;
+mod connection_test;
 mod error;
-mod outcome;
-mod planning;
+mod fetch_retry;
+mod next_row_cache;
+mod notify;
+mod parse_file;
+mod plan_input;
 mod preview;
-mod probe;
-mod reading;
 mod revert;
-mod source;
+mod run_slots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,23 +23,23 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
-pub use control::{Control, Slot, Slots};
+pub use connection_test::{Step, StepName, Trusted};
 pub use error::{ImportError, Stage};
+pub use fetch_retry::s3_region;
+pub use parse_file::{Known, Reading, read};
 pub use preview::Preview;
-pub use probe::{Step, StepName, Trusted};
-pub use reading::{Known, Reading, read};
-pub use source::s3_region;
+pub use run_slots::{Control, Slot, Slots};
 
 use crate::clock::SharedClock;
 use crate::fetch::{self, Fetcher, Request};
 use crate::lifecycle;
 use crate::model::failure::FailureCode;
-use crate::model::roster::Roster;
 use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
-use crate::seal::SealError;
+use crate::parsed_sheet::Roster;
+use crate::secrets::SealError;
 use crate::sheet::{READER_VERSION, WorkbookReader};
-use crate::spool::Spool;
 use crate::store::{Settings, Store, StoreError};
+use crate::temp_file::Spool;
 
 /// How an import proceeds, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

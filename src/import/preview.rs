@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::planning::{digests_blocking, history, hold_rules, plan_blocking};
+use super::plan_input::{digests_blocking, history, plan_blocking};
 use super::{
     Control, ImportError, Importer, Observer, Progress, Reading, SourceFile, Stage, local_file,
 };
 use crate::model::RunId;
 use crate::model::account::Account;
 use crate::model::failure::Failure;
-use crate::model::plan::{HoldReason, Plan};
+use crate::model::hold::{History, HoldReason};
+use crate::model::plan::Plan;
 use crate::model::run::{ClaimedRun, FileFacts, Origin, Trigger};
-use crate::spool::Spool;
 use crate::store::Settings;
+use crate::temp_file::Spool;
 
 /// A file that was looked at without changing anything.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct Preview {
     /// What is known of the file, if it could be had.
     pub file: FileFacts,
     /// What it turned out to be and says, or why it was refused.
-    pub reading: Result<Reading, Failure>,
+    pub reading: Result<Arc<Reading>, Failure>,
     /// What an import would do, if the file could be read.
     pub plan: Option<Plan>,
 }
@@ -105,26 +106,29 @@ impl Importer {
         if reading.roster.contacts.is_empty() {
             return Ok(Preview {
                 file: source.facts,
-                reading: Ok(reading),
+                reading: Ok(Arc::new(reading)),
                 plan: None,
             });
         }
         // Dropped without a conclusion, the session leaves no trace.
         let mut session = self.store.open_session(&run).await?;
-        let history = history(&mut session, &context, None, None).await?;
         let must_confirm = if account.import_enabled {
             context.must_confirm
         } else {
             Some(HoldReason::FirstImport)
         };
-        let rules = hold_rules(
-            settings.as_ref().map(|settings| settings.holds),
+        let history = History {
             must_confirm,
-        );
-        let (reading, digests) = digests_blocking(reading).await?;
+            ..history(&mut session, &context, None, None).await?
+        };
+        let rules = settings
+            .map(|settings| settings.hold_rules)
+            .unwrap_or_default();
+        let reading = Arc::new(reading);
+        let digests = digests_blocking(&reading).await?;
         let snapshot = session.differing(&digests).await?;
         drop(session);
-        let (plan, reading, _) = plan_blocking(snapshot, reading, rules, history).await?;
+        let plan = plan_blocking(snapshot, &reading, rules, &Arc::new(history)).await?;
         Ok(Preview {
             file: source.facts,
             reading: Ok(reading),

@@ -2,11 +2,11 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{ImportError, Importer, outcome};
+use super::{ImportError, Importer, notify};
+use crate::compact::Contacts;
 use crate::model::RunId;
 use crate::model::account::AccountRef;
 use crate::model::issue::Severity;
-use crate::model::packed::Contacts;
 use crate::model::plan::{Action, Plan};
 use crate::model::run::{ClaimedRun, Counts, FileFacts, RunStatus};
 use crate::reconcile;
@@ -50,8 +50,8 @@ impl Importer {
             session.await_confirmation().await?;
         }
         let counts = counts(&plan, issues.count(Severity::Error));
-        let blank = outcome::blank_report(&account, run, Outcome::Reverted(subject));
-        let mut report = outcome::with_plan(blank, &plan, counts);
+        let blank = notify::blank_report(&account, run, Outcome::Reverted(subject));
+        let mut report = notify::with_plan(blank, &plan, counts);
         report.issues = issues;
         report.is_new = all_new;
         session

@@ -1,5 +1,5 @@
 //! Everything that can be found wrong or odd in a sheet, in one table: the single source of messages, of the reference
-//! page (`docs/CHECKS.md`) and of tests.
+//! page (`docs/checks.md`) and of tests.
 //!
 //! In `sentence` and `remedy`, `{column}`, `{other}` and `{row}` stand for what a finding is about.
 
@@ -345,11 +345,11 @@ mod tests {
 
     #[test]
     fn the_reference_page_is_that_of_the_catalogue() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CHECKS.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/checks.md");
         let page = std::fs::read_to_string(path).unwrap();
         assert!(
             page == reference_page(),
-            "`make docs` brings docs/CHECKS.md up to date"
+            "`make docs` brings docs/checks.md up to date"
         );
     }
 

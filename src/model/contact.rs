@@ -203,8 +203,8 @@ pub struct ContactImage<T = String> {
     pub title: Option<T>,
     /// E-mail address.
     pub email: Option<T>,
-    /// `high`, `normal` or `low`.
-    pub notification_priority: T,
+    /// Priority.
+    pub notification_priority: Priority,
     /// Numbers in order.
     pub numbers: Vec<NumberImage<T>>,
     /// Group names.
@@ -216,8 +216,8 @@ pub struct ContactImage<T = String> {
 pub struct NumberImage<T = String> {
     /// Ten digits.
     pub number: T,
-    /// `mobile`, `landline` or `pager`.
-    pub number_type: T,
+    /// Its type.
+    pub number_type: NumberType,
     /// Tells one from another.
     pub description: Option<T>,
 }
@@ -231,7 +231,7 @@ impl<'a> ContactImage<&'a str> {
     ) -> Self {
         let numbers = state.numbers.iter().map(|number| NumberImage {
             number: number.number.as_str(),
-            number_type: number.number_type.as_str(),
+            number_type: number.number_type,
             description: number.description.as_ref().map(T::as_ref),
         });
         Self {
@@ -240,7 +240,7 @@ impl<'a> ContactImage<&'a str> {
             organization_name: state.organization_name.as_ref().map(T::as_ref),
             title: state.title.as_ref().map(T::as_ref),
             email: state.email.as_ref().map(T::as_ref),
-            notification_priority: state.priority.as_str(),
+            notification_priority: state.priority,
             numbers: numbers.collect(),
             groups: groups.collect(),
         }

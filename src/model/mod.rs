@@ -7,17 +7,16 @@ pub mod contact;
 pub mod digest;
 pub mod failure;
 pub mod group;
+pub mod hold;
+pub mod host_key;
 pub mod issue;
-pub mod known;
-pub mod packed;
 pub mod phone;
 pub mod plan;
-pub mod roster;
+pub mod row;
 pub mod run;
 pub mod schedule;
-pub mod source;
-pub mod table;
-pub mod text;
+pub mod settings;
+pub mod snapshot;
 
 /// Defines an id that can't be mistaken for another table's.
 macro_rules! id {
@@ -52,52 +51,33 @@ id!(
     GroupId
 );
 
-/// Defines a closed set of words as the database, the JSON and the file spell them.
+/// Defines a closed set of words as the database, the JSON and the file spell them; an unknown word fails to parse.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
+            strum::Display, strum::EnumString, strum::IntoStaticStr, strum::VariantArray,
+            serde::Serialize, serde::Deserialize,
+        )]
+        pub enum $name {
+            $($(#[$vdoc])* #[strum(serialize = $word)] #[serde(rename = $word)] $variant),+
+        }
 
         impl $name {
             /// Every value, in the order of definition.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
             /// The word as stored and printed.
             #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            /// The value of a word spelled exactly.
-            #[must_use]
-            pub fn parse(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
+            pub fn as_str(self) -> &'static str {
+                self.into()
             }
 
             /// The value of a word in upper or lower case.
             #[must_use]
             pub fn parse_any_case(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|known| known.as_str().eq_ignore_ascii_case(word))
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let word = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-                Self::parse(&word).ok_or_else(|| serde::de::Error::custom(format_args!("`{word}` is not known")))
             }
         }
     };

@@ -66,7 +66,7 @@ impl PhoneNumber {
                 | '\u{2010}'..='\u{2015}'
                 | '\u{2018}'..='\u{201f}'
                 | '\u{2212}' => {}
-                c if super::text::is_blank_char(c) => {}
+                c if crate::unicode::is_blank_char(c) => {}
                 _ => return Err(PhoneNumberError::NotTenDigits),
             }
         }

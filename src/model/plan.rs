@@ -1,12 +1,8 @@
 //! What a run would do to the contacts and groups of an account.
 
-use serde::Serialize;
-
-use super::contact::{ContactState, Number};
+use super::contact::{ContactImage, ContactState, Number};
 use super::digest::TextDigest;
-use super::known::{KnownContact, KnownContacts};
-use super::packed::Contacts;
-use super::roster::Roster;
+use super::hold::HoldReason;
 use super::{ContactId, GroupId, words};
 
 words!(
@@ -22,24 +18,6 @@ words!(
         Revived = "revived",
         /// Made by hand, now known by its external ID.
         Adopted = "adopted",
-    }
-);
-
-words!(
-    /// Why a plan waits for a person (SPEC §3.3).
-    HoldReason {
-        /// Too many contacts would be removed.
-        RemovesTooMany = "removes_too_many",
-        /// Too many contacts would get another name or other numbers.
-        ChangesTooMany = "changes_too_many",
-        /// A group would lose all its members.
-        EmptiesGroup = "empties_group",
-        /// Too many rows are in error.
-        ErrorsTooMany = "errors_too_many",
-        /// The first run after enabling would touch somebody.
-        FirstImport = "first_import",
-        /// The first run after a revert would touch somebody.
-        AfterRevert = "after_revert",
     }
 );
 
@@ -182,18 +160,6 @@ impl Plan {
         }
     }
 
-    /// The contacts that are made, in order; `contacts` are those of the file that the plan was made for.
-    #[must_use]
-    pub fn additions<'a>(
-        &'a self,
-        contacts: &'a Contacts,
-    ) -> impl ExactSizeIterator<Item = Addition<'a>> {
-        self.added.iter().map(|place| Addition {
-            after: contacts.state(*place, &self.group_of),
-            row: contacts.packed(*place).first_row(),
-        })
-    }
-
     /// Whether anything at all would be written to contacts or groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -207,7 +173,7 @@ impl Plan {
     }
 
     /// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing. Equal to that
-    /// of [`Contacts::digests`](super::packed::Contacts::digests) where the file says the same.
+    /// of [`Contacts::digests`](crate::compact::Contacts::digests) where the file says the same.
     #[must_use]
     pub fn digest<T: AsRef<str>>(&self, state: &ContactState<T>) -> [u8; 32] {
         let mut digest = TextDigest::default();
@@ -236,29 +202,6 @@ impl Plan {
         digest.finish()
     }
 
-    /// All active contacts once the plan is applied, with the marks of the roster that it was made from; `added` are the ids of
-    /// those that were made, `known` those that are known as they were before. `None` where they would not be all.
-    #[must_use]
-    pub fn known_after(
-        &self,
-        roster: &Roster,
-        known: impl Iterator<Item = KnownContact>,
-        added: &[ContactId],
-    ) -> Option<KnownContacts> {
-        let mut after = KnownContacts::with_capacity(self.contacts_after);
-        known.for_each(|known| after.push(known));
-        let mut added = added.iter().copied();
-        for (stored, mark) in self.stored.iter().zip(&roster.marks) {
-            let id = stored.or_else(|| added.next())?;
-            after.push(KnownContact { id, mark: *mark });
-        }
-        let withheld = self.withheld.iter().map(|removal| removal.id);
-        for id in withheld.chain(self.in_error.iter().copied()) {
-            after.push(KnownContact { id, mark: None });
-        }
-        (after.len() == self.contacts_after).then_some(after)
-    }
-
     /// The names of a contact's groups.
     pub fn group_names<'a, T>(
         &'a self,
@@ -270,61 +213,19 @@ impl Plan {
             .filter_map(|place| self.groups.get(*place as usize))
             .map(|group| group.name.as_str())
     }
-
-    /// The plan as the JSON of SPEC §9 shows it: external IDs by action (a hand-made contact by its name). `contacts` are those
-    /// of the file that it was made for.
-    #[must_use]
-    pub fn summary(&self, contacts: &Contacts) -> PlanSummary {
-        let label = |state: &ContactState| {
-            state
-                .external_id
-                .clone()
-                .unwrap_or_else(|| state.name.clone())
-        };
-        let of = |action| {
-            self.changed
-                .iter()
-                .filter(|c| c.action == action)
-                .map(|c| label(&c.after))
-                .collect::<Vec<_>>()
-        };
-        PlanSummary {
-            added: self
-                .added
-                .iter()
-                .map(|place| contacts.packed(*place).external_id.to_owned())
-                .collect(),
-            updated: of(Action::Updated),
-            removed: self.removed.iter().map(|r| label(&r.before)).collect(),
-            revived: of(Action::Revived),
-            adopted: of(Action::Adopted),
-            withheld: self.withheld.iter().map(|r| label(&r.before)).collect(),
-            unchanged: self.unchanged,
-            emptied_groups: self.emptied_groups.clone(),
-            hold_reasons: self.hold_reasons.clone(),
-        }
-    }
 }
 
-/// See [`Plan::summary`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PlanSummary {
-    /// External IDs.
-    pub added: Vec<String>,
-    /// External IDs.
-    pub updated: Vec<String>,
-    /// External IDs.
-    pub removed: Vec<String>,
-    /// External IDs.
-    pub revived: Vec<String>,
-    /// External IDs.
-    pub adopted: Vec<String>,
-    /// External IDs.
-    pub withheld: Vec<String>,
-    /// How many contacts don't differ.
-    pub unchanged: usize,
-    /// Names.
-    pub emptied_groups: Vec<String>,
-    /// Why it would be held.
-    pub hold_reasons: Vec<HoldReason>,
+/// What a run is recorded to have done to a contact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which.
+    pub contact: ContactId,
+    /// What.
+    pub action: Action,
+    /// Its ID in the spreadsheet.
+    pub external_id: Option<String>,
+    /// The contact before the run; none for an addition, or if it was forgotten.
+    pub before: Option<ContactImage>,
+    /// The contact after the run; none for a removal, or if it was forgotten.
+    pub after: Option<ContactImage>,
 }

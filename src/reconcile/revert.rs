@@ -2,32 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Snapshot;
 use super::groups::{GroupTable, MemberCount, count_members, emptied};
+use crate::compact::Issues;
 use crate::model::ContactId;
 use crate::model::catalogue::Finding;
-use crate::model::contact::{
-    ContactImage, ContactState, Number, NumberType, PhoneNumber, Priority, StoredContact,
-};
+use crate::model::contact::{ContactImage, ContactState, Number, PhoneNumber, StoredContact};
 use crate::model::group::name_key;
 use crate::model::issue::Issue;
-use crate::model::packed::Issues;
-use crate::model::plan::{Action, Change, Plan, Removal};
-
-/// What a run is recorded to have done to a contact.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Which.
-    pub contact: ContactId,
-    /// What.
-    pub action: Action,
-    /// Its ID in the spreadsheet.
-    pub external_id: Option<String>,
-    /// The contact before the run; none for an addition, or if it was forgotten.
-    pub before: Option<ContactImage>,
-    /// The contact after the run; none for a removal, or if it was forgotten.
-    pub after: Option<ContactImage>,
-}
+use crate::model::plan::{Action, Change, Plan, Recorded, Removal};
+use crate::model::snapshot::Snapshot;
 
 /// What a contact shall be again.
 enum Target {
@@ -168,14 +151,14 @@ fn is_image_of(image: &ContactImage, state: &ContactState, groups: &GroupTable<'
     let numbers = image.numbers.iter().map(|number| {
         (
             number.number.as_str(),
-            number.number_type.as_str(),
+            number.number_type,
             number.description.as_deref(),
         )
     });
     let stored_numbers = state.numbers.iter().map(|number| {
         (
             number.number.as_str(),
-            number.number_type.as_str(),
+            number.number_type,
             number.description.as_deref(),
         )
     });
@@ -184,7 +167,7 @@ fn is_image_of(image: &ContactImage, state: &ContactState, groups: &GroupTable<'
         && image.organization_name == state.organization_name
         && image.title == state.title
         && image.email == state.email
-        && image.notification_priority == state.priority.as_str()
+        && image.notification_priority == state.priority
         && numbers.eq(stored_numbers)
         && keys == stored_keys
 }
@@ -201,7 +184,7 @@ fn state_of(image: &ContactImage, mut place: impl FnMut(&str) -> Option<u32>) ->
     places.dedup();
     let numbers = image.numbers.iter().map(|number| Number {
         number: PhoneNumber::stored(&number.number),
-        number_type: NumberType::parse(&number.number_type).unwrap_or(NumberType::Mobile),
+        number_type: number.number_type,
         description: number.description.clone(),
     });
     ContactState {
@@ -210,7 +193,7 @@ fn state_of(image: &ContactImage, mut place: impl FnMut(&str) -> Option<u32>) ->
         organization_name: image.organization_name.clone(),
         title: image.title.clone(),
         email: image.email.clone(),
-        priority: Priority::parse(&image.notification_priority).unwrap_or(Priority::Normal),
+        priority: image.notification_priority,
         numbers: numbers.collect(),
         groups: places,
     }

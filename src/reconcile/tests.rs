@@ -1,17 +1,20 @@
 //! Plans as tables: stored contacts, rows of a file, and what has to be done.
 
 use super::*;
-use crate::model::GroupId;
+use std::collections::HashSet;
+
 use crate::model::contact::{ExternalId, FileNumber, NumberType, PhoneNumber, Priority, Said};
+use crate::model::group::StoredGroup;
+use crate::model::hold::Approved;
 use crate::model::plan::GroupChange;
-use crate::model::roster::NamelessRow;
+use crate::model::row::{NamelessRow, RowInError};
+use crate::model::{ContactId, GroupId};
 
 const RULES: HoldRules = HoldRules {
     removed_percent: 10,
     removed_count: 5,
     changed_percent: 50,
     error_percent: 25,
-    must_confirm: None,
 };
 
 fn phone(n: usize) -> PhoneNumber {
@@ -69,7 +72,7 @@ fn owned(state: ContactState<&str>) -> ContactState {
 fn stored(contacts: Vec<FileContact>) -> Snapshot {
     let roster = roster(contacts);
     let plan = plan(Snapshot::default(), &roster, RULES, &History::default());
-    let contacts = (1..).zip(plan.additions(&roster.contacts));
+    let contacts = (1..).zip(roster.contacts.additions(&plan));
     let contacts = contacts.map(|(id, added)| StoredContact {
         id: ContactId(id),
         removed: false,
@@ -289,13 +292,11 @@ fn too_many_rows_newly_in_error_are_held() {
 
 #[test]
 fn the_first_import_is_held_only_if_it_touches_someone() {
-    let rules = HoldRules {
+    let history = History {
         must_confirm: Some(HoldReason::FirstImport),
-        ..RULES
+        ..History::default()
     };
-    let hold = |snapshot, contacts| {
-        plan(snapshot, &roster(contacts), rules, &History::default()).hold_reasons
-    };
+    let hold = |snapshot, contacts| plan(snapshot, &roster(contacts), RULES, &history).hold_reasons;
     assert_eq!(hold(Snapshot::default(), team(1..=20)), []);
     assert_eq!(hold(stored(team(1..=20)), team(1..=21)), []);
     assert_eq!(
@@ -367,7 +368,8 @@ fn an_approval_covers_the_same_file_or_fewer_people() {
         removed: ids.iter().map(|id| ContactId(*id)).collect(),
         ..Approved::default()
     };
-    let covers = |approved: Approved, since| approved.covers(&plan, &roster, [1; 32], since);
+    let covers =
+        |approved: Approved, since| approved.covers(&plan, &roster.rows_in_error, [1; 32], since);
     assert!(covers(approved(&[], [1; 32]), None));
     assert!(covers(approved(&[1, 2, 3], [2; 32]), None));
     assert!(!covers(approved(&[1], [2; 32]), None));
@@ -397,8 +399,8 @@ fn an_approved_removal_is_no_approved_change() {
         changed: [id].into(),
         ..Approved::default()
     });
-    assert!(!removed.covers(&plan, &roster, [1; 32], None));
-    assert!(changed.covers(&plan, &roster, [1; 32], None));
+    assert!(!removed.covers(&plan, &roster.rows_in_error, [1; 32], None));
+    assert!(changed.covers(&plan, &roster.rows_in_error, [1; 32], None));
 }
 
 /// Nobody was told that a contact which they made would get the fields of a row.
@@ -413,7 +415,7 @@ fn an_approved_removal_is_no_approved_adoption() {
         removed: [plan.changed[0].id].into(),
         ..Approved::default()
     };
-    assert!(!removed.covers(&plan, &roster, [1; 32], None));
+    assert!(!removed.covers(&plan, &roster.rows_in_error, [1; 32], None));
 }
 
 #[test]

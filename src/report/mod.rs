@@ -9,14 +9,15 @@ use std::collections::HashSet;
 
 use askama::Template;
 
+use crate::compact::Issues;
 use crate::model::RunId;
 use crate::model::account::Notify;
 use crate::model::failure::Failure;
+use crate::model::hold::HoldReason;
 use crate::model::issue::{Issue, Severity};
-use crate::model::packed::Issues;
-use crate::model::plan::{HoldReason, Renumbered};
+use crate::model::plan::Renumbered;
 use crate::model::run::{Counts, Origin};
-use crate::model::text::{join_and, shorten};
+use crate::unicode::{join_and, shorten};
 
 use sections::{About, MAX_LINES, Section};
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::{Outcome, Person, Report};
+use crate::model::hold::HoldReason;
 use crate::model::issue::{Issue, Severity};
-use crate::model::plan::HoldReason;
-use crate::model::text::shorten;
+use crate::unicode::shorten;
 
 /// Most issues in the text itself; beyond them all are attached.
 pub(super) const MAX_LINES: usize = 100;

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use super::SheetError;
 use crate::model::catalogue::Finding;
 use crate::model::issue::Issue;
-use crate::model::table::{Field, Header, NumberColumns};
-use crate::model::text;
+use crate::table::{Field, Header, NumberColumns};
+use crate::unicode;
 
 /// How many rows below a row that is no header are searched for one, only to say where it is.
 pub(super) const SEARCH_ROWS: usize = 50;
@@ -16,10 +16,10 @@ fn normalise(title: &str) -> String {
     let plain: String = title
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
-        .filter(|c| *c == ' ' || !text::is_blank_char(*c))
+        .filter(|c| *c == ' ' || !unicode::is_blank_char(*c))
         .collect();
     let plain = plain.trim().trim_end_matches(['*', ' ']);
-    text::fold(
+    unicode::fold(
         &plain
             .split(' ')
             .filter(|word| !word.is_empty())
@@ -32,7 +32,7 @@ fn normalise(title: &str) -> String {
 fn known(normalised: &str) -> Option<(Field, u32)> {
     if let Some(field) = Field::ALL
         .iter()
-        .find(|field| text::fold(field.as_str()) == normalised)
+        .find(|field| unicode::fold(field.as_str()) == normalised)
     {
         return Some((*field, 1));
     }
@@ -43,7 +43,7 @@ fn known(normalised: &str) -> Option<(Field, u32)> {
         .filter(|n| *n >= 2 && !ordinal.starts_with(['0', '+']))?;
     [Field::Number, Field::NumberType, Field::NumberDescription]
         .into_iter()
-        .find(|field| text::fold(field.as_str()) == base)
+        .find(|field| unicode::fold(field.as_str()) == base)
         .map(|field| (field, ordinal))
 }
 
@@ -141,7 +141,7 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         .collect();
     let titles = titles
         .iter()
-        .map(|title| text::clean(title).text.into_owned())
+        .map(|title| unicode::clean(title).text.into_owned())
         .collect();
     Ok((Header::new(row, titles, &found, numbers), issues))
 }
@@ -174,7 +174,7 @@ fn number_columns(
 }
 
 fn shown(title: &str) -> String {
-    text::shorten(&text::clean(title).text, 60)
+    unicode::shorten(&unicode::clean(title).text, 60)
 }
 
 fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[String]) -> String {
@@ -237,7 +237,7 @@ fn did_you_mean(normalised: &str, wanted: impl Fn(Field) -> bool) -> Option<Fiel
             .filter(|field| wanted(*field))
             .map(|field| {
                 (
-                    strsim::damerau_levenshtein(&text::fold(field.as_str()), normalised),
+                    strsim::damerau_levenshtein(&unicode::fold(field.as_str()), normalised),
                     field,
                 )
             })

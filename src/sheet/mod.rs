@@ -6,11 +6,11 @@
 mod csv;
 mod encoding;
 mod header;
+mod sandbox;
 mod sniff;
-mod wall;
 mod xlsx;
 
-pub use wall::{COMMAND as WORKBOOK_COMMAND, WorkbookReader, read_for_parent};
+pub use sandbox::{COMMAND as WORKBOOK_COMMAND, WorkbookReader, read_for_parent};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,8 +21,8 @@ use serde::Serialize;
 use crate::model::catalogue::Finding;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::{Issue, column_letters};
-use crate::model::table::{Field, Header, SheetRow};
-use crate::model::text;
+use crate::table::{Field, Header, SheetRow};
+use crate::unicode;
 
 /// Raised whenever the same bytes may read differently than before, so that an unchanged file is read again.
 pub const READER_VERSION: i32 = 7;
@@ -168,7 +168,7 @@ fn plural(words: &[String]) -> &'static str {
 }
 
 fn quoted(words: &[String]) -> String {
-    text::join_and(
+    unicode::join_and(
         &words
             .iter()
             .map(|word| format!("`{word}`"))
@@ -231,12 +231,12 @@ pub fn read_guarded(
     }?;
     match (kind, reader, content) {
         (sniff::Kind::Workbook, WorkbookReader::Child(program), Content::File(file)) => {
-            wall::read_in_child(program, file, limits, &mut each)
+            sandbox::read_in_child(program, file, limits, &mut each)
         }
         (sniff::Kind::Workbook, WorkbookReader::Child(program), Content::Bytes(bytes)) => {
             let mut file = tempfile::tempfile()?;
             file.write_all(bytes)?;
-            wall::read_in_child(program, &file, limits, &mut each)
+            sandbox::read_in_child(program, &file, limits, &mut each)
         }
         // It is read in large pieces and needs no buffer.
         (sniff::Kind::Text, _, Content::File(file)) => csv::read(file, limits, &mut each),

@@ -7,10 +7,10 @@ use std::io::{Read, Seek};
 use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 
 use self::value::cell_value;
-use super::wall::parts;
+use super::sandbox::zip_limits;
 use super::{Body, Facts, Format, Limits, SheetError, header};
 use crate::model::issue::Issue;
-use crate::model::table::{Header, SheetRow};
+use crate::table::{Header, SheetRow};
 
 /// Most columns: beyond them nothing of ours can be, and each row would have to hold them.
 const MAX_COLUMNS: u32 = 1_024;
@@ -27,7 +27,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     limits: Limits,
     each: &mut F,
 ) -> Result<Facts, SheetError> {
-    let parts = parts::check(&mut file)?;
+    let parts = zip_limits::check(&mut file)?;
     let mut workbook = Xlsx::new(file).map_err(|error| unreadable(&error))?;
     let sheets: Vec<String> = workbook
         .sheets_metadata()

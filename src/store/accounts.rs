@@ -3,9 +3,9 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Store, StoreError, broken_constraint, failed};
+use super::{Store, StoreError, broken_constraint, failed, known_word};
 use crate::model::AccountId;
-use crate::model::account::{Account, AccountRef, Admin, Notify};
+use crate::model::account::{Account, AccountRef, Admin};
 
 /// An admin as the commands show it.
 #[derive(Debug, Clone, Serialize)]
@@ -132,15 +132,15 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("read the admins"))?;
-        let admin = |notify: &str| Notify::parse(notify).unwrap_or(Notify::All);
-        Ok(rows
-            .into_iter()
-            .map(|row| Admin {
-                notify: admin(&row.notify),
-                email: row.email,
-                name: row.name,
+        rows.into_iter()
+            .map(|row| {
+                Ok(Admin {
+                    notify: known_word("notify", &row.notify)?,
+                    email: row.email,
+                    name: row.name,
+                })
             })
-            .collect())
+            .collect()
     }
 
     /// Contacts and groups of an account, without the removed.

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::additions::{self, position};
+use super::insert::{self, position};
 use super::{StoreError, failed};
+use crate::compact::Contacts;
 use crate::model::contact::{ContactState, Number};
-use crate::model::packed::Contacts;
 use crate::model::plan::{Change, GroupChange, Plan};
 use crate::model::{AccountId, ContactId};
 
@@ -45,7 +45,7 @@ pub(super) async fn apply(
     mark_as_ours(db).await?;
     keep_plans(db).await?;
     let groups = write_groups(db, account, plan, now).await?;
-    let added = additions::add(db, account, plan, contacts, &groups, now).await?;
+    let added = insert::add(db, account, plan, contacts, &groups, now).await?;
     update_contacts(db, plan, now).await?;
     write_numbers(db, plan).await?;
     write_members(db, plan, &groups).await?;

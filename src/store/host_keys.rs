@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Store, StoreError, failed};
 use crate::model::AccountId;
-use crate::model::source::ShownKey;
+use crate::model::host_key::ShownKey;
 
 impl Store {
     /// Pins the host key of a server (`sftp://host:port`) that has none pinned in the settings, if they are still those

@@ -3,18 +3,18 @@
 //! Knows `model`, and `reconcile`'s types of input; decides nothing about imports.
 
 mod accounts;
-mod additions;
 mod apply;
-mod changes;
-mod conclusion;
+mod audit;
 mod copy;
-mod history;
 mod host_keys;
-mod known;
+mod insert;
 mod outbox;
+mod outcome;
+mod previous_run;
 mod queue;
 mod retention;
 mod revert;
+mod row_cache;
 mod runs;
 mod schedules;
 mod session;
@@ -29,8 +29,8 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 pub use accounts::AdminRow;
-pub use conclusion::{Conclusion, KnownAfter, StateAfter};
 pub use outbox::{DueMail, MailTrouble, NewMail};
+pub use outcome::{Conclusion, KnownAfter, StateAfter};
 pub use queue::{Abandoned, Started};
 pub use retention::{Forgotten, Retention};
 pub use runs::{ChangeRow, IssueRow, RunRow};
@@ -89,9 +89,34 @@ pub enum StoreError {
         "imports are switched off for this account; switch them on with `rosterd account enable`"
     )]
     ImportDisabled,
+    /// A column has a value that this version of the program does not know.
+    #[error(
+        "column `{column}` has the value `{value}`, which this version of rosterd does not know; check that all daemons run the same version"
+    )]
+    UnexpectedValue {
+        /// The column.
+        column: &'static str,
+        /// What it has.
+        value: String,
+    },
     /// The database refuses what was asked.
     #[error("{0}")]
     Refused(String),
+}
+
+impl StoreError {
+    fn unexpected(column: &'static str, value: impl std::fmt::Display) -> Self {
+        Self::UnexpectedValue {
+            column,
+            value: value.to_string(),
+        }
+    }
+}
+
+/// The value of a column of a closed set of words.
+fn known_word<T: FromStr>(column: &'static str, word: &str) -> Result<T, StoreError> {
+    word.parse()
+        .map_err(|_| StoreError::unexpected(column, word))
 }
 
 /// The server's own words, or the driver's; never its DETAIL, which repeats rows.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Store, StoreError, broken_constraint, failed};
+use super::{Store, StoreError, broken_constraint, failed, known_word};
 use crate::model::run::{ClaimedRun, NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 
@@ -43,18 +43,18 @@ fn claimed(
     (keep_ids, forced): (bool, bool),
     fence: i64,
     attempts: i32,
-) -> ClaimedRun {
-    ClaimedRun {
+) -> Result<ClaimedRun, StoreError> {
+    Ok(ClaimedRun {
         id: RunId(id),
         account_id: AccountId(account),
-        trigger: Trigger::parse(trigger).unwrap_or(Trigger::Manual),
-        origin: Origin::parse(origin).unwrap_or(Origin::Source),
+        trigger: known_word("trigger", trigger)?,
+        origin: known_word("origin", origin)?,
         subject: subject.map(RunId),
         keep_ids,
         forced,
         fence,
         attempts,
-    }
+    })
 }
 
 impl Store {
@@ -103,7 +103,7 @@ impl Store {
             }
             other => other.map_err(failed("claim runs"))?,
         };
-        let runs: Vec<ClaimedRun> = rows
+        let runs = rows
             .iter()
             .map(|r| {
                 claimed(
@@ -117,7 +117,7 @@ impl Store {
                     r.attempts,
                 )
             })
-            .collect();
+            .collect::<Result<Vec<ClaimedRun>, StoreError>>()?;
         for run in runs
             .iter()
             .filter(|run| matches!(run.trigger, Trigger::Schedule | Trigger::Manual))
@@ -315,8 +315,7 @@ impl Store {
         tx.commit()
             .await
             .map_err(failed("take up runs of dead processes"))?;
-        Ok(rows
-            .iter()
+        rows.iter()
             .map(|r| {
                 let run = claimed(
                     r.id,
@@ -327,12 +326,12 @@ impl Store {
                     (r.keep_ids, r.forced),
                     r.fence,
                     r.attempts,
-                );
-                Abandoned {
+                )?;
+                Ok(Abandoned {
                     repeatedly: run.origin == Origin::Source,
                     run,
-                }
+                })
             })
-            .collect())
+            .collect()
     }
 }

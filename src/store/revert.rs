@@ -2,9 +2,8 @@
 
 use super::{Session, Store, StoreError, failed};
 use crate::model::contact::ContactImage;
-use crate::model::plan::Action;
+use crate::model::plan::Recorded;
 use crate::model::{ContactId, RunId};
-use crate::reconcile::Recorded;
 
 impl Session {
     /// What a run of the account did to each contact.
@@ -38,7 +37,7 @@ impl Session {
                 let wrong = || unreadable(row.contact_id);
                 Ok(Recorded {
                     contact: ContactId(row.contact_id),
-                    action: Action::parse(&row.action).ok_or_else(wrong)?,
+                    action: row.action.parse().map_err(|_| wrong())?,
                     external_id: row.external_id,
                     before: image(row.before).map_err(|_| wrong())?,
                     after: image(row.after).map_err(|_| wrong())?,

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Duration, NaiveTime, Timelike, Utc};
 
-use super::{Store, StoreError, failed};
+use super::{Store, StoreError, failed, known_word};
 use crate::model::AccountId;
-use crate::model::schedule::{Schedule, Weekday};
+use crate::model::schedule::Schedule;
 
 /// A slot older than this is not caught up.
 const CATCH_UP_HOURS: i64 = 24;
@@ -41,24 +41,29 @@ struct ScheduleLookup {
     time_zone: String,
 }
 
-impl From<ScheduleLookup> for ScheduleRow {
-    fn from(row: ScheduleLookup) -> Self {
-        Self {
+impl TryFrom<ScheduleLookup> for ScheduleRow {
+    type Error = StoreError;
+
+    fn try_from(row: ScheduleLookup) -> Result<Self, StoreError> {
+        Ok(Self {
             id: row.id,
             time_zone: row.time_zone,
-            schedule: schedule(&row.days, row.at, row.enabled),
-        }
+            schedule: schedule(&row.days, row.at, row.enabled)?,
+        })
     }
 }
 
-fn schedule(days: &[String], at: NaiveTime, enabled: bool) -> Schedule {
+fn schedule(days: &[String], at: NaiveTime, enabled: bool) -> Result<Schedule, StoreError> {
     let part = |value: u32| i8::try_from(value).unwrap_or(0);
     let at = jiff::civil::time(part(at.hour()), part(at.minute()), part(at.second()), 0);
-    Schedule {
-        days: days.iter().filter_map(|day| Weekday::parse(day)).collect(),
+    Ok(Schedule {
+        days: days
+            .iter()
+            .map(|day| known_word("days", day))
+            .collect::<Result<_, _>>()?,
         at,
         enabled,
-    }
+    })
 }
 
 impl Store {
@@ -75,10 +80,9 @@ impl Store {
             .fetch_all(&self.pool)
             .await
             .map_err(failed("read the schedule"))?;
-        Ok(rows
-            .iter()
+        rows.iter()
             .map(|row| schedule(&row.days, row.at, row.enabled))
-            .collect())
+            .collect()
     }
 
     /// Replaces all schedules of an account.
@@ -144,22 +148,24 @@ impl Store {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let slots: Vec<DueSlot> = rows
+        let slots = rows
             .into_iter()
-            .map(|row| DueSlot {
-                account_id: AccountId(row.account_id),
-                due_at: row.due_at,
-                runs: row.runs && row.due_at > now - Duration::hours(CATCH_UP_HOURS),
-                row: ScheduleLookup {
-                    id: row.id,
-                    days: row.days,
-                    at: row.at,
-                    enabled: row.enabled,
-                    time_zone: row.time_zone,
-                }
-                .into(),
+            .map(|row| {
+                Ok(DueSlot {
+                    account_id: AccountId(row.account_id),
+                    due_at: row.due_at,
+                    runs: row.runs && row.due_at > now - Duration::hours(CATCH_UP_HOURS),
+                    row: ScheduleLookup {
+                        id: row.id,
+                        days: row.days,
+                        at: row.at,
+                        enabled: row.enabled,
+                        time_zone: row.time_zone,
+                    }
+                    .try_into()?,
+                })
             })
-            .collect();
+            .collect::<Result<Vec<DueSlot>, StoreError>>()?;
         let (accounts, due): (Vec<i64>, Vec<DateTime<Utc>>) = slots
             .iter()
             .filter(|slot| slot.runs)
@@ -215,7 +221,10 @@ impl Store {
         .fetch_all(&mut *tx)
         .await
         .map_err(failed("look for edited schedules"))?;
-        let rows: Vec<ScheduleRow> = rows.into_iter().map(ScheduleRow::from).collect();
+        let rows = rows
+            .into_iter()
+            .map(ScheduleRow::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
         let next_of = |row: &ScheduleRow| {
             if row.schedule.enabled {
                 next(row)

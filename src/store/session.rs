@@ -10,12 +10,15 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 
 use super::copy::Rows;
-use super::{NewMail, Settings, Store, StoreError, apply, changes, failed, outbox, snapshot};
-use crate::model::packed::{Contacts, Issues};
-use crate::model::plan::{HoldReason, Plan};
+use super::{
+    NewMail, Settings, Store, StoreError, apply, audit, failed, known_word, outbox, snapshot,
+};
+use crate::compact::{Contacts, Issues};
+use crate::model::hold::{HoldReason, HoldRules};
+use crate::model::plan::Plan;
 use crate::model::run::{ClaimedRun, FailureStreak, FileFacts};
+use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, RunId};
-use crate::reconcile::Snapshot;
 
 /// What a run must know of its account besides the contacts.
 #[derive(Debug, Clone, Default)]
@@ -133,7 +136,11 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
     let sha256 = row.sha256.and_then(digest);
     Ok(RunContext {
         import_enabled: row.import_enabled,
-        must_confirm: row.must_confirm.as_deref().and_then(HoldReason::parse),
+        must_confirm: row
+            .must_confirm
+            .as_deref()
+            .map(|reason| known_word("must_confirm", reason))
+            .transpose()?,
         known_file: sha256.map(|sha256| FileFacts {
             sha256: Some(sha256),
             size_bytes: row.size_bytes.and_then(|size| u64::try_from(size).ok()),
@@ -207,11 +214,11 @@ impl Session {
         Ok(())
     }
 
-    /// The account's limits for holds, in the order of their columns; `None` if it has no settings.
+    /// The account's limits for holds; `None` if it has no settings.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn hold_limits(&mut self) -> Result<Option<[i32; 4]>, StoreError> {
+    pub async fn hold_rules(&mut self) -> Result<Option<HoldRules>, StoreError> {
         let row = sqlx::query!(
             "SELECT hold_removed_percent, hold_removed_count, hold_changed_percent, hold_error_percent
              FROM import_settings WHERE account_id = $1",
@@ -220,18 +227,19 @@ impl Session {
         .fetch_optional(&mut *self.tx)
         .await
         .map_err(failed("read the limits"))?;
-        Ok(row.map(|row| {
-            [
+        row.map(|row| {
+            super::settings::hold_rules(
                 row.hold_removed_percent,
                 row.hold_removed_count,
                 row.hold_changed_percent,
                 row.hold_error_percent,
-            ]
-        }))
+            )
+        })
+        .transpose()
     }
 
     /// All groups of the account, and all contacts but those that are stored exactly as the file says. `in_file` holds the
-    /// digest of each contact of the file ([`Contacts::digests`](crate::model::packed::Contacts::digests)).
+    /// digest of each contact of the file ([`Contacts::digests`](crate::compact::Contacts::digests)).
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -276,7 +284,7 @@ impl Session {
     ) -> Result<Vec<ContactId>, StoreError> {
         let (db, run) = (&mut self.tx, &self.run);
         let added = apply::apply(db, run.account_id, plan, contacts, now).await?;
-        changes::record(db, run.id, plan, contacts, &added, true).await?;
+        audit::record(db, run.id, plan, contacts, &added, true).await?;
         Ok(added)
     }
 
@@ -289,7 +297,7 @@ impl Session {
         plan: &Plan,
         contacts: &Contacts,
     ) -> Result<(), StoreError> {
-        changes::record(&mut self.tx, self.run.id, plan, contacts, &[], false).await
+        audit::record(&mut self.tx, self.run.id, plan, contacts, &[], false).await
     }
 
     /// Records the issues of the run, each with whether it is new.

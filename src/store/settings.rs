@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, broken_constraint, failed};
+use super::{Store, StoreError, broken_constraint, failed, known_word};
+use crate::address::Address;
 use crate::model::AccountId;
-use crate::model::source::{
-    Address, HostKeyKind, PASSWORD_FIELD, Pin, S3_SECRET_FIELD, SourceKind,
-};
+use crate::model::hold::HoldRules;
+use crate::model::host_key::{HostKeyKind, Pin};
+use crate::model::settings::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
 
 /// The import settings of an account.
 #[derive(Debug, Clone)]
@@ -29,8 +30,8 @@ pub struct Settings {
     pub s3_access_key_id: Option<String>,
     /// Sealed S3 secret.
     pub s3_secret_sealed: Option<Vec<u8>>,
-    /// `hold_removed_percent`, `hold_removed_count`, `hold_changed_percent`, `hold_error_percent`
-    pub holds: [i32; 4],
+    /// Limits beyond which a plan is held.
+    pub hold_rules: HoldRules,
     /// Last edit.
     pub updated_at: DateTime<Utc>,
 }
@@ -118,6 +119,24 @@ impl NewSettings {
     }
 }
 
+/// Limits as read from `import_settings`.
+pub(super) fn hold_rules(
+    removed_percent: i32,
+    removed_count: i32,
+    changed_percent: i32,
+    error_percent: i32,
+) -> Result<HoldRules, StoreError> {
+    let limit = |column, value: i32| {
+        usize::try_from(value).map_err(|_| StoreError::unexpected(column, value))
+    };
+    Ok(HoldRules {
+        removed_percent: limit("hold_removed_percent", removed_percent)?,
+        removed_count: limit("hold_removed_count", removed_count)?,
+        changed_percent: limit("hold_changed_percent", changed_percent)?,
+        error_percent: limit("hold_error_percent", error_percent)?,
+    })
+}
+
 /// A sealed secret as stored.
 #[derive(Debug, Clone)]
 pub struct SealedSecret {
@@ -146,38 +165,45 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("read the import settings"))?;
-        let pin = |fingerprint, kind: Option<&str>, server| Pin {
-            fingerprint,
-            kind: kind.and_then(HostKeyKind::parse),
-            server,
-        };
-        let others = rows.iter().filter_map(|row| {
-            let (key, server) = (row.other_key.clone()?, row.other_server.clone());
-            Some(pin(key, row.other_kind.as_deref(), server))
-        });
-        let others: Vec<_> = others.collect();
-        Ok(rows.into_iter().next().and_then(|row| {
-            let own = row.sftp_host_key;
-            let own =
-                own.map(|key| pin(key, row.sftp_host_key_kind.as_deref(), row.sftp_host_key_of));
-            Some(Settings {
-                source: SourceKind::parse(&row.source)?,
-                url: row.url,
-                username: row.username,
-                password_sealed: row.password_sealed,
-                sftp_port: row.sftp_port,
-                pins: own.into_iter().chain(others).collect(),
-                s3_region: row.s3_region,
-                s3_access_key_id: row.s3_access_key_id,
-                s3_secret_sealed: row.s3_secret_sealed,
-                holds: [
-                    row.hold_removed_percent,
-                    row.hold_removed_count,
-                    row.hold_changed_percent,
-                    row.hold_error_percent,
-                ],
-                updated_at: row.updated_at,
+        let pin = |fingerprint, kind: Option<&str>, server| -> Result<Pin, StoreError> {
+            let kind = kind.map(|kind| known_word("sftp_host_key_kind", kind));
+            Ok(Pin {
+                fingerprint,
+                kind: kind.transpose()?,
+                server,
             })
+        };
+        let mut others = Vec::new();
+        for row in &rows {
+            if let Some(key) = row.other_key.clone() {
+                let server = row.other_server.clone();
+                others.push(pin(key, row.other_kind.as_deref(), server)?);
+            }
+        }
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        let own = row
+            .sftp_host_key
+            .map(|key| pin(key, row.sftp_host_key_kind.as_deref(), row.sftp_host_key_of))
+            .transpose()?;
+        Ok(Some(Settings {
+            source: known_word("source", &row.source)?,
+            url: row.url,
+            username: row.username,
+            password_sealed: row.password_sealed,
+            sftp_port: row.sftp_port,
+            pins: own.into_iter().chain(others).collect(),
+            s3_region: row.s3_region,
+            s3_access_key_id: row.s3_access_key_id,
+            s3_secret_sealed: row.s3_secret_sealed,
+            hold_rules: hold_rules(
+                row.hold_removed_percent,
+                row.hold_removed_count,
+                row.hold_changed_percent,
+                row.hold_error_percent,
+            )?,
+            updated_at: row.updated_at,
         }))
     }
 

@@ -3,13 +3,11 @@
 use hashbrown::HashMap;
 use sqlx::PgConnection;
 
-use super::{StoreError, failed};
-use crate::model::contact::{
-    ContactState, Number, NumberType, PhoneNumber, Priority, StoredContact,
-};
+use super::{StoreError, failed, known_word};
+use crate::model::contact::{ContactState, Number, PhoneNumber, StoredContact};
 use crate::model::group::StoredGroup;
+use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, GroupId};
-use crate::reconcile::Snapshot;
 
 /// Everything of an account, but for the contacts that are stored exactly as the file says: of those only the digests are
 /// looked at. `in_file` holds the digest of each contact of the file, as far as the file alone decides it.
@@ -161,7 +159,7 @@ async fn load_contacts(
     .await
     .map_err(failed("read the contacts"))?
     .into_iter()
-    .map(|row| StoredContact {
+    .map(|row| Ok(StoredContact {
         id: ContactId(row.id),
         removed: row.removed,
         state: ContactState {
@@ -170,12 +168,12 @@ async fn load_contacts(
             organization_name: row.organization_name,
             title: row.title,
             email: row.email,
-            priority: Priority::parse(&row.notification_priority).unwrap_or(Priority::Normal),
+            priority: known_word("notification_priority", &row.notification_priority)?,
             numbers: Vec::new(),
             groups: Vec::new(),
         },
-    })
-    .collect();
+    }))
+    .collect::<Result<_, StoreError>>()?;
 
     let place_of: HashMap<i64, usize> = contacts
         .iter()
@@ -194,7 +192,7 @@ async fn load_contacts(
         if let Some(place) = place_of.get(&row.contact_id) {
             contacts[*place].state.numbers.push(Number {
                 number: PhoneNumber::stored(&row.number),
-                number_type: NumberType::parse(&row.number_type).unwrap_or(NumberType::Mobile),
+                number_type: known_word("number_type", &row.number_type)?,
                 description: row.description,
             });
         }

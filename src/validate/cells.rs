@@ -1,6 +1,6 @@
 //! What the words of a single cell mean.
 
-use crate::model::text;
+use crate::unicode;
 
 /// What a cell says, after cleaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn is_email(text: &str) -> bool {
         );
         matches!(byte, b'!'..=b'~') && !forbidden
     };
-    let hidden = |c: char| c.is_control() || text::is_blank_char(c);
+    let hidden = |c: char| c.is_control() || unicode::is_blank_char(c);
     let part_ok = |part: &[u8]| !part.is_empty() && part.iter().all(|b| !b.is_ascii() || plain(*b));
     let label_ok = |label: &[u8]| {
         let letters = |b: &u8| !b.is_ascii() || b.is_ascii_alphanumeric() || *b == b'-';

@@ -6,8 +6,8 @@ use super::index::Ids;
 use crate::model::catalogue::Finding;
 use crate::model::contact::PhoneNumber;
 use crate::model::issue::{Issue, VALUE_LIMIT};
-use crate::model::table::Field;
-use crate::model::text;
+use crate::table::Field;
+use crate::unicode;
 
 /// What was found.
 pub(super) struct Found {
@@ -92,7 +92,7 @@ fn issue(finding: Finding, field: Field, value: &str, other: &str, row: Option<u
     Issue {
         row,
         column: Some(field.as_str().into()),
-        value: Some(text::shorten(value, VALUE_LIMIT)),
-        ..Issue::clashing(finding, &text::shorten(other, 60), 0)
+        value: Some(unicode::shorten(value, VALUE_LIMIT)),
+        ..Issue::clashing(finding, &unicode::shorten(other, 60), 0)
     }
 }

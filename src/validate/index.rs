@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::model::text;
+use crate::unicode;
 
 /// Which place has which ID, and which IDs look like another.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Ids {
         }
         let bare = without_zeros(id);
         let look = folded(bare, &mut self.scratch);
-        let is_alike = |other: usize| text::is_same_folded(without_zeros(id_of(other)), bare);
+        let is_alike = |other: usize| unicode::is_same_folded(without_zeros(id_of(other)), bare);
         let first = self.by_look.find_or_keep(&look, place, is_alike)?;
         if id_of(first) == id {
             return Some(first);
@@ -66,7 +66,7 @@ impl Ids {
 /// The text folded, in `scratch` where that needs no more than small letters.
 pub(super) fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
     if !text.is_ascii() {
-        return Cow::Owned(text::fold(text));
+        return Cow::Owned(unicode::fold(text));
     }
     scratch.clear();
     scratch.push_str(text);

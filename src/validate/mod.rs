@@ -4,27 +4,29 @@
 //! Knows the rules of SPEC §2.3 to §2.5; nothing of files, and nothing of what is stored.
 
 mod cells;
+mod compact_row;
+mod contact_builder;
 mod cross;
-mod draft;
+mod group_cell;
+mod incremental;
 mod index;
-mod pack;
 mod row;
-mod skim;
 
 use hashbrown::DefaultHashBuilder;
 
+use crate::compact::{Contacts, Issues};
 use crate::model::catalogue::Finding;
 use crate::model::contact::{ExternalId, PhoneNumber};
 use crate::model::issue::Issue;
-use crate::model::known::{RowMark, RowMarker};
-use crate::model::packed::{Contacts, Issues};
-use crate::model::roster::{NamelessRow, Roster, RowInError};
-use crate::model::table::{Field, Header, SheetRow};
+use crate::model::row::{NamelessRow, RowInError};
+use crate::parsed_sheet::Roster;
+use crate::row_cache::{RowMark, RowMarker};
+use crate::table::{Field, Header, SheetRow};
+use contact_builder::Draft;
 use cross::Numbers;
-use draft::Draft;
+pub use incremental::{Skimmed, Skimmer};
 use index::Ids;
 use row::{RowIdentity, RowReader};
-pub use skim::{Skimmed, Skimmer};
 
 /// Row 2 of the template, in the order of [`Field::ALL`] (SPEC §2.3).
 pub const EXAMPLE_ROW: [&str; Field::ALL.len()] = [
@@ -278,7 +280,9 @@ impl Collector {
 
     fn name(&self, place: usize) -> Option<String> {
         match self.known[place] {
-            Known::Packed(contact, _) => Some(draft::shown_name(&self.packed.get(contact).name)),
+            Known::Packed(contact, _) => {
+                Some(contact_builder::shown_name(&self.packed.get(contact).name))
+            }
             Known::Draft(draft) => self.drafts[draft].name(),
         }
     }

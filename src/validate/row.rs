@@ -7,13 +7,13 @@ use hashbrown::DefaultHashBuilder;
 
 use super::EXAMPLE_ROW;
 use super::cells::{Reading, is_email, is_scientific};
+use super::group_cell;
 use crate::model::catalogue::Finding;
 use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority, Said};
 use crate::model::digest::TextDigest;
-use crate::model::group;
 use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
-use crate::model::table::{Cell, CellKind, Damage, Field, Header, NumberColumns, SheetRow};
-use crate::model::text::{self, Cleaned};
+use crate::table::{Cell, CellKind, Damage, Field, Header, NumberColumns, SheetRow};
+use crate::unicode::{self, Cleaned};
 
 /// Whose row it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) struct RowReader<'a> {
 
 impl<'a> RowReader<'a> {
     pub(super) fn new(header: &'a Header, row: &'a SheetRow) -> Self {
-        let plain = text::is_plain(row.layout().0);
+        let plain = unicode::is_plain(row.layout().0);
         Self {
             header,
             row,
@@ -59,12 +59,12 @@ impl<'a> RowReader<'a> {
     fn clean(&self, raw: &'a str) -> Cleaned<'a> {
         if self.plain {
             return Cleaned {
-                text: Cow::Borrowed(if self.tidy { raw } else { text::trim(raw) }),
+                text: Cow::Borrowed(if self.tidy { raw } else { unicode::trim(raw) }),
                 had_line_break: false,
                 has_control: false,
             };
         }
-        text::clean(raw)
+        unicode::clean(raw)
     }
 
     /// The numbers that were read so far, a number again where it was read again.
@@ -91,7 +91,7 @@ impl<'a> RowReader<'a> {
         errors
             .map(|issue| Issue {
                 row_digest: Some(digest),
-                contact_name: (!name.is_empty()).then(|| text::shorten(&name, VALUE_LIMIT)),
+                contact_name: (!name.is_empty()).then(|| unicode::shorten(&name, VALUE_LIMIT)),
                 ..issue
             })
             .collect()
@@ -101,7 +101,7 @@ impl<'a> RowReader<'a> {
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = TextDigest::default();
         for cell in self.filled_cells() {
-            digest.push(Some(&text::clean(cell.shown()).text));
+            digest.push(Some(&unicode::clean(cell.shown()).text));
         }
         digest.finish()
     }
@@ -124,7 +124,7 @@ impl<'a> RowReader<'a> {
             }
         } else {
             for ((kind, _), cell) in cells.iter().zip(self.row.cells()) {
-                trimmed.push_str(text::trim(cell.shown()));
+                trimmed.push_str(unicode::trim(cell.shown()));
                 hash(*kind, trimmed.len());
             }
         }
@@ -172,7 +172,7 @@ impl<'a> RowReader<'a> {
         self.issues.push(Issue {
             row: Some(self.row.number),
             column: Some(column_name(field, ordinal)),
-            value: (!value.is_empty()).then(|| text::shorten(value, VALUE_LIMIT)),
+            value: (!value.is_empty()).then(|| unicode::shorten(value, VALUE_LIMIT)),
             ..Issue::clashing(finding, other, row)
         });
     }
@@ -215,7 +215,7 @@ impl<'a> RowReader<'a> {
                     Finding::IdControl
                 } else if is_scientific(&cleaned.text) {
                     Finding::IdRounded
-                } else if text::is_placeholder(&cleaned.text) {
+                } else if unicode::is_placeholder(&cleaned.text) {
                     Finding::IdPlaceholder
                 } else {
                     if cleaned.had_line_break {
@@ -274,7 +274,7 @@ impl<'a> RowReader<'a> {
         if cleaned.had_line_break {
             self.note(Finding::LineBreak, field, ordinal, &cleaned.text);
         }
-        if text::is_placeholder(&cleaned.text) {
+        if unicode::is_placeholder(&cleaned.text) {
             return if required {
                 self.note(Finding::RequiredPlaceholder, field, ordinal, &cleaned.text);
                 Reading::Bad
@@ -321,7 +321,7 @@ impl<'a> RowReader<'a> {
             if memchr::memchr(b';', cell.as_bytes()).is_some() {
                 self.note(Finding::SemicolonInGroups, Field::Groups, 1, &cell);
             }
-            if group::is_blank(&cell) {
+            if group_cell::is_blank(&cell) {
                 Reading::Blank
             } else {
                 Reading::Value(cell)
@@ -342,7 +342,7 @@ impl<'a> RowReader<'a> {
             Reading::Blank => {
                 let typed = matches!(self.cell(columns.number_type), Cell::Text(raw) if {
                     let cleaned = self.clean(raw).text;
-                    !cleaned.is_empty() && !text::is_placeholder(&cleaned)
+                    !cleaned.is_empty() && !unicode::is_placeholder(&cleaned)
                 });
                 return if typed { Phone::TypeAlone } else { Phone::None };
             }
@@ -403,7 +403,7 @@ impl<'a> RowReader<'a> {
             }
             Reading::Blank => {
                 let column = (Field::NumberType, ordinal);
-                let number = text::shorten(number, 60);
+                let number = unicode::shorten(number, 60);
                 self.note_clash(Finding::NumberTypeMissing, column, "", &number, 0);
                 None
             }

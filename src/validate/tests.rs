@@ -4,8 +4,8 @@ use super::*;
 use crate::model::ContactId;
 use crate::model::contact::{Priority, Said};
 use crate::model::issue::{Code, Issue};
-use crate::model::known::{KnownContact, KnownContacts};
-use crate::model::table::{Cell, Damage, NumberColumns};
+use crate::row_cache::{KnownContact, KnownContacts};
+use crate::table::{Cell, Damage, NumberColumns};
 
 fn header() -> Header {
     let places: Vec<(Field, usize)> = Field::ALL

@@ -1,10 +1,10 @@
-//! The house rules of ARCHITECTURE.md: who may know whom, and which outside crate lives in which room.
+//! The dependency rules of ARCHITECTURE.md: which modules may use each other, and which module may use which external crate.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A room, and the rooms of ours that it may know. Rooms not named here may know all (they are faces).
-const MAY_KNOW: &[(&str, &[&str])] = &[
+/// A module and the modules of this crate that it may use. Modules not listed here (the front ends) may use all.
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -19,7 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("reconcile", &["model"]),
     ("report", &["model"]),
     ("mail", &["model", "clock", "telemetry"]),
-    // The plan's inputs and outputs pass through the store.
+    // The store loads the inputs of a plan and applies the plan.
     ("store", &["model", "clock", "telemetry", "reconcile"]),
     ("outbox", &["store", "mail", "model", "clock"]),
     (
@@ -54,8 +54,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("web", &["config", "store", "model"]),
 ];
 
-/// An outside crate, and the only rooms that may name it.
-const LIVES_IN: &[(&str, &[&str])] = &[
+/// An external crate and the only modules that may use it.
+const CRATE_OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("reqwest", &["fetch"]),
     ("ssh2", &["fetch"]),
@@ -80,19 +80,19 @@ const LIVES_IN: &[(&str, &[&str])] = &[
     ("sd_notify", &["lifecycle"]),
 ];
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+fn collect_rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
+            collect_rust_files(&path, found);
         } else if path.extension().is_some_and(|end| end == "rs") {
             found.push(path);
         }
     }
 }
 
-/// The room of a file: the first folder or file name below `src`.
-fn room(path: &Path, src: &Path) -> String {
+/// The module of a file: the first directory or file name below `src`.
+fn module_of(path: &Path, src: &Path) -> String {
     let first = path
         .strip_prefix(src)
         .unwrap()
@@ -104,8 +104,8 @@ fn room(path: &Path, src: &Path) -> String {
     first.trim_end_matches(".rs").to_owned()
 }
 
-/// The code of a file without comments and without its tests.
-fn code(path: &Path) -> String {
+/// The source code of a file without comments and unit tests.
+fn production_code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]").next().unwrap();
     text.lines()
@@ -114,12 +114,12 @@ fn code(path: &Path) -> String {
         .join("\n")
 }
 
-/// Words that follow `prefix`, as in `crate::WORD` or `use crate::{WORD::…, WORD}`.
-fn words_after<'a>(code: &'a str, prefix: &str) -> BTreeSet<&'a str> {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut words = BTreeSet::new();
+/// Identifiers that follow `prefix`, as in `crate::NAME` or `use crate::{NAME::…, NAME}`.
+fn identifiers_after<'a>(code: &'a str, prefix: &str) -> BTreeSet<&'a str> {
+    let is_identifier_char = |c: char| c.is_alphanumeric() || c == '_';
+    let mut identifiers = BTreeSet::new();
     for (at, _) in code.match_indices(prefix) {
-        if code[..at].ends_with(is_word) {
+        if code[..at].ends_with(is_identifier_char) {
             continue;
         }
         let rest = &code[at + prefix.len()..];
@@ -132,44 +132,55 @@ fn words_after<'a>(code: &'a str, prefix: &str) -> BTreeSet<&'a str> {
                     '}' if depth == 0 => break,
                     '}' => depth -= 1,
                     ',' if depth == 0 => start = true,
-                    c if is_word(c) && start => {
-                        words.insert(list[i..].split(|c: char| !is_word(c)).next().unwrap());
+                    c if is_identifier_char(c) && start => {
+                        identifiers.insert(
+                            list[i..]
+                                .split(|c: char| !is_identifier_char(c))
+                                .next()
+                                .unwrap(),
+                        );
                         start = false;
                     }
                     _ => {}
                 }
             }
         } else {
-            words.insert(rest.split(|c: char| !is_word(c)).next().unwrap());
+            identifiers.insert(rest.split(|c: char| !is_identifier_char(c)).next().unwrap());
         }
     }
-    words
+    identifiers
 }
 
-fn breaches(path: &Path, room: &str, code: &str) -> Vec<String> {
+fn violations(path: &Path, module: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
-    if let Some((_, allowed)) = MAY_KNOW.iter().find(|(name, _)| *name == room) {
-        for known in words_after(code, "crate::")
+    if let Some((_, allowed)) = ALLOWED_DEPENDENCIES
+        .iter()
+        .find(|(name, _)| *name == module)
+    {
+        for used in identifiers_after(code, "crate::")
             .into_iter()
-            .filter(|known| MAY_KNOW.iter().any(|(name, _)| name == known) || *known == "cli")
+            .filter(|used| {
+                ALLOWED_DEPENDENCIES.iter().any(|(name, _)| name == used) || *used == "cli"
+            })
         {
-            if known != room && !allowed.contains(&known) {
+            if used != module && !allowed.contains(&used) {
                 found.push(format!(
-                    "{}: `{room}` must not know `{known}`",
+                    "{}: `{module}` must not use `{used}`",
                     path.display()
                 ));
             }
         }
     }
-    for (outside, rooms) in LIVES_IN {
-        let path_use = format!("{outside}::");
-        let names = code.match_indices(&path_use).any(|(at, _)| {
+    for (external_crate, owners) in CRATE_OWNERS {
+        let path_use = format!("{external_crate}::");
+        let is_used = code.match_indices(&path_use).any(|(at, _)| {
             let before = &code[..at];
             !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
         });
-        if names && !rooms.contains(&room) && !code.contains(&format!("mod {outside};")) {
+        if is_used && !owners.contains(&module) && !code.contains(&format!("mod {external_crate};"))
+        {
             found.push(format!(
-                "{}: `{outside}` lives in {rooms:?}",
+                "{}: `{external_crate}` may only be used in {owners:?}",
                 path.display()
             ));
         }
@@ -178,41 +189,41 @@ fn breaches(path: &Path, room: &str, code: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_room_knows_what_it_must_not() {
+fn modules_use_only_allowed_dependencies() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    sources(&src, &mut files);
-    assert!(files.len() > 40, "the sources were found");
+    collect_rust_files(&src, &mut files);
+    assert!(files.len() > 40, "expected to find all source files");
     let mut found = Vec::new();
     for path in &files {
-        let room = room(path, &src);
-        let known = MAY_KNOW.iter().any(|(name, _)| *name == room)
-            || ["cli", "lib", "main"].contains(&room.as_str());
+        let module = module_of(path, &src);
+        let is_listed = ALLOWED_DEPENDENCIES.iter().any(|(name, _)| *name == module)
+            || ["cli", "lib", "main"].contains(&module.as_str());
         assert!(
-            known,
-            "{}: `{room}` has no place in the house; say in MAY_KNOW what it may know",
+            is_listed,
+            "{}: module `{module}` is not listed in ALLOWED_DEPENDENCIES",
             path.display()
         );
-        found.extend(breaches(path, &room, &code(path)));
+        found.extend(violations(path, &module, &production_code(path)));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
-fn a_breach_would_be_noticed() {
-    let check = |room: &str, code: &str| breaches(Path::new("x.rs"), room, code).len();
-    assert_eq!(check("model", "use crate::store::Store;"), 1);
+fn forbidden_use_in_sample_code_is_reported() {
+    let count = |module: &str, code: &str| violations(Path::new("x.rs"), module, code).len();
+    assert_eq!(count("model", "use crate::store::Store;"), 1);
     assert_eq!(
-        check(
+        count(
             "fetch",
             "use crate::{model::RunId, sheet::{Facts, Limits}, store};"
         ),
         2
     );
-    assert_eq!(check("import", "let x = sqlx::query(\"\");"), 1);
+    assert_eq!(count("import", "let x = sqlx::query(\"\");"), 1);
     assert_eq!(
-        check("store", "use sqlx::PgConnection; use crate::model::RunId;"),
+        count("store", "use sqlx::PgConnection; use crate::model::RunId;"),
         0
     );
-    assert_eq!(check("sheet", "mod csv; use super::csv::read;"), 0);
+    assert_eq!(count("sheet", "mod csv; use super::csv::read;"), 0);
 }

@@ -1,19 +1,19 @@
-//! The commands as their user types them: what they print, and what their end means.
+//! The command line: output and exit codes.
 
 use serde_json::Value;
 
+use crate::support::cli::{command, run_cli, write};
 use crate::support::https_server::Reply;
-use crate::support::sheet::people;
-use crate::support::typing::{command, type_in, write};
+use crate::support::sheet::contacts_csv;
 use crate::support::{TestApp, daemon};
 
 #[tokio::test]
-async fn an_account_is_set_up_and_imported_by_commands_alone() {
+async fn account_set_up_through_commands_imports_contacts() {
     let app = TestApp::start().await;
     let url = app.https.url("/private.csv");
     app.https.serve(
         "/private.csv",
-        Reply::ok(people(1..=20)).basic("jane", "hunter2"),
+        Reply::ok(contacts_csv(1..=20)).basic("jane", "hunter2"),
     );
     write(app.folder.path(), "password", "hunter2\n");
     for line in [
@@ -45,33 +45,33 @@ async fn an_account_is_set_up_and_imported_by_commands_alone() {
         &["schedule", "set", "1", "--days", "mon,thu", "--at", "02:30"],
         &["account", "enable", "1"],
     ] {
-        let done = type_in(&app, line).await;
-        assert_eq!(done.code, 0, "{line:?}: {}", done.err);
+        let result = run_cli(&app, line).await;
+        assert_eq!(result.code, 0, "{line:?}: {}", result.stderr);
     }
-    let done = type_in(&app, &["import", "North Shore", "--format", "json"]).await;
-    let run = &done.json()["run"];
+    let result = run_cli(&app, &["import", "North Shore", "--format", "json"]).await;
+    let run = &result.json()["run"];
     assert_eq!(
-        (done.code, &run["status"], &run["added"], &run["trigger"]),
+        (result.code, &run["status"], &run["added"], &run["trigger"]),
         (0, &"succeeded".into(), &20.into(), &"manual".into())
     );
     assert_eq!(
-        type_in(&app, &["import", "1"]).await.code,
+        run_cli(&app, &["import", "1"]).await.code,
         0,
-        "unchanged is no failure"
+        "an unchanged file is not a failure"
     );
 
     app.https.serve(
         "/private.csv",
-        Reply::ok(people(1..=20).replace("6045550003", "3")).basic("jane", "hunter2"),
+        Reply::ok(contacts_csv(1..=20).replace("6045550003", "3")).basic("jane", "hunter2"),
     );
-    let done = type_in(&app, &["import", "1"]).await;
-    assert_eq!(done.code, 3, "{}", done.err);
+    let result = run_cli(&app, &["import", "1"]).await;
+    assert_eq!(result.code, 3, "{}", result.stderr);
     assert_eq!(
         app.smtp.messages().len(),
         2,
-        "the mail goes out without a daemon"
+        "mail is sent without a daemon"
     );
-    let issues = type_in(&app, &["runs", "issues", "3", "--format", "json"])
+    let issues = run_cli(&app, &["runs", "issues", "3", "--format", "json"])
         .await
         .json();
     assert_eq!(
@@ -81,60 +81,64 @@ async fn an_account_is_set_up_and_imported_by_commands_alone() {
 
     app.https.serve(
         "/private.csv",
-        Reply::ok(people(1..=5)).basic("jane", "hunter2"),
+        Reply::ok(contacts_csv(1..=5)).basic("jane", "hunter2"),
     );
-    let done = type_in(&app, &["import", "1"]).await;
-    assert_eq!(done.code, 4, "{}", done.out);
-    assert!(done.out.contains("rosterd runs approve 4"), "{}", done.out);
+    let result = run_cli(&app, &["import", "1"]).await;
+    assert_eq!(result.code, 4, "{}", result.stdout);
     assert!(
-        type_in(&app, &["runs", "show", "4"])
+        result.stdout.contains("rosterd runs approve 4"),
+        "{}",
+        result.stdout
+    );
+    assert!(
+        run_cli(&app, &["runs", "show", "4"])
             .await
-            .out
+            .stdout
             .contains("would be removed: Name 6 (ID 6)")
     );
-    let done = type_in(&app, &["runs", "approve", "4"]).await;
+    let result = run_cli(&app, &["runs", "approve", "4"]).await;
     assert_eq!(
-        (done.code, app.contacts().await.len()),
+        (result.code, app.contacts().await.len()),
         (0, 5),
         "{}",
-        done.err
+        result.stderr
     );
-    let done = type_in(&app, &["runs", "reject", "4"]).await;
+    let result = run_cli(&app, &["runs", "reject", "4"]).await;
     assert!(
-        done.code == 1 && done.err.contains("superseded by run 5"),
+        result.code == 1 && result.stderr.contains("superseded by run 5"),
         "{}",
-        done.err
+        result.stderr
     );
-    let runs = type_in(&app, &["runs", "list", "--format", "json"])
+    let runs = run_cli(&app, &["runs", "list", "--format", "json"])
         .await
         .json();
     assert_eq!(runs.as_array().unwrap().len(), 5);
 
-    let shown = type_in(&app, &["schedule", "show", "1", "--format", "json"])
+    let report = run_cli(&app, &["schedule", "show", "1", "--format", "json"])
         .await
         .json();
-    assert_eq!(shown["time_zone"], "America/Vancouver");
+    assert_eq!(report["time_zone"], "America/Vancouver");
     assert_eq!(
-        shown["schedules"],
+        report["schedules"],
         serde_json::json!([{"days": ["mon", "thu"], "at": "02:30", "enabled": true}])
     );
-    assert_eq!(shown["next_runs"].as_array().unwrap().len(), 5);
-    let settings = type_in(&app, &["settings", "show", "1", "--format", "json"]).await;
+    assert_eq!(report["next_runs"].as_array().unwrap().len(), 5);
+    let settings = run_cli(&app, &["settings", "show", "1", "--format", "json"]).await;
     assert!(
-        settings.json()["settings"]["password_set"] == true && !settings.out.contains("hunter2")
+        settings.json()["settings"]["password_set"] == true && !settings.stdout.contains("hunter2")
     );
 
     app.https.serve("/private.csv", Reply::status(404));
-    let done = type_in(&app, &["import", "1"]).await;
+    let result = run_cli(&app, &["import", "1"]).await;
     assert!(
-        done.code == 1 && done.out.contains("there is no file at"),
+        result.code == 1 && result.stdout.contains("there is no file at"),
         "{}",
-        done.out
+        result.stdout
     );
-    let done = type_in(&app, &["account", "delete", "1"]).await;
-    assert_eq!(done.code, 2, "without --yes it is a usage error");
+    let result = run_cli(&app, &["account", "delete", "1"]).await;
+    assert_eq!(result.code, 2, "deleting without --yes is a usage error");
     assert_eq!(
-        type_in(&app, &["account", "delete", "1", "--yes"])
+        run_cli(&app, &["account", "delete", "1", "--yes"])
             .await
             .code,
         0
@@ -143,9 +147,9 @@ async fn an_account_is_set_up_and_imported_by_commands_alone() {
 }
 
 #[tokio::test]
-async fn a_dry_run_without_a_file_says_why_in_the_form_that_is_asked_for() {
+async fn dry_run_without_readable_file_reports_failure_code() {
     let app = TestApp::start().await;
-    app.account(people(1..=3)).await;
+    app.account(contacts_csv(1..=3)).await;
     for (sql, code) in [
         (
             format!(
@@ -163,39 +167,39 @@ async fn a_dry_run_without_a_file_says_why_in_the_form_that_is_asked_for() {
             .execute(&app.pool)
             .await
             .unwrap();
-        let done = type_in(&app, &["import", "1", "--dry-run", "--format", "json"]).await;
-        let shown = done.json();
+        let result = run_cli(&app, &["import", "1", "--dry-run", "--format", "json"]).await;
+        let report = result.json();
         assert_eq!(
-            (done.code, shown["failure"]["code"].as_str()),
+            (result.code, report["failure"]["code"].as_str()),
             (1, Some(code))
         );
-        assert_eq!(shown["contacts"], serde_json::json!([]));
-        let done = type_in(&app, &["import", "1", "--dry-run"]).await;
-        assert_eq!(done.code, 1);
-        assert!(done.out.starts_with("failed: "), "{}", done.out);
+        assert_eq!(report["contacts"], serde_json::json!([]));
+        let result = run_cli(&app, &["import", "1", "--dry-run"]).await;
+        assert_eq!(result.code, 1);
+        assert!(result.stdout.starts_with("failed: "), "{}", result.stdout);
     }
-    write(app.folder.path(), "large.csv", people(1..=3));
+    write(app.folder.path(), "large.csv", contacts_csv(1..=3));
     let line = "import 1 --dry-run --file large.csv --format json";
     let mut command = command(&app);
     let command = command
         .args(line.split(' '))
         .env("ROSTERD_FETCH__MAX_BYTES", "20");
-    let done = command.output().await.unwrap();
-    let shown: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let result = command.output().await.unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&result.stdout).unwrap();
     assert_eq!(
-        (done.status.code(), shown["failure"]["code"].as_str()),
+        (result.status.code(), report["failure"]["code"].as_str()),
         (Some(1), Some("too_large"))
     );
 }
 
 #[tokio::test]
-async fn a_local_file_is_previewed_imported_and_approved() {
+async fn local_file_over_hold_limit_is_held_until_approved() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.import(account).await;
-    let before = app.fingerprint().await;
-    write(app.folder.path(), "new.csv", people(11..=21));
-    let done = type_in(
+    let before = app.snapshot().await;
+    write(app.folder.path(), "new.csv", contacts_csv(11..=21));
+    let result = run_cli(
         &app,
         &[
             "import",
@@ -208,71 +212,71 @@ async fn a_local_file_is_previewed_imported_and_approved() {
         ],
     )
     .await;
-    let shown = done.json();
+    let report = result.json();
     assert_eq!(
-        (done.code, shown["plan"]["hold_reasons"][0].as_str()),
+        (result.code, report["plan"]["hold_reasons"][0].as_str()),
         (4, Some("removes_too_many"))
     );
-    assert_eq!(shown["plan"]["added"], serde_json::json!(["21"]));
+    assert_eq!(report["plan"]["added"], serde_json::json!(["21"]));
     assert_eq!(
         (
-            shown["plan"]["removed"].as_array().unwrap().len(),
-            &shown["plan"]["unchanged"]
+            report["plan"]["removed"].as_array().unwrap().len(),
+            &report["plan"]["unchanged"]
         ),
         (10, &10.into())
     );
-    assert_eq!(app.fingerprint().await, before);
+    assert_eq!(app.snapshot().await, before);
     assert_eq!(
         app.count("SELECT count(*) FROM import_runs").await,
         1,
-        "a dry run is no run"
+        "a dry run is not recorded as a run"
     );
 
-    let done = type_in(
+    let result = run_cli(
         &app,
         &["import", "1", "--file", "new.csv", "--format", "json"],
     )
     .await;
-    let run = done.json()["run"]["id"].to_string();
+    let run = result.json()["run"]["id"].to_string();
     assert_eq!(
-        (done.code, &done.json()["run"]["origin"]),
+        (result.code, &result.json()["run"]["origin"]),
         (4, &"file".into())
     );
-    let refused = type_in(&app, &["runs", "approve", &run]).await;
+    let refused = run_cli(&app, &["runs", "approve", &run]).await;
     assert!(
         refused.code == 1
             && refused
-                .err
+                .stderr
                 .contains(&format!("--file PATH --approve {run}")),
         "{}",
-        refused.err
+        refused.stderr
     );
-    let done = type_in(
+    let result = run_cli(
         &app,
         &["import", "1", "--file", "new.csv", "--approve", &run],
     )
     .await;
     assert_eq!(
-        (done.code, app.contacts().await.len()),
+        (result.code, app.contacts().await.len()),
         (0, 11),
         "{}",
-        done.err
+        result.stderr
     );
 }
 
 #[tokio::test]
-async fn check_needs_no_database_and_prints_what_the_contract_says() {
+async fn check_without_database_prints_contacts_and_issues() {
     let app = TestApp::start().await;
     let folder = app.folder.path();
-    write(folder, "good.csv", people(1..=2));
+    write(folder, "good.csv", contacts_csv(1..=2));
     write(
         folder,
         "bad.csv",
-        people(1..=3).replace("6045550002", "60455501234"),
+        contacts_csv(1..=3).replace("6045550002", "60455501234"),
     );
     write(folder, "page.csv", "<html>log in</html>");
     let check = async |args: &[&str]| {
-        let done = daemon::rosterd(folder)
+        let result = daemon::rosterd(folder)
             .arg("check")
             .args(args)
             .env("ROSTERD_DATABASE__EMBEDDED", "false")
@@ -280,8 +284,8 @@ async fn check_needs_no_database_and_prints_what_the_contract_says() {
             .await
             .unwrap();
         (
-            done.status.code().unwrap(),
-            String::from_utf8(done.stdout).unwrap(),
+            result.status.code().unwrap(),
+            String::from_utf8(result.stdout).unwrap(),
         )
     };
     assert_eq!(check(&["good.csv"]).await.0, 0);
@@ -291,15 +295,15 @@ async fn check_needs_no_database_and_prints_what_the_contract_says() {
         "{out}"
     );
     let (code, out) = check(&["bad.csv", "--format", "json"]).await;
-    let shown: Value = serde_json::from_str(&out).unwrap();
+    let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(code, 3);
     assert_eq!(
-        shown["contacts"][0],
+        report["contacts"][0],
         serde_json::json!({"external_id": "1", "name": "Name 1", "organization_name": null, "title": null, "email": null,
             "notification_priority": "normal", "numbers": [{"number": "6045550001", "number_type": "mobile", "description": null}],
             "groups": ["Team"], "rows": [2]})
     );
-    let issue = &shown["issues"][0];
+    let issue = &report["issues"][0];
     assert_eq!(
         (
             &issue["severity"],
@@ -314,24 +318,24 @@ async fn check_needs_no_database_and_prints_what_the_contract_says() {
             &"60455501234".into()
         )
     );
-    assert_eq!(shown["file"]["delimiter"], ",");
+    assert_eq!(report["file"]["delimiter"], ",");
     let (code, out) = check(&["page.csv", "--format", "json"]).await;
-    let shown: Value = serde_json::from_str(&out).unwrap();
+    let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
         (
             code,
-            &shown["failure"]["code"],
-            shown["contacts"].as_array().unwrap().len()
+            &report["failure"]["code"],
+            report["contacts"].as_array().unwrap().len()
         ),
         (1, &"not_a_spreadsheet".into(), 0)
     );
 }
 
 #[tokio::test]
-async fn mistakes_are_answered_with_a_sentence_and_a_code() {
+async fn invalid_arguments_exit_with_code_and_message() {
     let app = TestApp::start().await;
     write(app.folder.path(), "empty", "");
-    for (line, code, sentence) in [
+    for (line, code, expected) in [
         (
             &["account", "show", "Nobody"][..],
             1,
@@ -355,7 +359,7 @@ async fn mistakes_are_answered_with_a_sentence_and_a_code() {
                 "--time-zone",
                 "UTC",
                 "--admin",
-                "nobody",
+                "not-an-address",
             ],
             1,
             "not an e-mail address",
@@ -389,12 +393,16 @@ async fn mistakes_are_answered_with_a_sentence_and_a_code() {
             "`nowhere.csv` can't be opened",
         ),
     ] {
-        let done = type_in(&app, line).await;
-        assert_eq!(done.code, code, "{line:?}: {}", done.err);
-        assert!(done.err.contains(sentence), "{line:?}: {}", done.err);
+        let result = run_cli(&app, line).await;
+        assert_eq!(result.code, code, "{line:?}: {}", result.stderr);
+        assert!(
+            result.stderr.contains(expected),
+            "{line:?}: {}",
+            result.stderr
+        );
     }
-    let id = app.account(people(1..=2)).await.to_string();
-    for (line, sentence) in [
+    let id = app.account(contacts_csv(1..=2)).await.to_string();
+    for (line, expected) in [
         (
             &[
                 "settings",
@@ -450,48 +458,49 @@ async fn mistakes_are_answered_with_a_sentence_and_a_code() {
             "is empty",
         ),
     ] {
-        let done = type_in(&app, line).await;
+        let result = run_cli(&app, line).await;
         assert!(
-            done.code == 1 && done.err.contains(sentence),
+            result.code == 1 && result.stderr.contains(expected),
             "{line:?}: {}",
-            done.err
+            result.stderr
         );
     }
 }
 
 #[tokio::test]
-async fn settings_that_are_wrong_stop_the_start_and_are_named() {
+async fn invalid_configuration_stops_startup_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, value, sentence) in [
+    for (name, value, expected) in [
         ("ROSTERD_FETCH__MAX_BITES", "1", "max_bites"),
         ("ROSTERD_FETCH_MAX_BYTES", "1", "ROSTERD_FETCH__MAX_BYTES"),
         ("ROSTERD_FETCH__CONNECT_TIMEOUT", "soon", "CONNECT_TIMEOUT"),
         ("ROSTERD_LOG__LEVEL", "shout=x=y", "log.level"),
     ] {
-        let done = daemon::rosterd(folder.path())
+        let result = daemon::rosterd(folder.path())
             .args(["account", "list"])
             .env(name, value)
             .output()
             .await
             .unwrap();
-        let err = String::from_utf8(done.stderr).unwrap();
+        let err = String::from_utf8(result.stderr).unwrap();
         assert!(
-            done.status.code() == Some(2) && err.to_lowercase().contains(&sentence.to_lowercase()),
+            result.status.code() == Some(2)
+                && err.to_lowercase().contains(&expected.to_lowercase()),
             "{name}: {err}"
         );
     }
-    let done = daemon::rosterd(folder.path())
+    let result = daemon::rosterd(folder.path())
         .args(["account", "list"])
         .env("ROSTERD_DATABASE__EMBEDDED", "false")
         .output()
         .await
         .unwrap();
     assert!(
-        String::from_utf8(done.stderr)
+        String::from_utf8(result.stderr)
             .unwrap()
             .contains("no database is named")
     );
-    let done = daemon::rosterd(folder.path())
+    let result = daemon::rosterd(folder.path())
         .args(["check", "nowhere.csv"])
         .envs([
             ("ROSTERD_SMTP__URL", ""),
@@ -502,9 +511,9 @@ async fn settings_that_are_wrong_stop_the_start_and_are_named() {
         .await
         .unwrap();
     assert_eq!(
-        done.status.code(),
+        result.status.code(),
         Some(1),
-        "empty variables count as not set"
+        "empty environment variables count as unset"
     );
     let free = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
@@ -512,15 +521,15 @@ async fn settings_that_are_wrong_stop_the_start_and_are_named() {
         .local_addr()
         .unwrap();
     let url = format!("postgres://jane:hunter2@127.0.0.1:{}/x", free.port());
-    let done = daemon::rosterd(folder.path())
+    let result = daemon::rosterd(folder.path())
         .args(["account", "list"])
         .env("DATABASE_URL", url)
         .output()
         .await
         .unwrap();
-    let err = String::from_utf8(done.stderr).unwrap();
+    let err = String::from_utf8(result.stderr).unwrap();
     assert!(
-        done.status.code() == Some(1)
+        result.status.code() == Some(1)
             && err.contains("no connection to the database")
             && !err.contains("hunter2"),
         "{err}"
@@ -528,30 +537,30 @@ async fn settings_that_are_wrong_stop_the_start_and_are_named() {
 }
 
 #[tokio::test]
-async fn doctor_says_what_is_wrong_and_how_to_mend_it() {
+async fn doctor_without_key_reports_failure_and_fix() {
     let app = TestApp::start().await;
-    let done = type_in(&app, &["doctor"]).await;
+    let result = run_cli(&app, &["doctor"]).await;
     assert!(
-        done.code == 1
-            && done.out.contains("WRONG key")
-            && done.out.contains("rosterd key generate"),
+        result.code == 1
+            && result.stdout.contains("WRONG key")
+            && result.stdout.contains("rosterd key generate"),
         "{}",
-        done.out
+        result.stdout
     );
-    type_in(&app, &["key", "generate"]).await;
-    let again = type_in(&app, &["key", "generate"]).await;
+    run_cli(&app, &["key", "generate"]).await;
+    let again = run_cli(&app, &["key", "generate"]).await;
     assert!(
-        again.code == 1 && again.err.contains("exists already"),
+        again.code == 1 && again.stderr.contains("exists already"),
         "{}",
-        again.err
+        again.stderr
     );
-    let done = type_in(&app, &["doctor"]).await;
-    assert_eq!(done.code, 0, "{}", done.out);
+    let result = run_cli(&app, &["doctor"]).await;
+    assert_eq!(result.code, 0, "{}", result.stdout);
     app.execute("INSERT INTO mail_outbox (recipient, message_id, subject, failed_at, last_error) VALUES ('x@example.org', '<1@x>', 's', now(), '550 gone')").await.unwrap();
-    let done = type_in(&app, &["doctor"]).await;
+    let result = run_cli(&app, &["doctor"]).await;
     assert!(
-        done.code == 1 && done.out.contains("mail to x@example.org was refused"),
+        result.code == 1 && result.stdout.contains("mail to x@example.org was refused"),
         "{}",
-        done.out
+        result.stdout
     );
 }

@@ -1,20 +1,20 @@
-//! An import that would do too much waits for a person.
+//! Imports over the hold limits wait for approval.
 
 use crate::support::TestApp;
-use crate::support::sheet::{csv, people, row};
+use crate::support::sheet::{contacts_csv, csv, row};
 
 #[tokio::test]
-async fn a_truncated_file_is_held_and_its_mail_names_everybody() {
+async fn truncated_file_is_held_and_mail_lists_removals() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
-    let before = app.fingerprint().await;
-    let run = app.import_sheet(account, people(1..=20)).await;
+    let before = app.snapshot().await;
+    let run = app.import_sheet(account, contacts_csv(1..=20)).await;
     assert_eq!(
         (run.status.as_str(), run.hold_reasons.as_deref()),
         ("held", Some(&["removes_too_many".to_owned()][..]))
     );
-    assert_eq!(app.fingerprint().await, before);
+    assert_eq!(app.snapshot().await, before);
     let mail = app.smtp.messages().pop().unwrap();
     assert_eq!(
         mail.subject(),
@@ -38,11 +38,11 @@ async fn a_truncated_file_is_held_and_its_mail_names_everybody() {
 }
 
 #[tokio::test]
-async fn an_approved_run_is_carried_out_once() {
+async fn approved_run_is_applied_only_once() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
-    let held = app.import_sheet(account, people(1..=20)).await;
+    let held = app.import_sheet(account, contacts_csv(1..=20)).await;
     let approval = app.approve(account, held.id).await;
     assert_eq!(
         (
@@ -63,17 +63,17 @@ async fn an_approved_run_is_carried_out_once() {
 }
 
 #[tokio::test]
-async fn an_approval_does_not_cover_a_file_that_removes_others() {
+async fn approval_of_file_with_other_removals_is_held_again() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
-    let held = app.import_sheet(account, people(1..=20)).await;
-    app.serve(people(1..=19));
+    let held = app.import_sheet(account, contacts_csv(1..=20)).await;
+    app.serve(contacts_csv(1..=19));
     let approval = app.approve(account, held.id).await;
     assert_eq!(approval.status, "held");
     assert_eq!(app.contacts().await.len(), 40);
-    // Fewer people than were approved are covered.
-    app.serve(people(1..=25));
+    // The approval covers a subset of the approved removals.
+    app.serve(contacts_csv(1..=25));
     let approval = app.approve(account, approval.id).await;
     assert_eq!(
         (approval.status.as_str(), approval.removed),
@@ -82,11 +82,11 @@ async fn an_approval_does_not_cover_a_file_that_removes_others() {
 }
 
 #[tokio::test]
-async fn a_rejected_file_is_held_again_and_a_later_run_supersedes() {
+async fn rejected_file_is_held_again_until_superseded() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
-    let first = app.import_sheet(account, people(1..=20)).await;
+    let first = app.import_sheet(account, contacts_csv(1..=20)).await;
     app.store
         .reject_run(rosterd::model::RunId(first.id), app.now())
         .await
@@ -103,7 +103,7 @@ async fn a_rejected_file_is_held_again_and_a_later_run_supersedes() {
         "held",
         "a failed run supersedes nothing"
     );
-    let third = app.import_sheet(account, people(1..=41)).await;
+    let third = app.import_sheet(account, contacts_csv(1..=41)).await;
     assert_eq!(third.status, "succeeded");
     let second = app
         .store
@@ -114,42 +114,42 @@ async fn a_rejected_file_is_held_again_and_a_later_run_supersedes() {
         (second.status.as_str(), second.superseded_by),
         ("superseded", Some(third.id))
     );
-    let refusal = app
+    let error = app
         .store
         .reject_run(rosterd::model::RunId(second.id), app.now())
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        refusal.contains(&format!("superseded by run {}", third.id)),
-        "{refusal}"
+        error.contains(&format!("superseded by run {}", third.id)),
+        "{error}"
     );
 }
 
 #[tokio::test]
-async fn the_first_import_after_enabling_waits_if_it_touches_anyone() {
+async fn first_import_after_enabling_with_changes_is_held() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.import(account).await;
     app.store.set_enabled(account, false).await.unwrap();
     app.store.set_enabled(account, true).await.unwrap();
-    let run = app.import_sheet(account, people(1..=19)).await;
+    let run = app.import_sheet(account, contacts_csv(1..=19)).await;
     assert_eq!(
         (run.status.as_str(), run.hold_reasons.as_deref()),
         ("held", Some(&["first_import".to_owned()][..]))
     );
     let run = app.approve(account, run.id).await;
     assert_eq!((run.status.as_str(), run.removed), ("succeeded", Some(1)));
-    let run = app.import_sheet(account, people(1..=18)).await;
+    let run = app.import_sheet(account, contacts_csv(1..=18)).await;
     assert_eq!(
         (run.status.as_str(), run.removed),
         ("succeeded", Some(1)),
-        "only the first one waits"
+        "only the first import is held"
     );
 }
 
 #[tokio::test]
-async fn a_contact_made_by_hand_is_adopted_with_its_id() {
+async fn manual_contact_matching_a_row_is_adopted_with_its_id() {
     let app = TestApp::start().await;
     let account = app
         .store
@@ -162,9 +162,10 @@ async fn a_contact_made_by_hand_is_adopted_with_its_id() {
     ] {
         app.execute(sql).await.unwrap();
     }
-    let by_hand = app.count("SELECT id FROM contacts").await;
-    app.serve(people(1..=3));
-    app.settings(account, &app.https.url("/contacts.csv")).await;
+    let manual_id = app.count("SELECT id FROM contacts").await;
+    app.serve(contacts_csv(1..=3));
+    app.set_https_source(account, &app.https.url("/contacts.csv"))
+        .await;
     app.store.set_enabled(account, true).await.unwrap();
     let held = app.import(account).await;
     assert_eq!((held.status.as_str(), held.adopted), ("held", Some(1)));
@@ -176,12 +177,12 @@ async fn a_contact_made_by_hand_is_adopted_with_its_id() {
     assert_eq!(
         app.count("SELECT id FROM contacts WHERE external_id = '1' AND name = 'Name 1'")
             .await,
-        by_hand
+        manual_id
     );
 }
 
 #[tokio::test]
-async fn an_emptied_group_is_held_by_name_and_comes_back_with_its_id() {
+async fn group_becoming_empty_is_held_and_restored_with_its_id() {
     let app = TestApp::start().await;
     let drivers = |n: usize| {
         if n <= 6 {
@@ -197,7 +198,7 @@ async fn an_emptied_group_is_held_by_name_and_comes_back_with_its_id() {
     let group = app
         .count("SELECT id FROM groups WHERE name = 'Drivers'")
         .await;
-    let held = app.import_sheet(account, people(1..=40)).await;
+    let held = app.import_sheet(account, contacts_csv(1..=40)).await;
     assert_eq!(
         (held.status.as_str(), held.hold_reasons.as_deref()),
         ("held", Some(&["empties_group".to_owned()][..]))
@@ -221,7 +222,7 @@ async fn an_emptied_group_is_held_by_name_and_comes_back_with_its_id() {
     );
 }
 
-/// The same people, each with another ID.
+/// The same contacts, each with a new ID.
 fn renumbered(numbers: impl IntoIterator<Item = usize>) -> String {
     csv(numbers
         .into_iter()
@@ -229,9 +230,9 @@ fn renumbered(numbers: impl IntoIterator<Item = usize>) -> String {
 }
 
 #[tokio::test]
-async fn people_under_new_ids_are_recognised_and_can_keep_their_records() {
+async fn contacts_under_new_ids_can_keep_their_records() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.import(account).await;
     let ids = app
         .count("SELECT sum(id)::bigint FROM active_contacts")
@@ -268,28 +269,28 @@ async fn people_under_new_ids_are_recognised_and_can_keep_their_records() {
 }
 
 #[tokio::test]
-async fn without_keeping_ids_an_approval_makes_new_records_of_them() {
+async fn contacts_under_new_ids_without_keep_ids_are_replaced() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.import(account).await;
     let held = app.import_sheet(account, renumbered(1..=20)).await;
     let run = app.approve(account, held.id).await;
     assert_eq!((run.added, run.removed), (Some(20), Some(20)));
-    // Who is recognised twice is not recognised: two with one name and number.
-    let twins = csv([row(1), row(1).replacen('1', "1b", 1)]
+    // Two rows with the same name and number match no contact unambiguously.
+    let duplicates = csv([row(1), row(1).replacen('1', "1b", 1)]
         .into_iter()
         .chain((2..=20).map(row)));
-    let held = app.import_sheet(account, twins).await;
+    let held = app.import_sheet(account, duplicates).await;
     let kept = app.approve_keeping_ids(account, held.id).await;
     assert_eq!(
         (kept.updated, kept.revived, kept.added, kept.removed),
         (Some(0), Some(20), Some(1), Some(20)),
-        "the old IDs are known, so their records come back"
+        "the old IDs match removed contacts, which are restored"
     );
 }
 
 #[tokio::test]
-async fn a_held_run_names_the_groups_that_would_be_empty() {
+async fn held_run_stores_groups_that_would_become_empty() {
     let app = TestApp::start().await;
     let medics = |n: usize| row(n).replace(",Team", ",Medics");
     let account = app
@@ -298,7 +299,7 @@ async fn a_held_run_names_the_groups_that_would_be_empty() {
         ))
         .await;
     app.import(account).await;
-    let held = app.import_sheet(account, people(1..=30)).await;
+    let held = app.import_sheet(account, contacts_csv(1..=30)).await;
     assert_eq!(
         (held.hold_reasons.as_deref(), held.emptied_groups.as_deref()),
         (
@@ -309,26 +310,26 @@ async fn a_held_run_names_the_groups_that_would_be_empty() {
 }
 
 #[tokio::test]
-async fn an_approval_does_not_release_rows_that_nobody_has_seen() {
+async fn approval_does_not_cover_new_unidentified_rows() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
-    let nameless = |lost: &'static [usize]| {
+    let without_ids = |missing: &'static [usize]| {
         csv((1..=40).map(move |n| {
-            if lost.contains(&n) {
+            if missing.contains(&n) {
                 row(n).replacen(&n.to_string(), "", 1)
             } else {
                 row(n)
             }
         }))
     };
-    let run = app.import_sheet(account, nameless(&[7])).await;
+    let run = app.import_sheet(account, without_ids(&[7])).await;
     assert_eq!(
         (run.status.as_str(), run.withheld),
         ("succeeded_with_issues", Some(1))
     );
     // Before it is approved, another row loses its ID.
-    app.serve(nameless(&[7, 8]));
+    app.serve(without_ids(&[7, 8]));
     let approval = app.approve(account, run.id).await;
     assert_eq!(
         (
@@ -339,29 +340,29 @@ async fn an_approval_does_not_release_rows_that_nobody_has_seen() {
         ("succeeded_with_issues", Some(0), Some(2))
     );
     assert_eq!(app.contacts().await.len(), 40);
-    // Who approves that one has seen both.
+    // The second approval covers both rows.
     let approval = app.approve(account, approval.id).await;
     assert_eq!((approval.removed, approval.withheld), (Some(2), Some(0)));
 }
 
 #[tokio::test]
-async fn withheld_removals_are_approved_until_another_run_is_applied_and_once() {
+async fn withheld_removals_after_newer_run_cannot_be_approved() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=10)).await;
+    let account = app.account(contacts_csv(1..=10)).await;
     app.import(account).await;
-    let doubtful = csv((1..=9).map(row).chain([row(10).replacen("10", "", 1)]));
-    let run = app.import_sheet(account, doubtful.clone()).await;
+    let unidentified_last = csv((1..=9).map(row).chain([row(10).replacen("10", "", 1)]));
+    let run = app.import_sheet(account, unidentified_last.clone()).await;
     assert_eq!(run.withheld, Some(1));
-    app.import_sheet(account, people(1..=100)).await;
-    app.serve(doubtful.clone());
+    app.import_sheet(account, contacts_csv(1..=100)).await;
+    app.serve(unidentified_last.clone());
     let approval = app.approve(account, run.id).await;
     assert_eq!(
         (approval.status.as_str(), approval.failure_code.as_deref()),
         ("failed", Some("lease_lost")),
-        "nobody was shown the others"
+        "the other removals were never shown"
     );
     assert_eq!(app.contacts().await.len(), 100);
-    // Who approved at the same time as somebody else is told, and no mail says that imports fail.
+    // A rejected approval does not count as a failing import and sends no failure mail.
     assert_eq!(
         app.count("SELECT count(*) FROM import_state WHERE failing_since IS NOT NULL")
             .await,
@@ -372,20 +373,20 @@ async fn withheld_removals_are_approved_until_another_run_is_applied_and_once() 
 }
 
 #[tokio::test]
-async fn an_approval_from_before_imports_were_off_removes_nobody_who_came_meanwhile() {
+async fn approval_from_before_disabling_is_held_for_new_contacts() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
-    let held = app.import_sheet(account, people(1..=20)).await;
+    let held = app.import_sheet(account, contacts_csv(1..=20)).await;
     assert_eq!(held.status, "held");
     app.store.set_enabled(account, false).await.unwrap();
-    app.execute("INSERT INTO contacts (account_id, name) SELECT id, 'By Hand' FROM accounts")
+    app.execute("INSERT INTO contacts (account_id, name) SELECT id, 'Manual Entry' FROM accounts")
         .await
         .unwrap();
     app.store.set_enabled(account, true).await.unwrap();
     let again = app.approve(account, held.id).await;
     assert_eq!((again.status.as_str(), again.removed), ("held", Some(21)));
-    // This one shows everybody.
+    // The new held run lists all removals.
     let approval = app.approve(account, again.id).await;
     assert_eq!(
         (approval.status.as_str(), approval.removed),
@@ -394,13 +395,13 @@ async fn an_approval_from_before_imports_were_off_removes_nobody_who_came_meanwh
 }
 
 #[tokio::test]
-async fn whose_records_are_kept_is_remembered_by_an_approval_that_is_held_again() {
+async fn keep_ids_choice_is_kept_when_approval_is_held_again() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=40)).await;
+    let account = app.account(contacts_csv(1..=40)).await;
     app.import(account).await;
     let ids = "SELECT sum(id)::bigint FROM active_contacts";
     let before = app.count(ids).await;
-    // New IDs for twenty, and then seven people fewer than that.
+    // New IDs for 20 contacts; the second file also removes seven others.
     let renumbered = |last| {
         csv((1..=last).map(|n| {
             if n <= 20 {
@@ -423,6 +424,6 @@ async fn whose_records_are_kept_is_remembered_by_an_approval_that_is_held_again(
         (approval.added, approval.updated, approval.removed),
         (Some(0), Some(20), Some(7))
     );
-    let gone = "SELECT sum(id)::bigint FROM contacts WHERE removed_at IS NOT NULL";
-    assert_eq!(app.count(ids).await + app.count(gone).await, before);
+    let removed_ids = "SELECT sum(id)::bigint FROM contacts WHERE removed_at IS NOT NULL";
+    assert_eq!(app.count(ids).await + app.count(removed_ids).await, before);
 }

@@ -1,34 +1,35 @@
-//! Integration tests, in one binary: one private Postgres per run, one database per test, real TLS and SMTP servers.
+//! Integration tests in one binary, with one private Postgres per run, one database per test, and real TLS, SMTP, SSH and S3
+//! servers.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
-    reason = "a test fails by panicking, and starts what it needs"
+    reason = "tests fail by panicking and start their own servers and tasks"
 )]
 
 mod architecture;
+mod blocked_addresses;
 mod commands;
-mod damage;
-mod embedded;
-mod fetching;
-mod forgetting;
-mod handouts;
+mod daemon_process;
+mod damaged_csv;
+mod embedded_postgres;
+mod faulty_http_servers;
+mod faulty_sftp_servers;
 mod holds;
-mod hostile;
-mod hostile_sftp;
-mod known_rows;
-mod lock;
-mod mail;
-mod main_job;
+mod https_fetch;
+mod imports;
+mod mail_delivery;
 mod model;
-mod process;
+mod retention;
+mod reverts;
 mod round_trip;
+mod row_cache;
 mod s3;
 mod scheduling;
-mod sealed;
-mod secrets;
+mod secret_leaks;
 mod sftp;
-mod sources;
+mod source_commands;
 mod support;
-mod undo;
+mod templates_and_annotations;
 mod workbooks;
+mod write_protection;

@@ -1,4 +1,4 @@
-//! Whatever valid list of contacts is written, in any dialect and encoding or as a workbook, reads back as the same list.
+//! Property tests: any valid contact list, written as CSV in any dialect and encoding or as a workbook, reads back unchanged.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,8 @@ use rosterd::model::contact::{
     ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
 };
 use rosterd::model::issue::Severity;
-use rosterd::model::text;
 use rosterd::sheet::{Content, WorkbookReader};
+use rosterd::unicode;
 use rust_xlsxwriter::Workbook;
 
 const COLUMNS: [&str; 10] = [
@@ -28,49 +28,49 @@ const COLUMNS: [&str; 10] = [
     "Notification Priority",
     "Groups",
 ];
-/// Columns of the second number, where numbers stand beside each other.
-const SECOND: [&str; 3] = ["Number 2", "Number Type 2", "Number Description 2"];
+/// Columns of the second number, for layouts with both numbers in one row.
+const SECOND_NUMBER_COLUMNS: [&str; 3] = ["Number 2", "Number Type 2", "Number Description 2"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Utf8,
-    Utf8Mark,
+    Utf8Bom,
     Utf16Le,
     Utf16Be,
     Windows1252,
 }
 
-/// How a list is written as CSV.
+/// CSV format options.
 #[derive(Debug, Clone)]
 struct Dialect {
     delimiter: u8,
-    line_end: &'static str,
+    line_ending: &'static str,
     quote_all: bool,
-    declared: bool,
+    sep_line: bool,
     encoding: Encoding,
 }
 
-/// How contacts are laid out in rows.
+/// Arrangement of contacts in rows and columns.
 #[derive(Debug, Clone)]
 struct Layout {
     /// Order of the columns.
     order: Vec<usize>,
-    /// A contact's second number stands in columns of its own, not in a row of its own.
-    beside: bool,
+    /// A contact's second number has its own columns rather than its own row.
+    second_in_same_row: bool,
 }
 
 impl Layout {
-    /// Numbers come in the order of the columns.
+    /// Whether the second number's column precedes the first's. Numbers are read in column order.
     fn second_comes_first(&self) -> bool {
-        let place = |column| self.order.iter().position(|other| *other == column);
-        place(COLUMNS.len()) < place(4)
+        let position = |column| self.order.iter().position(|other| *other == column);
+        position(COLUMNS.len()) < position(4)
     }
 }
 
 fn dialect() -> impl Strategy<Value = Dialect> {
     let encodings = [
         Encoding::Utf8,
-        Encoding::Utf8Mark,
+        Encoding::Utf8Bom,
         Encoding::Utf16Le,
         Encoding::Utf16Be,
         Encoding::Windows1252,
@@ -83,36 +83,40 @@ fn dialect() -> impl Strategy<Value = Dialect> {
         select(encodings.to_vec()),
     )
         .prop_map(
-            |(delimiter, line_end, quote_all, declared, encoding)| Dialect {
+            |(delimiter, line_ending, quote_all, sep_line, encoding)| Dialect {
                 delimiter,
-                line_end,
+                line_ending,
                 quote_all,
-                declared,
+                sep_line,
                 encoding,
             },
         )
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
-    let order = Just((0..COLUMNS.len() + SECOND.len()).collect::<Vec<_>>()).prop_shuffle();
-    (order, any::<bool>()).prop_map(|(order, beside)| Layout { order, beside })
-}
-
-/// A text as it is after cleaning, and not one of those that mean something else.
-fn words(pattern: &'static str) -> impl Strategy<Value = String> {
-    pattern.prop_filter_map("cleaned text", |raw| {
-        let cleaned = text::clean(&raw);
-        let fine = !cleaned.text.is_empty()
-            && !cleaned.has_control
-            && !cleaned.had_line_break
-            && !text::is_placeholder(&cleaned.text);
-        fine.then(|| cleaned.text.into_owned())
+    let order =
+        Just((0..COLUMNS.len() + SECOND_NUMBER_COLUMNS.len()).collect::<Vec<_>>()).prop_shuffle();
+    (order, any::<bool>()).prop_map(|(order, second_in_same_row)| Layout {
+        order,
+        second_in_same_row,
     })
 }
 
-/// Any text at all, and the signs by which CSV and XML live.
+/// Text that cleaning leaves unchanged and that is not a placeholder such as `n/a`.
+fn clean_text(pattern: &'static str) -> impl Strategy<Value = String> {
+    pattern.prop_filter_map("cleaned text", |raw| {
+        let cleaned = unicode::clean(&raw);
+        let valid = !cleaned.text.is_empty()
+            && !cleaned.has_control
+            && !cleaned.had_line_break
+            && !unicode::is_placeholder(&cleaned.text);
+        valid.then(|| cleaned.text.into_owned())
+    })
+}
+
+/// Any text, with many characters and sequences that are special in CSV or XML.
 const ANY: &str = r#"(\PC|[",;<>&'=@+0-9 -]|_x0041_|_x000D_|&amp;|""|'){1,12}"#;
-/// What Windows-1252 has, but for signs that together read as UTF-8.
+/// Windows-1252 characters, without combinations that are also valid UTF-8.
 const WESTERN: &str = r#"[a-zA-Zéèüñß",;<>&'=@ 0-9-]{1,12}"#;
 
 fn number() -> impl Strategy<Value = (String, NumberType)> {
@@ -123,10 +127,16 @@ fn number() -> impl Strategy<Value = (String, NumberType)> {
 }
 
 fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
-    let optional = || option::of(words(pattern));
-    let group = || words(pattern).prop_map(|name| text::trim(&name.replace(',', "")).to_owned());
+    let optional = || option::of(clean_text(pattern));
+    let group =
+        || clean_text(pattern).prop_map(|name| unicode::trim(&name.replace(',', "")).to_owned());
     (
-        (words(pattern), words(pattern), optional(), optional()),
+        (
+            clean_text(pattern),
+            clean_text(pattern),
+            optional(),
+            optional(),
+        ),
         option::of("[a-z0-9.]{0,5}[a-z]@[a-z]{1,9}[.]example"),
         select(Priority::ALL.to_vec()),
         vec((number(), optional()), 1..=2),
@@ -139,22 +149,22 @@ fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
                 let mut keys = HashSet::new();
                 let groups: Vec<String> = groups
                     .into_iter()
-                    .filter(|name| !name.is_empty() && !text::is_placeholder(name))
-                    .filter(|name| keys.insert(text::fold(name)))
+                    .filter(|name| !name.is_empty() && !unicode::is_placeholder(name))
+                    .filter(|name| keys.insert(unicode::fold(name)))
                     .collect();
-                let mut known = HashSet::new();
+                let mut seen = HashSet::new();
                 let numbers: Vec<FileNumber> = numbers
                     .into_iter()
-                    .filter(|((number, _), _)| known.insert(number.clone()))
+                    .filter(|((number, _), _)| seen.insert(number.clone()))
                     .map(|((number, number_type), description)| FileNumber {
                         number: PhoneNumber::parse(&number).unwrap(),
                         number_type,
                         description: Said::This(description),
                     })
                     .collect();
-                // Groups are one cell: it must not read as another word.
-                let sound = !groups.is_empty() && !text::is_placeholder(&groups.join(", "));
-                sound.then(|| FileContact {
+                // All groups share one cell, which as a whole must not be a placeholder.
+                let valid = !groups.is_empty() && !unicode::is_placeholder(&groups.join(", "));
+                valid.then(|| FileContact {
                     keeps_numbers: false,
                     external_id: ExternalId::parse(&id).unwrap(),
                     name,
@@ -185,7 +195,7 @@ fn cell<T: ToString>(said: &Said<Option<T>>) -> String {
     }
 }
 
-/// The rows of a list below its header, in the order of [`COLUMNS`] and [`SECOND`]; tells each contact its rows.
+/// Data rows in the order of [`COLUMNS`] and [`SECOND_NUMBER_COLUMNS`]. Sets the row numbers of each contact.
 fn rows(contacts: &mut [FileContact], layout: &Layout) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for contact in contacts {
@@ -197,16 +207,16 @@ fn rows(contacts: &mut [FileContact], layout: &Layout) -> Vec<Vec<String>> {
             ]
         };
         let Said::This(Some(priority)) = contact.priority else {
-            unreachable!("every contact has one")
+            unreachable!("every generated contact has a priority")
         };
         for (n, first) in contact.numbers.iter().enumerate() {
-            if n > 0 && layout.beside {
+            if n > 0 && layout.second_in_same_row {
                 break;
             }
             contact.rows.push(u32::try_from(rows.len()).unwrap() + 2);
             let mut first = number(first);
             let mut second = <[String; 3]>::default();
-            if let Some(other) = contact.numbers.get(1).filter(|_| layout.beside) {
+            if let Some(other) = contact.numbers.get(1).filter(|_| layout.second_in_same_row) {
                 second = number(other);
                 if layout.second_comes_first() {
                     std::mem::swap(&mut first, &mut second);
@@ -232,21 +242,21 @@ fn rows(contacts: &mut [FileContact], layout: &Layout) -> Vec<Vec<String>> {
     rows
 }
 
-fn ordered(row: &[String], layout: &Layout) -> Vec<String> {
+fn in_column_order(row: &[String], layout: &Layout) -> Vec<String> {
     layout
         .order
         .iter()
-        .map(|place| row[*place].clone())
+        .map(|index| row[*index].clone())
         .collect()
 }
 
 fn header(layout: &Layout) -> Vec<String> {
     let titles: Vec<String> = COLUMNS
         .iter()
-        .chain(&SECOND)
+        .chain(&SECOND_NUMBER_COLUMNS)
         .map(|&title| title.to_owned())
         .collect();
-    ordered(&titles, layout)
+    in_column_order(&titles, layout)
 }
 
 fn as_csv(rows: &[Vec<String>], layout: &Layout, dialect: &Dialect) -> Vec<u8> {
@@ -255,7 +265,7 @@ fn as_csv(rows: &[Vec<String>], layout: &Layout, dialect: &Dialect) -> Vec<u8> {
     } else {
         csv::QuoteStyle::Necessary
     };
-    let terminator = match dialect.line_end {
+    let terminator = match dialect.line_ending {
         "\r\n" => csv::Terminator::CRLF,
         other => csv::Terminator::Any(other.as_bytes()[0]),
     };
@@ -266,11 +276,15 @@ fn as_csv(rows: &[Vec<String>], layout: &Layout, dialect: &Dialect) -> Vec<u8> {
         .from_writer(Vec::new());
     out.write_record(header(layout)).unwrap();
     for row in rows {
-        out.write_record(ordered(row, layout)).unwrap();
+        out.write_record(in_column_order(row, layout)).unwrap();
     }
     let body = String::from_utf8(out.into_inner().unwrap()).unwrap();
-    let declaration = if dialect.declared {
-        format!("sep={}{}", char::from(dialect.delimiter), dialect.line_end)
+    let declaration = if dialect.sep_line {
+        format!(
+            "sep={}{}",
+            char::from(dialect.delimiter),
+            dialect.line_ending
+        )
     } else {
         String::new()
     };
@@ -283,10 +297,10 @@ fn as_csv(rows: &[Vec<String>], layout: &Layout, dialect: &Dialect) -> Vec<u8> {
     };
     match dialect.encoding {
         Encoding::Utf8 => text.into_bytes(),
-        Encoding::Utf8Mark => [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+        Encoding::Utf8Bom => [b"\xef\xbb\xbf", text.as_bytes()].concat(),
         Encoding::Utf16Le => utf16(0xFEFF, u16::to_le_bytes),
         Encoding::Utf16Be => utf16(0xFEFF, u16::to_be_bytes),
-        // In WESTERN, where the two are the same.
+        // Contacts come from WESTERN here, whose code points are the same in both.
         Encoding::Windows1252 => text.chars().map(|c| u8::try_from(c).unwrap()).collect(),
     }
 }
@@ -297,7 +311,7 @@ fn as_workbook(rows: &[Vec<String>], layout: &Layout, numbers_as_numbers: bool) 
     let titles = header(layout);
     sheet.write_row(0, 0, &titles).unwrap();
     for (number, row) in (1..).zip(rows) {
-        for ((column, cell), title) in (0..).zip(ordered(row, layout)).zip(&titles) {
+        for ((column, cell), title) in (0..).zip(in_column_order(row, layout)).zip(&titles) {
             let is_number = title == "Number" || title == "Number 2";
             if is_number && numbers_as_numbers && !cell.is_empty() {
                 sheet
@@ -311,7 +325,7 @@ fn as_workbook(rows: &[Vec<String>], layout: &Layout, numbers_as_numbers: bool) 
     workbook.save_to_buffer().unwrap()
 }
 
-fn reads_back(file: &[u8], contacts: &[FileContact]) -> TestCaseResult {
+fn assert_reads_back(file: &[u8], contacts: &[FileContact]) -> TestCaseResult {
     let read = import::read(
         Content::Bytes(file),
         &WorkbookReader::InProcess,
@@ -333,27 +347,27 @@ fn reads_back(file: &[u8], contacts: &[FileContact]) -> TestCaseResult {
 
 proptest! {
     #[test]
-    fn contacts_written_as_csv_read_back_the_same(
+    fn csv_in_any_dialect_reads_back_unchanged(
         dialect in dialect(),
         layout in layout(),
         (mut any, mut western) in (contacts(ANY), contacts(WESTERN)),
     ) {
         let contacts = if dialect.encoding == Encoding::Windows1252 { &mut western } else { &mut any };
-        // A file with nobody in it has nothing to read back.
+        // A file without contacts is refused, so there is nothing to compare.
         prop_assume!(!contacts.is_empty());
         let rows = rows(contacts, &layout);
-        // Excel does not count the line that declares the delimiter.
-        reads_back(&as_csv(&rows, &layout, &dialect), contacts)?;
+        // Row numbers match: a `sep=` line is not counted, as in Excel.
+        assert_reads_back(&as_csv(&rows, &layout, &dialect), contacts)?;
     }
 
     #[test]
-    fn contacts_written_as_a_workbook_read_back_the_same(
+    fn workbook_in_any_layout_reads_back_unchanged(
         layout in layout(),
         numbers_as_numbers in any::<bool>(),
         mut contacts in contacts(ANY),
     ) {
         prop_assume!(!contacts.is_empty());
         let rows = rows(&mut contacts, &layout);
-        reads_back(&as_workbook(&rows, &layout, numbers_as_numbers), &contacts)?;
+        assert_reads_back(&as_workbook(&rows, &layout, numbers_as_numbers), &contacts)?;
     }
 }

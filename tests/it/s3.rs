@@ -1,15 +1,15 @@
-//! Files in S3: from a server that verifies signatures, and every refusal that AWS is known to answer with.
+//! S3 sources: a server that verifies signatures, and the error responses documented for AWS.
 
 use std::sync::atomic::Ordering;
 
 use rosterd::model::AccountId;
-use rosterd::model::source::{S3_SECRET_FIELD, SourceKind};
+use rosterd::model::settings::{S3_SECRET_FIELD, SourceKind};
 use rosterd::store::NewSettings;
 
 use crate::support::https_server::Reply;
 use crate::support::s3_server::{KEY_ID, S3Server, SECRET};
-use crate::support::sheet::people;
-use crate::support::way::{Then, Way};
+use crate::support::sheet::contacts_csv;
+use crate::support::tcp_proxy::{AfterLimit, TcpProxy};
 use crate::support::{Setup, TestApp};
 
 struct Keys<'a> {
@@ -17,18 +17,16 @@ struct Keys<'a> {
     secret: &'a str,
 }
 
-const RIGHT: Keys<'_> = Keys {
+const VALID_KEYS: Keys<'_> = Keys {
     id: KEY_ID,
     secret: SECRET,
 };
 
 async fn settings(app: &TestApp, account: AccountId, url: &str, keys: &Keys<'_>) {
-    let origin = rosterd::model::source::S3Address::parse(url)
-        .unwrap()
-        .origin();
+    let origin = rosterd::address::S3Address::parse(url).unwrap().origin();
     let new = NewSettings {
         s3_access_key_id: Some(keys.id.to_owned()),
-        s3_secret_sealed: Some(app.seal(account, S3_SECRET_FIELD, keys.secret, &origin)),
+        s3_secret_sealed: Some(app.encrypt_secret(account, S3_SECRET_FIELD, keys.secret, &origin)),
         s3_region: Some("ca-central-1".to_owned()),
         ..NewSettings::new(SourceKind::S3, url)
     };
@@ -36,19 +34,19 @@ async fn settings(app: &TestApp, account: AccountId, url: &str, keys: &Keys<'_>)
 }
 
 #[tokio::test]
-async fn an_object_is_imported_and_an_unchanged_one_not_sent_again() {
+async fn unchanged_object_is_not_downloaded_again() {
     let server = S3Server::start("north-shore").await;
     let app = TestApp::start_trusting(&server.ca_pem).await;
-    let file = people(1..=3_000);
+    let file = contacts_csv(1..=3_000);
     server.put("north-shore", "lists/contacts.csv", &file);
     let account = app.account("").await;
-    let way = Way::to(server.address, usize::MAX, Then::Silence);
+    let proxy = TcpProxy::start(server.address, usize::MAX, AfterLimit::Stall);
     let url = format!(
         "https://localhost:{}/north-shore/lists/contacts.csv",
-        way.port
+        proxy.port
     );
-    settings(&app, account, &url, &RIGHT).await;
-    let sent = || way.bytes.swap(0, Ordering::SeqCst);
+    settings(&app, account, &url, &VALID_KEYS).await;
+    let bytes_sent = || proxy.bytes.swap(0, Ordering::SeqCst);
     let run = app.import(account).await;
     assert_eq!(
         (run.status.as_str(), run.added),
@@ -57,17 +55,17 @@ async fn an_object_is_imported_and_an_unchanged_one_not_sent_again() {
         run.failure_message
     );
     assert!(run.etag.is_some());
-    assert!(sent() > file.len());
+    assert!(bytes_sent() > file.len());
     let run = app.import(account).await;
     assert_eq!((run.status.as_str(), run.row_count), ("unchanged", None));
-    let sent = sent();
-    assert!(sent < file.len() / 10, "{sent} bytes");
-    server.put("north-shore", "lists/contacts.csv", people(1..=3_001));
+    let bytes_sent = bytes_sent();
+    assert!(bytes_sent < file.len() / 10, "{bytes_sent} bytes");
+    server.put("north-shore", "lists/contacts.csv", contacts_csv(1..=3_001));
     assert_eq!(app.import(account).await.added, Some(1));
 }
 
 #[tokio::test]
-async fn keys_with_every_sort_of_character_are_found() {
+async fn object_keys_with_special_characters_are_found() {
     let server = S3Server::start("north-shore").await;
     let app = TestApp::start_trusting(&server.ca_pem).await;
     let account = app.account("").await;
@@ -82,18 +80,18 @@ async fn keys_with_every_sort_of_character_are_found() {
         ("50%41.csv", "50%2541.csv"),
         ("ä/ö (ü) & 'x'=1;2,3!.csv", "ä/ö (ü) & 'x'=1;2,3!.csv"),
     ] {
-        // Each has another contact: a request for the wrong object would find the wrong one.
+        // Each object has a different contact, which shows when the wrong object is requested.
         names += 1;
         server.put(
             "north-shore",
             key,
-            people(1..=3).replace("Name 3", &format!("Name {names}")),
+            contacts_csv(1..=3).replace("Name 3", &format!("Name {names}")),
         );
         settings(
             &app,
             account,
             &server.url(&format!("north-shore/{path}")),
-            &RIGHT,
+            &VALID_KEYS,
         )
         .await;
         let run = app.import(account).await;
@@ -104,50 +102,50 @@ async fn keys_with_every_sort_of_character_are_found() {
 }
 
 #[tokio::test]
-async fn refusals_of_a_server_that_verifies_signatures_have_names_and_are_final() {
+async fn signature_errors_are_classified_and_not_retried() {
     let server = S3Server::start("north-shore").await;
     let app = TestApp::start_trusting(&server.ca_pem).await;
-    server.put("north-shore", "contacts.csv", people(1..=3));
+    server.put("north-shore", "contacts.csv", contacts_csv(1..=3));
     let account = app.account_with_contacts().await;
-    let here = server.url("north-shore/contacts.csv");
+    let object_url = server.url("north-shore/contacts.csv");
     for (url, keys, code) in [
         (
-            here.clone(),
+            object_url.clone(),
             Keys {
                 secret: "wrong",
-                ..RIGHT
+                ..VALID_KEYS
             },
             "s3_wrong_secret",
         ),
         (
-            here.clone(),
+            object_url.clone(),
             Keys {
                 id: "AKIDOTHER",
-                ..RIGHT
+                ..VALID_KEYS
             },
             "s3_unknown_key_id",
         ),
         (
             server.url("south-shore/contacts.csv"),
-            RIGHT,
+            VALID_KEYS,
             "s3_no_bucket",
         ),
-        (server.url("north-shore/none.csv"), RIGHT, "not_found"),
+        (server.url("north-shore/none.csv"), VALID_KEYS, "not_found"),
     ] {
         settings(&app, account, &url, &keys).await;
         let before = server.connections();
-        app.import_fails(account, code).await;
-        let asked = if url == here { 1 } else { 2 };
+        app.assert_import_fails(account, code).await;
+        let expected_connections = if url == object_url { 1 } else { 2 };
         assert_eq!(
             server.connections() - before,
-            asked,
-            "{code}: asked once, and for the bucket"
+            expected_connections,
+            "{code}: one attempt, plus one request for the bucket"
         );
     }
 }
 
 #[tokio::test]
-async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_sense() {
+async fn aws_error_responses_are_classified_and_retried_if_transient() {
     let app = TestApp::start_with(Setup {
         max_bytes: 2 << 20,
         ..Setup::default()
@@ -156,48 +154,58 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
     let account = app.account_with_contacts().await;
     app.https.serve("/sar", Reply::status(200));
     app.https.serve("/sar/", Reply::status(200));
-    let answer = |status, code: &str, more: &str| {
+    let error_response = |status, code: &str, more: &str| {
         Reply {
         body: format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>m</Message>{more}<RequestId>1</RequestId></Error>").into(),
         ..Reply::status(status)
     }
     .header("Content-Type", "application/xml")
     };
-    for (reply, failure, requests, said) in [
+    for (reply, failure, requests, expected_text) in [
         (
-            answer(403, "InvalidAccessKeyId", ""),
+            error_response(403, "InvalidAccessKeyId", ""),
             "s3_unknown_key_id",
             1,
             "access key id",
         ),
         (
-            answer(403, "SignatureDoesNotMatch", ""),
+            error_response(403, "SignatureDoesNotMatch", ""),
             "s3_wrong_secret",
             1,
             "secret key",
         ),
-        (answer(403, "AccessDenied", ""), "forbidden", 1, "rights"),
-        (answer(404, "NoSuchBucket", ""), "s3_no_bucket", 1, "`sar`"),
         (
-            answer(404, "NoSuchKey", ""),
+            error_response(403, "AccessDenied", ""),
+            "forbidden",
+            1,
+            "rights",
+        ),
+        (
+            error_response(404, "NoSuchBucket", ""),
+            "s3_no_bucket",
+            1,
+            "`sar`",
+        ),
+        (
+            error_response(404, "NoSuchKey", ""),
             "not_found",
             2,
             "s3://sar/contacts.csv",
         ),
         (
-            answer(404, "NoSuchKey", "").header("x-amz-delete-marker", "true"),
+            error_response(404, "NoSuchKey", "").header("x-amz-delete-marker", "true"),
             "not_found",
             1,
             "s3://sar/contacts.csv",
         ),
         (
-            answer(301, "PermanentRedirect", "").header("x-amz-bucket-region", "us-west-2"),
+            error_response(301, "PermanentRedirect", "").header("x-amz-bucket-region", "us-west-2"),
             "s3_wrong_region",
             1,
             "in us-west-2",
         ),
         (
-            answer(
+            error_response(
                 400,
                 "AuthorizationHeaderMalformed",
                 "<Region>eu-west-1</Region>",
@@ -206,9 +214,9 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
             1,
             "in eu-west-1",
         ),
-        // What says nothing of a region.
+        // The response does not name a region.
         (
-            answer(400, "AuthorizationHeaderMalformed", ""),
+            error_response(400, "AuthorizationHeaderMalformed", ""),
             "s3_unknown_key_id",
             1,
             "access key id",
@@ -220,19 +228,29 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
             "301",
         ),
         (
-            answer(403, "InvalidObjectState", ""),
+            error_response(403, "InvalidObjectState", ""),
             "s3_archived",
             1,
             "archived",
         ),
         (
-            answer(403, "RequestTimeTooSkewed", ""),
+            error_response(403, "RequestTimeTooSkewed", ""),
             "clock_skew",
             1,
             "clock",
         ),
-        (answer(503, "SlowDown", ""), "rate_limited", 3, "too often"),
-        (answer(500, "InternalError", ""), "server_error", 3, "500"),
+        (
+            error_response(503, "SlowDown", ""),
+            "rate_limited",
+            3,
+            "too often",
+        ),
+        (
+            error_response(500, "InternalError", ""),
+            "server_error",
+            3,
+            "500",
+        ),
         (Reply::status(503), "server_error", 3, "503"),
         (Reply::status(403), "forbidden", 1, "rights"),
         (
@@ -244,7 +262,7 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
         (
             Reply {
                 claimed_length: Some(1_000_000),
-                ..Reply::ok(people(1..=3))
+                ..Reply::ok(contacts_csv(1..=3))
             },
             "incomplete",
             3,
@@ -253,7 +271,7 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
         (Reply::ok(vec![b'x'; 3 << 20]), "too_large", 1, "larger"),
         (
             Reply {
-                body: people(1..=3).into(),
+                body: contacts_csv(1..=3).into(),
                 ..Reply::status(206)
             }
             .header("Content-Range", "bytes 0-199/500"),
@@ -269,36 +287,42 @@ async fn refusals_as_aws_words_them_have_names_and_are_tried_as_often_as_makes_s
         ),
     ] {
         app.https.serve("/sar/contacts.csv?x-id=GetObject", reply);
-        settings(&app, account, &app.https.url("/sar/contacts.csv"), &RIGHT).await;
-        let before = app.https.seen().len();
-        let run = app.import_fails(account, failure).await;
-        assert_eq!(app.https.seen().len() - before, requests, "{failure}");
+        settings(
+            &app,
+            account,
+            &app.https.url("/sar/contacts.csv"),
+            &VALID_KEYS,
+        )
+        .await;
+        let before = app.https.requests().len();
+        let run = app.assert_import_fails(account, failure).await;
+        assert_eq!(app.https.requests().len() - before, requests, "{failure}");
         let message = run.failure_message.unwrap();
-        assert!(message.contains(said), "{failure}: {message}");
+        assert!(message.contains(expected_text), "{failure}: {message}");
     }
-    // What may pass by itself and does.
-    let slow_down = answer(503, "SlowDown", "").header("Retry-After", "0");
+    // A transient failure that the retry overcomes.
+    let slow_down = error_response(503, "SlowDown", "").header("Retry-After", "0");
     app.https.serve(
         "/sar/contacts.csv?x-id=GetObject",
-        Reply::ok(people(1..=4)).after(vec![slow_down]),
+        Reply::ok(contacts_csv(1..=4)).after(vec![slow_down]),
     );
     assert_eq!(app.import(account).await.added, Some(1));
 }
 
 #[tokio::test]
-async fn empty_keys_and_odd_regions_never_fall_back_on_anything() {
+async fn missing_keys_or_invalid_region_send_no_request() {
     let server = S3Server::start("north-shore").await;
     let app = TestApp::start_trusting(&server.ca_pem).await;
-    server.put("north-shore", "contacts.csv", people(1..=3));
+    server.put("north-shore", "contacts.csv", contacts_csv(1..=3));
     let account = app.account_with_contacts().await;
     settings(
         &app,
         account,
         &server.url("north-shore/contacts.csv"),
-        &RIGHT,
+        &VALID_KEYS,
     )
     .await;
-    for (sql, sentence) in [
+    for (sql, expected_text) in [
         (
             "UPDATE import_settings SET s3_region = 'evil.example/'",
             "region",
@@ -317,20 +341,25 @@ async fn empty_keys_and_odd_regions_never_fall_back_on_anything() {
         ),
     ] {
         app.execute(sql).await.unwrap();
-        let run = app.import_fails(account, "settings_incomplete").await;
+        let run = app
+            .assert_import_fails(account, "settings_incomplete")
+            .await;
         assert!(
-            run.failure_message.as_ref().unwrap().contains(sentence),
+            run.failure_message
+                .as_ref()
+                .unwrap()
+                .contains(expected_text),
             "{:?}",
             run.failure_message
         );
     }
     assert_eq!(server.connections(), 0);
-    // A secret stays with its bucket.
+    // A secret is used only for the bucket it was entered for.
     settings(
         &app,
         account,
         &server.url("north-shore/contacts.csv"),
-        &RIGHT,
+        &VALID_KEYS,
     )
     .await;
     sqlx::query("UPDATE import_settings SET url = $1")
@@ -338,6 +367,7 @@ async fn empty_keys_and_odd_regions_never_fall_back_on_anything() {
         .execute(&app.pool)
         .await
         .unwrap();
-    app.import_fails(account, "secret_for_other_origin").await;
+    app.assert_import_fails(account, "secret_for_other_origin")
+        .await;
     assert_eq!(server.connections(), 0);
 }

@@ -1,4 +1,4 @@
-//! Schedules: due slots fire exactly once, edits are followed, and what was missed is caught up once.
+//! Schedules: due slots run exactly once, edits take effect, and a missed slot is caught up once.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::support::https_server::Reply;
-use crate::support::sheet::people;
-use crate::support::{Setup, TestApp, failed};
+use crate::support::sheet::contacts_csv;
+use crate::support::{Setup, TestApp, assert_failed};
 
 impl TestApp {
     async fn schedule(&self, account: AccountId, days: &str, at: &str) {
@@ -25,7 +25,7 @@ impl TestApp {
             .execute(&self.pool)
             .await
             .unwrap();
-        self.settle().await;
+        self.run_until_idle().await;
     }
 
     async fn next_run(&self) -> Option<DateTime<Utc>> {
@@ -46,19 +46,19 @@ fn at(text: &str) -> Option<DateTime<Utc>> {
 }
 
 #[tokio::test]
-async fn a_schedule_fires_at_its_time_and_follows_a_plain_edit() {
+async fn schedule_runs_on_time_and_follows_sql_edit() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.schedule(account, "{mon}", "02:30").await;
     assert_eq!(app.next_run().await, at("2026-11-23T10:30:00Z"));
     app.execute("UPDATE import_schedules SET days = '{sun}', at = '05:00'")
         .await
         .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.next_run().await, at("2026-11-22T13:00:00Z"));
     assert_eq!(app.runs().await, 0);
     app.advance(TimeDelta::minutes(60));
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.contacts().await.len(), 20);
     assert_eq!(app.next_run().await, at("2026-11-29T13:00:00Z"));
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
@@ -66,20 +66,20 @@ async fn a_schedule_fires_at_its_time_and_follows_a_plain_edit() {
         (run.trigger.as_str(), run.due_at, run.status.as_str()),
         ("schedule", at("2026-11-22T13:00:00Z"), "succeeded")
     );
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.runs().await, 1);
 }
 
 #[tokio::test]
-async fn an_edit_to_a_time_just_past_waits_for_next_week_and_a_new_zone_is_followed() {
+async fn edit_to_past_time_waits_a_week_and_time_zone_is_followed() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
-    // 12:00 UTC is 04:00 in Los Angeles.
+    // The clock is at 12:00 UTC, which is 04:00 in Los Angeles.
     app.execute("UPDATE import_schedules SET at = '03:59'")
         .await
         .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(
         (app.next_run().await, app.runs().await),
         (at("2026-11-29T11:59:00Z"), 0)
@@ -87,25 +87,25 @@ async fn an_edit_to_a_time_just_past_waits_for_next_week_and_a_new_zone_is_follo
     app.execute("UPDATE accounts SET time_zone = 'UTC'")
         .await
         .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.next_run().await, at("2026-11-29T03:59:00Z"));
     app.execute("UPDATE import_schedules SET enabled = false")
         .await
         .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.next_run().await, None);
 }
 
 #[tokio::test]
-async fn a_slot_that_is_due_stays_due_through_an_edit() {
+async fn due_slot_runs_despite_schedule_edit() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
     app.advance(TimeDelta::hours(2));
     app.execute("UPDATE import_schedules SET days = '{wed}'")
         .await
         .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(
         (app.next_run().await, app.runs().await),
         (at("2026-11-25T13:00:00Z"), 1)
@@ -113,36 +113,36 @@ async fn a_slot_that_is_due_stays_due_through_an_edit() {
 }
 
 #[tokio::test]
-async fn a_missed_slot_is_caught_up_once_if_less_than_a_day_old() {
+async fn missed_slot_under_a_day_old_is_caught_up_once() {
     for (hours, runs) in [(20, 1), (26, 0), (24 * 30, 0)] {
         let app = TestApp::start().await;
-        let account = app.account(people(1..=20)).await;
+        let account = app.account(contacts_csv(1..=20)).await;
         app.schedule(account, "{sun}", "05:00").await;
         app.advance(TimeDelta::hours(1 + hours));
-        app.settle().await;
+        app.run_until_idle().await;
         assert_eq!(app.runs().await, runs, "{hours} h late");
         assert!(app.next_run().await > Some(app.now()));
     }
 }
 
 #[tokio::test]
-async fn coinciding_rows_and_repeated_requests_make_one_run() {
+async fn simultaneous_slots_and_requests_make_one_run() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
     app.schedule(account, "{sun,mon}", "05:00").await;
     app.advance(TimeDelta::hours(2));
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
         .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.runs().await, 1);
     app.execute(
         "INSERT INTO import_runs (account_id) SELECT id FROM accounts, generate_series(1, 2)",
     )
     .await
     .unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     let statuses: Vec<String> = sqlx::query_scalar("SELECT status FROM import_runs ORDER BY id")
         .fetch_all(&app.pool)
         .await
@@ -151,21 +151,21 @@ async fn coinciding_rows_and_repeated_requests_make_one_run() {
 }
 
 #[tokio::test]
-async fn while_imports_are_off_slots_pass_without_a_run_and_enabling_catches_nothing_up() {
+async fn slots_while_imports_are_disabled_are_never_caught_up() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
     app.store.set_enabled(account, false).await.unwrap();
     app.advance(TimeDelta::hours(2));
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(
         (app.runs().await, app.next_run().await),
         (0, at("2026-11-29T13:00:00Z"))
     );
-    // Off while the slot passed and no daemon looked.
+    // The slot passes while imports are disabled and no daemon polls.
     app.advance(TimeDelta::days(7));
     app.store.set_enabled(account, true).await.unwrap();
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(
         (app.runs().await, app.next_run().await),
         (0, at("2026-12-06T13:00:00Z"))
@@ -173,9 +173,9 @@ async fn while_imports_are_off_slots_pass_without_a_run_and_enabling_catches_not
 }
 
 #[tokio::test]
-async fn each_slot_runs_once_however_many_daemons_look() {
+async fn slot_runs_once_with_several_daemons() {
     let app = Arc::new(TestApp::start().await);
-    app.account(people(1..=3)).await;
+    app.account(contacts_csv(1..=3)).await;
     sqlx::query(
         "WITH a AS (INSERT INTO accounts (name, import_enabled) SELECT 'account ' || n, true FROM generate_series(1, 200) n RETURNING id)
          INSERT INTO import_schedules (account_id, days, at, next_run_at) SELECT id, '{mon}', '05:00', '2026-11-22 11:59:00Z' FROM a",
@@ -184,24 +184,24 @@ async fn each_slot_runs_once_however_many_daemons_look() {
     .await
     .unwrap();
     let now = app.now();
-    let looks = (0..4).map(|_| {
+    let pollers = (0..4).map(|_| {
         let app = Arc::clone(&app);
         tokio::spawn(async move {
             loop {
-                let taken = app
+                let slots = app
                     .store
                     .take_due_slots(now, 7, |_| Some(now + TimeDelta::days(1)))
                     .await
                     .unwrap()
                     .len();
-                if taken == 0 {
+                if slots == 0 {
                     break;
                 }
             }
         })
     });
-    for look in looks.collect::<Vec<_>>() {
-        look.await.unwrap();
+    for poller in pollers.collect::<Vec<_>>() {
+        poller.await.unwrap();
     }
     assert_eq!(
         app.count("SELECT count(*) FROM import_runs WHERE trigger = 'schedule'")
@@ -217,7 +217,7 @@ async fn each_slot_runs_once_however_many_daemons_look() {
         let app = Arc::clone(&app);
         tokio::spawn(async move {
             let mut ids = Vec::new();
-            // A look that finds all candidates locked by the others comes back empty and is repeated.
+            // A poll that finds all candidates locked by other daemons returns nothing, so repeat it.
             while app
                 .count("SELECT count(*) FROM import_runs WHERE status = 'queued'")
                 .await
@@ -245,9 +245,9 @@ async fn each_slot_runs_once_however_many_daemons_look() {
 }
 
 #[tokio::test]
-async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
+async fn crashed_run_is_retried_and_quarantined_after_three_crashes() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
         .unwrap();
@@ -255,7 +255,7 @@ async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
     for attempt in 1..=3 {
         let claimed = app
             .store
-            .claim_runs(app.now(), "a process that dies", lease, 1)
+            .claim_runs(app.now(), "crashing process", lease, 1)
             .await
             .unwrap();
         assert_eq!(claimed[0].attempts, attempt);
@@ -265,7 +265,7 @@ async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
                 .await
                 .unwrap()
                 .is_empty(),
-            "its lease still runs"
+            "the lease has not expired"
         );
         app.advance(TimeDelta::seconds(31));
         if attempt < 3 {
@@ -278,7 +278,7 @@ async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
             );
         }
     }
-    app.settle().await;
+    app.run_until_idle().await;
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
     assert_eq!(
         (run.status.as_str(), run.failure_code.as_deref()),
@@ -295,8 +295,12 @@ async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
     assert_eq!(app.smtp.messages().len(), 1);
     app.schedule(account, "{sun}", "05:00").await;
     app.advance(TimeDelta::hours(2));
-    app.settle().await;
-    assert_eq!(app.runs().await, 1, "scheduled imports stay away");
+    app.run_until_idle().await;
+    assert_eq!(
+        app.runs().await,
+        1,
+        "no scheduled import for a quarantined account"
+    );
     assert_eq!(app.import(account).await.status, "succeeded");
     assert!(
         app.store
@@ -305,14 +309,14 @@ async fn what_a_dead_process_held_is_taken_up_and_thrice_is_set_aside() {
             .unwrap()
             .set_aside
             .is_none(),
-        "a person has run it again"
+        "a successful manual import ends the quarantine"
     );
 }
 
 #[tokio::test]
-async fn a_process_that_was_thought_dead_can_no_longer_commit() {
+async fn process_with_expired_lease_cannot_commit() {
     let app = TestApp::start().await;
-    app.account(people(1..=20)).await;
+    app.account(contacts_csv(1..=20)).await;
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
         .unwrap();
@@ -324,7 +328,7 @@ async fn a_process_that_was_thought_dead_can_no_longer_commit() {
         .unwrap()
         .remove(0);
     app.advance(TimeDelta::seconds(31));
-    app.settle().await;
+    app.run_until_idle().await;
     assert_eq!(app.contacts().await.len(), 20);
     assert!(!app.store.renew_lease(&old, app.now(), lease).await.unwrap());
     let session = app.store.open_session(&old).await.unwrap();
@@ -353,20 +357,20 @@ async fn a_process_that_was_thought_dead_can_no_longer_commit() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_running_import_uses_up_no_ids() {
+async fn waiting_for_a_running_import_consumes_no_run_ids() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=3)).await;
+    let account = app.account(contacts_csv(1..=3)).await;
     let new = NewRun::manual(account, Origin::Source);
     let start = || {
         app.store
             .start_run(new, app.now(), "test", Duration::from_mins(1))
     };
     let Started::Run(first) = start().await.unwrap() else {
-        panic!("nothing else is under way");
+        panic!("no other run is active");
     };
     for _ in 0..5 {
         let Started::Busy(other) = start().await.unwrap() else {
-            panic!("the first is under way");
+            panic!("the first run is active");
         };
         assert_eq!(other, first.id);
     }
@@ -376,20 +380,20 @@ async fn whoever_waits_for_a_running_import_uses_up_no_ids() {
         .await
         .unwrap();
     let Started::Run(second) = start().await.unwrap() else {
-        panic!("nothing is under way any more");
+        panic!("no run is active any more");
     };
     assert_eq!(second.id.0, first.id.0 + 1);
 }
 
-/// Six accounts whose file lies at `elsewhere`, and one, the last in the queue, whose import is through while none of
-/// theirs is. Four imports are under way at once.
-async fn one_gets_past(app: &TestApp, elsewhere: &str) {
-    let last = app.account(people(1..=20)).await;
+/// Queues imports of six accounts with a file at `slow_url`, and of a seventh with a normal file as the last in the queue.
+/// Returns when the seventh has succeeded while the six are unfinished. Four imports run at once.
+async fn assert_last_account_is_not_blocked(app: &TestApp, slow_url: &str) {
+    let last = app.account(contacts_csv(1..=20)).await;
     for number in 1..=6 {
-        add_team(app, number, elsewhere).await;
+        add_team(app, number, slow_url).await;
     }
-    ask_for_all(app).await;
-    is_through(app, last).await;
+    queue_import_of_all(app).await;
+    wait_until_last_succeeds(app, last).await;
 }
 
 async fn add_team(app: &TestApp, number: i32, url: &str) {
@@ -399,19 +403,19 @@ async fn add_team(app: &TestApp, number: i32, url: &str) {
         .add_account(&format!("Team {number}"), "UTC", &admins)
         .await
         .unwrap();
-    app.settings(account, url).await;
+    app.set_https_source(account, url).await;
     app.store.set_enabled(account, true).await.unwrap();
 }
 
-/// Asks for an import of every account, the one with the lowest number last.
-async fn ask_for_all(app: &TestApp) {
+/// Queues an import of every account, the one with the lowest ID last.
+async fn queue_import_of_all(app: &TestApp) {
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts ORDER BY id DESC")
         .await
         .unwrap();
 }
 
-/// Waits until an account's import is through while six others are under way or wait.
-async fn is_through(app: &TestApp, last: AccountId) {
+/// Polls until the account's import has succeeded, and checks that six others are still running.
+async fn wait_until_last_succeeds(app: &TestApp, last: AccountId) {
     while app.store.runs(Some(last), 1).await.unwrap()[0].status != "succeeded" {
         app.dispatcher.tick().await.unwrap();
     }
@@ -422,20 +426,20 @@ async fn is_through(app: &TestApp, last: AccountId) {
     );
 }
 
-/// Waits until so many of the runs under way merely wait, for a slow file perhaps: those don't count as attempts.
-async fn waiting(app: &TestApp, runs: i64) {
-    let all_wait = async {
+/// Waits until this many active runs wait for their file. Such a run does not count as an attempt.
+async fn wait_until_runs_wait(app: &TestApp, runs: i64) {
+    let all_waiting = async {
         let waiting = "SELECT count(*) FROM import_runs WHERE status = 'running' AND attempts = 0";
         while app.count(waiting).await < runs {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), all_wait)
+    tokio::time::timeout(Duration::from_mins(1), all_waiting)
         .await
         .unwrap();
 }
 
-async fn all_six_are_handed_back(app: &TestApp) {
+async fn assert_all_six_are_requeued(app: &TestApp) {
     app.dispatcher.idle().await;
     let queued = app
         .count("SELECT count(*) FROM import_runs WHERE status = 'queued' AND attempts = 0")
@@ -443,8 +447,8 @@ async fn all_six_are_handed_back(app: &TestApp) {
     assert_eq!(queued, 6);
 }
 
-/// One that waits longer for a host than any test lasts.
-async fn patient() -> TestApp {
+/// An app with timeouts longer than any test.
+async fn app_with_long_timeouts() -> TestApp {
     TestApp::start_with(Setup {
         connect_timeout: Duration::from_mins(2),
         idle_timeout: Duration::from_mins(2),
@@ -455,52 +459,56 @@ async fn patient() -> TestApp {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_host_that_does_not_answer_keeps_nobody_else_waiting() {
-    let app = patient().await;
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = silent.local_addr().unwrap().port();
-    let (sender, mut guests) = mpsc::unbounded_channel();
+async fn unresponsive_host_does_not_block_other_accounts() {
+    let app = app_with_long_timeouts().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, mut connections) = mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while let Ok((guest, _)) = silent.accept().await {
-            let _ = sender.send(guest);
+        while let Ok((connection, _)) = listener.accept().await {
+            let _ = sender.send(connection);
         }
     });
-    one_gets_past(&app, &format!("https://localhost:{port}/contacts.csv")).await;
-    waiting(&app, 4).await;
-    // Two may ask one host at once, and these do.
-    let _asking = (guests.recv().await.unwrap(), guests.recv().await.unwrap());
-    assert!(guests.try_recv().is_err());
+    assert_last_account_is_not_blocked(&app, &format!("https://localhost:{port}/contacts.csv"))
+        .await;
+    wait_until_runs_wait(&app, 4).await;
+    // The limit per host is two connections, and both are open.
+    let _connections = (
+        connections.recv().await.unwrap(),
+        connections.recv().await.unwrap(),
+    );
+    assert!(connections.try_recv().is_err());
     app.lifecycle.soft.cancel();
     app.lifecycle.hard.cancel();
-    all_six_are_handed_back(&app).await;
+    assert_all_six_are_requeued(&app).await;
 }
 
 #[tokio::test]
-async fn hosts_that_are_slow_while_they_are_fetched_from_keep_nobody_else_waiting() {
-    let app = patient().await;
-    let last = app.account(people(1..=20)).await;
+async fn slow_downloads_do_not_block_other_accounts() {
+    let app = app_with_long_timeouts().await;
+    let last = app.account(contacts_csv(1..=20)).await;
     let mut hosts = Vec::new();
-    // Each has its own host: none waits for another's turn.
+    // Each account has its own host, so the limit per host does not apply.
     for number in 1..=6 {
-        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = silent.local_addr().unwrap().port();
-        hosts.push(silent);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        hosts.push(listener);
         let url = format!("https://localhost:{port}/contacts.csv");
         add_team(&app, number, &url).await;
     }
-    ask_for_all(&app).await;
+    queue_import_of_all(&app).await;
     app.dispatcher.tick().await.unwrap();
-    // Four are under way at once, and no fifth begins as long as these are swift.
-    let mut guests = Vec::new();
+    // Four imports run at once; no fifth starts until these count as slow.
+    let mut connections = Vec::new();
     for host in hosts.iter().rev().take(4) {
-        guests.push(host.accept().await.unwrap());
+        connections.push(host.accept().await.unwrap());
     }
     app.dispatcher.tick().await.unwrap();
-    let under_way = "SELECT count(*) FROM import_runs WHERE status = 'running'";
-    assert_eq!(app.count(under_way).await, 4);
-    is_through(&app, last).await;
-    // Each goes on, and what ends the process meanwhile is not its file.
-    waiting(&app, 6).await;
+    let active_runs = "SELECT count(*) FROM import_runs WHERE status = 'running'";
+    assert_eq!(app.count(active_runs).await, 4);
+    wait_until_last_succeeds(&app, last).await;
+    // All six still run, and a shutdown is not blamed on their files.
+    wait_until_runs_wait(&app, 6).await;
     app.lifecycle.soft.cancel();
     app.lifecycle.hard.cancel();
     app.dispatcher.idle().await;
@@ -509,45 +517,46 @@ async fn hosts_that_are_slow_while_they_are_fetched_from_keep_nobody_else_waitin
 }
 
 #[tokio::test]
-async fn whoever_was_asked_to_come_back_later_keeps_nobody_else_waiting() {
+async fn retry_after_wait_does_not_block_other_accounts() {
     let app = TestApp::start().await;
     let busy = Reply::status(503).header("Retry-After", "240");
     app.https.serve("/busy.csv", busy);
-    one_gets_past(&app, &app.https.url("/busy.csv")).await;
-    waiting(&app, 6).await;
-    // A daemon that is to stop does not wait with them.
+    assert_last_account_is_not_blocked(&app, &app.https.url("/busy.csv")).await;
+    wait_until_runs_wait(&app, 6).await;
+    // A daemon that shuts down does not wait for them.
     app.lifecycle.soft.cancel();
-    all_six_are_handed_back(&app).await;
+    assert_all_six_are_requeued(&app).await;
 }
 
 #[tokio::test]
-async fn a_failure_of_settings_that_were_edited_meanwhile_is_none() {
+async fn failure_after_source_edit_is_retried_with_new_settings() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
-    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = held.local_addr().unwrap().port();
-    app.settings(account, &format!("https://localhost:{port}/contacts.csv"))
+    let account = app.account(contacts_csv(1..=20)).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    app.set_https_source(account, &format!("https://localhost:{port}/contacts.csv"))
         .await;
-    // Asked for the file, it speaks no TLS, but only after the settings were edited.
-    let answered = async |edit: Pin<Box<dyn Future<Output = ()> + '_>>| {
-        let (mut guest, _) = held.accept().await.unwrap();
+    // The server answers with something other than TLS, after the settings were edited.
+    let answer_after = async |edit: Pin<Box<dyn Future<Output = ()> + '_>>| {
+        let (mut connection, _) = server.accept().await.unwrap();
         edit.await;
-        guest.write_all(b"not TLS at all").await.unwrap();
-        guest
+        connection.write_all(b"not TLS at all").await.unwrap();
+        connection
     };
-    // No other way to the file: it is not gone a second time, for a password that was refused would be refused again.
+    // An edit that leaves the source as it was causes no second attempt: a refused password would be refused again.
     let edit = Box::pin(async {
         app.execute("UPDATE import_settings SET hold_removed_percent = 20")
             .await
             .unwrap();
     });
-    let (run, _guest) = tokio::join!(app.import(account), answered(edit));
-    failed(&run, "protocol_error");
+    let (run, _connection) = tokio::join!(app.import(account), answer_after(edit));
+    assert_failed(&run, "protocol_error");
 
     let edit = Box::pin(async {
-        app.settings(account, &app.https.url("/contacts.csv")).await;
+        app.set_https_source(account, &app.https.url("/contacts.csv"))
+            .await;
     });
-    let (run, _guest) = tokio::join!(app.import(account), answered(edit));
+    let (run, _connection) = tokio::join!(app.import(account), answer_after(edit));
     assert_eq!(
         (run.status.as_str(), run.added),
         ("succeeded", Some(20)),
@@ -557,32 +566,37 @@ async fn a_failure_of_settings_that_were_edited_meanwhile_is_none() {
     assert_eq!(
         app.count("SELECT count(*) FROM mail_outbox").await,
         2,
-        "of the first failure, and that it is over"
+        "one for the failure and one for the recovery"
     );
 }
 
 #[tokio::test]
-async fn settings_that_are_edited_while_a_run_waits_are_the_ones_it_goes_on_with() {
+async fn settings_edited_during_backoff_are_used_by_the_retry() {
     let app = TestApp::start().await;
-    let account = app.account(people(1..=20)).await;
+    let account = app.account(contacts_csv(1..=20)).await;
     let busy = Reply::status(503).header("Retry-After", "1");
     app.https.serve("/busy.csv", busy);
-    app.settings(account, &app.https.url("/busy.csv")).await;
+    app.set_https_source(account, &app.https.url("/busy.csv"))
+        .await;
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
         .unwrap();
     app.dispatcher.tick().await.unwrap();
-    waiting(&app, 1).await;
-    app.settings(account, &app.https.url("/contacts.csv")).await;
+    wait_until_runs_wait(&app, 1).await;
+    app.set_https_source(account, &app.https.url("/contacts.csv"))
+        .await;
     app.dispatcher.idle().await;
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
     assert_eq!((run.status.as_str(), run.added), ("succeeded", Some(20)));
-    let asked = |path: &str| {
+    let request_count = |path: &str| {
         app.https
-            .seen()
+            .requests()
             .iter()
             .filter(|seen| seen.path == path)
             .count()
     };
-    assert_eq!((asked("/busy.csv"), asked("/contacts.csv")), (1, 1));
+    assert_eq!(
+        (request_count("/busy.csv"), request_count("/contacts.csv")),
+        (1, 1)
+    );
 }

@@ -1,19 +1,20 @@
-//! Files over SFTP, from a real OpenSSH server.
+//! SFTP sources, tested with a real OpenSSH server.
 
 use chrono::TimeDelta;
 use rosterd::model::AccountId;
-use rosterd::model::source::{HostKeyKind, PASSWORD_FIELD, ShownKey, SourceKind};
+use rosterd::model::host_key::{HostKeyKind, ShownKey};
+use rosterd::model::settings::{PASSWORD_FIELD, SourceKind};
 use rosterd::store::NewSettings;
 use std::time::Duration;
 
-use crate::support::sheet::people;
+use crate::support::sheet::contacts_csv;
 use crate::support::ssh_server::{Login, PASSWORD, SshServer, USER};
-use crate::support::{Setup, TestApp, failed};
+use crate::support::{Setup, TestApp, assert_failed};
 
 pub async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, password: &str) {
     let new = NewSettings {
         username: Some(USER.to_owned()),
-        password_sealed: Some(app.seal(
+        password_sealed: Some(app.encrypt_secret(
             account,
             PASSWORD_FIELD,
             password,
@@ -24,14 +25,14 @@ pub async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, p
     app.store.save_settings(account, &new).await.unwrap();
 }
 
-/// Points an account at a file on a server.
+/// Sets the account's source to a file on the server.
 pub async fn point_at(app: &TestApp, account: AccountId, server: &SshServer, path: &str) {
     let port = server.address.port();
     settings(app, account, &server.url(path), port, PASSWORD).await;
 }
 
-/// An account whose file lies on a server.
-async fn account_at(app: &TestApp, server: &SshServer, path: &str) -> AccountId {
+/// Adds an account whose source is a file on the server.
+async fn add_sftp_account(app: &TestApp, server: &SshServer, path: &str) -> AccountId {
     let account = app.account("").await;
     point_at(app, account, server, path).await;
     account
@@ -45,11 +46,11 @@ pub async fn pinned(app: &TestApp) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_file_is_imported_its_key_pinned_and_an_unchanged_one_not_read_again() {
+async fn first_import_pins_host_key_and_unchanged_file_is_skipped() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
-    server.write("équipe 1.csv", people(1..=3));
-    let account = account_at(&app, &server, "%C3%A9quipe%201.csv").await;
+    server.write("équipe 1.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "%C3%A9quipe%201.csv").await;
     let edited = app
         .count("SELECT extract(epoch FROM updated_at)::bigint FROM import_settings")
         .await;
@@ -63,13 +64,13 @@ async fn a_file_is_imported_its_key_pinned_and_an_unchanged_one_not_read_again()
     assert_eq!(
         pinned(&app).await,
         Some(server.fingerprint()),
-        "as OpenSSH shows it"
+        "same format as `ssh-keygen -l`"
     );
     assert_eq!(
         app.count("SELECT extract(epoch FROM updated_at)::bigint FROM import_settings")
             .await,
         edited,
-        "pinning is no edit"
+        "pinning does not count as an edit of the settings"
     );
     assert_eq!(app.import(account).await.status, "unchanged");
     assert_eq!(
@@ -78,22 +79,22 @@ async fn a_file_is_imported_its_key_pinned_and_an_unchanged_one_not_read_again()
         1
     );
 
-    // Same size, other time: read again. Same content: unchanged by its SHA-256.
-    let ago = |minutes| (app.now() - TimeDelta::minutes(minutes)).into();
-    server.date("équipe 1.csv", ago(30));
+    // Same size, new modification time: read again, and unchanged according to its SHA-256.
+    let minutes_ago = |minutes| (app.now() - TimeDelta::minutes(minutes)).into();
+    server.set_modified("équipe 1.csv", minutes_ago(30));
     assert_eq!(app.import(account).await.status, "unchanged");
-    let changed = people(1..=3).replace("Name 3", "Nona 3");
+    let changed = contacts_csv(1..=3).replace("Name 3", "Nona 3");
     server.write("équipe 1.csv", changed);
-    server.date("équipe 1.csv", ago(15));
+    server.set_modified("équipe 1.csv", minutes_ago(15));
     assert_eq!(app.import(account).await.updated, Some(1));
 }
 
 #[tokio::test]
-async fn paths_are_looked_for_from_the_root_and_at_home() {
+async fn path_is_tried_from_root_and_from_home_directory() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
-    let file = server.write("contacts.csv", people(1..=2));
-    let account = account_at(&app, &server, "contacts.csv").await;
+    let file = server.write("contacts.csv", contacts_csv(1..=2));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
     for path in [
         "contacts.csv".to_owned(),
         "~/contacts.csv".to_owned(),
@@ -111,11 +112,11 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
             run.failure_message
         );
     }
-    // Without a scheme, with the port in its own field.
+    // An address without a scheme, with the port in its own setting.
     let new = NewSettings {
         username: Some(USER.to_owned()),
         sftp_port: Some(server.address.port()),
-        password_sealed: Some(app.seal(
+        password_sealed: Some(app.encrypt_secret(
             account,
             PASSWORD_FIELD,
             PASSWORD,
@@ -125,61 +126,61 @@ async fn paths_are_looked_for_from_the_root_and_at_home() {
     };
     app.store.save_settings(account, &new).await.unwrap();
     assert_eq!(app.import(account).await.unchanged, Some(2));
-    // A folder of the server's that is closed has a name in common with one of the user's.
+    // `/root` exists but is not readable: the path is then tried relative to the home directory.
     std::fs::create_dir(server.home().join("root")).unwrap();
-    server.write("root/contacts.csv", people(1..=2));
+    server.write("root/contacts.csv", contacts_csv(1..=2));
     point_at(&app, account, &server, "root/contacts.csv").await;
     assert_eq!(app.import(account).await.unchanged, Some(2));
     point_at(&app, account, &server, "root/none.csv").await;
-    app.import_fails(account, "forbidden").await;
-    // A link leads to its file.
+    app.assert_import_fails(account, "forbidden").await;
+    // Symbolic link
     std::os::unix::fs::symlink(&file, server.home().join("link.csv")).unwrap();
     point_at(&app, account, &server, "link.csv").await;
     assert_eq!(app.import(account).await.unchanged, Some(2));
 }
 
 #[tokio::test]
-async fn a_server_that_lets_everybody_in_is_asked_for_the_file() {
+async fn server_without_authentication_is_supported() {
     let app = TestApp::start().await;
-    let server = SshServer::start(Login::Nothing);
-    server.write("contacts.csv", people(1..=3));
-    let account = account_at(&app, &server, "contacts.csv").await;
+    let server = SshServer::start(Login::NoPassword);
+    server.write("contacts.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
     let run = app.import(account).await;
     assert_eq!(run.added, Some(3), "{:?}", run.failure_message);
 }
 
-async fn enter_wrong_password(app: &TestApp, account: AccountId, server: &SshServer) {
+async fn set_wrong_password(app: &TestApp, account: AccountId, server: &SshServer) {
     let (url, port) = (server.url("contacts.csv"), server.address.port());
     settings(app, account, &url, port, "wrong").await;
 }
 
 #[tokio::test]
-async fn keyboard_interactive_serves_where_passwords_are_not_taken() {
+async fn keyboard_interactive_is_used_without_password_auth() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::KeyboardInteractive);
-    server.write("contacts.csv", people(1..=3));
-    let account = account_at(&app, &server, "contacts.csv").await;
+    server.write("contacts.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
     assert_eq!(app.import(account).await.added, Some(3));
-    enter_wrong_password(&app, account, &server).await;
+    set_wrong_password(&app, account, &server).await;
     let before = server.connections();
-    let run = app.import_fails(account, "unauthorized").await;
+    let run = app.assert_import_fails(account, "unauthorized").await;
     let message = run.failure_message.unwrap();
     assert!(
         message.contains("refuses the user name or password"),
         "{message}"
     );
     assert_eq!(
-        (server.refusals(), server.connections() - before),
+        (server.failed_logins(), server.connections() - before),
         (1, 1),
-        "asked once"
+        "one attempt"
     );
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_tried_once() {
+async fn wrong_password_is_tried_once() {
     let app = TestApp::start().await;
     let account = app.account_with_contacts().await;
-    for (login, sentence) in [
+    for (login, expected_text) in [
         (
             Login::Password,
             "refuses the user name or password; enter them anew",
@@ -190,42 +191,42 @@ async fn a_wrong_password_is_tried_once() {
         ),
     ] {
         let server = SshServer::start(login);
-        server.write("contacts.csv", people(1..=3));
-        enter_wrong_password(&app, account, &server).await;
-        let run = app.import_fails(account, "unauthorized").await;
+        server.write("contacts.csv", contacts_csv(1..=3));
+        set_wrong_password(&app, account, &server).await;
+        let run = app.assert_import_fails(account, "unauthorized").await;
         let message = run.failure_message.unwrap();
-        assert!(message.contains(sentence), "{message}");
-        assert_eq!((server.refusals(), server.connections()), (1, 1));
+        assert!(message.contains(expected_text), "{message}");
+        assert_eq!((server.failed_logins(), server.connections()), (1, 1));
     }
 
     let keys_only = SshServer::start(Login::PublicKey);
     point_at(&app, account, &keys_only, "contacts.csv").await;
-    let run = app.import_fails(account, "unauthorized").await;
+    let run = app.assert_import_fails(account, "unauthorized").await;
     assert!(run.failure_message.unwrap().contains("publickey"));
     assert_eq!(keys_only.connections(), 1);
 }
 
 #[tokio::test]
-async fn a_changed_host_key_gets_no_password_until_a_person_trusts_it() {
+async fn changed_host_key_gets_no_password_until_trusted() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
-    server.write("contacts.csv", people(1..=3));
-    let account = account_at(&app, &server, "contacts.csv").await;
+    server.write("contacts.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
     assert_eq!(app.import(account).await.status, "succeeded");
     let old = server.fingerprint();
     server.new_host_key();
-    let before = app.fingerprint().await;
+    let before = app.snapshot().await;
     let connections = server.connections();
     let run = app.import(account).await;
-    failed(&run, "host_key_changed");
+    assert_failed(&run, "host_key_changed");
     let message = run.failure_message.unwrap();
     assert!(
         message.contains(&old) && message.contains(&server.fingerprint()),
         "{message}"
     );
-    assert_eq!(server.connections() - connections, 1, "never tried again");
-    assert_eq!(app.fingerprint().await, before);
-    assert_eq!(pinned(&app).await, Some(old), "still the old one");
+    assert_eq!(server.connections() - connections, 1, "not retried");
+    assert_eq!(app.snapshot().await, before);
+    assert_eq!(pinned(&app).await, Some(old), "the pinned key is unchanged");
     let key = ShownKey {
         fingerprint: server.fingerprint(),
         kind: HostKeyKind::Ed25519,
@@ -239,13 +240,13 @@ async fn a_changed_host_key_gets_no_password_until_a_person_trusts_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_to_have_a_better_key_is_known_by_the_pinned_one() {
+async fn pinned_rsa_key_is_accepted_after_server_adds_better_keys() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
     server.remove_host_key("ed25519");
     server.new_host_key_of("rsa");
-    server.write("contacts.csv", people(1..=3));
-    let account = account_at(&app, &server, "contacts.csv").await;
+    server.write("contacts.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
     assert_eq!(app.import(account).await.added, Some(3));
     let rsa = Some(server.fingerprint_of("rsa"));
     assert_eq!(pinned(&app).await, rsa);
@@ -255,20 +256,20 @@ async fn a_server_that_comes_to_have_a_better_key_is_known_by_the_pinned_one() {
     assert_eq!(app.import(account).await.status, "unchanged");
     assert_eq!(server.connections() - connections, 1);
     assert_eq!(pinned(&app).await, rsa);
-    // The pinned one is replaced, or there is none of its kind any more: no other stands in for it.
+    // Another key is not accepted when the pinned one is replaced or removed.
     server.new_host_key_of("rsa");
-    failed(&app.import(account).await, "host_key_changed");
+    assert_failed(&app.import(account).await, "host_key_changed");
     server.remove_host_key("rsa");
-    failed(&app.import(account).await, "host_key_changed");
+    assert_failed(&app.import(account).await, "host_key_changed");
     assert_eq!(pinned(&app).await, rsa);
 }
 
 #[tokio::test]
-async fn a_key_entered_in_sql_is_that_of_the_server_that_the_address_names() {
+async fn host_key_set_in_sql_applies_to_the_configured_server() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
-    server.write("contacts.csv", people(1..=3));
-    let account = account_at(&app, &server, "contacts.csv").await;
+    server.write("contacts.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
     assert_eq!(app.import(account).await.added, Some(3));
     let of = format!("sftp://{}", server.address);
     let pin = "SELECT concat_ws(' ', sftp_host_key, sftp_host_key_kind, sftp_host_key_of) FROM import_settings";
@@ -281,14 +282,18 @@ async fn a_key_entered_in_sql_is_that_of_the_server_that_the_address_names() {
     app.execute("UPDATE import_settings SET sftp_host_key = 'SHA256:other'")
         .await
         .unwrap();
-    assert_eq!(pin().await, "SHA256:other", "neither kind nor server stays");
+    assert_eq!(
+        pin().await,
+        "SHA256:other",
+        "key type and server are cleared"
+    );
     assert_ne!(
         app.text("SELECT updated_at::text FROM import_settings")
             .await,
         edited,
-        "an edit like any other"
+        "counts as an edit of the settings"
     );
-    failed(&app.import(account).await, "host_key_changed");
+    assert_failed(&app.import(account).await, "host_key_changed");
     app.execute("UPDATE import_settings SET sftp_host_key = NULL")
         .await
         .unwrap();
@@ -301,14 +306,14 @@ async fn a_key_entered_in_sql_is_that_of_the_server_that_the_address_names() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_or_no_file_has_a_name() {
+async fn missing_unreadable_or_non_file_path_has_failure_code() {
     let app = TestApp::start_with(Setup {
         max_bytes: 2 << 20,
         ..Setup::default()
     })
     .await;
     let server = SshServer::start(Login::Password);
-    server.write("closed.csv", people(1..=3));
+    server.write("closed.csv", contacts_csv(1..=3));
     std::fs::set_permissions(
         server.home().join("closed.csv"),
         std::os::unix::fs::PermissionsExt::from_mode(0o600),
@@ -318,7 +323,7 @@ async fn what_is_not_there_or_no_file_has_a_name() {
     server.write("large.csv", vec![b'x'; 3 << 20]);
     let account = app.account_with_contacts().await;
     for (link, to) in [
-        ("dangling.csv", "gone.csv"),
+        ("dangling.csv", "missing.csv"),
         ("loop.csv", "loop.csv"),
         ("to-folder.csv", "folder.csv"),
     ] {
@@ -335,38 +340,39 @@ async fn what_is_not_there_or_no_file_has_a_name() {
     ] {
         point_at(&app, account, &server, path).await;
         let before = server.connections();
-        app.import_fails(account, code).await;
+        app.assert_import_fails(account, code).await;
         assert_eq!(server.connections() - before, 1, "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_file_that_is_still_being_written_is_not_imported() {
+async fn recently_modified_file_is_not_imported() {
     let app = TestApp::start().await;
     let server = SshServer::start(Login::Password);
-    let account = account_at(&app, &server, "contacts.csv").await;
-    server.write("contacts.csv", people(1..=3));
-    // Ten seconds before the clock of the tests, which stands still.
-    let written_before = |seconds| {
-        server.date(
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
+    server.write("contacts.csv", contacts_csv(1..=3));
+    // Relative to the manual clock of the test.
+    let set_age_seconds = |seconds| {
+        server.set_modified(
             "contacts.csv",
             (app.now() - TimeDelta::seconds(seconds)).into(),
         );
     };
-    written_before(10);
+    set_age_seconds(10);
     assert_eq!(app.import(account).await.status, "succeeded");
-    // The clock is set back a second: the file is nine seconds old, and rests until then.
-    written_before(9);
+    // A file must be at least ten seconds old; this one is nine.
+    set_age_seconds(9);
     let before = server.connections();
-    app.import_fails(account, "changed_while_reading").await;
+    app.assert_import_fails(account, "changed_while_reading")
+        .await;
     assert_eq!(
         server.connections() - before,
         3,
-        "tried again as often as any failure that may pass"
+        "retried like any transient failure"
     );
-    // The server's clock is ahead: the file is read once it was the same for as long as it is to rest.
-    server.write("contacts.csv", people(1..=4));
-    written_before(-3600);
+    // The server's clock is ahead: the file is read after it has not changed for ten seconds.
+    server.write("contacts.csv", contacts_csv(1..=4));
+    set_age_seconds(-3600);
     let (before, began) = (server.connections(), std::time::Instant::now());
     let run = app.import(account).await;
     assert_eq!(run.added, Some(1), "{:?}", run.failure_message);
@@ -377,14 +383,15 @@ async fn a_file_that_is_still_being_written_is_not_imported() {
 }
 
 #[tokio::test]
-async fn a_file_that_grows_on_a_server_whose_clock_is_ahead_is_not_imported() {
+async fn growing_file_with_future_timestamp_is_not_imported() {
     let app = TestApp::start().await;
-    // Each time it is looked for, it has become longer, and is an hour newer than now.
+    // Each connection appends to the file and sets its modification time one hour ahead.
     let grow =
         "echo >> contacts.csv; touch -d '+1 hour' contacts.csv; exec /usr/lib/openssh/sftp-server";
     let server = SshServer::start_with(Login::Password, &format!("/bin/sh -c \"{grow}\""));
-    server.write("contacts.csv", people(1..=3));
-    let account = account_at(&app, &server, "contacts.csv").await;
-    app.import_fails(account, "changed_while_reading").await;
+    server.write("contacts.csv", contacts_csv(1..=3));
+    let account = add_sftp_account(&app, &server, "contacts.csv").await;
+    app.assert_import_fails(account, "changed_while_reading")
+        .await;
     assert_eq!(server.connections(), 3);
 }

@@ -1,4 +1,4 @@
-//! Workbooks with several sheets, hidden ones, formulas and error cells: read right, or refused with the reason.
+//! Workbooks with several sheets, hidden sheets, formulas and error cells: read correctly, or refused with the reason.
 
 use std::io::{Cursor, Read, Write};
 
@@ -23,8 +23,8 @@ fn read(workbook: &[u8]) -> Result<Reading, SheetError> {
     )
 }
 
-/// Writes a list of one contact of this name, below these titles.
-fn list(sheet: &mut Worksheet, titles: &[&str], first_row: u32, name: &str) {
+/// Writes a header row and one contact with this name.
+fn write_list(sheet: &mut Worksheet, titles: &[&str], first_row: u32, name: &str) {
     sheet.write_row(first_row, 0, titles.to_vec()).unwrap();
     let cells = ["1", name, "6045550100", "mobile", "Team", "EMT"];
     sheet.write_row(first_row + 1, 0, cells).unwrap();
@@ -35,8 +35,8 @@ fn names(reading: &Reading) -> Vec<String> {
     contacts.map(|contact| contact.name).collect()
 }
 
-/// The same workbook with each part named and written anew.
-fn rewritten(workbook: &[u8], change: impl Fn(&str, String) -> (String, String)) -> Vec<u8> {
+/// Rewrites a workbook, with each part's name and text changed by `change`.
+fn rewrite(workbook: &[u8], change: impl Fn(&str, String) -> (String, String)) -> Vec<u8> {
     let mut archive = ZipArchive::new(Cursor::new(workbook)).unwrap();
     let mut out = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
@@ -53,15 +53,15 @@ fn rewritten(workbook: &[u8], change: impl Fn(&str, String) -> (String, String))
 }
 
 #[test]
-fn the_first_visible_sheet_with_the_header_is_meant_and_a_flawed_one_is_not_passed_over() {
-    let among = |write: &dyn Fn(&mut Worksheet)| {
+fn first_visible_sheet_with_header_is_read_or_refused() {
+    let read_among_other_sheets = |write: &dyn Fn(&mut Worksheet)| {
         let mut book = Workbook::new();
         let notes = book.add_worksheet().set_name("Notes").unwrap();
         notes.write_row(0, 0, ["Duty list", "of 2026"]).unwrap();
         let hidden = book.add_worksheet().set_hidden(true);
-        list(hidden, &TITLES, 0, "Hidden");
+        write_list(hidden, &TITLES, 0, "Hidden");
         write(book.add_worksheet().set_name("Contacts").unwrap());
-        list(
+        write_list(
             book.add_worksheet().set_name("Old 2019").unwrap(),
             &TITLES,
             0,
@@ -69,24 +69,28 @@ fn the_first_visible_sheet_with_the_header_is_meant_and_a_flawed_one_is_not_pass
         );
         read(&book.save_to_buffer().unwrap())
     };
-    let reading = among(&|sheet| list(sheet, &TITLES, 0, "Jane")).unwrap();
+    let reading = read_among_other_sheets(&|sheet| write_list(sheet, &TITLES, 0, "Jane")).unwrap();
     assert_eq!(names(&reading), ["Jane"]);
     assert_eq!(reading.facts.format.sheet.as_deref(), Some("Contacts"));
-    // Nothing of a contact list in it.
-    let reading = among(&|sheet| list(sheet, &["a", "b", "c"], 0, "Jane")).unwrap();
+    // A sheet without any expected column is skipped.
+    let reading =
+        read_among_other_sheets(&|sheet| write_list(sheet, &["a", "b", "c"], 0, "Jane")).unwrap();
     assert_eq!(names(&reading), ["Old"]);
 
-    let below_a_title = among(&|sheet| {
+    let header_in_row_two = read_among_other_sheets(&|sheet| {
         sheet.write_string(0, 0, "Contacts").unwrap();
-        list(sheet, &TITLES, 1, "Jane");
+        write_list(sheet, &TITLES, 1, "Jane");
     });
-    let twice = TITLES.map(|title| if title == "Title" { "name*" } else { title });
-    let other_word = TITLES.map(|title| if title == "Number" { "Phone" } else { title });
+    let duplicate_column = TITLES.map(|title| if title == "Title" { "name*" } else { title });
+    let unknown_column = TITLES.map(|title| if title == "Number" { "Phone" } else { title });
     for (refused, why) in [
-        (below_a_title, "the header is in row 2"),
-        (among(&|sheet| list(sheet, &twice, 0, "Jane")), "twice"),
+        (header_in_row_two, "the header is in row 2"),
         (
-            among(&|sheet| list(sheet, &other_word, 0, "Jane")),
+            read_among_other_sheets(&|sheet| write_list(sheet, &duplicate_column, 0, "Jane")),
+            "twice",
+        ),
+        (
+            read_among_other_sheets(&|sheet| write_list(sheet, &unknown_column, 0, "Jane")),
             "lacks the required column `Number`",
         ),
     ] {
@@ -96,28 +100,28 @@ fn the_first_visible_sheet_with_the_header_is_meant_and_a_flawed_one_is_not_pass
 }
 
 #[test]
-fn a_workbook_whose_list_is_hidden_is_not_called_empty() {
+fn workbook_with_hidden_list_is_not_reported_as_empty() {
     let mut book = Workbook::new();
     book.add_worksheet();
-    list(book.add_worksheet().set_hidden(true), &TITLES, 0, "Jane");
+    write_list(book.add_worksheet().set_hidden(true), &TITLES, 0, "Jane");
     let error = read(&book.save_to_buffer().unwrap()).unwrap_err();
     assert!(matches!(error, SheetError::NothingVisible), "{error}");
 }
 
 #[test]
-fn formulas_without_value_are_seen_wherever_the_sheet_lies() {
+fn formula_without_value_is_found_in_any_sheet_path() {
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
-    list(sheet, &TITLES, 0, "Jane");
+    write_list(sheet, &TITLES, 0, "Jane");
     sheet.write_formula(1, 5, Formula::new("=B2")).unwrap();
     let book = book.save_to_buffer().unwrap();
     let without_value = |text: String| text.replace("<f>B2</f><v>0</v>", "<f>B2</f>");
-    let there = rewritten(&book, |name, text| (name.to_owned(), without_value(text)));
-    let elsewhere = rewritten(&book, |name, text| {
-        let place = |text: &str| text.replace("worksheets/sheet1.xml", "list.xml");
-        (place(name), place(&without_value(text)))
+    let default_path = rewrite(&book, |name, text| (name.to_owned(), without_value(text)));
+    let other_path = rewrite(&book, |name, text| {
+        let rename = |text: &str| text.replace("worksheets/sheet1.xml", "list.xml");
+        (rename(name), rename(&without_value(text)))
     });
-    for (book, place) in [(there, "as usual"), (elsewhere, "elsewhere")] {
+    for (book, location) in [(default_path, "default path"), (other_path, "other path")] {
         let reading = read(&book).unwrap();
         let codes: Vec<&str> = reading
             .roster
@@ -126,12 +130,12 @@ fn formulas_without_value_are_seen_wherever_the_sheet_lies() {
             .filter(|issue| issue.row.is_some())
             .map(|issue| issue.code.as_str())
             .collect();
-        assert_eq!(codes, ["formula_without_value"], "{place}");
+        assert_eq!(codes, ["formula_without_value"], "{location}");
     }
 }
 
 #[test]
-fn an_error_in_a_further_number_keeps_the_stored_ones() {
+fn error_in_second_number_keeps_stored_numbers() {
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
     let titles = [
@@ -144,11 +148,11 @@ fn an_error_in_a_further_number_keeps_the_stored_ones() {
         "Number 2",
         "Number Type 2",
     ];
-    list(sheet, &titles, 0, "Jane");
+    write_list(sheet, &titles, 0, "Jane");
     let error = Formula::new("=NA()").set_result("#N/A");
     sheet.write_formula(1, 6, error).unwrap();
     let book = book.save_to_buffer().unwrap();
-    let book = rewritten(&book, |name, text| {
+    let book = rewrite(&book, |name, text| {
         (name.to_owned(), text.replace("t=\"str\"", "t=\"e\""))
     });
     let reading = read(&book).unwrap();
@@ -160,13 +164,13 @@ fn an_error_in_a_further_number_keeps_the_stored_ones() {
 }
 
 #[test]
-fn a_row_without_an_id_whose_name_is_a_formula_without_value_is_somebody() {
+fn row_with_only_an_uncalculated_name_is_unidentified() {
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
-    list(sheet, &TITLES, 0, "Jane");
+    write_list(sheet, &TITLES, 0, "Jane");
     sheet.write_formula(2, 1, Formula::new("=B9")).unwrap();
     let book = book.save_to_buffer().unwrap();
-    let book = rewritten(&book, |name, text| {
+    let book = rewrite(&book, |name, text| {
         (
             name.to_owned(),
             text.replace("<f>B9</f><v>0</v>", "<f>B9</f>"),
@@ -175,9 +179,9 @@ fn a_row_without_an_id_whose_name_is_a_formula_without_value_is_somebody() {
     assert_eq!(read(&book).unwrap().roster.nameless.len(), 1);
 }
 
-/// A sheet as long as one may be, wrong in every cell that can be: the kernel grants 256 MiB and no more.
+/// A sheet of maximum length with an error in every cell that can have one, read with a data limit of 256 MiB.
 #[test]
-fn a_sheet_that_is_wrong_everywhere_takes_no_more_memory_than_any_other() {
+fn sheet_with_errors_in_every_row_stays_within_memory_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut workbook = Workbook::new();
     let sheet = workbook.add_worksheet_with_constant_memory().unwrap();
@@ -198,7 +202,7 @@ fn a_sheet_that_is_wrong_everywhere_takes_no_more_memory_than_any_other() {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
+    let stdout = String::from_utf8_lossy(&done.stdout);
     assert_eq!(
         done.status.code(),
         Some(1),
@@ -206,16 +210,16 @@ fn a_sheet_that_is_wrong_everywhere_takes_no_more_memory_than_any_other() {
         String::from_utf8_lossy(&done.stderr)
     );
     assert!(
-        said.contains("200000 in error: 800000 errors, 1000000 warnings"),
+        stdout.contains("200000 in error: 800000 errors, 1000000 warnings"),
         "{}",
-        &said[..said.len().min(500)]
+        &stdout[..stdout.len().min(500)]
     );
-    assert!(said.ends_with("which are counted only\n"));
-    // Each row in error is named, those beyond the list, too.
-    assert!(said.contains(" ID A200000: "));
+    assert!(stdout.ends_with("which are counted only\n"));
+    // Every row with errors is named, including those beyond the list of issues.
+    assert!(stdout.contains(" ID A200000: "));
 }
 
-/// How many rows are handed out, and how it ends.
+/// The number of rows returned, and the outcome.
 fn rows(workbook: &[u8], reader: &WorkbookReader) -> (usize, Result<(), SheetError>) {
     let (content, limits) = (Content::Bytes(workbook), Limits { max_rows: 10_000 });
     let mut rows = 0;
@@ -223,7 +227,7 @@ fn rows(workbook: &[u8], reader: &WorkbookReader) -> (usize, Result<(), SheetErr
     (rows, read.map(|_| ()))
 }
 
-fn thousand_contacts() -> Vec<u8> {
+fn workbook_with_1000_contacts() -> Vec<u8> {
     let mut book = Workbook::new();
     let sheet = book.add_worksheet();
     sheet.write_row(0, 0, TITLES).unwrap();
@@ -236,33 +240,33 @@ fn thousand_contacts() -> Vec<u8> {
 }
 
 #[test]
-fn a_workbook_that_breaks_in_its_last_row_gives_no_row_at_all() {
-    let (whole, child) = (
-        thousand_contacts(),
+fn workbook_with_invalid_last_row_returns_no_rows() {
+    let (valid, worker) = (
+        workbook_with_1000_contacts(),
         WorkbookReader::Child(env!("CARGO_BIN_EXE_rosterd").into()),
     );
-    assert!(matches!(rows(&whole, &child), (1_000, Ok(()))));
-    let broken = rewritten(&whole, |name, text| {
+    assert!(matches!(rows(&valid, &worker), (1_000, Ok(()))));
+    let broken = rewrite(&valid, |name, text| {
         (name.to_owned(), text.replace("\"A1001\"", "\"A5\""))
     });
-    let (handed_out, outcome) = rows(&broken, &child);
-    let refusal = outcome.unwrap_err();
-    assert_eq!(refusal.code(), FailureCode::WorkbookUnreadable);
+    let (row_count, outcome) = rows(&broken, &worker);
+    let error = outcome.unwrap_err();
+    assert_eq!(error.code(), FailureCode::WorkbookUnreadable);
     assert!(
-        refusal.to_string().contains("row 5 stands after row 1000"),
-        "{refusal}"
+        error.to_string().contains("row 5 stands after row 1000"),
+        "{error}"
     );
-    assert_eq!(handed_out, 0);
-    // There were rows before it.
+    assert_eq!(row_count, 0);
+    // Read in process, the rows before the error are returned.
     assert_eq!(rows(&broken, &WorkbookReader::InProcess).0, 998);
 }
 
 #[test]
-fn where_there_is_no_room_for_its_rows_the_machine_is_blamed_and_not_the_workbook() {
+fn full_disk_in_worker_is_reported_as_internal_error() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("whole.xlsx");
-    std::fs::write(&path, thousand_contacts()).unwrap();
-    // Nothing can be written to it.
+    let path = folder.path().join("valid.xlsx");
+    std::fs::write(&path, workbook_with_1000_contacts()).unwrap();
+    // Every write to `/dev/full` fails with ENOSPC.
     let full = std::fs::File::options()
         .write(true)
         .open("/dev/full")
@@ -274,13 +278,10 @@ fn where_there_is_no_room_for_its_rows_the_machine_is_blamed_and_not_the_workboo
         .status()
         .unwrap();
     assert_eq!(done.code(), Some(1));
-    let ends_so = WorkbookReader::Child("/bin/false".into());
-    let refusal = rows(&std::fs::read(&path).unwrap(), &ends_so)
+    let failing_worker = WorkbookReader::Child("/bin/false".into());
+    let error = rows(&std::fs::read(&path).unwrap(), &failing_worker)
         .1
         .unwrap_err();
-    assert_eq!(refusal.code(), FailureCode::Internal);
-    assert!(
-        refusal.to_string().contains("there is no room"),
-        "{refusal}"
-    );
+    assert_eq!(error.code(), FailureCode::Internal);
+    assert!(error.to_string().contains("there is no room"), "{error}");
 }

@@ -7,11 +7,11 @@ use anyhow::Context;
 use rust_xlsxwriter::{Color, Format, Workbook};
 
 use crate::cli::template::TEXT;
+use crate::compact::Issues;
 use crate::import::Reading;
 use crate::model::issue::{Issue, Severity};
-use crate::model::packed::Issues;
-use crate::model::table::{Header, SheetRow};
-use crate::model::text;
+use crate::table::{Header, SheetRow};
+use crate::unicode;
 
 /// Longest text of a cell in a workbook, characters.
 const MAX_CELL_CHARS: usize = 32_767;
@@ -199,5 +199,5 @@ fn explained(issues: &[Issue]) -> String {
 }
 
 fn fitting(text: &str) -> String {
-    text::shorten(text, MAX_CELL_CHARS)
+    unicode::shorten(text, MAX_CELL_CHARS)
 }

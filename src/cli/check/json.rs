@@ -2,12 +2,12 @@
 
 use serde::ser::{Serialize, Serializer};
 
+use super::plan_summary::PlanSummary;
+use crate::compact::{Contacts, Issues};
 use crate::import::{Preview, Reading};
 use crate::model::contact::{ExternalId, FileContact, FileNumber, Number, Priority, Said};
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
-use crate::model::packed::{Contacts, Issues};
-use crate::model::plan::PlanSummary;
 
 /// The whole document.
 #[derive(serde::Serialize)]
@@ -57,7 +57,7 @@ impl Serialize for AllIssues<'_> {
 impl<'a> Document<'a> {
     pub(super) fn of(preview: &'a Preview) -> Self {
         let sha256 = preview.file.sha256.map(|digest| hex(&digest));
-        let (file, contacts, issues) = match &preview.reading {
+        let (file, contacts, issues) = match preview.reading.as_deref() {
             Err(_) => (File::default(), None, None),
             Ok(Reading { facts, roster, .. }) => (
                 File {
@@ -82,7 +82,7 @@ impl<'a> Document<'a> {
                 .plan
                 .as_ref()
                 .zip(contacts)
-                .map(|(plan, contacts)| plan.summary(contacts)),
+                .map(|(plan, contacts)| PlanSummary::new(plan, contacts)),
         }
     }
 }

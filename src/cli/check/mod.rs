@@ -2,11 +2,13 @@
 
 mod annotated;
 mod json;
+mod plan_summary;
 mod text;
 
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
@@ -52,6 +54,7 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
     } else {
         let content = Content::File(&file);
         import::read(content, &workbooks, config.import.max_rows, None)
+            .map(Arc::new)
             .map_err(|error| error.failure())
     };
     let preview = Preview {

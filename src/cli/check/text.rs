@@ -4,10 +4,10 @@ use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
+use super::plan_summary::PlanSummary;
 use crate::cli::output::plain;
 use crate::import::{Preview, Reading};
 use crate::model::issue::{Issue, Severity};
-use crate::model::plan::PlanSummary;
 
 /// Shown of a list of people; the rest is counted.
 const SHOWN: usize = 20;
@@ -38,7 +38,7 @@ pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<(
         writeln!(out, "and {omitted} more, which are counted only")?;
     }
     preview.plan.as_ref().map_or(Ok(()), |plan| {
-        print_plan(&plan.summary(&reading.roster.contacts), out)
+        print_plan(&PlanSummary::new(plan, &reading.roster.contacts), out)
     })
 }
 

@@ -10,7 +10,8 @@ use super::output::{Format, json as print_json, line, or_blank};
 use super::{Exit, account_ref};
 use crate::import::{Step, Trusted};
 use crate::model::account::AccountRef;
-use crate::model::source::SourceKind;
+use crate::model::hold::HoldRules;
+use crate::model::settings::SourceKind;
 use crate::store::Settings;
 
 #[derive(Debug, Subcommand)]
@@ -158,12 +159,12 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
             presence(&settings.s3_secret_sealed)
         ))?;
     }
-    let [
+    let HoldRules {
         removed_percent,
         removed_count,
         changed_percent,
         error_percent,
-    ] = settings.holds;
+    } = settings.hold_rules;
     line(format!(
         "held if   more than {removed_percent} % and more than {removed_count} contacts would be removed, \
          more than {changed_percent} % changed, or more than {error_percent} % of the rows newly in error"
@@ -177,12 +178,12 @@ fn fingerprint(settings: &Settings) -> Option<&str> {
 }
 
 fn to_json(settings: &Settings) -> serde_json::Value {
-    let [
+    let HoldRules {
         removed_percent,
         removed_count,
         changed_percent,
         error_percent,
-    ] = settings.holds;
+    } = settings.hold_rules;
     json!({
         "source": settings.source,
         "url": settings.url,

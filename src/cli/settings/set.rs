@@ -8,10 +8,12 @@ use secrecy::SecretString;
 use super::super::account_ref;
 use super::super::app::{App, read_secret};
 use super::super::output::line;
+use crate::address::Address;
 use crate::import::s3_region;
 use crate::model::account::{Account, AccountRef};
-use crate::model::source::{Address, PASSWORD_FIELD, Pin, S3_SECRET_FIELD, SourceKind};
-use crate::seal::{Binding, Keyring, sealed_for};
+use crate::model::host_key::Pin;
+use crate::model::settings::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
+use crate::secrets::{Binding, Keyring, sealed_for};
 use crate::store::{NewSettings, Settings};
 
 #[derive(Debug, ClapArgs)]
@@ -46,7 +48,8 @@ pub(in crate::cli) struct Args {
 }
 
 fn source(word: &str) -> Result<SourceKind, String> {
-    SourceKind::parse(word).ok_or_else(|| "a source is https, https_basic, sftp or s3".to_owned())
+    word.parse()
+        .map_err(|_| "a source is https, https_basic, sftp or s3".to_owned())
 }
 
 impl Args {

@@ -12,8 +12,8 @@ use aws_smithy_runtime_api::http::StatusCode;
 use url::Url;
 
 use crate::fetch::FetchError;
-use crate::fetch::web::Web;
-use crate::fetch::whole::Whole;
+use crate::fetch::complete_body::Whole;
+use crate::fetch::http::Web;
 
 /// There was no answer: the connector says why.
 pub(super) fn not_sent(host: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {

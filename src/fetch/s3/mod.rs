@@ -4,7 +4,7 @@
 //! ([`Web`]), so that policy, limits and certificates are the same as for any other file.
 
 mod connector;
-mod refusal;
+mod errors;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -17,12 +17,12 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use secrecy::ExposeSecret;
 
+use super::download::Intake;
 use super::encoding::Encoding;
-use super::intake::Intake;
-use super::meter::Meter;
-use super::web::{Web, find};
+use super::http::{Web, find};
+use super::throughput::Meter;
 use super::{Credentials, FetchError, Fetched, Outcome, Progress, Validators};
-use crate::model::source::S3Address;
+use crate::address::S3Address;
 use connector::Connector;
 
 /// The host that requests for a bucket at AWS go to.

@@ -1,8 +1,8 @@
 //! Files on SFTP servers. libssh2 blocks, so it works on threads of its own; whoever stops waiting hangs up on them.
 
-mod greeting;
-mod line;
-mod reading;
+mod banner;
+mod connection;
+mod transfer;
 
 use std::os::linux::net::TcpStreamExt;
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use ssh2::{
 };
 use tokio::net::TcpStream;
 
-use self::greeting::Speaks;
-use self::line::{Hangup, Line, SOCKET_TIMEOUT, TIMEOUT};
-use self::reading::Reading;
-use super::meter::Meter;
+use self::banner::Speaks;
+use self::connection::{Hangup, Line, SOCKET_TIMEOUT, TIMEOUT};
+use self::transfer::Reading;
 use super::network::{NetworkPolicy, connect, lost};
+use super::throughput::Meter;
 use super::{Credentials, FetchError, Limits, Outcome, Sighting, Validators};
-use crate::model::source::{HostKeyKind, SftpAddress, ShownKey};
+use crate::address::SftpAddress;
+use crate::model::host_key::{HostKeyKind, ShownKey};
 use crate::telemetry::blocking;
 
 /// What an RSA key signs with; SHA-1 comes last.
@@ -51,7 +52,7 @@ impl Server {
         let host = address.endpoint();
         let addresses = policy.resolve(&address.host, address.port).await?;
         let mut stream = connect(&addresses, &host, limits.connect_timeout).await?;
-        let speaks = greeting::wait(&mut stream, &host, limits.idle_timeout).await?;
+        let speaks = banner::wait(&mut stream, &host, limits.idle_timeout).await?;
         let (stream, second) = blocking_pair(stream).map_err(|error| lost(&host, &error))?;
         let hangup = Hangup(Arc::new(Line {
             stream: second,

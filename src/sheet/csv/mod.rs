@@ -4,9 +4,9 @@
 //! each row against the header and its neighbour.
 
 mod dialect;
-mod marks;
 mod records;
 mod shape;
+mod structural_scan;
 
 use std::io::{Read, Seek};
 
@@ -14,7 +14,7 @@ use super::encoding::{self, Encoding, Text};
 use super::{Body, Facts, Format, Limits, SheetError, header};
 use crate::model::catalogue::Finding;
 use crate::model::issue::Issue;
-use crate::model::table::{Damage, Header, SheetRow};
+use crate::table::{Damage, Header, SheetRow};
 use records::{Record, Records, Shape};
 use shape::Mould;
 

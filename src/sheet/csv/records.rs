@@ -11,11 +11,11 @@ use std::ops::Range;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use memchr::{memchr, memchr_iter, memchr2_iter};
 
-use super::marks::Marks;
+use super::structural_scan::Marks;
 use crate::model::contact::PhoneNumber;
-use crate::model::table::{Cell, CellKind, Damage, SheetRow};
 use crate::sheet::SheetError;
 use crate::sheet::encoding::Text;
+use crate::table::{Cell, CellKind, Damage, SheetRow};
 
 /// Most cells of a record: four times as many as a spreadsheet program has columns. What has more is damaged, and they are
 /// not kept.

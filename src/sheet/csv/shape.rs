@@ -3,8 +3,8 @@
 
 use super::records::{LineEnd, Record};
 use crate::model::contact::{NumberType, PhoneNumber};
-use crate::model::table::{Damage, Field, Header, SheetRow};
 use crate::sheet::csv::dialect::DELIMITERS;
+use crate::table::{Damage, Field, Header, SheetRow};
 
 /// What rows of a file must look like.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use calamine::{DataRef, ExcelDateTime, ExcelDateTimeType};
 
 use super::too_large;
-use crate::model::table::Cell;
 use crate::sheet::SheetError;
+use crate::table::Cell;
 
 /// Longest text of a cell, characters: Excel's own limit.
 const MAX_CELL_CHARS: usize = 32_767;

@@ -1,18 +1,18 @@
-//! The model: what an account holds, and what an import does to it, written from the contract and not from the program.
+//! The model: an account's data and the effect of an import on it, written from the specification and not from the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Uid = usize;
 
-/// All that is kept of a contact.
+/// The stored data of a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub id: Option<String>,
     pub name: String,
     pub title: Option<String>,
-    /// Digits, in order.
+    /// Phone numbers as digits, in order.
     pub numbers: Vec<String>,
-    /// Folded names.
+    /// Case-folded names.
     pub groups: BTreeSet<String>,
 }
 
@@ -20,33 +20,33 @@ pub struct State {
 pub struct Contact {
     pub uid: Uid,
     pub state: State,
-    /// Day of removal.
+    /// Unix time of removal; `None` for an active contact.
     pub removed: Option<i64>,
 }
 
-/// A row of the file; each is a contact of its own.
+/// A row of the file. Each row is one contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Blank: the row is nameless.
+    /// Empty for an unidentified row.
     pub id: String,
     pub name: String,
     pub title: Option<String>,
     pub numbers: Vec<String>,
-    /// As spelled.
+    /// Names as written in the file.
     pub groups: Vec<String>,
-    /// Its number can't be read.
+    /// The phone number is invalid.
     pub bad: bool,
 }
 
-/// By what a row in error is known again.
+/// Identifies a row with errors across files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BadRow {
-    Of(String),
-    Nameless(String),
+    WithId(String),
+    Unidentified(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Did {
+pub enum ChangeKind {
     Added,
     Updated,
     Removed,
@@ -55,60 +55,60 @@ pub enum Did {
 }
 
 #[derive(Debug, Clone)]
-pub struct Done {
+pub struct Change {
     pub uid: Uid,
-    pub did: Did,
+    pub kind: ChangeKind,
     pub before: Option<State>,
     pub after: Option<State>,
 }
 
-/// What a run waits to do, and for which file.
+/// A held or withheld plan with its file, which an approval can cover.
 #[derive(Debug, Clone)]
-pub struct Waiting {
+pub struct PendingPlan {
     pub run: i64,
     pub file: String,
     pub removed: BTreeSet<Uid>,
     pub changed: BTreeSet<Uid>,
     pub bad: BTreeSet<BadRow>,
-    /// Those who look like the same person keep their records.
-    pub keeps: bool,
-    /// Waits because contacts would be touched for the first time since this.
+    /// Contacts recognized under a new ID keep their records.
+    pub keeps_ids: bool,
+    /// The confirmation that the plan needs because it would be the first to change existing contacts.
     pub confirms: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Account {
     pub contacts: Vec<Contact>,
-    /// By folded name: spelling, and whether it is removed.
+    /// By case-folded name: the name as written, and whether the group is removed.
     pub groups: BTreeMap<String, (String, bool)>,
     pub enabled: bool,
-    /// Since what nobody has been touched.
+    /// Set until an import has changed existing contacts; the hold reason for the first that would.
     pub must_confirm: Option<&'static str>,
-    /// The file that need not be read again.
-    pub known_file: Option<String>,
+    /// The file that counts as unchanged.
+    pub last_applied_file: Option<String>,
     pub bad_before: BTreeSet<BadRow>,
     pub accepted: BTreeSet<String>,
-    pub held: Option<Waiting>,
-    pub withheld: Option<Waiting>,
-    /// What each applied run did.
-    pub history: Vec<(i64, Vec<Done>)>,
+    pub held: Option<PendingPlan>,
+    pub withheld: Option<PendingPlan>,
+    /// Changes of each applied run.
+    pub history: Vec<(i64, Vec<Change>)>,
     pub next_uid: Uid,
-    pub today: i64,
+    pub now: i64,
 }
 
-/// How a person has decided.
+/// The approval, if any, that a run carries out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub enum Decision {
     None,
     Approve,
     ApproveKeepingIds,
 }
 
-/// What is expected of a run.
+/// The expected outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     pub status: &'static str,
-    /// added, updated, unchanged, removed, revived, adopted, withheld
+    /// In the order added, updated, unchanged, removed, revived, adopted, withheld.
     pub counts: Option<[usize; 7]>,
 }
 
@@ -116,16 +116,17 @@ pub fn fold(text: &str) -> String {
     text.to_lowercase()
 }
 
-fn touches(done: &[Done]) -> bool {
-    done.iter()
-        .any(|d| !matches!(d.did, Did::Added | Did::Revived))
+fn changes_existing(changes: &[Change]) -> bool {
+    changes
+        .iter()
+        .any(|d| !matches!(d.kind, ChangeKind::Added | ChangeKind::Revived))
 }
 
-fn alike(one: &State, name: &str, numbers: &[String]) -> bool {
+fn is_same_contact(one: &State, name: &str, numbers: &[String]) -> bool {
     fold(&one.name) == fold(name) && one.numbers.iter().any(|number| numbers.contains(number))
 }
 
-/// Pairs that are alike and alike with nobody else.
+/// Pairs in which neither side matches anything else.
 fn one_to_one<A: Copy + Ord, B: Clone + Ord>(pairs: &[(A, B)]) -> Vec<(A, B)> {
     pairs
         .iter()
@@ -153,47 +154,50 @@ impl Account {
         self.next_uid
     }
 
-    /// Groups without members are removed, those with members are not.
-    fn tidy_groups(&mut self, spelled: &[String]) {
-        for name in spelled {
+    /// Adds new groups, updates their spelling, and marks groups without members as removed.
+    fn update_groups(&mut self, names_in_file: &[String]) {
+        for name in names_in_file {
             self.groups
                 .entry(fold(name))
                 .or_insert_with(|| (name.clone(), false));
         }
-        let filled: BTreeSet<String> = self
+        let nonempty: BTreeSet<String> = self
             .active()
             .flat_map(|c| c.state.groups.iter().cloned())
             .collect();
         for (key, (spelling, removed)) in &mut self.groups {
-            *removed = !filled.contains(key);
-            let now: Vec<&String> = spelled.iter().filter(|name| fold(name) == *key).collect();
+            *removed = !nonempty.contains(key);
+            let now: Vec<&String> = names_in_file
+                .iter()
+                .filter(|name| fold(name) == *key)
+                .collect();
             if !now.is_empty() && !now.contains(&&*spelling) {
                 spelling.clone_from(now[0]);
             }
         }
     }
 
-    /// An import of this file, or of a file that a person has spoken about.
+    /// Imports this file, with an approval of `subject` unless `decision` is `None`.
     #[expect(
         clippy::too_many_lines,
-        reason = "one import from beginning to end, as the contract tells it"
+        reason = "one import from start to end, in the order of the specification"
     )]
     pub fn import(
         &mut self,
         run: i64,
         file: &str,
         rows: &[Row],
-        subject: Option<&Waiting>,
-        word: Word,
+        subject: Option<&PendingPlan>,
+        decision: Decision,
     ) -> Expected {
         let failed = Expected {
             status: "failed",
             counts: None,
         };
-        if !self.enabled || (word != Word::None && subject.is_none()) {
+        if !self.enabled || (decision != Decision::None && subject.is_none()) {
             return failed;
         }
-        if word == Word::None && self.known_file.as_deref() == Some(file) {
+        if decision == Decision::None && self.last_applied_file.as_deref() == Some(file) {
             return Expected {
                 status: "unchanged",
                 counts: None,
@@ -217,66 +221,68 @@ impl Account {
             .filter(|row| row.id.is_empty() || row.bad)
             .map(|row| {
                 if row.id.is_empty() {
-                    BadRow::Nameless(content(row))
+                    BadRow::Unidentified(content(row))
                 } else {
-                    BadRow::Of(row.id.clone())
+                    BadRow::WithId(row.id.clone())
                 }
             })
             .collect();
-        let in_error = |id: &str| bad.contains(&BadRow::Of(id.to_owned()));
-        let same_file = word != Word::None && subject.is_some_and(|approved| approved.file == file);
+        let in_error = |id: &str| bad.contains(&BadRow::WithId(id.to_owned()));
+        let same_file =
+            decision != Decision::None && subject.is_some_and(|approved| approved.file == file);
         let mut accepted = self.accepted.clone();
         for row in subject.iter().flat_map(|approved| &approved.bad) {
-            if let (BadRow::Nameless(row), true) = (row, word != Word::None) {
+            if let (BadRow::Unidentified(row), true) = (row, decision != Decision::None) {
                 accepted.insert(row.clone());
             }
         }
-        let doubtful = rows
+        let has_unaccepted_row = rows
             .iter()
             .any(|row| row.id.is_empty() && !accepted.contains(&content(row)));
-        let withhold = doubtful && !same_file;
+        let withhold = has_unaccepted_row && !same_file;
 
-        let mut done: Vec<Done> = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         let mut counts = [0; 7];
         let mut after = self.contacts.clone();
         let mut uids = self.next_uid;
-        let strangers: Vec<&&Row> = good
+        let new_rows: Vec<&&Row> = good
             .iter()
             .filter(|row| self.by_id(&row.id).is_none())
             .collect();
-        let links = |wanted: &dyn Fn(&Contact) -> bool, rows: &[&&Row]| -> Vec<(Uid, String)> {
+        let links = |include: &dyn Fn(&Contact) -> bool, rows: &[&&Row]| -> Vec<(Uid, String)> {
             let mut pairs = Vec::new();
-            for contact in self.active().filter(|c| wanted(c)) {
+            for contact in self.active().filter(|c| include(c)) {
                 for row in rows
                     .iter()
-                    .filter(|row| alike(&contact.state, &row.name, &row.numbers))
+                    .filter(|row| is_same_contact(&contact.state, &row.name, &row.numbers))
                 {
                     pairs.push((contact.uid, row.id.clone()));
                 }
             }
             one_to_one(&pairs)
         };
-        let adopted = links(&|c| c.state.id.is_none(), &strangers);
+        let adopted = links(&|c| c.state.id.is_none(), &new_rows);
         let in_file = |id: &str| good.iter().any(|row| row.id == id) || in_error(id);
-        let others: Vec<&&Row> = good
+        let unmatched_rows: Vec<&&Row> = good
             .iter()
             .filter(|row| match self.by_id(&row.id) {
                 None => adopted.iter().all(|(_, id)| *id != row.id),
-                Some(place) => self.contacts[place].removed.is_some(),
+                Some(index) => self.contacts[index].removed.is_some(),
             })
             .collect();
         let mut same = links(
             &|c| c.state.id.as_deref().is_some_and(|id| !in_file(id)),
-            &others,
+            &unmatched_rows,
         );
         same.retain(|(_, id)| self.by_id(id).is_none());
-        let keeps = word == Word::ApproveKeepingIds
-            || (word == Word::Approve && subject.is_some_and(|approved| approved.keeps));
-        if !keeps {
+        let keeps_ids = decision == Decision::ApproveKeepingIds
+            || (decision == Decision::Approve
+                && subject.is_some_and(|approved| approved.keeps_ids));
+        if !keeps_ids {
             same.clear();
         }
         for row in &good {
-            let wanted = State {
+            let target = State {
                 id: Some(row.id.clone()),
                 name: row.name.clone(),
                 title: row.title.clone(),
@@ -287,86 +293,89 @@ impl Account {
                 let (uid, _) = adopted.iter().chain(&same).find(|(_, id)| *id == row.id)?;
                 self.contacts.iter().position(|c| c.uid == *uid)
             });
-            let Some(place) = known else {
+            let Some(index) = known else {
                 uids += 1;
                 after.push(Contact {
                     uid: uids,
-                    state: wanted.clone(),
+                    state: target.clone(),
                     removed: None,
                 });
-                done.push(Done {
+                changes.push(Change {
                     uid: uids,
-                    did: Did::Added,
+                    kind: ChangeKind::Added,
                     before: None,
-                    after: Some(wanted),
+                    after: Some(target),
                 });
                 counts[0] += 1;
                 continue;
             };
-            let contact = &self.contacts[place];
-            let did = if contact.removed.is_some() {
+            let contact = &self.contacts[index];
+            let kind = if contact.removed.is_some() {
                 counts[4] += 1;
-                Did::Revived
+                ChangeKind::Revived
             } else if contact.state.id.is_none() {
                 counts[5] += 1;
-                Did::Adopted
-            } else if contact.state == wanted {
+                ChangeKind::Adopted
+            } else if contact.state == target {
                 counts[2] += 1;
                 continue;
             } else {
                 counts[1] += 1;
-                Did::Updated
+                ChangeKind::Updated
             };
-            done.push(Done {
+            changes.push(Change {
                 uid: contact.uid,
-                did,
+                kind,
                 before: Some(contact.state.clone()),
-                after: Some(wanted.clone()),
+                after: Some(target.clone()),
             });
-            after[place] = Contact {
+            after[index] = Contact {
                 uid: contact.uid,
-                state: wanted,
+                state: target,
                 removed: None,
             };
         }
-        let touched: BTreeSet<Uid> = done.iter().map(|d| d.uid).collect();
-        let gone: Vec<usize> = (0..self.contacts.len())
-            .filter(|place| {
-                let c = &self.contacts[*place];
+        let changed_uids: BTreeSet<Uid> = changes.iter().map(|d| d.uid).collect();
+        let missing: Vec<usize> = (0..self.contacts.len())
+            .filter(|index| {
+                let c = &self.contacts[*index];
                 let stays = c.state.id.as_deref().is_some_and(&in_file);
-                c.removed.is_none() && !stays && !touched.contains(&c.uid)
+                c.removed.is_none() && !stays && !changed_uids.contains(&c.uid)
             })
             .collect();
-        let removals: BTreeSet<Uid> = gone.iter().map(|place| self.contacts[*place].uid).collect();
-        counts[if withhold { 6 } else { 3 }] = gone.len();
+        let removals: BTreeSet<Uid> = missing
+            .iter()
+            .map(|index| self.contacts[*index].uid)
+            .collect();
+        counts[if withhold { 6 } else { 3 }] = missing.len();
         if !withhold {
-            for place in gone {
-                after[place].removed = Some(self.today);
-                let c = &self.contacts[place];
-                done.push(Done {
+            for index in missing {
+                after[index].removed = Some(self.now);
+                let c = &self.contacts[index];
+                changes.push(Change {
                     uid: c.uid,
-                    did: Did::Removed,
+                    kind: ChangeKind::Removed,
                     before: Some(c.state.clone()),
                     after: None,
                 });
             }
         }
-        let not_new = done
+        let not_new = changes
             .iter()
-            .filter(|d| !matches!(d.did, Did::Added | Did::Removed));
+            .filter(|d| !matches!(d.kind, ChangeKind::Added | ChangeKind::Removed));
         let changed: BTreeSet<Uid> = not_new.clone().map(|d| d.uid).collect();
         let id_of = |state: &Option<State>| state.as_ref().and_then(|state| state.id.clone());
         let renumbered: BTreeSet<Uid> = not_new
-            .filter(|d| d.did == Did::Updated && id_of(&d.before) != id_of(&d.after))
+            .filter(|d| d.kind == ChangeKind::Updated && id_of(&d.before) != id_of(&d.after))
             .map(|d| d.uid)
             .collect();
-        let waiting_to_do = done.clone();
-        let reasons = self.is_too_much(&done, &after, rows.len(), &bad);
-        let covered = word != Word::None
+        let planned = changes.clone();
+        let reasons = self.exceeds_limits(&changes, &after, rows.len(), &bad);
+        let covered = decision != Decision::None
             && subject.is_some_and(|approved| {
-                let nothing_since =
+                let same_confirmation =
                     self.must_confirm.is_none() || self.must_confirm == approved.confirms;
-                (approved.file == file && nothing_since)
+                (approved.file == file && same_confirmation)
                     || (removals.is_subset(&approved.removed)
                         && changed.iter().all(|uid| {
                             let keeps_record =
@@ -375,27 +384,27 @@ impl Account {
                         })
                         && bad.is_subset(&approved.bad))
             });
-        let waiting = Waiting {
+        let pending = PendingPlan {
             run,
             file: file.to_owned(),
             removed: removals,
             changed,
             bad: bad.clone(),
-            keeps,
-            confirms: self.must_confirm.filter(|_| touches(&waiting_to_do)),
+            keeps_ids,
+            confirms: self.must_confirm.filter(|_| changes_existing(&planned)),
         };
         if reasons && !covered {
-            self.held = Some(waiting);
+            self.held = Some(pending);
             return Expected {
                 status: "held",
                 counts: Some(counts),
             };
         }
-        let spelled: Vec<String> = good.iter().flat_map(|row| row.groups.clone()).collect();
+        let names_in_file: Vec<String> = good.iter().flat_map(|row| row.groups.clone()).collect();
         self.contacts = after;
         self.next_uid = uids;
-        self.tidy_groups(&spelled);
-        self.history.push((run, done));
+        self.update_groups(&names_in_file);
+        self.history.push((run, changes));
         self.held = None;
         self.accepted = rows
             .iter()
@@ -404,8 +413,8 @@ impl Account {
             .filter(|row| same_file || accepted.contains(row))
             .collect();
         let clean = bad.is_empty() && counts[6] == 0;
-        self.known_file = clean.then(|| file.to_owned());
-        self.withheld = (counts[6] > 0).then_some(waiting);
+        self.last_applied_file = clean.then(|| file.to_owned());
+        self.withheld = (counts[6] > 0).then_some(pending);
         if counts[6] == 0 {
             self.must_confirm = None;
         }
@@ -420,19 +429,22 @@ impl Account {
         }
     }
 
-    /// Whether a plan waits for a person, with the limits of a new account.
-    fn is_too_much(
+    /// Whether a plan is held for approval, with the default limits.
+    fn exceeds_limits(
         &self,
-        done: &[Done],
+        changes: &[Change],
         after: &[Contact],
         rows: usize,
         bad: &BTreeSet<BadRow>,
     ) -> bool {
         let stored = self.active().count();
-        let removed = done.iter().filter(|d| d.did == Did::Removed).count();
-        let renamed = done
+        let removed = changes
             .iter()
-            .filter(|d| matches!(d.did, Did::Updated | Did::Adopted))
+            .filter(|d| d.kind == ChangeKind::Removed)
+            .count();
+        let renamed = changes
+            .iter()
+            .filter(|d| matches!(d.kind, ChangeKind::Updated | ChangeKind::Adopted))
             .filter(|d| {
                 let set = |state: &Option<State>| {
                     let state = state.as_ref().unwrap();
@@ -450,7 +462,7 @@ impl Account {
                 .filter(|c| c.removed.is_none() && c.state.groups.contains(key))
                 .count()
         };
-        let empties = self
+        let empties_group = self
             .groups
             .keys()
             .any(|key| members(&self.contacts, key) > 5 && members(after, key) == 0);
@@ -460,38 +472,38 @@ impl Account {
             .count();
         (removed > 0 && (removed * 10 > stored && removed > 5 || removed * 2 >= stored))
             || (renamed > 10 && renamed * 2 > stored)
-            || empties
+            || empties_group
             || new_bad * 4 > rows
-            || (self.must_confirm.is_some() && touches(done))
+            || (self.must_confirm.is_some() && changes_existing(changes))
     }
 
-    /// Undoes a run; `None` if it changed nobody.
+    /// Reverts a run. Returns `None` if the run changed no contact.
     pub fn revert(&mut self, run: i64, subject: i64, force: bool) -> Option<Expected> {
         let (_, record) = self.history.iter().find(|(id, _)| *id == subject)?.clone();
         if record.is_empty() {
             return None;
         }
-        let (mut done, mut refused, mut same) = (Vec::new(), 0, 0);
+        let (mut changes, mut refused, mut same) = (Vec::new(), 0, 0);
         let mut after = self.contacts.clone();
         for d in &record {
-            let Some(place) = self.contacts.iter().position(|c| c.uid == d.uid) else {
+            let Some(index) = self.contacts.iter().position(|c| c.uid == d.uid) else {
                 refused += 1;
                 continue;
             };
-            let c = &self.contacts[place];
-            let untouched = match d.did {
-                Did::Removed => c.removed.is_some(),
+            let c = &self.contacts[index];
+            let untouched = match d.kind {
+                ChangeKind::Removed => c.removed.is_some(),
                 _ => c.removed.is_none() && Some(&c.state) == d.after.as_ref(),
             };
             if !untouched && !force {
                 refused += 1;
                 continue;
             }
-            let target = match d.did {
-                Did::Added | Did::Revived => None,
+            let target = match d.kind {
+                ChangeKind::Added | ChangeKind::Revived => None,
                 _ => d.before.clone(),
             };
-            let taken = target.as_ref().is_some_and(|target| {
+            let id_in_use = target.as_ref().is_some_and(|target| {
                 target.id.is_some()
                     && target.id != c.state.id
                     && self
@@ -499,67 +511,67 @@ impl Account {
                         .iter()
                         .any(|other| other.uid != c.uid && other.state.id == target.id)
             });
-            if taken {
+            if id_in_use {
                 refused += 1;
                 continue;
             }
             match (target, c.removed) {
                 (None, Some(_)) => same += 1,
                 (None, None) => {
-                    after[place].removed = Some(self.today);
-                    if d.did == Did::Revived {
+                    after[index].removed = Some(self.now);
+                    if d.kind == ChangeKind::Revived {
                         let mut then = d.before.clone().unwrap();
                         then.groups.retain(|key| self.groups.contains_key(key));
-                        after[place].state = then;
+                        after[index].state = then;
                     }
-                    done.push(Done {
+                    changes.push(Change {
                         uid: c.uid,
-                        did: Did::Removed,
+                        kind: ChangeKind::Removed,
                         before: Some(c.state.clone()),
                         after: None,
                     });
                 }
                 (Some(target), None) if target == c.state => same += 1,
                 (Some(target), removed) => {
-                    let did = if removed.is_some() {
-                        Did::Revived
+                    let kind = if removed.is_some() {
+                        ChangeKind::Revived
                     } else {
-                        Did::Updated
+                        ChangeKind::Updated
                     };
-                    after[place] = Contact {
+                    after[index] = Contact {
                         uid: c.uid,
                         state: target.clone(),
                         removed: None,
                     };
-                    done.push(Done {
+                    changes.push(Change {
                         uid: c.uid,
-                        did,
+                        kind,
                         before: Some(c.state.clone()),
                         after: Some(target),
                     });
                 }
             }
         }
-        let count = |did| done.iter().filter(|d: &&Done| d.did == did).count();
+        let count = |kind| changes.iter().filter(|d: &&Change| d.kind == kind).count();
         let counts = [
             0,
-            count(Did::Updated),
+            count(ChangeKind::Updated),
             same,
-            count(Did::Removed),
-            count(Did::Revived),
+            count(ChangeKind::Removed),
+            count(ChangeKind::Revived),
             0,
             0,
         ];
-        if !done.is_empty() {
+        if !changes.is_empty() {
             self.must_confirm = Some("after_revert");
-            self.known_file = None;
+            self.last_applied_file = None;
         }
         self.contacts = after;
-        self.tidy_groups(&[]);
-        if !done.is_empty() {
+        self.update_groups(&[]);
+        if !changes.is_empty() {
             self.held = None;
         }
-        self.history.push((run, done));
+        self.history.push((run, changes));
         let status = if refused > 0 {
             "succeeded_with_issues"
         } else {
@@ -571,19 +583,19 @@ impl Account {
         })
     }
 
-    /// A day passes, or many.
-    pub fn forget(&mut self) {
-        let today = self.today;
-        let old = |c: &Contact| c.removed.is_some_and(|day| today - day > 30);
-        let gone: BTreeSet<Uid> = self
+    /// Purges contacts that were removed more than 30 days ago.
+    pub fn purge_removed(&mut self) {
+        let now = self.now;
+        let old = |c: &Contact| c.removed.is_some_and(|at| now - at > 30 * 24 * 60 * 60);
+        let purged: BTreeSet<Uid> = self
             .contacts
             .iter()
             .filter(|c| old(c))
             .map(|c| c.uid)
             .collect();
-        self.contacts.retain(|c| !gone.contains(&c.uid));
-        for (_, done) in &mut self.history {
-            done.retain(|d| !gone.contains(&d.uid));
+        self.contacts.retain(|c| !purged.contains(&c.uid));
+        for (_, changes) in &mut self.history {
+            changes.retain(|d| !purged.contains(&d.uid));
         }
     }
 }

@@ -1,46 +1,43 @@
-//! Random sequences of files, holds, approvals, rejections, reverts, crashes, edits by other programs and time passing,
-//! side by side on a tiny model in memory and on the real thing; after each step everything that is stored is compared.
+//! Model-based tests: random sequences of imports, holds, approvals, rejections, reverts, crashes, edits by other programs and
+//! time steps run on both a small in-memory model and the real program. After each step, all stored data is compared.
 //!
-//! `MODEL_SEQUENCES=10000 cargo test --test it model` tries more; `MODEL_SEED` begins elsewhere.
+//! `MODEL_SEQUENCES=10000 cargo test --test it model` runs more sequences; `MODEL_SEED` sets the first seed.
 
 mod account;
-mod chance;
+mod rng;
 mod world;
 
 use std::collections::BTreeSet;
 
-use chance::Chance;
+use rng::Rng;
 use world::World;
 
 const STEPS: usize = 14;
-/// Then they go on in a new database: one that only grows makes each of them slower.
-const SEQUENCES_OF_A_WORLD: usize = 500;
+/// A new database is created after this many sequences, because a growing database slows them down.
+const SEQUENCES_PER_DATABASE: usize = 500;
 
-fn from_environment(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+fn env_or(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Tries every second sequence, beginning with this one.
-async fn try_sequences(first: u64) {
-    let (seed, count) = (
-        from_environment("MODEL_SEED", 0),
-        from_environment("MODEL_SEQUENCES", 200),
-    );
+/// Runs every second sequence, starting with `first`.
+async fn run_sequences(first: u64) {
+    let (seed, count) = (env_or("MODEL_SEED", 0), env_or("MODEL_SEQUENCES", 200));
     let sequences: Vec<u64> = (seed + first..seed + count).step_by(2).collect();
-    let mut happened = BTreeSet::new();
-    for sequences in sequences.chunks(SEQUENCES_OF_A_WORLD) {
+    let mut events = BTreeSet::new();
+    for sequences in sequences.chunks(SEQUENCES_PER_DATABASE) {
         let mut world = World::start().await;
         for sequence in sequences {
-            let mut chance = Chance::new(*sequence);
-            world.begin(*sequence, &mut chance).await;
+            let mut rng = Rng::new(*sequence);
+            world.begin(*sequence, &mut rng).await;
             for _ in 0..STEPS {
-                world.step(&mut chance).await;
+                world.step(&mut rng).await;
             }
         }
-        happened.append(world.seen());
+        events.append(world.events());
     }
-    // A model that nothing ever happens to proves nothing.
-    for what in [
+    // Guards against sequences that exercise too little.
+    for event in [
         "manual succeeded",
         "manual succeeded_with_issues",
         "manual held",
@@ -62,18 +59,18 @@ async fn try_sequences(first: u64) {
         "revert revived",
     ] {
         assert!(
-            count < 100 || happened.contains(what),
-            "{what} never happened: {happened:?}"
+            count < 100 || events.contains(event),
+            "{event} never occurred: {events:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn whatever_happens_the_database_holds_what_the_model_holds() {
-    try_sequences(0).await;
+async fn database_matches_model_in_even_sequences() {
+    run_sequences(0).await;
 }
 
 #[tokio::test]
-async fn whatever_happens_the_database_holds_what_the_model_holds_in_other_sequences() {
-    try_sequences(1).await;
+async fn database_matches_model_in_odd_sequences() {
+    run_sequences(1).await;
 }

@@ -1,4 +1,4 @@
-//! Does to the real thing and to the model the same, and holds one against the other.
+//! Applies the same steps to the real program and to the model, and compares the results.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,12 +6,12 @@ use chrono::TimeDelta;
 use rosterd::model::{AccountId, RunId};
 use rosterd::store::RunRow;
 
-use super::account::{Account, Contact, Expected, Row, State, Uid, Waiting, Word};
-use super::chance::Chance;
+use super::account::{Account, Contact, Decision, Expected, PendingPlan, Row, State, Uid};
+use super::rng::Rng;
 use crate::support::https_server::Reply;
 use crate::support::{Setup, TestApp};
 
-/// Id, external ID, name, title, whether it is removed, numbers and keys of groups.
+/// ID, external ID, name, title, whether it is removed, phone numbers and group keys.
 type StoredRow = (
     i64,
     Option<String>,
@@ -29,14 +29,14 @@ pub struct World {
     account: AccountId,
     model: Account,
     rows: Vec<Row>,
-    /// What was done, for whoever has to find out what went wrong.
-    story: Vec<String>,
+    /// The steps so far, for failure messages.
+    log: Vec<String>,
     sequence: u64,
     ids: HashMap<Uid, i64>,
     group_ids: BTreeMap<String, i64>,
-    /// What has happened.
-    seen: BTreeSet<String>,
-    leaps: usize,
+    /// Events so far: each status, and each count that was not zero.
+    events: BTreeSet<String>,
+    skips: usize,
 }
 
 impl World {
@@ -50,26 +50,25 @@ impl World {
             account: AccountId(0),
             model: Account::default(),
             rows: Vec::new(),
-            story: Vec::new(),
+            log: Vec::new(),
             sequence: 0,
             ids: HashMap::new(),
             group_ids: BTreeMap::new(),
-            seen: BTreeSet::new(),
-            leaps: 0,
+            events: BTreeSet::new(),
+            skips: 0,
         }
     }
 
-    /// What has happened: each status, and each count that was not zero.
-    pub fn seen(&mut self) -> &mut BTreeSet<String> {
-        &mut self.seen
+    pub fn events(&mut self) -> &mut BTreeSet<String> {
+        &mut self.events
     }
 
-    /// A new account with a file of its own.
-    pub async fn begin(&mut self, sequence: u64, chance: &mut Chance) {
+    /// Creates a new account with its own file.
+    pub async fn begin(&mut self, sequence: u64, rng: &mut Rng) {
         let name = format!("model {sequence}");
         self.account = self.app.store.add_account(&name, "UTC", &[]).await.unwrap();
         let url = self.app.https.url(&path(sequence));
-        self.app.settings(self.account, &url).await;
+        self.app.set_https_source(self.account, &url).await;
         self.app
             .store
             .set_enabled(self.account, true)
@@ -80,56 +79,56 @@ impl World {
             must_confirm: Some("first_import"),
             ..Account::default()
         };
-        self.rows = (0..8 + chance.below(20)).map(|n| row(n, chance)).collect();
-        self.story = vec![format!("sequence {sequence}")];
+        self.rows = (0..8 + rng.below(20)).map(|n| row(n, rng)).collect();
+        self.log = vec![format!("sequence {sequence}")];
         self.sequence = sequence;
         self.ids.clear();
         self.group_ids.clear();
-        self.leaps = 0;
+        self.skips = 0;
     }
 
-    pub async fn step(&mut self, chance: &mut Chance) {
-        self.model.today = self.app.now().timestamp();
-        match chance.below(100) {
+    pub async fn step(&mut self, rng: &mut Rng) {
+        self.model.now = self.app.now().timestamp();
+        match rng.below(100) {
             0..=44 => {
-                if chance.percent(85) {
-                    self.edit_file(chance);
+                if rng.percent(85) {
+                    self.edit_file(rng);
                 }
                 self.import("import").await;
             }
             45..=49 => self.import_after_crash().await,
-            50..=67 => self.decide(chance).await,
+            50..=67 => self.approve(rng).await,
             68..=72 => self.reject().await,
-            73..=84 => self.revert(chance).await,
-            85..=94 => self.edit_by_hand(chance).await,
-            _ => self.leap().await,
+            73..=84 => self.revert(rng).await,
+            85..=94 => self.edit_externally(rng).await,
+            _ => self.skip_31_days().await,
         }
         self.compare().await;
     }
 
-    fn edit_file(&mut self, chance: &mut Chance) {
+    fn edit_file(&mut self, rng: &mut Rng) {
         let count = self.rows.len();
-        let some = |chance: &mut Chance| chance.below(count.max(1));
-        match chance.below(12) {
+        let some = |rng: &mut Rng| rng.below(count.max(1));
+        match rng.below(12) {
             0..=3 => {
-                for _ in 0..=chance.below(3) {
-                    let place = some(chance);
-                    if let Some(row) = self.rows.get_mut(place) {
-                        change(row, chance);
+                for _ in 0..=rng.below(3) {
+                    let index = some(rng);
+                    if let Some(row) = self.rows.get_mut(index) {
+                        change(row, rng);
                     }
                 }
             }
             4 => {
-                let n = self.rows.len() + 40 + chance.below(40);
-                let new = row(n, chance);
+                let n = self.rows.len() + 40 + rng.below(40);
+                let new = row(n, rng);
                 if self.rows.iter().all(|row| row.id != new.id) {
                     self.rows.push(new);
                 }
             }
             5 => {
-                let place = some(chance);
+                let index = some(rng);
                 if count > 2 {
-                    self.rows.remove(place);
+                    self.rows.remove(index);
                 }
             }
             6 => self.rows.truncate(count / 2 + 1),
@@ -142,15 +141,19 @@ impl World {
                 }
             }
             8 => {
-                let place = some(chance);
-                if let Some(row) = self.rows.get_mut(place).filter(|row| !row.id.is_empty()) {
+                let index = some(rng);
+                if let Some(row) = self.rows.get_mut(index).filter(|row| !row.id.is_empty()) {
                     row.bad = !row.bad;
                 }
             }
             9 => {
-                let place = some(chance);
-                let known = self.rows.iter().any(|row| row.id.is_empty());
-                if let Some(row) = self.rows.get_mut(place).filter(|row| !known && !row.bad) {
+                let index = some(rng);
+                let has_unidentified = self.rows.iter().any(|row| row.id.is_empty());
+                if let Some(row) = self
+                    .rows
+                    .get_mut(index)
+                    .filter(|row| !has_unidentified && !row.bad)
+                {
                     row.id.clear();
                 }
             }
@@ -158,7 +161,7 @@ impl World {
             _ => {
                 self.rows.iter_mut().for_each(|row| row.bad = false);
                 for n in 0..6 {
-                    let new = row(n, chance);
+                    let new = row(n, rng);
                     if self.rows.iter().all(|row| row.id != new.id) {
                         self.rows.push(new);
                     }
@@ -168,7 +171,7 @@ impl World {
     }
 
     fn serve(&self) -> String {
-        // Without an optional column a contact depends on what is stored, and is compared field by field.
+        // With an optional column missing, the stored values are kept, and the program compares field by field.
         let file = csv(&self.rows, !self.sequence.is_multiple_of(4));
         self.app
             .https
@@ -176,13 +179,13 @@ impl World {
         file
     }
 
-    async fn import(&mut self, how: &str) {
+    async fn import(&mut self, step: &str) {
         let file = self.serve();
         let run = self.app.import(self.account).await;
-        self.check_import(how, &run, &file, None, Word::None);
+        self.check_import(step, &run, &file, None, Decision::None);
     }
 
-    /// A process takes the run up and dies; another one does it.
+    /// A process claims the run and crashes; another one takes over.
     async fn import_after_crash(&mut self) {
         let file = self.serve();
         let id: i64 =
@@ -201,48 +204,48 @@ impl World {
             .unwrap();
         assert_eq!(claimed.len(), 1);
         self.app.advance(TimeDelta::seconds(31));
-        self.model.today = self.app.now().timestamp();
-        self.app.settle().await;
+        self.model.now = self.app.now().timestamp();
+        self.app.run_until_idle().await;
         let run = self.app.store.run(RunId(id)).await.unwrap();
         assert_eq!(run.attempts, 2);
-        self.check_import("import after a crash", &run, &file, None, Word::None);
+        self.check_import("import after a crash", &run, &file, None, Decision::None);
     }
 
-    async fn decide(&mut self, chance: &mut Chance) {
-        let waiting = match (&self.model.held, &self.model.withheld) {
-            (Some(held), Some(_)) if chance.percent(70) => Some(held.clone()),
+    async fn approve(&mut self, rng: &mut Rng) {
+        let pending = match (&self.model.held, &self.model.withheld) {
+            (Some(held), Some(_)) if rng.percent(70) => Some(held.clone()),
             (Some(held), None) => Some(held.clone()),
             (_, Some(withheld)) => Some(withheld.clone()),
             (None, None) => None,
         };
-        let Some(waiting) = waiting else {
-            return self.import("import, since nothing waits").await;
+        let Some(pending) = pending else {
+            return self.import("import, nothing to approve").await;
         };
-        if chance.percent(30) {
-            self.edit_file(chance);
+        if rng.percent(30) {
+            self.edit_file(rng);
         }
         let file = self.serve();
-        let keep = chance.percent(40);
-        let (run, word) = if keep {
+        let keep_ids = rng.percent(40);
+        let (run, decision) = if keep_ids {
             let run = self
                 .app
-                .approve_keeping_ids(self.account, waiting.run)
+                .approve_keeping_ids(self.account, pending.run)
                 .await;
-            (run, Word::ApproveKeepingIds)
+            (run, Decision::ApproveKeepingIds)
         } else {
             (
-                self.app.approve(self.account, waiting.run).await,
-                Word::Approve,
+                self.app.approve(self.account, pending.run).await,
+                Decision::Approve,
             )
         };
-        self.check_import("approve", &run, &file, Some(&waiting), word);
+        self.check_import("approve", &run, &file, Some(&pending), decision);
     }
 
     async fn reject(&mut self) {
         let Some(held) = self.model.held.take() else {
             return;
         };
-        self.story.push(format!("reject {}", held.run));
+        self.log.push(format!("reject {}", held.run));
         let now = self.app.now();
         self.app
             .store
@@ -251,7 +254,7 @@ impl World {
             .unwrap();
     }
 
-    async fn revert(&mut self, chance: &mut Chance) {
+    async fn revert(&mut self, rng: &mut Rng) {
         if self.model.history.is_empty() {
             return;
         }
@@ -261,10 +264,10 @@ impl World {
             .iter()
             .map(|(run, done)| (*run, done.len()))
             .collect::<Vec<_>>()
-            .get(chance.below(self.model.history.len()))
+            .get(rng.below(self.model.history.len()))
             .unwrap();
-        let force = chance.percent(30);
-        self.story.push(format!("revert {subject}, force {force}"));
+        let force = rng.percent(30);
+        self.log.push(format!("revert {subject}, force {force}"));
         let run = self.app.revert(self.account, subject, force).await;
         let expected = self
             .model
@@ -276,32 +279,32 @@ impl World {
         self.check(&run, &expected);
     }
 
-    /// Imports are off for a while, and another program writes.
-    async fn edit_by_hand(&mut self, chance: &mut Chance) {
+    /// Another program changes contacts while imports are disabled.
+    async fn edit_externally(&mut self, rng: &mut Rng) {
         let (store, pool) = (self.app.store.clone(), &self.app.pool.clone());
         store.set_enabled(self.account, false).await.unwrap();
         self.model.enabled = false;
-        if chance.percent(20) {
-            self.import("import while switched off").await;
+        if rng.percent(20) {
+            self.import("import while disabled").await;
         }
         let active: Vec<Uid> = self.model.active().map(|contact| contact.uid).collect();
-        let what = chance.below(4);
-        self.story.push(format!("by hand: {what}"));
-        if what == 3 || active.is_empty() {
-            // Somebody who is, or will be, in the file.
-            let like = chance.pick(&self.rows).clone();
+        let edit = rng.below(4);
+        self.log.push(format!("external edit {edit}"));
+        if edit == 3 || active.is_empty() {
+            // A contact with the name and number of a row in the file.
+            let template = rng.pick(&self.rows).clone();
             let uid = self.model.new_uid();
             let id: i64 = sqlx::query_scalar(
                 "INSERT INTO contacts (account_id, name) VALUES ($1, $2) RETURNING id",
             )
             .bind(self.account.0)
-            .bind(&like.name)
+            .bind(&template.name)
             .fetch_one(pool)
             .await
             .unwrap();
             sqlx::query("INSERT INTO contact_numbers (contact_id, position, number, number_type) VALUES ($1, 1, $2, 'mobile')")
                 .bind(id)
-                .bind(&like.numbers[0])
+                .bind(&template.numbers[0])
                 .execute(pool)
                 .await
                 .unwrap();
@@ -311,32 +314,32 @@ impl World {
                 removed: None,
                 state: State {
                     id: None,
-                    name: like.name,
+                    name: template.name,
                     title: None,
-                    numbers: vec![like.numbers[0].clone()],
+                    numbers: vec![template.numbers[0].clone()],
                     groups: BTreeSet::new(),
                 },
             });
         } else {
-            let uid = *chance.pick(&active);
+            let uid = *rng.pick(&active);
             let id = self.ids[&uid];
             let sql = [
                 "UPDATE contacts SET title = 'By hand' WHERE id = $1",
                 "UPDATE contacts SET name = name || ' jr' WHERE id = $1",
                 "DELETE FROM contacts WHERE id = $1",
-            ][what];
+            ][edit];
             sqlx::query(sql).bind(id).execute(pool).await.unwrap();
-            let place = self
+            let index = self
                 .model
                 .contacts
                 .iter()
                 .position(|c| c.uid == uid)
                 .unwrap();
-            let state = &mut self.model.contacts[place].state;
-            match what {
+            let state = &mut self.model.contacts[index].state;
+            match edit {
                 0 => state.title = Some("By hand".to_owned()),
                 1 => state.name.push_str(" jr"),
-                _ => drop(self.model.contacts.remove(place)),
+                _ => drop(self.model.contacts.remove(index)),
             }
         }
         self.app
@@ -346,37 +349,37 @@ impl World {
             .unwrap();
         self.model.enabled = true;
         self.model.must_confirm = Some("first_import");
-        self.model.known_file = None;
+        self.model.last_applied_file = None;
     }
 
-    async fn leap(&mut self) {
-        // Issues and images are kept for 180 days; this is about contacts.
-        self.leaps += 1;
-        if self.leaps > 3 {
+    async fn skip_31_days(&mut self) {
+        // At most three: issues and row images are deleted after 180 days, which the model does not cover.
+        self.skips += 1;
+        if self.skips > 3 {
             return;
         }
-        self.story.push("31 days pass".to_owned());
+        self.log.push("31 days pass".to_owned());
         self.app.advance(TimeDelta::days(31));
-        self.app.settle().await;
-        self.model.today = self.app.now().timestamp();
-        self.model.forget();
+        self.app.run_until_idle().await;
+        self.model.now = self.app.now().timestamp();
+        self.model.purge_removed();
     }
 
     fn check_import(
         &mut self,
-        how: &str,
+        step: &str,
         run: &RunRow,
         file: &str,
-        subject: Option<&Waiting>,
-        word: Word,
+        subject: Option<&PendingPlan>,
+        decision: Decision,
     ) {
-        self.story.push(format!(
-            "{how} as run {}, {word:?} {:?}:\n{file}",
+        self.log.push(format!(
+            "{step} as run {}, {decision:?} {:?}:\n{file}",
             run.id,
             subject.map(|s| s.run)
         ));
         let rows = self.rows.clone();
-        let expected = self.model.import(run.id, file, &rows, subject, word);
+        let expected = self.model.import(run.id, file, &rows, subject, decision);
         self.check(run, &expected);
     }
 
@@ -395,8 +398,8 @@ impl World {
             .map(count)
         });
         let trigger = run.trigger.as_str();
-        let mut note = |what: String| {
-            self.seen.insert(what);
+        let mut note = |event: String| {
+            self.events.insert(event);
         };
         note(format!("{trigger} {}", run.status));
         let names = [
@@ -421,7 +424,7 @@ impl World {
             run.id,
             run.failure_message,
             run.hold_reasons,
-            self.story.join("\n")
+            self.log.join("\n")
         );
     }
 
@@ -477,7 +480,7 @@ impl World {
         };
         found.sort_by(by_id);
         expected.sort_by(by_id);
-        assert_eq!(found, expected, "{}", self.story.join("\n"));
+        assert_eq!(found, expected, "{}", self.log.join("\n"));
 
         let groups: Vec<(i64, String, String, bool)> = sqlx::query_as(
             "SELECT id, name_key, name, removed_at IS NOT NULL FROM groups WHERE account_id = $1",
@@ -493,7 +496,7 @@ impl World {
             .into_iter()
             .map(|(_, key, name, removed)| (key, (name, removed)))
             .collect();
-        assert_eq!(groups, self.model.groups, "{}", self.story.join("\n"));
+        assert_eq!(groups, self.model.groups, "{}", self.log.join("\n"));
     }
 }
 
@@ -501,8 +504,8 @@ fn path(sequence: u64) -> String {
     format!("/model-{sequence}.csv")
 }
 
-fn row(n: usize, chance: &mut Chance) -> Row {
-    // Of any length, of any script, with capitals that count.
+fn row(n: usize, rng: &mut Rng) -> Row {
+    // Long IDs, non-ASCII IDs, and IDs that differ only in case.
     let id = match n % 5 {
         0 => format!("Zoë-{n}"),
         1 => format!("{n}{}", "x".repeat(3_000)),
@@ -518,20 +521,20 @@ fn row(n: usize, chance: &mut Chance) -> Row {
         groups: Vec::new(),
         bad: false,
     };
-    row.groups = groups(chance);
-    if chance.percent(20) {
+    row.groups = groups(rng);
+    if rng.percent(20) {
         row.numbers.push(format!("604777{n:04}"));
     }
     row
 }
 
-fn groups(chance: &mut Chance) -> Vec<String> {
+fn groups(rng: &mut Rng) -> Vec<String> {
     let mut groups: Vec<String> = Vec::new();
-    for _ in 0..=chance.below(2) {
-        let name = *chance.pick(&GROUPS);
+    for _ in 0..=rng.below(2) {
+        let name = *rng.pick(&GROUPS);
         if groups
             .iter()
-            .all(|known| known.to_lowercase() != name.to_lowercase())
+            .all(|group| group.to_lowercase() != name.to_lowercase())
         {
             groups.push(name.to_owned());
         }
@@ -539,16 +542,14 @@ fn groups(chance: &mut Chance) -> Vec<String> {
     groups
 }
 
-fn change(row: &mut Row, chance: &mut Chance) {
-    match chance.below(5) {
+fn change(row: &mut Row, rng: &mut Rng) {
+    match rng.below(5) {
         0 => row.name.push_str(" b"),
         1 => row.title = row.title.is_none().then(|| "Chief, =1+1".to_owned()),
-        2 => row.groups = groups(chance),
-        3 if row.numbers.len() > 1 => drop(row.numbers.remove(chance.below(2))),
-        3 => row
-            .numbers
-            .push(format!("778555{:04}", chance.below(10_000))),
-        _ => row.numbers[0] = format!("236555{:04}", chance.below(10_000)),
+        2 => row.groups = groups(rng),
+        3 if row.numbers.len() > 1 => drop(row.numbers.remove(rng.below(2))),
+        3 => row.numbers.push(format!("778555{:04}", rng.below(10_000))),
+        _ => row.numbers[0] = format!("236555{:04}", rng.below(10_000)),
     }
 }
 
@@ -564,7 +565,7 @@ fn csv(rows: &[Row], all_columns: bool) -> String {
     let mut file =
         format!("\"ID\",Name,Title,Number,Number Type,Groups,Number 2,Number Type 2{titles}\r\n");
     for (n, row) in rows.iter().enumerate() {
-        // The same text in another form of Unicode.
+        // The same text in Unicode form NFD.
         let id = if n % 2 == 0 {
             row.id.replace('ë', "e\u{308}")
         } else {

@@ -1,4 +1,4 @@
-//! One private Postgres per test run, one database per test.
+//! One private Postgres server per test run, one database per test.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ fn cluster() -> &'static Embedded {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         remove_leftovers(root);
         let data_dir = root.join(format!("postgres-{}", std::process::id()));
-        // The server dies with this process, so nothing of it need outlive a power cut.
+        // The data is discarded after the run, so durability is not needed.
         let settings = [
             "fsync=off",
             "synchronous_commit=off",
@@ -29,7 +29,7 @@ fn cluster() -> &'static Embedded {
     })
 }
 
-/// Clusters of earlier runs, whose process is gone.
+/// Removes clusters of earlier test processes that have ended.
 fn remove_leftovers(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -37,18 +37,18 @@ fn remove_leftovers(root: &Path) {
             continue;
         };
         if !PathBuf::from(format!("/proc/{pid}")).exists() {
-            // Another test process that has just started may be at the same folder; what it leaves, the next one finds.
+            // May fail if another test process removes the same folder; the next run tries again.
             std::fs::remove_dir_all(entry.path()).ok();
         }
     }
 }
 
-/// A fresh database, not migrated; gives back its URL.
+/// Creates an empty database without migrations. Returns its URL.
 pub async fn empty_database() -> String {
     create(None).await
 }
 
-/// A fresh database with the schema; gives back its URL.
+/// Creates a database with the schema. Returns its URL.
 pub async fn database() -> String {
     static MIGRATED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     let cluster = tokio::task::spawn_blocking(cluster).await.unwrap();

@@ -1,4 +1,4 @@
-//! The real program as a child process; tests wait for what it says, never for time to pass.
+//! The real program as a child process. Tests wait for log lines, never for time to pass.
 
 use std::process::{ExitStatus, Stdio};
 
@@ -11,7 +11,7 @@ pub struct Daemon {
     log: Lines<BufReader<ChildStderr>>,
 }
 
-/// The program, told nothing by the environment of the tests.
+/// The program, without the rosterd configuration of the test process's environment.
 pub fn rosterd(folder: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rosterd"));
     for (name, _) in std::env::vars() {
@@ -32,40 +32,40 @@ impl Daemon {
         let mut child = command.arg("serve").stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut daemon = Self { child, log };
-        daemon.until("ready").await;
+        daemon.wait_for_log("ready").await;
         daemon
     }
 
-    /// Reads the log up to a line with this text, and gives it back.
-    pub async fn until(&mut self, text: &str) -> String {
-        let mut read = String::new();
+    /// Reads the log up to the first line that contains `text`. Returns that line.
+    pub async fn wait_for_log(&mut self, text: &str) -> String {
+        let mut log_so_far = String::new();
         while let Some(line) = self.log.next_line().await.unwrap() {
             if line.contains(text) {
                 return line;
             }
-            read.push_str(&line);
-            read.push('\n');
+            log_so_far.push_str(&line);
+            log_so_far.push('\n');
         }
-        panic!("the daemon ended without saying `{text}`:\n{read}");
+        panic!("the daemon ended without logging `{text}`:\n{log_so_far}");
     }
 
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id().expect("it runs")).unwrap()
+        i32::try_from(self.child.id().expect("the daemon is running")).unwrap()
     }
 
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits for the process to end.
     pub async fn stop(mut self) -> ExitStatus {
         self.terminate();
         while self.log.next_line().await.unwrap().is_some() {}
         self.child.wait().await.unwrap()
     }
 
-    /// The same, with its log closed.
-    pub async fn stop_unheard(self) -> ExitStatus {
+    /// As [`Self::stop`], but closes the reading end of its log first.
+    pub async fn stop_with_closed_log(self) -> ExitStatus {
         let pid = self.pid();
         let Self { mut child, log } = self;
         drop(log);

@@ -1,4 +1,4 @@
-//! A real TLS server that serves files, and misbehaves where a test asks it to. Shared with the demo.
+//! A real TLS server that serves files and simulates failures. Shared with the demo and the benchmarks.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,17 +12,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What the server answers on a path.
+/// The response for a path.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// User name and password that Basic authorization must carry.
+    /// User name and password required by HTTP Basic authentication.
     pub basic: Option<(String, String)>,
-    /// Claims this length, and closes after the body.
+    /// `Content-Length` to send instead of the real one. The connection is closed after the body.
     pub claimed_length: Option<usize>,
-    /// These are answered first, one a request.
+    /// Responses to the first requests, one per request.
     pub first: Vec<Reply>,
 }
 
@@ -58,25 +58,25 @@ impl Reply {
     }
 }
 
-/// A request that came in.
+/// A request that the server received.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ReceivedRequest {
     pub path: String,
-    /// Names in lower case.
+    /// Header names are in lower case.
     pub headers: HashMap<String, String>,
 }
 
 pub struct HttpsServer {
     pub address: SocketAddr,
-    /// Certificate of the authority that vouches for the server, PEM.
+    /// Certificate of the issuing CA, PEM.
     pub ca_pem: String,
     replies: Arc<Mutex<HashMap<String, Reply>>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-    guests: Arc<AtomicUsize>,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl HttpsServer {
-    /// Starts on a free port; ends with the runtime.
+    /// Starts on a free port of the loopback interface. Ends with the runtime.
     pub async fn start() -> Self {
         Self::start_for("localhost").await
     }
@@ -90,19 +90,20 @@ impl HttpsServer {
             address,
             ca_pem,
             replies: Arc::default(),
-            seen: Arc::default(),
-            guests: Arc::default(),
+            requests: Arc::default(),
+            connections: Arc::default(),
         };
-        let (replies, seen) = (server.replies.clone(), server.seen.clone());
-        let guests = Arc::clone(&server.guests);
+        let (replies, requests) = (server.replies.clone(), server.requests.clone());
+        let connections = Arc::clone(&server.connections);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                guests.fetch_add(1, Ordering::SeqCst);
-                let (acceptor, replies, seen) = (acceptor.clone(), replies.clone(), seen.clone());
+                connections.fetch_add(1, Ordering::SeqCst);
+                let (acceptor, replies, requests) =
+                    (acceptor.clone(), replies.clone(), requests.clone());
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        // A client that goes away is no fault of the server.
-                        let _ = answer(stream, &replies, &seen).await;
+                        // Clients may disconnect at any time.
+                        let _ = answer(stream, &replies, &requests).await;
                     }
                 });
             }
@@ -118,18 +119,18 @@ impl HttpsServer {
         self.replies.lock().unwrap().insert(path.to_owned(), reply);
     }
 
-    /// The connections so far.
-    pub fn guests(&self) -> usize {
-        self.guests.load(Ordering::SeqCst)
+    /// Number of connections so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
-    /// The requests so far.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    /// Requests so far.
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-/// A certificate with its key, and the authority that vouches for it.
+/// A certificate with its key and the issuing CA.
 pub struct Identity {
     pub ca_pem: String,
     pub certificate: rcgen::Certificate,
@@ -137,15 +138,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn of(name: &str) -> Self {
-        Self::with(name, |_| {})
+    pub fn for_host(name: &str) -> Self {
+        Self::with_params(name, |_| {})
     }
 
-    /// With a certificate that is changed before it is signed.
-    pub fn with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    /// With certificate parameters that `change` modifies before signing.
+    pub fn with_params(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut certificate = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut certificate);
@@ -157,13 +158,13 @@ impl Identity {
         }
     }
 
-    /// With a certificate that vouches for itself.
+    /// With a self-signed certificate.
     pub fn self_signed(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params
             .distinguished_name
-            .push(DnType::CommonName, "vouches for itself");
+            .push(DnType::CommonName, "self-signed");
         let certificate = params.self_signed(&key).unwrap();
         Self {
             ca_pem: certificate.pem(),
@@ -173,14 +174,14 @@ impl Identity {
     }
 }
 
-/// A certificate for `name`, and the PEM of the authority that vouches for it.
+/// An acceptor with a certificate for `name`, and the issuing CA as PEM.
 pub fn tls_for(name: &str) -> (TlsAcceptor, String) {
-    let identity = Identity::of(name);
+    let identity = Identity::for_host(name);
     (identity.acceptor(&[]), identity.ca_pem)
 }
 
 impl Identity {
-    /// Answers TLS with this certificate, and speaks these protocols.
+    /// A TLS acceptor with this certificate that offers these ALPN protocols.
     pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
@@ -201,7 +202,7 @@ impl Identity {
 async fn answer<S: AsyncWrite + tokio::io::AsyncRead + Unpin>(
     stream: S,
     replies: &Mutex<HashMap<String, Reply>>,
-    seen: &Mutex<Vec<Seen>>,
+    requests: &Mutex<Vec<ReceivedRequest>>,
 ) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream).take(64 << 10);
     let mut line = String::new();
@@ -225,8 +226,11 @@ async fn answer<S: AsyncWrite + tokio::io::AsyncRead + Unpin>(
             None => Reply::status(404),
         }
     };
-    let reply = judge(reply, &headers);
-    seen.lock().unwrap().push(Seen { path, headers });
+    let reply = check_request_headers(reply, &headers);
+    requests
+        .lock()
+        .unwrap()
+        .push(ReceivedRequest { path, headers });
     let length = reply.claimed_length.unwrap_or(reply.body.len());
     let mut head = format!(
         "HTTP/1.1 {} Status\r\nContent-Length: {length}\r\nConnection: close\r\n",
@@ -242,8 +246,8 @@ async fn answer<S: AsyncWrite + tokio::io::AsyncRead + Unpin>(
     stream.shutdown().await
 }
 
-/// Asks for the password, and answers that the file is unchanged where the client knows it.
-fn judge(reply: Reply, headers: &HashMap<String, String>) -> Reply {
+/// Checks Basic authentication (401) and `If-None-Match` (304).
+fn check_request_headers(reply: Reply, headers: &HashMap<String, String>) -> Reply {
     if let Some((user, password)) = &reply.basic {
         use base64::Engine;
         let expected = format!(

@@ -1,15 +1,15 @@
-//! What the tests stand on: real servers on loopback, and the daemon's parts on a clock that the test moves.
+//! Test support: real servers on the loopback interface, and the daemon's components with a manual clock.
 
+pub mod cli;
 pub mod cluster;
 pub mod daemon;
 pub mod https_server;
+pub mod nginx;
 pub mod s3_server;
 pub mod sheet;
 pub mod smtp_server;
 pub mod ssh_server;
-pub mod typing;
-pub mod way;
-pub mod web_server;
+pub mod tcp_proxy;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use rosterd::import::{Importer, Options, WhenStopped};
 use rosterd::lifecycle::Lifecycle;
 use rosterd::mail::Mailer;
 use rosterd::model::AccountId;
-use rosterd::model::source::{PASSWORD_FIELD, SourceKind};
-use rosterd::seal::{Binding, Keyring};
+use rosterd::model::settings::{PASSWORD_FIELD, SourceKind};
+use rosterd::secrets::{Binding, Keyring};
 use rosterd::sheet::WorkbookReader;
 use rosterd::store::{NewSettings, Retention, RunRow, Store};
 use sqlx::postgres::PgPool;
@@ -31,7 +31,7 @@ use sqlx::postgres::PgPool;
 use https_server::{HttpsServer, Reply};
 use smtp_server::SmtpServer;
 
-/// The daemon in pieces, on real servers.
+/// The daemon's components, connected to real servers and a separate database.
 pub struct TestApp {
     pub store: Store,
     pub pool: PgPool,
@@ -42,11 +42,11 @@ pub struct TestApp {
     pub lifecycle: Lifecycle,
     pub folder: tempfile::TempDir,
     pub url: String,
-    /// PEM of an authority that is trusted instead of that of `https`.
+    /// PEM of a CA that CLI commands trust instead of the one of `https`.
     pub extra_ca: Option<String>,
 }
 
-/// Choices of a test.
+/// Options for starting a [`TestApp`].
 pub struct Setup {
     pub allow_networks: &'static [&'static str],
     pub allow_plain_http: bool,
@@ -55,9 +55,9 @@ pub struct Setup {
     pub idle_timeout: Duration,
     pub total_timeout: Duration,
     pub trust_server: bool,
-    /// PEM of another authority that is trusted instead.
+    /// PEM of an additional CA. CLI commands trust it instead of the one of `https`.
     pub extra_ca: Option<String>,
-    /// Name in the web server's certificate.
+    /// Host name in the web server's certificate.
     pub server_name: &'static str,
     pub operator: Option<&'static str>,
 }
@@ -84,7 +84,7 @@ impl TestApp {
         Self::start_with(Setup::default()).await
     }
 
-    /// One that trusts another authority's certificates, too.
+    /// Starts an app that also trusts this CA.
     pub async fn start_trusting(ca_pem: &str) -> Self {
         Self::start_with(Setup {
             extra_ca: Some(ca_pem.to_owned()),
@@ -102,7 +102,7 @@ impl TestApp {
             .await
             .unwrap();
         let pool = PgPool::connect(&url).await.unwrap();
-        // A Sunday.
+        // A Sunday
         let clock = Arc::new(ManualClock::new("2026-11-22T12:00:00Z".parse().unwrap()));
         let (https, smtp) = (
             HttpsServer::start_for(setup.server_name).await,
@@ -122,8 +122,13 @@ impl TestApp {
             min_rate: 100,
             per_host: 2,
         };
-        let own = setup.trust_server.then_some(https.ca_pem.as_str());
-        let ca: String = setup.extra_ca.as_deref().into_iter().chain(own).collect();
+        let server_ca = setup.trust_server.then_some(https.ca_pem.as_str());
+        let ca: String = setup
+            .extra_ca
+            .as_deref()
+            .into_iter()
+            .chain(server_ca)
+            .collect();
         let ca = (!ca.is_empty()).then_some(ca.as_bytes());
         let fetcher = Fetcher::new(
             NetworkPolicy::new(&networks),
@@ -186,8 +191,8 @@ impl TestApp {
         }
     }
 
-    /// Looks at what is due until nothing is left to do, mail included.
-    pub async fn settle(&self) {
+    /// Runs everything that is due, including follow-up work and mail.
+    pub async fn run_until_idle(&self) {
         for _ in 0..3 {
             self.dispatcher.tick().await.unwrap();
             self.dispatcher.idle().await;
@@ -202,7 +207,7 @@ impl TestApp {
         self.clock.advance(delta);
     }
 
-    /// An enabled account with one admin whose file is `sheet`, served at `/contacts.csv`.
+    /// Adds an enabled account with one admin. Its file is `sheet`, served at `/contacts.csv`.
     pub async fn account(&self, sheet: impl Into<Vec<u8>>) -> AccountId {
         self.https.serve("/contacts.csv", Reply::ok(sheet));
         let id = self
@@ -214,51 +219,54 @@ impl TestApp {
             )
             .await
             .unwrap();
-        self.settings(id, &self.https.url("/contacts.csv")).await;
+        self.set_https_source(id, &self.https.url("/contacts.csv"))
+            .await;
         self.store.set_enabled(id, true).await.unwrap();
         id
     }
 
-    /// An account that holds three contacts, whatever is imported next.
+    /// Adds an account and imports three contacts.
     pub async fn account_with_contacts(&self) -> AccountId {
-        let account = self.account(crate::support::sheet::people(1..=3)).await;
+        let account = self
+            .account(crate::support::sheet::contacts_csv(1..=3))
+            .await;
         assert_eq!(self.import(account).await.added, Some(3));
         account
     }
 
-    /// Imports what must fail for this reason, without a trace among the contacts.
-    pub async fn import_fails(&self, account: AccountId, code: &str) -> RunRow {
-        let before = self.fingerprint().await;
+    /// Runs an import that must fail with this code and leave contacts and groups unchanged.
+    pub async fn assert_import_fails(&self, account: AccountId, code: &str) -> RunRow {
+        let before = self.snapshot().await;
         let run = self.import(account).await;
-        failed(&run, code);
-        assert_eq!(self.fingerprint().await, before, "{code}");
+        assert_failed(&run, code);
+        assert_eq!(self.snapshot().await, before, "{code}");
         run
     }
 
-    pub async fn settings(&self, account: AccountId, url: &str) {
+    pub async fn set_https_source(&self, account: AccountId, url: &str) {
         let new = NewSettings::new(SourceKind::Https, url);
         self.store.save_settings(account, &new).await.unwrap();
     }
 
-    /// Settings with a password sealed for `origin`.
-    pub async fn basic_settings(
+    /// Saves a source with HTTP Basic authentication and a password encrypted for `origin`.
+    pub async fn set_basic_auth_source(
         &self,
         account: AccountId,
         url: &str,
         password: &str,
         origin: &str,
     ) {
-        let sealed = self.seal(account, PASSWORD_FIELD, password, origin);
+        let encrypted = self.encrypt_secret(account, PASSWORD_FIELD, password, origin);
         let new = NewSettings {
             username: Some("jane".to_owned()),
-            password_sealed: Some(sealed),
+            password_sealed: Some(encrypted),
             ..NewSettings::new(SourceKind::HttpsBasic, url)
         };
         self.store.save_settings(account, &new).await.unwrap();
     }
 
-    /// A secret, sealed with the key of this test.
-    pub fn seal(
+    /// Encrypts a secret with the key of this test, which is generated at the first call.
+    pub fn encrypt_secret(
         &self,
         account: AccountId,
         field: &'static str,
@@ -284,7 +292,7 @@ impl TestApp {
         self.https.serve("/contacts.csv", Reply::ok(sheet));
     }
 
-    /// Asks for an import as an operator would, and sees it through.
+    /// Requests an import as an operator would, and runs it.
     pub async fn import(&self, account: AccountId) -> RunRow {
         let id = sqlx::query_scalar::<_, i64>(
             "INSERT INTO import_runs (account_id) VALUES ($1) RETURNING id",
@@ -293,7 +301,7 @@ impl TestApp {
         .fetch_one(&self.pool)
         .await
         .unwrap();
-        self.settle().await;
+        self.run_until_idle().await;
         self.store.run(rosterd::model::RunId(id)).await.unwrap()
     }
 
@@ -303,22 +311,24 @@ impl TestApp {
         self.import(account).await
     }
 
-    /// Approves a run as `rosterd runs approve` does, and sees it through.
+    /// Approves a run as `rosterd runs approve` does, and runs the approval.
     pub async fn approve(&self, account: AccountId, run: i64) -> RunRow {
-        self.ask(account, "approval", run, false, false).await
+        self.request_run(account, "approval", run, false, false)
+            .await
     }
 
-    /// Approves a run, and lets those recognised under a new ID keep their records.
+    /// Approves a run, with contacts recognized under a new ID keeping their records.
     pub async fn approve_keeping_ids(&self, account: AccountId, run: i64) -> RunRow {
-        self.ask(account, "approval", run, true, false).await
+        self.request_run(account, "approval", run, true, false)
+            .await
     }
 
-    /// Reverts a run as `rosterd runs revert` does, and sees it through.
+    /// Reverts a run as `rosterd runs revert` does, and runs the revert.
     pub async fn revert(&self, account: AccountId, run: i64, force: bool) -> RunRow {
-        self.ask(account, "revert", run, false, force).await
+        self.request_run(account, "revert", run, false, force).await
     }
 
-    async fn ask(
+    async fn request_run(
         &self,
         account: AccountId,
         trigger: &str,
@@ -337,22 +347,22 @@ impl TestApp {
         .fetch_one(&self.pool)
         .await
         .unwrap();
-        self.settle().await;
+        self.run_until_idle().await;
         self.store.run(rosterd::model::RunId(id)).await.unwrap()
     }
 
-    /// Holds the account's row as an import does, until it is dropped or ended.
-    pub async fn hold_account(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
-        let mut holder = self.pool.begin().await.unwrap();
+    /// Locks the account's row as an import does, until the transaction ends or is dropped.
+    pub async fn lock_account(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut blocker = self.pool.begin().await.unwrap();
         sqlx::query("SELECT FROM accounts FOR NO KEY UPDATE")
-            .execute(&mut *holder)
+            .execute(&mut *blocker)
             .await
             .unwrap();
-        holder
+        blocker
     }
 
-    /// Waits until an import waits for the account's row.
-    pub async fn until_an_import_waits(&self) {
+    /// Waits until an import is blocked on the account's row.
+    pub async fn wait_until_blocked_on_account(&self) {
         let waiting = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE%'";
         while self.count(waiting).await == 0 {
@@ -360,18 +370,18 @@ impl TestApp {
         }
     }
 
-    /// Holds imports back in the middle of their transaction: contacts and numbers are written, members wait.
-    pub async fn hold_members(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
-        let mut holder = self.pool.begin().await.unwrap();
+    /// Blocks imports in the middle of their transaction, after contacts and numbers and before group members.
+    pub async fn lock_group_members(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut blocker = self.pool.begin().await.unwrap();
         sqlx::query("LOCK TABLE group_members IN SHARE MODE")
-            .execute(&mut *holder)
+            .execute(&mut *blocker)
             .await
             .unwrap();
-        holder
+        blocker
     }
 
-    /// Waits until an import waits to write members.
-    pub async fn until_members_wait(&self) {
+    /// Waits until an import is blocked on `group_members`.
+    pub async fn wait_until_blocked_on_members(&self) {
         let waiting =
             "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'group_members'::regclass
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -380,7 +390,7 @@ impl TestApp {
         }
     }
 
-    /// All that is there of contacts and groups, without ids of rows that nothing points at and without times.
+    /// All active contacts and groups, without timestamps and without the IDs of rows that nothing references.
     pub async fn state(&self) -> Vec<String> {
         let mut rows = Vec::new();
         for sql in [
@@ -401,7 +411,7 @@ impl TestApp {
         rows
     }
 
-    /// External IDs and names of the contacts that are there.
+    /// External IDs and names of the active contacts.
     pub async fn contacts(&self) -> Vec<(String, String)> {
         sqlx::query_as("SELECT coalesce(external_id, '-'), name FROM active_contacts ORDER BY id")
             .fetch_all(&self.pool)
@@ -409,7 +419,7 @@ impl TestApp {
             .unwrap()
     }
 
-    /// One text.
+    /// Runs a query that returns one text value.
     pub async fn text(&self, sql: &'static str) -> String {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap()
     }
@@ -425,8 +435,8 @@ impl TestApp {
             .map(|done| done.rows_affected())
     }
 
-    /// Everything that is stored of contacts and groups, with the transaction that wrote each row.
-    pub async fn fingerprint(&self) -> Vec<String> {
+    /// All stored rows of contacts and groups, each with the transaction that wrote it.
+    pub async fn snapshot(&self) -> Vec<String> {
         let mut rows = Vec::new();
         for sql in [
             "SELECT format('%s %s', c.xmin, c) FROM contacts c ORDER BY c.id",
@@ -445,9 +455,9 @@ impl TestApp {
     }
 }
 
-/// Holds a run to have failed for this reason, and to say so.
+/// Asserts that a run failed with this code and has the message for it.
 #[track_caller]
-pub fn failed(run: &RunRow, code: &str) {
+pub fn assert_failed(run: &RunRow, code: &str) {
     assert_eq!(
         run.failure_code.as_deref(),
         Some(code),
@@ -456,8 +466,8 @@ pub fn failed(run: &RunRow, code: &str) {
         run.failure_message
     );
     let message = run.failure_message.as_deref().unwrap_or_default();
-    for said in SENTENCES.iter().filter(|(of, _)| *of == code) {
-        let parts = said.1.split('…');
+    for expected in FAILURE_MESSAGES.iter().filter(|(of, _)| *of == code) {
+        let parts = expected.1.split('…');
         assert!(
             parts.clone().all(|part| message.contains(part)),
             "{code}: {message}"
@@ -465,8 +475,8 @@ pub fn failed(run: &RunRow, code: &str) {
     }
 }
 
-/// What is said of each failure on the way to a file, but for names and figures.
-const SENTENCES: &[(&str, &str)] = &[
+/// The message for each failure code of a fetch; `…` stands for names and numbers.
+const FAILURE_MESSAGES: &[(&str, &str)] = &[
     (
         "secret_for_other_origin",
         "the password was entered for … and is not sent anywhere else; enter the password again for the new address",

@@ -1,4 +1,4 @@
-//! A server that speaks the protocol of S3 and verifies signatures, with its files in a folder.
+//! An S3-compatible server that verifies signatures, with objects stored as files in a folder.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,26 +20,26 @@ use super::https_server::tls_for;
 pub const KEY_ID: &str = "AKIDEXAMPLE";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-/// Files in folders, and whether they are still those that are known, which the crate leaves to others.
-struct Files(s3s_fs::FileSystem);
+/// File storage plus `If-None-Match`, which `s3s-fs` does not implement.
+struct FileStorage(s3s_fs::FileSystem);
 
-/// What the trait's methods give.
-type Answer<'a, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'a>>;
+/// Return type of the trait's methods.
+type ResponseFuture<'a, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'a>>;
 
-impl S3 for Files {
+impl S3 for FileStorage {
     fn get_object<'s, 'a>(
         &'s self,
         request: S3Request<GetObjectInput>,
-    ) -> Answer<'a, GetObjectOutput>
+    ) -> ResponseFuture<'a, GetObjectOutput>
     where
         's: 'a,
         Self: 'a,
     {
         Box::pin(async move {
-            let known = request.input.if_none_match.clone();
-            let known = known.and_then(ETagCondition::into_etag);
+            let if_none_match = request.input.if_none_match.clone();
+            let if_none_match = if_none_match.and_then(ETagCondition::into_etag);
             let object = self.0.get_object(request).await?;
-            if known.is_some() && known == object.output.e_tag {
+            if if_none_match.is_some() && if_none_match == object.output.e_tag {
                 return Err(S3ErrorCode::NotModified.into());
             }
             Ok(object)
@@ -49,7 +49,7 @@ impl S3 for Files {
     fn head_bucket<'s, 'a>(
         &'s self,
         request: S3Request<HeadBucketInput>,
-    ) -> Answer<'a, HeadBucketOutput>
+    ) -> ResponseFuture<'a, HeadBucketOutput>
     where
         's: 'a,
         Self: 'a,
@@ -60,25 +60,25 @@ impl S3 for Files {
 
 pub struct S3Server {
     pub address: SocketAddr,
-    /// PEM of the authority that vouches for it.
+    /// Certificate of the issuing CA, PEM.
     pub ca_pem: String,
     folder: tempfile::TempDir,
     connections: Arc<AtomicUsize>,
 }
 
 impl S3Server {
-    /// Starts with one bucket on a free port of loopback, over TLS; ends with the runtime.
+    /// Starts with one bucket, over TLS, on a free port of the loopback interface. Ends with the runtime.
     pub async fn start(bucket: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::start_as(bucket, listener, "localhost", None)
     }
 
-    /// Starts on a listener with a certificate for `name`; below `domain` each bucket is a host.
+    /// Starts on a listener with a certificate for `name`. With `domain`, each bucket is a subdomain of it.
     pub fn start_as(bucket: &str, listener: TcpListener, name: &str, domain: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(bucket)).unwrap();
         let mut service =
-            S3ServiceBuilder::new(Files(s3s_fs::FileSystem::new(folder.path()).unwrap()));
+            S3ServiceBuilder::new(FileStorage(s3s_fs::FileSystem::new(folder.path()).unwrap()));
         service.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
         if let Some(domain) = domain {
             service.set_host(SingleDomain::new(domain).unwrap());
@@ -99,7 +99,7 @@ impl S3Server {
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         let http = Builder::new(TokioExecutor::new());
-                        // A client that goes away is no fault of the server.
+                        // Clients may disconnect at any time.
                         let _ = http.serve_connection(TokioIo::new(stream), service).await;
                     }
                 });
@@ -112,7 +112,7 @@ impl S3Server {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// An object, whatever its key.
+    /// Stores an object.
     pub fn put(&self, bucket: &str, key: &str, bytes: impl AsRef<[u8]>) {
         let path = self.folder.path().join(bucket).join(Path::new(key));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,15 +1,15 @@
-//! Sheets as the tests need them.
+//! Spreadsheets for the tests.
 
 use rust_xlsxwriter::Workbook;
 
 pub const HEADER: &str = "\"ID\",Name,Organization Name,Title,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
 
-/// A good row.
+/// A valid row with ID `n`.
 pub fn row(n: usize) -> String {
     format!("{n},Name {n},,,604555{:04},mobile,,,,Team", n % 10_000)
 }
 
-/// A CSV file with these rows.
+/// A CSV file with these rows below the header.
 pub fn csv(rows: impl IntoIterator<Item = String>) -> String {
     let mut sheet = format!("{HEADER}\r\n");
     for row in rows {
@@ -19,8 +19,8 @@ pub fn csv(rows: impl IntoIterator<Item = String>) -> String {
     sheet
 }
 
-/// A CSV file with good rows.
-pub fn people(numbers: impl IntoIterator<Item = usize>) -> String {
+/// A CSV file with one valid contact per number.
+pub fn contacts_csv(numbers: impl IntoIterator<Item = usize>) -> String {
     csv(numbers.into_iter().map(row))
 }
 

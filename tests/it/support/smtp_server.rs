@@ -1,4 +1,4 @@
-//! A real SMTP server on loopback that keeps what it is given, and refuses where a test asks it to. Shared with the demo.
+//! A real SMTP server on the loopback interface that stores messages and can refuse them. Shared with the demo.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A message as it came in.
+/// A received message.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub to: Vec<String>,
@@ -52,9 +52,9 @@ impl Message {
 #[derive(Default)]
 struct State {
     messages: Vec<Message>,
-    /// Recipients refused with this answer.
+    /// Recipients to refuse, each with the response.
     refused: Vec<(String, String)>,
-    /// Each of these answers one `DATA` before any is taken.
+    /// Responses to the next `DATA` commands, one per command, instead of accepting the message.
     data_answers: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ pub struct SmtpServer {
 }
 
 impl SmtpServer {
-    /// Starts on a free port; ends with the runtime.
+    /// Starts on a free port. Ends with the runtime.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
@@ -76,8 +76,8 @@ impl SmtpServer {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = state.clone();
-                // A client that goes away is no fault of the server.
-                tokio::spawn(async move { talk(stream, &state).await.ok() });
+                // Clients may disconnect at any time.
+                tokio::spawn(async move { serve_client(stream, &state).await.ok() });
             }
         });
         server
@@ -91,7 +91,7 @@ impl SmtpServer {
         self.state.lock().unwrap().messages.clone()
     }
 
-    /// Answers this to a recipient, for example `550 no such user`.
+    /// Refuses a recipient with a response such as `550 no such user`.
     pub fn refuse(&self, recipient: &str, answer: &str) {
         self.state
             .lock()
@@ -100,7 +100,7 @@ impl SmtpServer {
             .push((recipient.to_owned(), answer.to_owned()));
     }
 
-    /// Answers this to the next message's `DATA`.
+    /// Responds to the next `DATA` command with `answer`.
     pub fn answer_data(&self, answer: &str) {
         self.state
             .lock()
@@ -110,7 +110,7 @@ impl SmtpServer {
     }
 }
 
-async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+async fn serve_client(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut to = Vec::new();
     stream.write_all(b"220 localhost test server\r\n").await?;
@@ -120,12 +120,12 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             return Ok(());
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        let verb = line
+        let command = line
             .split([' ', ':'])
             .next()
             .unwrap_or_default()
             .to_ascii_uppercase();
-        let answer = match verb.as_str() {
+        let answer = match command.as_str() {
             "EHLO" => "250-localhost\r\n250-8BITMIME\r\n250 SMTPUTF8".to_owned(),
             "HELO" | "NOOP" => "250 ok".to_owned(),
             "MAIL" | "RSET" => {
@@ -139,7 +139,7 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
                     .unwrap()
                     .refused
                     .iter()
-                    .find(|(who, _)| *who == address)
+                    .find(|(recipient, _)| *recipient == address)
                     .cloned();
                 to.push(address);
                 refused.map_or("250 ok".to_owned(), |(_, answer)| answer)
@@ -152,20 +152,20 @@ async fn talk(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
                 if let Some(answer) = refusal {
                     answer
                 } else {
-                    stream.write_all(b"354 go on\r\n").await?;
+                    stream.write_all(b"354 start mail input\r\n").await?;
                     let raw = read_data(&mut stream).await?;
                     state.lock().unwrap().messages.push(Message {
                         to: std::mem::take(&mut to),
                         raw,
                     });
-                    "250 taken".to_owned()
+                    "250 accepted".to_owned()
                 }
             }
             "QUIT" => {
                 stream.write_all(b"221 bye\r\n").await?;
                 return Ok(());
             }
-            _ => "502 not known".to_owned(),
+            _ => "502 command not implemented".to_owned(),
         };
         stream.write_all(format!("{answer}\r\n").as_bytes()).await?;
     }

@@ -1,5 +1,5 @@
-//! A real OpenSSH server. It accepts each connection that a listener of ours hands to it (`sshd -i`), in a mount namespace
-//! of its own in which there is one user, so that the machine's users are neither asked nor changed.
+//! A real OpenSSH server. A listener passes each connection to `sshd -i`, which runs in its own mount namespace with a single
+//! test user. The users of the machine are neither read nor changed.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -10,22 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// The one user.
+/// The only user.
 pub const USER: &str = "jane";
 pub const PASSWORD: &str = "pass: wörd";
-/// `openssl passwd -6` of it.
+/// `PASSWORD`, hashed with `openssl passwd -6`.
 const PASSWORD_HASH: &str = "$6$rosterdtest$sfMOFYUCgh7HatpSP94XoV1Qvdo.jiPAMwIG0x7TQXdraEeMPXsFbVG3UxdOR0beHY2icFdVpI9AQv6BDtk5b0";
 
-/// How the server lets people in.
+/// The authentication method of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Login {
     Password,
-    /// Hangs up after one that is wrong.
+    /// Disconnects after one wrong password.
     PasswordOnce,
     KeyboardInteractive,
     PublicKey,
-    /// Lets everybody in who asks.
-    Nothing,
+    /// Accepts every client without authentication.
+    NoPassword,
 }
 
 pub struct SshServer {
@@ -36,19 +36,19 @@ pub struct SshServer {
 }
 
 impl SshServer {
-    /// Starts on a free port of loopback.
+    /// Starts on a free port of the loopback interface.
     pub fn start(login: Login) -> Self {
         Self::start_with(login, "internal-sftp")
     }
 
-    /// Starts with a command that answers SFTP requests; it begins in the user's home.
+    /// Starts with a custom SFTP server command, run in the user's home directory.
     pub fn start_with(login: Login, subsystem: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        allow(root, 0o755);
+        set_mode(root, 0o755);
         let home = root.join("home");
         std::fs::create_dir(&home).unwrap();
-        allow(&home, 0o777);
+        set_mode(&home, 0o777);
         let write = |name: &str, text: String| std::fs::write(root.join(name), text).unwrap();
         let home = home.display();
         write(
@@ -57,7 +57,7 @@ impl SshServer {
                 "root:x:0:0::/root:/bin/sh\nsshd:x:101:65534::/run/sshd:/bin/sh\n{USER}:x:65534:65534::{home}:/bin/sh\n"
             ),
         );
-        let hash = if login == Login::Nothing {
+        let hash = if login == Login::NoPassword {
             ""
         } else {
             PASSWORD_HASH
@@ -68,18 +68,18 @@ impl SshServer {
         );
         let pam = "auth required pam_unix.so nodelay\naccount required pam_unix.so\nsession required pam_permit.so\n";
         write("pam", pam.to_owned());
-        let yes = |is: bool| if is { "yes" } else { "no" };
+        let yes_no = |is: bool| if is { "yes" } else { "no" };
         write(
             "config",
             format!(
                 "HostKey {root}/ed25519\nHostKey {root}/ecdsa\nHostKey {root}/rsa\nUsePAM {}\nPermitEmptyPasswords yes\nPasswordAuthentication {}\nKbdInteractiveAuthentication {}\n\
                  PubkeyAuthentication yes\nStrictModes no\nSubsystem sftp {subsystem}\nPidFile none\nLogLevel VERBOSE\nMaxAuthTries {}\n",
-                yes(login != Login::Nothing),
-                yes(matches!(
+                yes_no(login != Login::NoPassword),
+                yes_no(matches!(
                     login,
-                    Login::Password | Login::PasswordOnce | Login::Nothing
+                    Login::Password | Login::PasswordOnce | Login::NoPassword
                 )),
-                yes(login == Login::KeyboardInteractive),
+                yes_no(login == Login::KeyboardInteractive),
                 if login == Login::PasswordOnce { 1 } else { 6 },
                 root = root.display(),
             ),
@@ -94,49 +94,49 @@ impl SshServer {
         server.listen()
     }
 
-    /// Shows another host key from now on.
+    /// Replaces the Ed25519 host key.
     pub fn new_host_key(&self) {
         self.new_host_key_of("ed25519");
     }
 
-    /// Has another host key of a kind (`ed25519`, `ecdsa` or `rsa`) from now on.
+    /// Adds or replaces the host key of a type (`ed25519`, `ecdsa` or `rsa`).
     pub fn new_host_key_of(&self, kind: &str) {
         self.remove_host_key(kind);
-        let made = Command::new("ssh-keygen")
+        let status = Command::new("ssh-keygen")
             .args(["-q", "-t", kind, "-N", "", "-f"])
             .arg(self.folder.path().join(kind))
             .stdin(Stdio::null())
             .status()
             .unwrap();
-        assert!(made.success());
+        assert!(status.success());
     }
 
-    /// Has no host key of a kind any more.
+    /// Removes the host key of a type.
     pub fn remove_host_key(&self, kind: &str) {
         std::fs::remove_file(self.folder.path().join(kind)).ok();
     }
 
-    /// The host key as `ssh-keygen -l` shows it.
+    /// Fingerprint of the Ed25519 host key, as printed by `ssh-keygen -l`.
     pub fn fingerprint(&self) -> String {
         self.fingerprint_of("ed25519")
     }
 
-    /// The host key of a kind.
+    /// Fingerprint of the host key of a type.
     pub fn fingerprint_of(&self, kind: &str) -> String {
-        let shown = Command::new("ssh-keygen")
+        let output = Command::new("ssh-keygen")
             .arg("-lf")
             .arg(self.folder.path().join(format!("{kind}.pub")))
             .output()
             .unwrap();
-        let shown = String::from_utf8(shown.stdout).unwrap();
-        shown.split(' ').nth(1).unwrap().to_owned()
+        let output = String::from_utf8(output.stdout).unwrap();
+        output.split(' ').nth(1).unwrap().to_owned()
     }
 
     fn listen(mut self) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         self.address = listener.local_addr().unwrap();
         let (root, connections) = (self.folder.path().to_owned(), Arc::clone(&self.connections));
-        // The thread lives as long as the process, and what it starts no longer (pdeathsig).
+        // The thread runs until the process ends; its children then end too (pdeathsig).
         std::thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 connections.fetch_add(1, Ordering::SeqCst);
@@ -148,7 +148,7 @@ impl SshServer {
                     return;
                 };
                 let socket = OwnedFd::from(stream);
-                let inside = "mount --bind $0/passwd /etc/passwd && mount --bind $0/shadow /etc/shadow \
+                let script = "mount --bind $0/passwd /etc/passwd && mount --bind $0/shadow /etc/shadow \
                      && mount --bind $0/pam /etc/pam.d/sshd && mount -t tmpfs none /run && mkdir /run/sshd \
                      && exec /usr/sbin/sshd -i -e -f $0/config";
                 let mut sshd = as_root("setpriv");
@@ -159,7 +159,7 @@ impl SshServer {
                     "--mount",
                     "sh",
                     "-c",
-                    inside,
+                    script,
                 ])
                 .arg(&root)
                 .stdin(socket.try_clone().unwrap())
@@ -172,13 +172,13 @@ impl SshServer {
         self
     }
 
-    /// Connections so far.
+    /// Number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Passwords that were refused so far.
-    pub fn refusals(&self) -> usize {
+    /// Number of refused passwords so far.
+    pub fn failed_logins(&self) -> usize {
         let log = std::fs::read_to_string(&self.attempts).unwrap_or_default();
         log.lines()
             .filter(|line| {
@@ -187,19 +187,20 @@ impl SshServer {
             .count()
     }
 
-    /// A file in the user's home, written long ago (by the clock of the tests, too), and after those before.
+    /// Writes a file in the home directory. Its modification time is in the past, also by the manual clock, and later than
+    /// that of earlier files.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        static WRITTEN: AtomicU64 = AtomicU64::new(1_790_000_000);
+        static NEXT_MTIME: AtomicU64 = AtomicU64::new(1_790_000_000);
         let path = self.home().join(name);
         std::fs::write(&path, bytes).unwrap();
-        allow(&path, 0o666);
-        let at = Duration::from_secs(WRITTEN.fetch_add(1, Ordering::SeqCst));
-        self.date(name, SystemTime::UNIX_EPOCH + at);
+        set_mode(&path, 0o666);
+        let at = Duration::from_secs(NEXT_MTIME.fetch_add(1, Ordering::SeqCst));
+        self.set_modified(name, SystemTime::UNIX_EPOCH + at);
         path
     }
 
-    /// Sets when a file was written.
-    pub fn date(&self, name: &str, at: SystemTime) {
+    /// Sets a file's modification time.
+    pub fn set_modified(&self, name: &str, at: SystemTime) {
         let file = std::fs::File::options()
             .write(true)
             .open(self.home().join(name))
@@ -207,9 +208,9 @@ impl SshServer {
         file.set_modified(at).unwrap();
     }
 
-    /// Sets how many seconds ago a file was written, by the machine's clock.
-    pub fn age(&self, name: &str, seconds: u64) {
-        self.date(name, SystemTime::now() - Duration::from_secs(seconds));
+    /// Sets a file's modification time to `seconds` ago, by the system clock.
+    pub fn set_age(&self, name: &str, seconds: u64) {
+        self.set_modified(name, SystemTime::now() - Duration::from_secs(seconds));
     }
 
     pub fn home(&self) -> PathBuf {
@@ -221,11 +222,11 @@ impl SshServer {
     }
 }
 
-fn allow(path: &Path, mode: u32) {
+fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A command as root: the namespaces of tests need one.
+/// A command run as root, which creating namespaces requires.
 pub fn as_root(program: &str) -> Command {
     if nix::unistd::geteuid().is_root() {
         return Command::new(program);

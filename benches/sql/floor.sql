@@ -1,6 +1,0 @@
--- The least that a database can do with a file: take it up.
-\set ON_ERROR_STOP on
-CREATE TEMP TABLE file (
-    id text, name text, org text, title text, number text, kind text, note text, email text, priority text, teams text
-);
-\copy file FROM pstdin WITH (FORMAT csv, HEADER true)

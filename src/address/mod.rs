@@ -1,0 +1,256 @@
+//! Where an account's file lies, as its import settings say.
+
+mod aws;
+mod s3;
+mod sftp;
+
+use url::Url;
+
+use crate::model::settings::SourceKind;
+
+pub use aws::is_region;
+pub use s3::S3Address;
+pub use sftp::SftpAddress;
+
+/// Why a URL can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not a URL.
+    #[error("`{found}` is not the address of a file; enter {wanted}")]
+    Malformed {
+        /// As written, without what may be secret.
+        found: String,
+        /// How it is to be written.
+        wanted: &'static str,
+    },
+    /// Of another kind of source.
+    #[error(
+        "addresses that begin with {found}: don't belong to this source; enter one that begins with {wanted}"
+    )]
+    Scheme {
+        /// As written.
+        found: String,
+        /// How it is to begin.
+        wanted: &'static str,
+    },
+    /// Two ports.
+    #[error("the address says port {written}, the settings say {port}; take one away")]
+    TwoPorts {
+        /// In the address.
+        written: u16,
+        /// In the settings.
+        port: u16,
+    },
+    /// Port 0.
+    #[error("no server listens on port 0; check the address")]
+    PortZero,
+    /// A server, or a folder.
+    #[error("the address names no file; enter {0}")]
+    NoFile(&'static str),
+    /// Not a bucket's name.
+    #[error("`{0}` can't be the name of a bucket; check the S3 object URL")]
+    Bucket(String),
+    /// A key with a part `.` or `..`.
+    #[error(
+        "an object whose key has a part `.` or `..` can't be asked for; store it under another key"
+    )]
+    DotsInKey,
+    /// A signed or versioned S3 URL.
+    #[error("the S3 address has a part after `?` or `#`; enter the object URL without it")]
+    Query,
+    /// Carries user or password.
+    #[error("the web address carries a user name or password; enter those in their own fields")]
+    Credentials,
+}
+
+/// Reads the URL of an `https` or `https_basic` source.
+///
+/// # Errors
+/// [`UrlError`] if it is no URL with a host, or carries credentials.
+pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
+    let text = text.trim();
+    let url = Url::parse(text).map_err(|_| malformed(text))?;
+    let is_web = ["https", "http"].contains(&url.scheme());
+    if !is_web && (scheme_of(text).is_some() || ["file", "data"].contains(&url.scheme())) {
+        return Err(UrlError::Scheme {
+            found: url.scheme().to_owned(),
+            wanted: "https://",
+        });
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlError::Credentials);
+    }
+    if url.host().is_none() {
+        return Err(malformed(text));
+    }
+    check_port(url.port())?;
+    Ok(url)
+}
+
+fn check_port(written: Option<u16>) -> Result<(), UrlError> {
+    match written {
+        Some(0) => Err(UrlError::PortZero),
+        _ => Ok(()),
+    }
+}
+
+/// What stands before the `://` with which an address begins.
+fn scheme_of(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+    let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    (begins && scheme.chars().all(is_part)).then_some(scheme)
+}
+
+/// Where an account's file lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// On a web server.
+    Web(Url),
+    /// On an SFTP server.
+    Sftp(SftpAddress),
+    /// In S3.
+    S3(S3Address),
+}
+
+impl Address {
+    /// Reads the URL of a source of this kind; `sftp_port` is that of the settings.
+    ///
+    /// # Errors
+    /// [`UrlError`] says what it can't be, and how it is to be written.
+    pub fn parse(kind: SourceKind, url: &str, sftp_port: Option<u16>) -> Result<Self, UrlError> {
+        match kind {
+            SourceKind::Https | SourceKind::HttpsBasic => parse_http_url(url).map(Self::Web),
+            SourceKind::Sftp => SftpAddress::parse(url, sftp_port).map(Self::Sftp),
+            SourceKind::S3 => S3Address::parse(url).map(Self::S3),
+        }
+    }
+
+    /// What a secret is bound to: scheme, host and port; of S3 the endpoint and the bucket.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        match self {
+            Self::Web(url) => origin(url),
+            Self::Sftp(address) => address.origin(),
+            Self::S3(address) => address.origin(),
+        }
+    }
+}
+
+/// Scheme, host and port.
+#[must_use]
+pub fn origin(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// The address as it may be shown and logged: without query and fragment, which may hold tokens.
+#[must_use]
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.to_string()
+}
+
+fn malformed(text: &str) -> UrlError {
+    UrlError::Malformed {
+        found: redact(text),
+        wanted: "one that begins with https://",
+    }
+}
+
+/// What may be shown of an address that can't be read: nothing that may be a password or a token.
+fn redact(text: &str) -> String {
+    let plain = text.split(['?', '#']).next().unwrap_or_default();
+    if text[plain.len()..].contains('@') {
+        // What was taken for a query may be the end of a password.
+        return "…".to_owned();
+    }
+    match plain.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => plain.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_tell_scheme_host_and_port_apart() {
+        let origin_of = |text| origin(&parse_http_url(text).unwrap());
+        assert_eq!(
+            origin_of("https://Files.Example.org/a.csv"),
+            "https://files.example.org"
+        );
+        assert_eq!(
+            origin_of("https://files.example.org:443/b"),
+            "https://files.example.org"
+        );
+        assert_eq!(
+            origin_of("https://files.example.org:8443/b"),
+            "https://files.example.org:8443"
+        );
+        assert_ne!(
+            origin_of("http://files.example.org/"),
+            origin_of("https://files.example.org/")
+        );
+    }
+
+    #[test]
+    fn credentials_and_non_urls_are_refused_without_being_repeated() {
+        assert_eq!(
+            parse_http_url("https://jane:secret@h/x"),
+            Err(UrlError::Credentials)
+        );
+        let error = parse_http_url("jane:secret@").unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+        for address in ["https://jane:secret#1@h/x", "https://jane:secret?1@h/x"] {
+            let error = parse_http_url(address).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(parse_http_url("contacts.csv").is_err());
+        for address in [
+            "localhost:8443/contacts.csv",
+            "h.example:8443/x?u=https://y",
+            "jane:secret@h/x?u=https://y",
+        ] {
+            assert!(
+                matches!(
+                    parse_http_url(address),
+                    Err(UrlError::Malformed { .. } | UrlError::Credentials)
+                ),
+                "{address}"
+            );
+        }
+        for scheme in ["file:///etc/passwd", "ftp://h/x", "sftp://h/x", "file:x"] {
+            assert!(
+                matches!(parse_http_url(scheme), Err(UrlError::Scheme { .. })),
+                "{scheme}"
+            );
+        }
+    }
+
+    #[test]
+    fn port_0_is_no_port() {
+        for (kind, address) in [
+            (SourceKind::Https, "https://h:0/x.csv"),
+            (SourceKind::Sftp, "sftp://h:0/x.csv"),
+            (SourceKind::Sftp, "h:0/x.csv"),
+            (SourceKind::S3, "https://h:0/sar/x.csv"),
+        ] {
+            let parsed = Address::parse(kind, address, None);
+            assert_eq!(parsed, Err(UrlError::PortZero), "{address}");
+        }
+    }
+
+    #[test]
+    fn tokens_in_queries_are_not_shown() {
+        assert_eq!(
+            shown(&Url::parse("https://h/x.csv?sig=abc#f").unwrap()),
+            "https://h/x.csv"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! The wall between a workbook and this process: a workbook is read by a child process of the same program, which may
+//! take so much memory and time and no more. Whatever the workbook does to its reader, it does it there.
+//!
+//! The child gets the file as its standard input and writes to its standard output what it finds (`frame`). Before anything
+//! else it limits itself. Its output is a file without a name, which is looked at once the child is through: a workbook of
+//! which only a half can be read gives no row at all, and the two are not in each other's way on the processor.
+
+mod ipc;
+pub(super) mod zip_limits;
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+
+use super::{Facts, Format, Limits, SheetError, read};
+use crate::table::{Header, SheetRow};
+use ipc::{End, Frame};
+
+/// Name of the command by which the program reads a workbook for its parent.
+pub const COMMAND: &str = "read-workbook";
+/// Most memory of the child for data, bytes. With the program itself it stays below 256 MiB.
+const MAX_DATA: u64 = 208 << 20;
+/// Most time of the child on a processor, seconds.
+const MAX_SECONDS: u64 = 10;
+/// Most bytes that the child may write: more than all cells and all text that a sheet may have.
+const MAX_OUTPUT: u64 = 128 << 20;
+/// How a child ends that could not write what it read.
+const NOT_WRITTEN: i32 = 1;
+
+/// Who reads workbooks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkbookReader {
+    /// This process: for tests of the reader itself, where nothing stands between.
+    InProcess,
+    /// A child process running this program.
+    Child(PathBuf),
+}
+
+impl WorkbookReader {
+    /// A child process of the program that is running, even if its file was replaced meanwhile.
+    #[must_use]
+    pub fn own_child() -> Self {
+        Self::Child("/proc/self/exe".into())
+    }
+}
+
+/// Ends the child, whatever happens to its parent's reading.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // Both fail only for a child that has ended and was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads a workbook in a child process.
+pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
+    program: &Path,
+    file: &File,
+    limits: Limits,
+    each: &mut F,
+) -> Result<Facts, SheetError> {
+    let mut input = file.try_clone()?;
+    input.rewind()?;
+    let mut output = tempfile::tempfile()?;
+    let mut child = Kept(
+        Command::new(program)
+            .arg(COMMAND)
+            .arg(limits.max_rows.to_string())
+            .env_clear()
+            .stdin(Stdio::from(input))
+            .stdout(Stdio::from(output.try_clone()?))
+            .stderr(Stdio::null())
+            .spawn()?,
+    );
+    let status = child.0.wait()?;
+    if !status.success() {
+        return Err(fallen(status));
+    }
+    output.rewind()?;
+    let mut output = BufReader::with_capacity(64 << 10, output);
+    let (mut header, mut row, mut scratch) = (None, SheetRow::default(), Vec::new());
+    loop {
+        match ipc::take(&mut output, &mut row, &mut scratch)? {
+            Frame::Header(found) => header = Some(found),
+            Frame::Row => match &header {
+                Some(header) => each(header, &row),
+                None => return Err(ipc::nonsense().into()),
+            },
+            Frame::End(end) => return Ok(facts(end)),
+            Frame::Refused(failure) => return Err(SheetError::BehindTheWall(failure)),
+        }
+    }
+}
+
+fn facts(end: End) -> Facts {
+    Facts {
+        format: Format {
+            format: "xlsx",
+            encoding: None,
+            delimiter: None,
+            sheet: end.sheet,
+        },
+        header: end.header,
+        issues: end.issues,
+        final_newline: None,
+    }
+}
+
+/// What became of a child that did not end well. How it ended says what the workbook did to it.
+fn fallen(status: ExitStatus) -> SheetError {
+    if status.code() == Some(NOT_WRITTEN) {
+        return SheetError::Io(std::io::Error::other(
+            "there is no room for what a workbook holds (TMPDIR)",
+        ));
+    }
+    let signal = status
+        .signal()
+        .and_then(|signal| Signal::try_from(signal).ok());
+    match signal {
+        Some(Signal::SIGXCPU | Signal::SIGKILL) => SheetError::WorkbookTooLarge(format!(
+            "reading it takes more than {MAX_SECONDS} seconds"
+        )),
+        // An allocation beyond the limit aborts.
+        Some(Signal::SIGABRT) => {
+            SheetError::WorkbookTooLarge("reading it takes more memory than allowed".to_owned())
+        }
+        Some(Signal::SIGXFSZ) => {
+            SheetError::WorkbookTooLarge("its rows take more room than allowed".to_owned())
+        }
+        _ => SheetError::WorkbookUnreadable(format!("its reader gave up: {status}")),
+    }
+}
+
+/// The child's whole work: limits itself, reads the workbook from `input` and writes to `output` what it finds.
+///
+/// # Errors
+/// Where the limits can't be set, or there is no room for the output.
+pub fn read_for_parent(input: File, output: File, limits: Limits) -> std::io::Result<()> {
+    setrlimit(Resource::RLIMIT_DATA, MAX_DATA, MAX_DATA)?;
+    setrlimit(Resource::RLIMIT_CPU, MAX_SECONDS, MAX_SECONDS + 1)?;
+    setrlimit(Resource::RLIMIT_FSIZE, MAX_OUTPUT, MAX_OUTPUT)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    say(BufReader::with_capacity(64 << 10, input), output, limits)
+}
+
+fn say<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::io::Result<()> {
+    let mut out = BufWriter::with_capacity(64 << 10, output);
+    let mut scratch = Vec::new();
+    let mut said_header = false;
+    let mut broken = Ok(());
+    let outcome = read(input, limits, |header, row| {
+        if broken.is_err() {
+            return;
+        }
+        if !said_header {
+            broken = ipc::put_header(&mut out, header);
+            said_header = true;
+        }
+        if broken.is_ok() {
+            broken = ipc::put_row(&mut out, row, &mut scratch);
+        }
+    });
+    broken?;
+    match outcome {
+        Ok(facts) => ipc::put_end(
+            &mut out,
+            &End {
+                sheet: facts.format.sheet,
+                header: facts.header,
+                issues: facts.issues,
+            },
+        )?,
+        Err(error) => {
+            // Rows that came before count for nothing.
+            out.rewind()?;
+            out.get_ref().set_len(0)?;
+            ipc::put_refusal(&mut out, &error.failure())?;
+        }
+    }
+    out.flush()
+}

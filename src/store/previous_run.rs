@@ -1,0 +1,172 @@
+//! What earlier runs of the account found, and what a person approves of one.
+
+use std::collections::HashSet;
+
+use super::session::digest;
+use super::{Session, StoreError, failed, known_word};
+use crate::compact::Issues;
+use crate::model::hold::Approved;
+use crate::model::issue::{Issue, IssueIdentities, Severity, Wording, column_of};
+use crate::model::row::RowInError;
+use crate::model::{ContactId, RunId};
+
+/// Issues of an earlier run that are read in one piece.
+const ISSUES_AT_ONCE: i64 = 10_000;
+
+impl Session {
+    /// Rows in error of a run.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn rows_in_error(&mut self, run: RunId) -> Result<HashSet<RowInError>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT DISTINCT external_id, row_digest FROM import_issues
+             WHERE run_id = $1 AND severity = 'error' AND (external_id IS NOT NULL OR row_digest IS NOT NULL)",
+            run.0
+        )
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(failed("read the rows in error"))?;
+        let rows = rows.into_iter();
+        Ok(rows
+            .filter_map(|row| match row.external_id {
+                Some(id) => Some(RowInError::Contact(id)),
+                None => row.row_digest.and_then(digest).map(RowInError::Nameless),
+            })
+            .collect())
+    }
+
+    /// Which issues an earlier run had, and of its errors those that are not among the ones of `now`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn issues_since(
+        &mut self,
+        run: RunId,
+        now: &IssueIdentities,
+    ) -> Result<(IssueIdentities, Issues), StoreError> {
+        let (mut identities, mut gone) = (Vec::new(), Issues::default());
+        let mut read_to = 0;
+        // Piece by piece: there may be a million.
+        loop {
+            let rows = sqlx::query!(
+                "SELECT id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
+                 FROM import_issues WHERE run_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+                run.0,
+                read_to,
+                ISSUES_AT_ONCE
+            )
+            .fetch_all(&mut *self.tx)
+            .await
+            .map_err(failed("read the issues"))?;
+            let Some(last) = rows.last() else {
+                return Ok((identities.into_iter().collect(), gone));
+            };
+            read_to = last.id;
+            for row in rows {
+                let severity = known_word("severity", &row.severity)?;
+                let code = known_word("code", &row.code)?;
+                let issue = Issue {
+                    severity,
+                    code,
+                    row: row.row_number.and_then(|row| u32::try_from(row).ok()),
+                    column: row.column_name.map(Into::into),
+                    column_place: row.cell.as_deref().and_then(column_of),
+                    value: row.value,
+                    external_id: row.external_id,
+                    contact_name: row.contact_name,
+                    wording: Wording::Stored(row.message),
+                    row_digest: row.row_digest.and_then(digest),
+                };
+                let identity = issue.identity();
+                if severity == Severity::Error && !now.contains(identity) {
+                    gone.push(&issue);
+                }
+                identities.push(identity);
+            }
+        }
+    }
+
+    /// The last run before this one that read its file to the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn last_read_run(&mut self) -> Result<Option<RunId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "SELECT id FROM import_runs
+             WHERE account_id = $1 AND id <> $2 AND row_count IS NOT NULL AND status <> 'failed' AND trigger <> 'revert'
+             ORDER BY finished_at DESC NULLS LAST, id DESC LIMIT 1",
+            self.run.account_id.0,
+            self.run.id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("look for the last run"))?;
+        Ok(id.map(RunId))
+    }
+
+    /// What a person approves by approving `subject`; `None` if that run waits for nobody any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database fails.
+    pub async fn approved(&mut self, subject: RunId) -> Result<Option<Approved>, StoreError> {
+        let run = sqlx::query!(
+            r#"SELECT r.sha256, r.keep_ids, r.hold_reasons,
+                      (r.status = 'held' OR (r.status = 'succeeded_with_issues' AND r.withheld > 0 AND r.id = s.applied_run_id)) AS "waits!"
+               FROM import_runs r JOIN import_state s USING (account_id)
+               WHERE r.id = $1 AND account_id = $2"#,
+            subject.0,
+            self.run.account_id.0
+        )
+        .fetch_optional(&mut *self.tx)
+        .await
+        .map_err(failed("read the approved run"))?;
+        let Some(run) = run.filter(|run| run.waits) else {
+            return Ok(None);
+        };
+        let changes = sqlx::query!(
+            "SELECT contact_id, action, applied FROM import_changes WHERE run_id = $1",
+            subject.0
+        )
+        .fetch_all(&mut *self.tx)
+        .await
+        .map_err(failed("read the approved changes"))?;
+        if run.keep_ids {
+            // Whoever approves this one in its turn has seen the same.
+            sqlx::query!(
+                "UPDATE import_runs SET keep_ids = true WHERE id = $1",
+                self.run.id.0
+            )
+            .execute(&mut *self.tx)
+            .await
+            .map_err(failed("note whose records are kept"))?;
+        }
+        let mut approved = Approved {
+            sha256: run.sha256.and_then(digest),
+            in_error: self.rows_in_error(subject).await?,
+            keep_ids: run.keep_ids,
+            hold_reasons: run
+                .hold_reasons
+                .iter()
+                .flatten()
+                .map(|reason| known_word("hold_reasons", reason))
+                .collect::<Result<_, _>>()?,
+            ..Approved::default()
+        };
+        for change in changes {
+            let Some(contact) = change.contact_id.map(ContactId) else {
+                continue;
+            };
+            match change.action.as_str() {
+                "added" => {}
+                "removed" => {
+                    approved.removed.insert(contact);
+                }
+                _ => {
+                    approved.changed.insert(contact);
+                }
+            }
+        }
+        Ok(Some(approved))
+    }
+}

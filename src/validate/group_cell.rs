@@ -1,0 +1,65 @@
+//! Reads a `Groups` cell: names separated by commas.
+
+use std::collections::HashSet;
+
+use crate::model::group::name_key;
+use crate::unicode;
+
+/// Names in a cell that are held against each other one by one.
+const FEW: usize = 8;
+
+/// Whether a `Groups` cell names no group.
+#[must_use]
+pub fn is_blank(cell: &str) -> bool {
+    trimmed(cell).all(str::is_empty)
+}
+
+/// What stands between the commas, trimmed.
+fn trimmed(cell: &str) -> impl Iterator<Item = &str> {
+    let mut start = 0;
+    let ends = memchr::memchr_iter(b',', cell.as_bytes()).chain([cell.len()]);
+    ends.map(move |end| {
+        let name = &cell[start..end];
+        start = end + 1;
+        unicode::trim(name)
+    })
+}
+
+/// Splits a `Groups` cell: at commas, trimmed, without blanks and repeats (the first spelling stays).
+#[must_use]
+pub fn split(cell: &str) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    // By which repeats are told where there are many.
+    let mut keys = HashSet::new();
+    for name in trimmed(cell) {
+        if names.len() == FEW && keys.is_empty() {
+            keys.extend(names.iter().map(|name| name_key(name)));
+        }
+        let known = if names.len() < FEW {
+            names
+                .iter()
+                .any(|other| unicode::is_same_folded(name, other))
+        } else {
+            !keys.insert(name_key(name))
+        };
+        if !name.is_empty() && !known {
+            names.push(name);
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_split_at_commas_without_blanks_and_repeats() {
+        assert_eq!(
+            split(" Search Team, , Medics ,search team,"),
+            ["Search Team", "Medics"]
+        );
+        assert!(split(" , ,").is_empty());
+        assert_eq!(split("A; B"), ["A; B"]);
+    }
+}
