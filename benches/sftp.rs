@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rosterd::address::SftpAddress;
 use rosterd::clock::SystemClock;
 use rosterd::fetch::{
-    Credentials, Fetcher, HostKey, Limits, NetworkPolicy, Outcome, Place, Request,
+    Credentials, FetchTarget, Fetcher, HostKeyVerifier, Limits, NetworkPolicy, Outcome, Request,
 };
 use ssh_server::{Login, PASSWORD, SshServer, USER};
 
@@ -93,13 +93,13 @@ fn fetcher() -> Fetcher {
 }
 
 async fn fetch(fetcher: &Fetcher, server: &SshServer, name: &str) -> Duration {
-    let request = Request::new(Place::Sftp {
+    let request = Request::new(FetchTarget::Sftp {
         address: SftpAddress::parse(&server.url(name), None).unwrap(),
         credentials: Credentials {
             username: USER.to_owned(),
             password: PASSWORD.into(),
         },
-        host_key: HostKey::default(),
+        host_key: HostKeyVerifier::default(),
     });
     let started = Instant::now();
     let outcome = fetcher

@@ -3,6 +3,6 @@
 use std::io::Write;
 
 fn main() -> std::io::Result<()> {
-    let page = rosterd::model::catalogue::reference_page();
+    let page = rosterd::model::catalog::reference_page();
     std::io::stdout().write_all(page.as_bytes())
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// File that is read if present and no other is named.
 const DEFAULT_FILE: &str = "rosterd.toml";
-const PREFIX: &str = "ROSTERD_";
+const ENV_PREFIX: &str = "ROSTERD_";
 const SECTIONS: [&str; 8] = [
     "database", "smtp", "mail", "secrets", "fetch", "import", "web", "log",
 ];
@@ -283,25 +283,28 @@ impl Config {
         let variables = || {
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         };
-        check_names(&variables().map(|(name, _)| name).collect::<Vec<_>>())?;
+        check_variable_names(&variables().map(|(name, _)| name).collect::<Vec<_>>())?;
         // An empty variable is one that is not set, as compose files and unit files leave them.
-        let filled: Vec<String> = variables()
+        let non_empty: Vec<String> = variables()
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, _)| name)
             .collect();
-        let is_filled =
-            move |name: &str| filled.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let is_set = move |name: &str| {
+            non_empty
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(name))
+        };
         let toml = Toml::file(file.unwrap_or(Path::new(DEFAULT_FILE)));
         let plain_url = Env::raw()
-            .only(if is_filled("DATABASE_URL") {
+            .only(if is_set("DATABASE_URL") {
                 &["DATABASE_URL"]
             } else {
                 &[]
             })
             .map(|_| "database.url".into());
-        let prefixed = Env::prefixed(PREFIX)
+        let prefixed = Env::prefixed(ENV_PREFIX)
             .filter(move |name| {
-                name.as_str().contains("__") && is_filled(&format!("{PREFIX}{name}"))
+                name.as_str().contains("__") && is_set(&format!("{ENV_PREFIX}{name}"))
             })
             .split("__");
         Self::from_figment(Figment::new().merge(toml).merge(plain_url).merge(prefixed))
@@ -321,34 +324,37 @@ impl Config {
             .merge(figment)
             .extract()
             .map_err(|error| ConfigError::Invalid(error.to_string()))?;
-        config.check()?;
+        config.validate()?;
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         const SECOND: Duration = Duration::from_secs(1);
         const TOO_SHORT: &str = "must be at least 1s";
-        const MAX_AT_ONCE: usize = 1_000;
+        const MAX_CONCURRENCY: usize = 1_000;
         const TOO_MANY: &str = "must be at most 1000";
-        let bad = |key: &str, why: &str| Err(ConfigError::Invalid(format!("`{key}` {why}")));
+        let invalid =
+            |key: &str, reason: &str| Err(ConfigError::Invalid(format!("`{key}` {reason}")));
         match () {
-            () if self.fetch.attempts == 0 => bad("fetch.attempts", "must be at least 1"),
-            () if self.fetch.per_host == 0 => bad("fetch.per_host", "must be at least 1"),
-            () if self.fetch.per_host > MAX_AT_ONCE => bad("fetch.per_host", TOO_MANY),
-            () if self.import.max_concurrent > MAX_AT_ONCE => {
-                bad("import.max_concurrent", TOO_MANY)
+            () if self.fetch.attempts == 0 => invalid("fetch.attempts", "must be at least 1"),
+            () if self.fetch.per_host == 0 => invalid("fetch.per_host", "must be at least 1"),
+            () if self.fetch.per_host > MAX_CONCURRENCY => invalid("fetch.per_host", TOO_MANY),
+            () if self.import.max_concurrent > MAX_CONCURRENCY => {
+                invalid("import.max_concurrent", TOO_MANY)
             }
-            () if self.fetch.connect_timeout < SECOND => bad("fetch.connect_timeout", TOO_SHORT),
-            () if self.fetch.idle_timeout < SECOND => bad("fetch.idle_timeout", TOO_SHORT),
-            () if self.fetch.total_timeout < SECOND => bad("fetch.total_timeout", TOO_SHORT),
-            () if self.fetch.max_bytes == 0 => bad("fetch.max_bytes", "must be at least 1"),
+            () if self.fetch.connect_timeout < SECOND => {
+                invalid("fetch.connect_timeout", TOO_SHORT)
+            }
+            () if self.fetch.idle_timeout < SECOND => invalid("fetch.idle_timeout", TOO_SHORT),
+            () if self.fetch.total_timeout < SECOND => invalid("fetch.total_timeout", TOO_SHORT),
+            () if self.fetch.max_bytes == 0 => invalid("fetch.max_bytes", "must be at least 1"),
             () if self.import.max_concurrent == 0 => {
-                bad("import.max_concurrent", "must be at least 1")
+                invalid("import.max_concurrent", "must be at least 1")
             }
-            () if self.import.max_rows == 0 => bad("import.max_rows", "must be at least 1"),
-            () if self.import.lease < SECOND => bad("import.lease", TOO_SHORT),
+            () if self.import.max_rows == 0 => invalid("import.max_rows", "must be at least 1"),
+            () if self.import.lease < SECOND => invalid("import.lease", TOO_SHORT),
             () if self.database.max_connections < 4 => {
-                bad("database.max_connections", "must be at least 4")
+                invalid("database.max_connections", "must be at least 4")
             }
             () => Ok(()),
         }
@@ -365,9 +371,9 @@ impl Config {
 }
 
 /// A variable meant for us, but spelled with one underscore where two belong, must not be passed over in silence.
-fn check_names(names: &[String]) -> Result<(), ConfigError> {
+fn check_variable_names(names: &[String]) -> Result<(), ConfigError> {
     for name in names {
-        let Some(rest) = name.strip_prefix(PREFIX) else {
+        let Some(rest) = name.strip_prefix(ENV_PREFIX) else {
             continue;
         };
         if rest.contains("__") {
@@ -379,9 +385,9 @@ fn check_names(names: &[String]) -> Result<(), ConfigError> {
             .find(|section| rest.starts_with(&format!("{section}_")))
         {
             let key = rest[section.len() + 1..].to_ascii_uppercase();
-            let meant = format!("{PREFIX}{}__{key}", section.to_ascii_uppercase());
+            let suggestion = format!("{ENV_PREFIX}{}__{key}", section.to_ascii_uppercase());
             return Err(ConfigError::Invalid(format!(
-                "environment variable `{name}` is not known; did you mean `{meant}`?"
+                "environment variable `{name}` is not known; did you mean `{suggestion}`?"
             )));
         }
     }
@@ -401,19 +407,19 @@ fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
 fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
-        Line(String),
+    enum StringOrList {
+        CommaSeparated(String),
         List(Vec<String>),
     }
-    let given = match Given::deserialize(from)? {
-        Given::Line(line) => line
+    let values = match StringOrList::deserialize(from)? {
+        StringOrList::CommaSeparated(line) => line
             .split(',')
             .map(|part| part.trim().to_owned())
             .filter(|part| !part.is_empty())
             .collect(),
-        Given::List(list) => list,
+        StringOrList::List(list) => list,
     };
-    given
+    values
         .iter()
         .map(|text| {
             let address = text.parse::<std::net::IpAddr>().map(IpNet::from).ok();
@@ -432,7 +438,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_shows_every_key_with_its_default() {
+    fn example_file_lists_every_key_with_default() {
         let example = std::fs::read_to_string(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/config/rosterd.example.toml"
@@ -459,14 +465,14 @@ mod tests {
             if let Some(name) = line.strip_prefix('[') {
                 section = name.trim_end_matches(']').to_uppercase();
             } else if let Some((key, _)) = line.split_once(" = ") {
-                let variable = format!("{PREFIX}{section}__{}", key.to_uppercase());
+                let variable = format!("{ENV_PREFIX}{section}__{}", key.to_uppercase());
                 assert!(example.contains(&variable), "{variable} is not named");
             }
         }
     }
 
     #[test]
-    fn unknown_keys_and_bad_values_are_named() {
+    fn error_names_unknown_key_or_bad_value() {
         for (toml, named) in [
             ("[fetch]\nmax_byte = 1", "max_byte"),
             ("[fetsh]\n", "fetsh"),
@@ -490,16 +496,18 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_with_one_underscore_too_few_is_named_and_foreign_ones_are_left_alone() {
-        let error = check_names(&["ROSTERD_FETCH_MAX_BYTES".to_owned()])
+    fn variable_with_single_underscore_is_rejected() {
+        let error = check_variable_names(&["ROSTERD_FETCH_MAX_BYTES".to_owned()])
             .unwrap_err()
             .to_string();
         assert!(error.contains("ROSTERD_FETCH__MAX_BYTES"), "{error}");
-        assert!(check_names(&["ROSTERD_SERVICE_HOST".to_owned(), "PATH".to_owned()]).is_ok());
+        assert!(
+            check_variable_names(&["ROSTERD_SERVICE_HOST".to_owned(), "PATH".to_owned()]).is_ok()
+        );
     }
 
     #[test]
-    fn networks_come_as_a_list_or_a_line() {
+    fn networks_accept_list_or_comma_separated_string() {
         let parse = |value: &str| {
             Config::from_toml(&format!("[fetch]\nallow_networks = {value}"))
                 .unwrap()
@@ -513,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn debug_output_hides_secrets() {
         let config = Config::from_toml(
             "[smtp]\nurl = \"smtps://u:hunter2@h\"\n[database]\nurl = \"postgres://u:hunter2@h\"",
         )

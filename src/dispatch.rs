@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::clock::SharedClock;
-use crate::import::{Control, Importer, Slots};
+use crate::import::{Importer, RunControl, RunSlots};
 use crate::lifecycle::{self, Lifecycle};
 use crate::mail::Mailer;
 use crate::model::run::ClaimedRun;
@@ -20,11 +20,11 @@ use crate::outbox;
 use crate::store::{Retention, ScheduleRow, Store, StoreError};
 
 /// Every second. In UTC, so that no change of the clocks concerns it.
-const HEARTBEAT: &str = "* * * * * *";
+const TICK_CRON: &str = "* * * * * *";
 /// Most schedule rows taken up in one statement.
-const BATCH: i64 = 500;
+const BATCH_SIZE: i64 = 500;
 /// How often the daemon looks for what is to be forgotten.
-const FORGET_EVERY: TimeDelta = TimeDelta::hours(1);
+const RETENTION_INTERVAL: TimeDelta = TimeDelta::hours(1);
 
 /// Starts what is due.
 #[derive(Debug)]
@@ -33,10 +33,10 @@ pub struct Dispatcher {
     mailer: Option<Arc<Mailer>>,
     clock: SharedClock,
     lifecycle: Lifecycle,
-    slots: Slots,
+    slots: RunSlots,
     delivering: Arc<AtomicBool>,
     retention: Retention,
-    forgot_at: Mutex<Option<DateTime<Utc>>>,
+    last_cleanup_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Dispatcher {
@@ -50,7 +50,7 @@ impl Dispatcher {
         max_concurrent: usize,
         retention: Retention,
     ) -> Self {
-        let slots = Slots::new(max_concurrent);
+        let slots = RunSlots::new(max_concurrent);
         Self {
             importer,
             mailer,
@@ -59,7 +59,7 @@ impl Dispatcher {
             slots,
             delivering: Arc::default(),
             retention,
-            forgot_at: Mutex::default(),
+            last_cleanup_at: Mutex::default(),
         }
     }
 
@@ -68,34 +68,34 @@ impl Dispatcher {
     /// # Errors
     /// If the heartbeat can't be started.
     pub async fn serve(&self) -> Result<(), JobSchedulerError> {
-        let beat = Arc::new(Notify::new());
+        let tick_signal = Arc::new(Notify::new());
         let mut scheduler = JobScheduler::new().await?;
-        let ring = Arc::clone(&beat);
-        let job = Job::new_async(HEARTBEAT, move |_, _| {
-            let ring = Arc::clone(&ring);
-            Box::pin(async move { ring.notify_one() })
+        let tick_sender = Arc::clone(&tick_signal);
+        let job = Job::new_async(TICK_CRON, move |_, _| {
+            let tick_sender = Arc::clone(&tick_sender);
+            Box::pin(async move { tick_sender.notify_one() })
         })?;
         scheduler.add(job).await?;
         scheduler.start().await?;
-        let mut failing = false;
+        let mut database_failing = false;
         loop {
             let outcome = tokio::select! {
                 () = self.lifecycle.soft.cancelled() => break,
-                () = beat.notified() => self.tick().await,
-                () = self.slots.given_back() => self.start_runs().await,
+                () = tick_signal.notified() => self.tick().await,
+                () = self.slots.released() => self.start_runs().await,
             };
             match &outcome {
-                Ok(()) if failing => tracing::info!("the database answers again"),
-                Err(error) if !failing => {
+                Ok(()) if database_failing => tracing::info!("the database answers again"),
+                Err(error) if !database_failing => {
                     tracing::error!(%error, "the schedule can't be looked at; trying again every second");
                 }
                 _ => {}
             }
-            failing = outcome.is_err();
-            lifecycle::alive();
+            database_failing = outcome.is_err();
+            lifecycle::notify_watchdog();
         }
         scheduler.shutdown().await?;
-        self.lifecycle.drained().await;
+        self.lifecycle.wait_for_tasks().await;
         Ok(())
     }
 
@@ -104,16 +104,16 @@ impl Dispatcher {
     /// # Errors
     /// [`StoreError`] if the database fails; what was started goes on.
     pub async fn tick(&self) -> Result<(), StoreError> {
-        self.end_abandoned().await?;
+        self.end_dead_run().await?;
         self.queue_due().await?;
         self.start_runs().await?;
         self.deliver_mail();
-        self.forget();
+        self.delete_old_data();
         Ok(())
     }
 
     /// Waits until all that the ticks so far have started is done.
-    pub async fn idle(&self) {
+    pub async fn wait_idle(&self) {
         self.lifecycle.tasks.close();
         self.lifecycle.tasks.wait().await;
         self.lifecycle.tasks.reopen();
@@ -123,17 +123,17 @@ impl Dispatcher {
         self.importer.store()
     }
 
-    async fn end_abandoned(&self) -> Result<(), StoreError> {
+    async fn end_dead_run(&self) -> Result<(), StoreError> {
         let options = self.importer.options();
-        for abandoned in self
+        for dead_run in self
             .store()
-            .take_over_dead(self.clock.now(), &options.owner, options.lease)
+            .recover_expired_runs(self.clock.now(), &options.owner, options.lease)
             .await?
         {
             let importer = Arc::clone(&self.importer);
             self.lifecycle.tasks.spawn(async move {
-                if let Err(error) = importer.end_abandoned(&abandoned).await {
-                    tracing::warn!(run.id = abandoned.run.id.0, %error, "a dead run could not be ended; trying again");
+                if let Err(error) = importer.end_dead_run(&dead_run).await {
+                    tracing::warn!(run.id = dead_run.run.id.0, %error, "a dead run could not be ended; trying again");
                 }
             });
         }
@@ -145,36 +145,36 @@ impl Dispatcher {
         loop {
             let slots = self
                 .store()
-                .take_due_slots(now, BATCH, |row| next_run(row, now))
+                .queue_due_slots(now, BATCH_SIZE, |row| next_run(row, now))
                 .await?;
             for slot in slots.iter().filter(|slot| !slot.runs) {
                 tracing::info!(account.id = slot.account_id.0, due_at = %slot.due_at, "slot skipped: imports are off, or it is more than a day old");
             }
-            if slots.len() < usize::try_from(BATCH).unwrap_or(0) {
+            if slots.len() < usize::try_from(BATCH_SIZE).unwrap_or(0) {
                 break;
             }
         }
         loop {
             let rows = self
                 .store()
-                .follow_edits(now, BATCH, |row| next_run(row, now))
+                .refresh_edited_schedules(now, BATCH_SIZE, |row| next_run(row, now))
                 .await?;
             if rows > 0 {
                 tracing::info!(rows, "schedule edits followed");
             }
-            if rows < usize::try_from(BATCH).unwrap_or(0) {
+            if rows < usize::try_from(BATCH_SIZE).unwrap_or(0) {
                 return Ok(());
             }
         }
     }
 
     async fn start_runs(&self) -> Result<(), StoreError> {
-        let free = self.slots.free();
-        if free == 0 || self.lifecycle.soft.is_cancelled() {
+        let available = self.slots.available();
+        if available == 0 || self.lifecycle.soft.is_cancelled() {
             return Ok(());
         }
         let options = self.importer.options();
-        let limit = i64::try_from(free).unwrap_or(i64::MAX);
+        let limit = i64::try_from(available).unwrap_or(i64::MAX);
         for run in self
             .store()
             .claim_runs(self.clock.now(), &options.owner, options.lease, limit)
@@ -187,10 +187,10 @@ impl Dispatcher {
 
     fn start(&self, run: ClaimedRun) {
         // Only this task lets runs enter, and it has counted the places.
-        let Some(slot) = self.slots.enter(self.lifecycle.soft.clone()) else {
+        let Some(slot) = self.slots.admit(self.lifecycle.soft.clone()) else {
             return;
         };
-        let control = Control::unobserved(self.lifecycle.hard.clone(), slot);
+        let control = RunControl::for_daemon(self.lifecycle.hard.clone(), slot);
         let importer = Arc::clone(&self.importer);
         self.lifecycle.tasks.spawn(async move {
             // The importer has logged what could not be recorded; the lease brings the run back.
@@ -199,28 +199,28 @@ impl Dispatcher {
     }
 
     /// Forgets what is older than it may get, once an hour.
-    fn forget(&self) {
+    fn delete_old_data(&self) {
         let now = self.clock.now();
         {
-            let mut forgot_at = self
-                .forgot_at
+            let mut last_cleanup_at = self
+                .last_cleanup_at
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
             // A clock that was set back must not stop it for long.
-            if forgot_at.is_some_and(|at| (now - at).abs() < FORGET_EVERY) {
+            if last_cleanup_at.is_some_and(|at| (now - at).abs() < RETENTION_INTERVAL) {
                 return;
             }
-            *forgot_at = Some(now);
+            *last_cleanup_at = Some(now);
         }
         let (store, retention) = (self.store().clone(), self.retention);
         self.lifecycle.tasks.spawn(async move {
-            match store.forget(retention, now).await {
-                Ok(forgotten) if forgotten.is_nothing() => {}
-                Ok(forgotten) => tracing::info!(
-                    contacts = forgotten.contacts,
-                    histories = forgotten.histories,
-                    runs = forgotten.runs,
-                    mails = forgotten.mails,
+            match store.delete_old_data(retention, now).await {
+                Ok(deleted) if deleted.is_empty() => {}
+                Ok(deleted) => tracing::info!(
+                    contacts = deleted.contacts,
+                    histories = deleted.histories,
+                    runs = deleted.runs,
+                    mails = deleted.mails,
                     "old data was forgotten"
                 ),
                 Err(error) => {

@@ -17,11 +17,11 @@ use std::time::{Duration, Instant};
 use self::cluster::Cluster;
 
 /// Neither file locks nor `pg_isready` call back: other processes are looked at so often.
-const POLL: Duration = Duration::from_millis(25);
-const PATIENCE: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest path of a Unix socket, bytes, less the file's name.
-const SOCKET_DIR_LIMIT: usize = 88;
-const USER: &str = "rosterd";
+const MAX_SOCKET_DIR_BYTES: usize = 88;
+const DATABASE_USER: &str = "rosterd";
 
 /// Whether others may join the server that this process starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,118 +44,120 @@ pub enum EmbeddedError {
     #[error(
         "Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as; set DATABASE_URL"
     )]
-    NoUser,
+    NoUnprivilegedUser,
     /// A file or process could not be had.
-    #[error("private Postgres under `{path}`: {what}: {source}")]
+    #[error("private Postgres under `{path}`: {operation}: {source}")]
     Io {
         /// The data directory.
         path: PathBuf,
         /// What was attempted.
-        what: &'static str,
+        operation: &'static str,
         /// Why it failed.
         source: std::io::Error,
     },
     /// Did not start.
-    #[error("the private Postgres under `{path}` did not start: {why}; see `{}`", .path.join("postgres.log").display())]
+    #[error("the private Postgres under `{path}` did not start: {reason}; see `{}`", .path.join("postgres.log").display())]
     NotStarted {
         /// The data directory.
         path: PathBuf,
         /// Why.
-        why: String,
+        reason: String,
     },
 }
 
 /// A private Postgres that this process has started or joined; ends with [`Embedded::stop`] or the process.
 #[derive(Debug)]
-pub struct Embedded {
+pub struct EmbeddedPostgres {
     data_dir: PathBuf,
     socket_dir: PathBuf,
     server: Option<Server>,
     /// Held as long as this process uses the server, so that its owner waits.
-    _joined: Option<File>,
+    _users_lock: Option<File>,
 }
 
 #[derive(Debug)]
 struct Server {
     stop: mpsc::Sender<()>,
-    keeper: JoinHandle<()>,
-    _owner: File,
+    supervisor: JoinHandle<()>,
+    _owner_lock: File,
 }
 
-impl Embedded {
+impl EmbeddedPostgres {
     /// Starts the server under `data_dir`, or joins the one that a daemon runs there. Blocks for up to a minute.
     ///
     /// # Errors
     /// [`EmbeddedError`] says what is missing.
     pub fn start(data_dir: &Path, role: Role, settings: &[&str]) -> Result<Self, EmbeddedError> {
-        let failed = |what| {
+        let io_error = |operation| {
             move |source| EmbeddedError::Io {
                 path: data_dir.to_owned(),
-                what,
+                operation,
                 source,
             }
         };
-        std::fs::create_dir_all(data_dir).map_err(failed("create the folder"))?;
-        let data_dir = &data_dir.canonicalize().map_err(failed("find the folder"))?;
-        let mut owner =
-            lock_file(&data_dir.join("owner.lock")).map_err(failed("open owner.lock"))?;
+        std::fs::create_dir_all(data_dir).map_err(io_error("create the folder"))?;
+        let data_dir = &data_dir
+            .canonicalize()
+            .map_err(io_error("find the folder"))?;
+        let mut owner_lock =
+            lock_file(&data_dir.join("owner.lock")).map_err(io_error("open owner.lock"))?;
         let cluster = Cluster::new(data_dir)?;
-        let mut told = false;
+        let mut logged = false;
         loop {
-            match owner.try_lock() {
+            match owner_lock.try_lock() {
                 Ok(()) => break,
                 Err(std::fs::TryLockError::Error(source)) => {
-                    return Err(failed("lock owner.lock")(source));
+                    return Err(io_error("lock owner.lock")(source));
                 }
                 Err(std::fs::TryLockError::WouldBlock) => {}
             }
-            let mut held_by = String::new();
-            owner
+            let mut owner_role = String::new();
+            owner_lock
                 .rewind()
-                .and_then(|()| owner.read_to_string(&mut held_by))
-                .map_err(failed("read owner.lock"))?;
-            if held_by == "daemon" && cluster.is_ready() {
+                .and_then(|()| owner_lock.read_to_string(&mut owner_role))
+                .map_err(io_error("read owner.lock"))?;
+            if owner_role == "daemon" && cluster.is_ready() {
                 let users =
-                    lock_file(&data_dir.join("users.lock")).map_err(failed("open users.lock"))?;
-                users.lock_shared().map_err(failed("lock users.lock"))?;
+                    lock_file(&data_dir.join("users.lock")).map_err(io_error("open users.lock"))?;
+                users.lock_shared().map_err(io_error("lock users.lock"))?;
                 let socket_dir = cluster.socket_dir.clone();
                 return Ok(Self {
                     data_dir: data_dir.clone(),
                     socket_dir,
                     server: None,
-                    _joined: Some(users),
+                    _users_lock: Some(users),
                 });
             }
-            if !told {
+            if !logged {
                 tracing::info!(
                     "waiting for another rosterd command that uses the private Postgres"
                 );
-                told = true;
+                logged = true;
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        let word: &[u8] = if role == Role::Daemon {
+        let role_name: &[u8] = if role == Role::Daemon {
             b"daemon"
         } else {
             b"command"
         };
-        owner
+        owner_lock
             .set_len(0)
-            .and_then(|()| owner.rewind())
-            .and_then(|()| owner.write_all(word))
-            .map_err(failed("write owner.lock"))?;
+            .and_then(|()| owner_lock.rewind())
+            .and_then(|()| owner_lock.write_all(role_name))
+            .map_err(io_error("write owner.lock"))?;
         cluster.init()?;
-        let (stop, keeper) = cluster.start(settings)?;
+        let (stop, supervisor) = cluster.start(settings)?;
         let server = Some(Server {
             stop,
-            keeper,
-            _owner: owner,
+            supervisor,
+            _owner_lock: owner_lock,
         });
         Ok(Self {
             data_dir: data_dir.clone(),
             socket_dir: cluster.socket_dir,
             server,
-            _joined: None,
+            _users_lock: None,
         })
     }
 
@@ -178,15 +180,18 @@ impl Embedded {
             url::form_urlencoded::byte_serialize(self.socket_dir.as_os_str().as_encoded_bytes())
                 .collect();
         format!(
-            "postgres://{USER}@localhost/{database}?host={}",
+            "postgres://{DATABASE_USER}@localhost/{database}?host={}",
             host.replace('+', "%20")
         )
     }
 
     /// How a person looks into it.
     #[must_use]
-    pub fn psql(&self, database: &str) -> String {
-        format!("psql -h {} -U {USER} {database}", self.socket_dir.display())
+    pub fn psql_command(&self, database: &str) -> String {
+        format!(
+            "psql -h {} -U {DATABASE_USER} {database}",
+            self.socket_dir.display()
+        )
     }
 
     /// Stops the server, if this process started it, once those who joined have ended (at most 10 s).
@@ -197,12 +202,12 @@ impl Embedded {
         if let Ok(users) = lock_file(&self.data_dir.join("users.lock")) {
             let deadline = Instant::now() + Duration::from_secs(10);
             while users.try_lock().is_err() && Instant::now() < deadline {
-                std::thread::sleep(POLL);
+                std::thread::sleep(POLL_INTERVAL);
             }
         }
         // The keeper has gone only if the server has.
         let _ = server.stop.send(());
-        let _ = server.keeper.join();
+        let _ = server.supervisor.join();
     }
 }
 

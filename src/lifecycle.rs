@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long running imports get to end by themselves.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
 /// The two tokens, and the tasks that must end before the program may.
 #[derive(Debug, Clone, Default)]
@@ -36,26 +36,26 @@ impl Lifecycle {
             signal(SignalKind::interrupt())?,
         );
         let this = lifecycle.clone();
-        spawn(async move {
-            let mut next = async || {
+        spawn_detached(async move {
+            let mut next_signal = async || {
                 tokio::select! {
                     _ = term.recv() => {}
                     _ = int.recv() => {}
                 }
             };
-            next().await;
+            next_signal().await;
             tracing::info!(
                 "stopping: no new runs, running ones get {} s",
-                GRACE.as_secs()
+                GRACE_PERIOD.as_secs()
             );
-            tell(NotifyState::Stopping);
+            notify_systemd(NotifyState::Stopping);
             this.soft.cancel();
             tokio::select! {
-                () = next() => {
+                () = next_signal() => {
                     tracing::warn!("second signal: aborting");
                     std::process::exit(130);
                 }
-                () = tokio::time::sleep(GRACE) => this.hard.cancel(),
+                () = tokio::time::sleep(GRACE_PERIOD) => this.hard.cancel(),
                 () = this.hard.cancelled() => {}
             }
         });
@@ -63,7 +63,7 @@ impl Lifecycle {
     }
 
     /// Waits until all that is under way has ended.
-    pub async fn drained(&self) {
+    pub async fn wait_for_tasks(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -74,22 +74,22 @@ impl Lifecycle {
     clippy::disallowed_methods,
     reason = "the one place for tasks that nobody waits for"
 )]
-pub fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+pub fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
     use tracing::Instrument;
     tokio::spawn(task.in_current_span());
 }
 
 /// Tells systemd that the daemon is ready.
-pub fn ready() {
-    tell(NotifyState::Ready);
+pub fn notify_ready() {
+    notify_systemd(NotifyState::Ready);
 }
 
 /// Tells systemd that the daemon is alive; harmless where nobody watches.
-pub fn alive() {
-    tell(NotifyState::Watchdog);
+pub fn notify_watchdog() {
+    notify_systemd(NotifyState::Watchdog);
 }
 
-fn tell(state: NotifyState<'_>) {
+fn notify_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(%error, "systemd was not told");
     }

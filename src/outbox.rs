@@ -3,14 +3,14 @@
 use chrono::TimeDelta;
 
 use crate::clock::Clock;
-use crate::mail::{MailError, Mailer, Outgoing};
+use crate::mail::{MailError, Mailer, OutgoingMessage};
 use crate::model::RunId;
 use crate::store::{DueMail, NewMail, Store, StoreError};
 
 /// Most messages taken up at once.
-const BATCH: i64 = 20;
+const BATCH_SIZE: i64 = 20;
 /// Longest wait between two attempts.
-const MAX_WAIT_MINUTES: i64 = 60;
+const MAX_BACKOFF_MINUTES: i64 = 60;
 
 /// Delivers what is due, of one run only if given; gives back how many messages were taken by the mail server.
 ///
@@ -24,7 +24,7 @@ pub async fn deliver_due(
 ) -> Result<usize, StoreError> {
     let mut sent = 0;
     loop {
-        let due = store.take_due_mail(clock.now(), run, BATCH).await?;
+        let due = store.claim_due_mail(clock.now(), run, BATCH_SIZE).await?;
         if due.is_empty() {
             return Ok(sent);
         }
@@ -54,7 +54,7 @@ async fn deliver(
             },
     } = due;
     let outcome = mailer
-        .send(&Outgoing {
+        .send(&OutgoingMessage {
             recipient,
             message_id,
             subject,
@@ -66,7 +66,7 @@ async fn deliver(
     let now = clock.now();
     match outcome {
         Ok(()) => {
-            store.mail_sent(id, now).await?;
+            store.record_mail_sent(id, now).await?;
             tracing::info!(mail.id = id, attempts, "mail sent");
             Ok(true)
         }
@@ -76,11 +76,11 @@ async fn deliver(
                 attempts,
                 "mail refused for good; see `rosterd doctor`"
             );
-            store.mail_failed(id, &error, None, now).await?;
+            store.record_mail_failed(id, &error, None, now).await?;
             Ok(false)
         }
         Err(MailError::Transient(error)) => {
-            let minutes = (1_i64 << (attempts - 1).clamp(0, 10)).min(MAX_WAIT_MINUTES);
+            let minutes = (1_i64 << (attempts - 1).clamp(0, 10)).min(MAX_BACKOFF_MINUTES);
             tracing::warn!(
                 mail.id = id,
                 attempts,
@@ -88,7 +88,7 @@ async fn deliver(
                 "mail not taken, will be tried again"
             );
             store
-                .mail_failed(id, &error, Some(now + TimeDelta::minutes(minutes)), now)
+                .record_mail_failed(id, &error, Some(now + TimeDelta::minutes(minutes)), now)
                 .await?;
             Ok(false)
         }

@@ -10,35 +10,42 @@ use std::collections::HashMap;
 
 pub use revert::plan_revert;
 
-use crate::model::contact::{ContactState, FileContact, Number, PhoneNumber, Said, StoredContact};
-use crate::model::hold::{History, HoldReason, HoldRules};
-use crate::model::plan::{Action, Change, Plan, Removal, Renumbered};
+use crate::model::contact::{
+    ContactState, FieldUpdate, FileContact, Number, PhoneNumber, StoredContact,
+};
+use crate::model::hold::{HoldReason, HoldRules, PlanContext};
+use crate::model::plan::{Action, Change, Plan, PossibleIdChange, Removal};
 use crate::model::snapshot::Snapshot;
-use crate::parsed_sheet::Roster;
-use groups::{GroupTable, MemberCount, count_members, emptied};
-use matching::{Link, recognised};
+use crate::parsed_sheet::ParsedSheet;
+use groups::{GroupTable, MemberCounts, count_members, find_emptied_groups};
+use matching::{Match, match_contacts};
 
 /// Changed contacts up to this number never hold a run.
-const CHANGES_BELOW_NOTICE: usize = 10;
+const MAX_UNHELD_CHANGES: usize = 10;
 /// Groups up to this size may be emptied without a hold.
-const GROUP_BELOW_NOTICE: usize = 5;
+const MAX_UNHELD_GROUP_SIZE: usize = 5;
 
 /// Whether a roster's nameless rows, or its doubtful end, keep contacts from being removed.
 #[must_use]
-pub fn blocks_removals(roster: &Roster, history: &History) -> bool {
-    let unknown = roster
-        .nameless
+pub fn blocks_removals(parsed: &ParsedSheet, context: &PlanContext) -> bool {
+    let has_unaccepted_row = parsed
+        .unidentified
         .iter()
-        .any(|row| !history.accepted_rows.contains(&row.digest));
-    !history.release_withheld && (unknown || roster.maybe_cut)
+        .any(|row| !context.accepted_rows.contains(&row.digest));
+    !context.apply_withheld_removals && (has_unaccepted_row || parsed.maybe_truncated)
 }
 
 /// What has to be done so that the account holds what the file holds.
 #[must_use]
-pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &History) -> Plan {
-    let settled = |place: usize| snapshot.settled.get(place).copied().flatten();
-    let stored_active = roster.known
-        + snapshot.settled.iter().flatten().count()
+pub fn plan(
+    snapshot: Snapshot,
+    parsed: &ParsedSheet,
+    rules: HoldRules,
+    context: &PlanContext,
+) -> Plan {
+    let already_stored = |position: usize| snapshot.already_stored.get(position).copied().flatten();
+    let stored_active = parsed.cached_contacts
+        + snapshot.already_stored.iter().flatten().count()
         + snapshot
             .contacts
             .iter()
@@ -53,80 +60,83 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
             .map(|c| &c.state),
     );
     let mut groups = GroupTable::new(&snapshot.groups);
-    let mut members = MemberCount::default();
-    for (place, group) in snapshot.groups.iter().enumerate() {
-        if snapshot.filled.get(place) == Some(&true) {
-            members_before[place] += 1;
-            members.add_to(groups.place(&group.name));
+    let mut members = MemberCounts::default();
+    for (position, group) in snapshot.groups.iter().enumerate() {
+        if snapshot.groups_with_cached_members.get(position) == Some(&true) {
+            members_before[position] += 1;
+            members.increment(groups.position_of_name(&group.name));
         }
     }
-    let is_settled = |place: usize| settled(place).is_some();
-    let (adoptions, renumbered) = recognised(&snapshot.contacts, roster, &is_settled);
-    let mut place_of: HashMap<String, usize> = HashMap::with_capacity(snapshot.contacts.len());
-    for (place, contact) in snapshot.contacts.iter().enumerate() {
+    let is_already_stored = |position: usize| already_stored(position).is_some();
+    let (adoptions, possible_id_changes) =
+        match_contacts(&snapshot.contacts, parsed, &is_already_stored);
+    let mut position_of: HashMap<String, usize> = HashMap::with_capacity(snapshot.contacts.len());
+    for (position, contact) in snapshot.contacts.iter().enumerate() {
         if let Some(id) = &contact.state.external_id {
-            place_of.insert(id.clone(), place);
+            position_of.insert(id.clone(), position);
         }
     }
-    let kept = renumbered.iter().filter(|_| history.keep_ids);
-    for (id, place) in adoptions.iter().chain(kept) {
-        place_of.insert(id.as_str().to_owned(), *place);
+    let kept = possible_id_changes.iter().filter(|_| context.keep_ids);
+    for (id, position) in adoptions.iter().chain(kept) {
+        position_of.insert(id.as_str().to_owned(), *position);
     }
 
     let mut plan = Plan {
-        unchanged: roster.known,
+        unchanged: parsed.cached_contacts,
         ..Plan::default()
     };
-    if !history.keep_ids {
-        let pair = |(id, place): &Link| Renumbered {
-            contact: snapshot.contacts[*place].id,
-            name: snapshot.contacts[*place].state.name.clone(),
-            old_id: snapshot.contacts[*place].state.external_id.clone(),
+    if !context.keep_ids {
+        let pair = |(id, position): &Match| PossibleIdChange {
+            contact: snapshot.contacts[*position].id,
+            name: snapshot.contacts[*position].state.name.clone(),
+            old_id: snapshot.contacts[*position].state.external_id.clone(),
             new_id: id.as_str().to_owned(),
         };
-        plan.renumbered = renumbered.iter().map(pair).collect();
+        plan.possible_id_changes = possible_id_changes.iter().map(pair).collect();
     }
-    let settled = snapshot.settled;
+    let already_stored = snapshot.already_stored;
     let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
-    let spellings = roster.contacts.group_names();
-    plan.group_of = vec![None; spellings.len()];
-    let mut its_groups = Vec::new();
-    for place in 0..roster.contacts.len() {
-        its_groups.clear();
-        its_groups.extend(roster.contacts.groups_of(place).map(|spelling| {
-            *plan.group_of[spelling].get_or_insert_with(|| groups.place(&spellings[spelling]))
+    let spellings = parsed.contacts.group_names();
+    plan.group_index = vec![None; spellings.len()];
+    let mut contact_groups = Vec::new();
+    for position in 0..parsed.contacts.len() {
+        contact_groups.clear();
+        contact_groups.extend(parsed.contacts.groups_of(position).map(|spelling| {
+            *plan.group_index[spelling]
+                .get_or_insert_with(|| groups.position_of_name(&spellings[spelling]))
         }));
-        its_groups.sort_unstable();
-        its_groups.dedup();
-        for group in &its_groups {
-            members.add_to(*group);
+        contact_groups.sort_unstable();
+        contact_groups.dedup();
+        for group in &contact_groups {
+            members.increment(*group);
         }
-        if let Some(id) = settled.get(place).copied().flatten() {
+        if let Some(id) = already_stored.get(position).copied().flatten() {
             plan.unchanged += 1;
-            plan.stored.push(Some(id));
-            for group in &its_groups {
+            plan.contact_ids.push(Some(id));
+            for group in &contact_groups {
                 if let Some(before) = members_before.get_mut(*group as usize) {
                     *before += 1;
                 }
             }
             continue;
         }
-        let known = place_of
-            .get(roster.contacts.packed(place).external_id)
-            .and_then(|place| stored[*place].take());
-        plan.stored.push(known.as_ref().map(|known| known.id));
-        let Some(known) = known else {
-            plan.added.push(place);
+        let existing = position_of
+            .get(parsed.contacts.encoded(position).external_id)
+            .and_then(|position| stored[*position].take());
+        plan.contact_ids
+            .push(existing.as_ref().map(|existing| existing.id));
+        let Some(existing) = existing else {
+            plan.added.push(position);
             continue;
         };
-        let contact = roster.contacts.get(place);
+        let contact = parsed.contacts.get(position);
         let row = contact.rows.first().copied();
-        let after = desired(contact, &known.state, its_groups.clone());
-        let action = if known.removed {
+        let after = merge_with_stored(contact, &existing.state, contact_groups.clone());
+        let action = if existing.removed {
             Action::Revived
-        } else if known.state.external_id.is_none() {
+        } else if existing.state.external_id.is_none() {
             Action::Adopted
-        } else if known.state == after {
+        } else if existing.state == after {
             plan.unchanged += 1;
             continue;
         } else {
@@ -134,29 +144,33 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
         };
         plan.changed.push(Change {
             action,
-            id: known.id,
-            before: known.state,
+            id: existing.id,
+            before: existing.state,
             after,
             row,
         });
     }
 
-    let withhold = blocks_removals(roster, history);
-    for known in stored.into_iter().flatten().filter(|known| !known.removed) {
-        let in_error = known
+    let withhold = blocks_removals(parsed, context);
+    for existing in stored
+        .into_iter()
+        .flatten()
+        .filter(|existing| !existing.removed)
+    {
+        let in_error = existing
             .state
             .external_id
             .as_ref()
-            .is_some_and(|id| roster.in_error.contains(id));
+            .is_some_and(|id| parsed.in_error.contains(id));
         if in_error || withhold {
-            members.add(&known.state);
+            members.add(&existing.state);
         }
         if in_error {
-            plan.in_error.push(known.id);
+            plan.in_error.push(existing.id);
         } else {
             let removal = Removal {
-                id: known.id,
-                before: known.state,
+                id: existing.id,
+                before: existing.state,
             };
             if withhold {
                 plan.withheld.push(removal);
@@ -171,9 +185,9 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
     plan.groups = groups.finish(&members);
     plan.hold_reasons = hold_reasons(
         &mut plan,
-        roster,
+        parsed,
         rules,
-        history,
+        context,
         stored_active,
         &members_before,
         &members,
@@ -182,19 +196,23 @@ pub fn plan(snapshot: Snapshot, roster: &Roster, rules: HoldRules, history: &His
 }
 
 /// The state a stored contact shall have: what the file says, and what is stored where it says nothing.
-fn desired(contact: FileContact, stored: &ContactState, groups: Vec<u32>) -> ContactState {
+fn merge_with_stored(
+    contact: FileContact,
+    stored: &ContactState,
+    groups: Vec<u32>,
+) -> ContactState {
     let in_file: Vec<PhoneNumber> = contact.numbers.iter().map(|n| n.number).collect();
     let kept = stored
         .numbers
         .iter()
-        .filter(|number| contact.keeps_numbers && !in_file.contains(&number.number));
+        .filter(|number| contact.keep_stored_numbers && !in_file.contains(&number.number));
     let numbers = contact.numbers.into_iter().map(|number| Number {
         number: number.number,
         number_type: number.number_type,
         description: number.description.or_stored(|| {
-            let mut known = stored.numbers.iter();
-            let known = known.find(|known| known.number == number.number);
-            known.and_then(|known| known.description.clone())
+            let mut existing = stored.numbers.iter();
+            let existing = existing.find(|existing| existing.number == number.number);
+            existing.and_then(|existing| existing.description.clone())
         }),
     });
     ContactState {
@@ -207,8 +225,8 @@ fn desired(contact: FileContact, stored: &ContactState, groups: Vec<u32>) -> Con
         title: contact.title.or_stored(|| stored.title.clone()),
         email: contact.email.or_stored(|| stored.email.clone()),
         priority: match contact.priority {
-            Said::This(priority) => priority.unwrap_or_default(),
-            Said::Nothing => stored.priority,
+            FieldUpdate::Set(priority) => priority.unwrap_or_default(),
+            FieldUpdate::Keep => stored.priority,
         },
         groups,
     }
@@ -216,12 +234,12 @@ fn desired(contact: FileContact, stored: &ContactState, groups: Vec<u32>) -> Con
 
 fn hold_reasons(
     plan: &mut Plan,
-    roster: &Roster,
+    parsed: &ParsedSheet,
     rules: HoldRules,
-    history: &History,
+    context: &PlanContext,
     stored_active: usize,
     members_before: &[usize],
-    members: &MemberCount,
+    members: &MemberCounts,
 ) -> Vec<HoldReason> {
     let mut reasons = Vec::new();
     let removed = plan.removed.len();
@@ -234,30 +252,30 @@ fn hold_reasons(
     let changed = plan
         .changed
         .iter()
-        .filter(|change| change.action != Action::Revived && change.changes_identity())
+        .filter(|change| change.action != Action::Revived && change.changes_name_or_numbers())
         .count();
-    if changed > CHANGES_BELOW_NOTICE && exceeds(changed, rules.changed_percent, stored_active) {
+    if changed > MAX_UNHELD_CHANGES && exceeds(changed, rules.changed_percent, stored_active) {
         reasons.push(HoldReason::ChangesTooMany);
     }
-    let (emptied_groups, largest) = emptied(&plan.groups, members_before, members);
+    let (emptied_groups, largest) = find_emptied_groups(&plan.groups, members_before, members);
     plan.emptied_groups = emptied_groups;
-    if largest > GROUP_BELOW_NOTICE {
+    if largest > MAX_UNHELD_GROUP_SIZE {
         reasons.push(HoldReason::EmptiesGroup);
     }
-    let newly_in_error = roster
+    let newly_in_error = parsed
         .rows_in_error
         .iter()
-        .filter(|row| !history.in_error.contains(row))
+        .filter(|row| !context.in_error.contains(row))
         .count();
-    if exceeds(newly_in_error, rules.error_percent, roster.row_count) {
+    if exceeds(newly_in_error, rules.error_percent, parsed.row_count) {
         reasons.push(HoldReason::ErrorsTooMany);
     }
-    let touches = removed > 0
+    let changes_existing = removed > 0
         || plan
             .changed
             .iter()
             .any(|change| change.action != Action::Revived);
-    reasons.extend(history.must_confirm.filter(|_| touches));
+    reasons.extend(context.must_confirm.filter(|_| changes_existing));
     reasons
 }
 

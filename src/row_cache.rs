@@ -9,19 +9,19 @@ use crate::table::{Header, SheetRow};
 /// By what a row is known again: 128 bits of XXH3 over its cells and the header above them. Not proof against somebody
 /// who looks for two rows with the same mark; that would deceive but himself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RowMark([u8; 16]);
+pub struct RowFingerprint([u8; 16]);
 
 /// Marks the rows under a header.
 #[derive(Debug)]
-pub struct RowMarker {
+pub struct RowHasher {
     /// Digest of the header, then what is hashed of a row.
     bytes: Vec<u8>,
 }
 
 /// Bytes of the header's digest.
-const HEADER: usize = 16;
+const HEADER_DIGEST_BYTES: usize = 16;
 
-impl RowMarker {
+impl RowHasher {
     /// For rows under this header.
     #[must_use]
     pub fn new(header: &Header) -> Self {
@@ -37,9 +37,9 @@ impl RowMarker {
 
     /// The mark of a row: the same only for the same cells, byte by byte, in the same columns.
     #[must_use]
-    pub fn mark(&mut self, row: &SheetRow) -> RowMark {
+    pub fn row_fingerprint(&mut self, row: &SheetRow) -> RowFingerprint {
         let (text, cells) = row.layout();
-        self.bytes.truncate(HEADER);
+        self.bytes.truncate(HEADER_DIGEST_BYTES);
         self.bytes.extend_from_slice(text.as_bytes());
         for (kind, end) in cells {
             self.bytes.push(*kind as u8);
@@ -47,27 +47,27 @@ impl RowMarker {
             let end = u32::try_from(*end).unwrap_or(u32::MAX);
             self.bytes.extend_from_slice(&end.to_le_bytes());
         }
-        RowMark(xxh3_128(&self.bytes).to_le_bytes())
+        RowFingerprint(xxh3_128(&self.bytes).to_le_bytes())
     }
 }
 
 /// An active contact after the last applied run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KnownContact {
+pub struct CachedContact {
     /// Which.
     pub id: ContactId,
     /// The row that says all of it, if one does and nothing had to be said of it.
-    pub mark: Option<RowMark>,
+    pub row_fingerprint: Option<RowFingerprint>,
 }
 
 /// Bytes of a packed contact: its mark, all 0 where it has none, and its id.
-const PACKED: usize = 24;
+const ENTRY_BYTES: usize = 24;
 
 /// All active contacts of an account after its last applied run, packed: 24 bytes each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct KnownContacts(Vec<[u8; PACKED]>);
+pub struct RowCache(Vec<[u8; ENTRY_BYTES]>);
 
-impl KnownContacts {
+impl RowCache {
     /// Empty, with room for so many.
     #[must_use]
     pub fn with_capacity(count: usize) -> Self {
@@ -75,25 +75,25 @@ impl KnownContacts {
     }
 
     /// Adds one.
-    pub fn push(&mut self, contact: KnownContact) {
-        let mut packed = [0; PACKED];
-        if let Some(RowMark(mark)) = contact.mark {
-            packed[..16].copy_from_slice(&mark);
+    pub fn push(&mut self, contact: CachedContact) {
+        let mut entry = [0; ENTRY_BYTES];
+        if let Some(RowFingerprint(row_fingerprint)) = contact.row_fingerprint {
+            entry[..16].copy_from_slice(&row_fingerprint);
         }
-        packed[16..].copy_from_slice(&contact.id.0.to_le_bytes());
-        self.0.push(packed);
+        entry[16..].copy_from_slice(&contact.id.0.to_le_bytes());
+        self.0.push(entry);
     }
 
-    /// Adds those that [`KnownContacts::pieces`] gave; `false` where these bytes can't be such.
+    /// Adds those that [`RowCache::byte_chunks`] gave; `false` where these bytes can't be such.
     #[must_use]
     pub fn extend_from_bytes(&mut self, bytes: &[u8]) -> bool {
-        let (packed, rest) = bytes.as_chunks::<PACKED>();
-        self.0.extend_from_slice(packed);
+        let (entry, rest) = bytes.as_chunks::<ENTRY_BYTES>();
+        self.0.extend_from_slice(entry);
         rest.is_empty()
     }
 
     /// All of them as bytes, so many in a piece.
-    pub fn pieces(&self, size: usize) -> impl Iterator<Item = &[u8]> {
+    pub fn byte_chunks(&self, size: usize) -> impl Iterator<Item = &[u8]> {
         self.0.chunks(size).map(<[_]>::as_flattened)
     }
 
@@ -111,27 +111,27 @@ impl KnownContacts {
 
     /// The one at a place, if there is one.
     #[must_use]
-    pub fn get(&self, place: usize) -> Option<KnownContact> {
-        self.0.get(place).map(unpack)
+    pub fn get(&self, place: usize) -> Option<CachedContact> {
+        self.0.get(place).map(decode)
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = KnownContact> {
-        self.0.iter().map(unpack)
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = CachedContact> {
+        self.0.iter().map(decode)
     }
 }
 
-fn unpack(packed: &[u8; PACKED]) -> KnownContact {
-    let (mut mark, mut id) = ([0; 16], [0; 8]);
-    mark.copy_from_slice(&packed[..16]);
-    id.copy_from_slice(&packed[16..]);
-    KnownContact {
+fn decode(entry: &[u8; ENTRY_BYTES]) -> CachedContact {
+    let (mut row_fingerprint, mut id) = ([0; 16], [0; 8]);
+    row_fingerprint.copy_from_slice(&entry[..16]);
+    id.copy_from_slice(&entry[16..]);
+    CachedContact {
         id: ContactId(i64::from_le_bytes(id)),
-        mark: (mark != [0; 16]).then_some(RowMark(mark)),
+        row_fingerprint: (row_fingerprint != [0; 16]).then_some(RowFingerprint(row_fingerprint)),
     }
 }
 
-impl RowMark {
+impl RowFingerprint {
     /// Half of its bits, to find it by.
     #[must_use]
     pub fn hash(self) -> u64 {
@@ -153,8 +153,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_tells_cells_columns_and_headers_apart_but_not_row_numbers() {
-        let marks: Vec<RowMark> = [
+    fn fingerprint_covers_cells_and_header_but_not_row_number() {
+        let row_fingerprints: Vec<RowFingerprint> = [
             (["ID", "Name"], vec![Cell::Text("ab"), Cell::Text("c")]),
             (["ID", "Name"], vec![Cell::Text("a"), Cell::Text("bc")]),
             (["ID", "Name"], vec![Cell::Error("ab"), Cell::Text("c")]),
@@ -164,46 +164,55 @@ mod tests {
         ]
         .into_iter()
         .map(|(titles, cells)| {
-            let mut marker = RowMarker::new(&header(titles));
+            let mut row_hasher = RowHasher::new(&header(titles));
             let (mut one, mut other) = (SheetRow::new(2), SheetRow::new(7));
             for cell in cells {
                 one.push(cell);
                 other.push(cell);
             }
-            assert_eq!(marker.mark(&one), marker.mark(&other));
-            marker.mark(&one)
+            assert_eq!(
+                row_hasher.row_fingerprint(&one),
+                row_hasher.row_fingerprint(&other)
+            );
+            row_hasher.row_fingerprint(&one)
         })
         .collect();
-        for (place, mark) in marks.iter().enumerate() {
-            assert!(!marks[..place].contains(mark), "{place}");
+        for (place, row_fingerprint) in row_fingerprints.iter().enumerate() {
+            assert!(
+                !row_fingerprints[..place].contains(row_fingerprint),
+                "{place}"
+            );
         }
     }
 
     #[test]
-    fn contacts_come_out_as_they_went_in() {
-        let mut marker = RowMarker::new(&header(["ID", "Name"]));
-        let known = [
-            KnownContact {
+    fn row_cache_round_trips() {
+        let mut row_hasher = RowHasher::new(&header(["ID", "Name"]));
+        let contacts = [
+            CachedContact {
                 id: ContactId(7),
-                mark: Some(marker.mark(&SheetRow::new(1))),
+                row_fingerprint: Some(row_hasher.row_fingerprint(&SheetRow::new(1))),
             },
-            KnownContact {
+            CachedContact {
                 id: ContactId(-1),
-                mark: None,
+                row_fingerprint: None,
             },
-            KnownContact {
+            CachedContact {
                 id: ContactId(i64::MAX),
-                mark: None,
+                row_fingerprint: None,
             },
         ];
-        let mut all = KnownContacts::default();
-        for one in known {
+        let mut all = RowCache::default();
+        for one in contacts {
             all.push(one);
         }
-        let mut read = KnownContacts::default();
-        assert!(all.pieces(2).all(|piece| read.extend_from_bytes(piece)));
+        let mut read = RowCache::default();
+        assert!(
+            all.byte_chunks(2)
+                .all(|chunk| read.extend_from_bytes(chunk))
+        );
         assert_eq!(read, all);
-        assert_eq!(read.iter().collect::<Vec<_>>(), known);
+        assert_eq!(read.iter().collect::<Vec<_>>(), contacts);
         assert!(!read.extend_from_bytes(b"short"));
     }
 }

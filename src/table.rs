@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::words;
+use crate::model::string_enum;
 
-words!(
+string_enum!(
     /// A column of SPEC §2.1, spelled as in the template.
     Field {
         /// Identifies the contact for ever.
@@ -62,7 +62,7 @@ pub struct Header {
     /// Titles as spelled, cleaned, in the order of the sheet.
     pub titles: Vec<String>,
     /// Place of each known column, from 0; in the order of [`Field::ALL`].
-    places: [Option<usize>; Field::ALL.len()],
+    column_indexes: [Option<usize>; Field::ALL.len()],
     /// Numbers in column order; never empty in a header that was accepted.
     pub numbers: Vec<NumberColumns>,
 }
@@ -76,23 +76,23 @@ impl Header {
         found: &[(Field, usize)],
         numbers: Vec<NumberColumns>,
     ) -> Self {
-        let mut places = [None; Field::ALL.len()];
-        for (field, place) in found {
-            places[*field as usize] = Some(*place);
+        let mut column_indexes = [None; Field::ALL.len()];
+        for (field, column_index) in found {
+            column_indexes[*field as usize] = Some(*column_index);
         }
         Self {
             row,
             titles,
-            places,
+            column_indexes,
             numbers,
         }
     }
 
     /// Where the column with this name stands; `Number 2` and its like are those of a further number.
     #[must_use]
-    pub fn place_named(&self, name: &str) -> Option<usize> {
+    pub fn column_index_by_name(&self, name: &str) -> Option<usize> {
         if let Ok(field) = name.parse() {
-            return self.place(field);
+            return self.column_index(field);
         }
         let (base, ordinal) = name.rsplit_once(' ')?;
         let ordinal: u32 = ordinal.parse().ok()?;
@@ -107,8 +107,8 @@ impl Header {
 
     /// Where a column stands.
     #[must_use]
-    pub fn place(&self, field: Field) -> Option<usize> {
-        self.places[field as usize]
+    pub fn column_index(&self, field: Field) -> Option<usize> {
+        self.column_indexes[field as usize]
     }
 }
 
@@ -131,7 +131,7 @@ impl<'a> Cell<'a> {
 
     /// The text of the cell, or what stands for it in a message.
     #[must_use]
-    pub fn shown(self) -> &'a str {
+    pub fn display_text(self) -> &'a str {
         match self {
             Self::Text(text) | Self::Rounded(text) | Self::Error(text) => text,
             Self::FormulaWithoutValue => "",
@@ -155,13 +155,13 @@ pub enum Damage {
     /// A quote inside a cell that is not quoted.
     StrayQuote,
     /// A quoted cell that seems to have swallowed a record, or one of the rows that it swallowed.
-    SwallowedRecord,
+    EmbeddedRecord,
     /// One of two neighbours that look like a single record torn by a line break.
-    TornRecord,
+    SplitRecord,
     /// Its line end, or that of the row before it, is a part of the one that all others have.
-    LineEnd,
+    PartialLineEnd,
     /// Another count of cells than the header, and the number stands beside its column.
-    Shifted,
+    ShiftedCells,
     /// A record with another delimiter than the rest of the file.
     OtherDelimiter,
 }
@@ -213,7 +213,7 @@ impl SheetRow {
     }
 
     /// Begins anew as an empty, undamaged row with this number.
-    pub fn restart(&mut self, number: u32) {
+    pub fn reset_to(&mut self, number: u32) {
         self.number = number;
         self.damage = None;
         self.text.clear();
@@ -229,13 +229,13 @@ impl SheetRow {
             Cell::Error(_) => CellKind::Error,
             Cell::FormulaWithoutValue => CellKind::FormulaWithoutValue,
         };
-        self.text.push_str(cell.shown());
+        self.text.push_str(cell.display_text());
         self.cells.push((kind, self.text.len()));
     }
 
     /// Takes all cells at once: their texts one after the other, and the place, the kind and the end of each in bytes, but
     /// for blank ones, which may be left out. `false`, and no cells, where these can't be.
-    pub fn fill(
+    pub fn set_cells(
         &mut self,
         text: &str,
         cells: impl Iterator<Item = (usize, CellKind, usize)>,
@@ -243,20 +243,21 @@ impl SheetRow {
         self.text.clear();
         self.text.push_str(text);
         self.cells.clear();
-        let (mut start, mut sound) = (0, true);
-        for (place, kind, end) in cells {
-            sound &= self.cells.len() <= place && start <= end && text.is_char_boundary(end);
-            if self.cells.len() < place {
-                self.cells.resize(place, (CellKind::Text, start));
+        let (mut start, mut is_valid) = (0, true);
+        for (column_index, kind, end) in cells {
+            is_valid &=
+                self.cells.len() <= column_index && start <= end && text.is_char_boundary(end);
+            if self.cells.len() < column_index {
+                self.cells.resize(column_index, (CellKind::Text, start));
             }
             self.cells.push((kind, end));
             start = end;
         }
-        if !sound {
+        if !is_valid {
             self.text.clear();
             self.cells.clear();
         }
-        sound
+        is_valid
     }
 
     /// All its text, and the kind and the end of each cell in it.
@@ -294,13 +295,13 @@ impl SheetRow {
 
     /// The cell at a place, counted from 0; blank where the row has none.
     #[must_use]
-    pub fn cell(&self, place: usize) -> Cell<'_> {
-        let Some((kind, end)) = self.cells.get(place).copied() else {
+    pub fn cell(&self, column_index: usize) -> Cell<'_> {
+        let Some((kind, end)) = self.cells.get(column_index).copied() else {
             return Cell::BLANK;
         };
-        let start = match place {
+        let start = match column_index {
             0 => 0,
-            _ => self.cells[place - 1].1,
+            _ => self.cells[column_index - 1].1,
         };
         let text = &self.text[start..end];
         match kind {
@@ -314,7 +315,7 @@ impl SheetRow {
     /// Its cells in order.
     #[must_use]
     pub fn cells(&self) -> impl DoubleEndedIterator<Item = Cell<'_>> + ExactSizeIterator {
-        (0..self.cells.len()).map(|place| self.cell(place))
+        (0..self.cells.len()).map(|column_index| self.cell(column_index))
     }
 
     /// Whether all its cells surely are as trimming leaves them: none begins or ends with a character that need not be plain
@@ -331,7 +332,7 @@ impl SheetRow {
 
     /// Whether it says nothing: it is blank, and no cell was left out of it that isn't.
     #[must_use]
-    pub fn is_passed_over(&self) -> bool {
+    pub fn is_skippable(&self) -> bool {
         self.is_blank() && self.damage != Some(Damage::SurplusCells)
     }
 

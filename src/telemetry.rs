@@ -9,7 +9,7 @@ use crate::config::{ConfigError, Log, LogFormat};
 
 /// Other crates say nothing below this, whatever level is asked for: at their finest they print statements and headers.
 /// A filter that names one of them still prevails.
-const QUIET: &str = "aws=warn,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
+const DEFAULT_DIRECTIVES: &str = "aws=warn,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
 
 /// Starts logging for the life of the process.
 ///
@@ -17,7 +17,7 @@ const QUIET: &str = "aws=warn,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwe
 /// [`ConfigError`] if `log.level` is no filter.
 pub fn init(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::builder()
-        .parse(format!("{QUIET},{}", log.level))
+        .parse(format!("{DEFAULT_DIRECTIVES},{}", log.level))
         .map_err(|error| ConfigError::Invalid(format!("`log.level`: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -40,7 +40,7 @@ pub fn init(log: &Log) -> Result<(), ConfigError> {
     clippy::disallowed_methods,
     reason = "the one wrapper that carries the span"
 )]
-pub async fn blocking<T: Send + 'static>(
+pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, tokio::task::JoinError> {
     let span = tracing::Span::current();

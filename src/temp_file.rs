@@ -9,7 +9,7 @@ use crate::model::digest::FileDigest;
 
 /// A file, whole.
 #[derive(Debug, Clone)]
-pub struct Spool {
+pub struct TempFile {
     file: Arc<File>,
     size: u64,
     sha256: [u8; 32],
@@ -17,7 +17,7 @@ pub struct Spool {
 
 /// Why a file can't be kept.
 #[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
+pub enum TempFileError {
     /// Beyond the limit.
     #[error("the file is larger than {0} bytes (`fetch.max_bytes`)")]
     TooLarge(u64),
@@ -27,19 +27,19 @@ pub enum SpoolError {
 }
 
 /// Takes a file up piece by piece.
-pub struct SpoolWriter {
+pub struct TempFileWriter {
     file: File,
     digest: FileDigest,
     size: u64,
     limit: u64,
 }
 
-impl SpoolWriter {
+impl TempFileWriter {
     /// For a file of `limit` bytes at most.
     ///
     /// # Errors
     /// If there is no place for temporary files.
-    pub fn new(limit: u64) -> Result<Self, SpoolError> {
+    pub fn new(limit: u64) -> Result<Self, TempFileError> {
         Ok(Self {
             file: tempfile::tempfile()?,
             digest: FileDigest::default(),
@@ -52,10 +52,10 @@ impl SpoolWriter {
     ///
     /// # Errors
     /// [`SpoolError`] beyond the limit, or where the disk is full.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), TempFileError> {
         self.size += bytes.len() as u64;
         if self.size > self.limit {
-            return Err(SpoolError::TooLarge(self.limit));
+            return Err(TempFileError::TooLarge(self.limit));
         }
         self.digest.write_all(bytes)?;
         self.file.write_all(bytes)?;
@@ -70,8 +70,8 @@ impl SpoolWriter {
 
     /// The file, whole.
     #[must_use]
-    pub fn finish(self) -> Spool {
-        Spool {
+    pub fn finish(self) -> TempFile {
+        TempFile {
             file: Arc::new(self.file),
             size: self.size,
             sha256: self.digest.finish(),
@@ -79,19 +79,19 @@ impl SpoolWriter {
     }
 }
 
-impl Spool {
+impl TempFile {
     /// A copy of all that `source` gives.
     ///
     /// # Errors
     /// [`SpoolError`] beyond `limit` bytes, or if it can't be read or kept.
-    pub fn copy(source: &mut impl Read, limit: u64) -> Result<Self, SpoolError> {
-        let mut writer = SpoolWriter::new(limit)?;
+    pub fn copy(source: &mut impl Read, limit: u64) -> Result<Self, TempFileError> {
+        let mut writer = TempFileWriter::new(limit)?;
         // Small enough that a piece is hashed and written while it is near.
-        let mut piece = vec![0; 64 << 10];
+        let mut chunk = vec![0; 64 << 10];
         loop {
-            match source.read(&mut piece) {
+            match source.read(&mut chunk) {
                 Ok(0) => return Ok(writer.finish()),
-                Ok(length) => writer.push(&piece[..length])?,
+                Ok(length) => writer.push(&chunk[..length])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }

@@ -47,10 +47,10 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
         };
     }
     let trimmed = trim(raw);
-    let signs = Signs::of(trimmed);
-    if !signs.odd {
+    let flags = CharFlags::of(trimmed);
+    if !flags.maybe_control {
         return Cleaned {
-            text: composed(Cow::Borrowed(trimmed), signs),
+            text: to_nfc(Cow::Borrowed(trimmed), flags),
             had_line_break: false,
             has_control: false,
         };
@@ -73,7 +73,7 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
     }
     let has_control = text.chars().any(char::is_control);
     Cleaned {
-        text: composed(text, signs),
+        text: to_nfc(text, flags),
         had_line_break,
         has_control,
     }
@@ -81,41 +81,45 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
 
 /// Whether [`clean`] only trims, here and in every part of the text.
 #[must_use]
-pub fn is_plain(text: &str) -> bool {
-    // Most are printable ASCII; as in `Signs::of` without a branch inside.
+pub fn needs_only_trimming(text: &str) -> bool {
+    // Most are printable ASCII; as in `CharFlags::of` without a branch inside.
     let other = |b: u8| u8::from(b.wrapping_sub(b' ') > b'~' - b' ');
     if text.bytes().fold(0, |others, b| others | other(b)) == 0 {
         return true;
     }
-    let signs = Signs::of(text);
-    let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-    let needs_more = signs.odd && text.contains(odd) || signs.combining && !is_nfc(text);
+    let flags = CharFlags::of(text);
+    let maybe_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let needs_more =
+        flags.maybe_control && text.contains(maybe_control) || flags.combining && !is_nfc(text);
     !needs_more
 }
 
 /// What the bytes of a text say of it.
 #[derive(Debug, Clone, Copy)]
-struct Signs {
+struct CharFlags {
     /// It may have control characters or line breaks.
-    odd: bool,
+    maybe_control: bool,
     /// It may be something else in NFC.
     combining: bool,
 }
 
-/// What a byte and the one behind it mean for [`Signs::odd`].
-const ODD: u8 = 1;
-/// As [`ODD`], for [`Signs::combining`].
+/// What a byte and the one behind it mean for [`CharFlags::maybe_control`].
+const MAYBE_CONTROL: u8 = 1;
+/// As [`MAYBE_CONTROL`], for [`CharFlags::combining`].
 const COMBINING: u8 = 2;
 
-impl Signs {
+impl CharFlags {
     fn of(text: &str) -> Self {
         // Without a branch inside, so that many bytes are looked at in one step.
         let bytes = text.as_bytes();
-        let last = bytes.last().map_or(0, |last| sign(*last, 0));
+        let last = bytes.last().map_or(0, |last| byte_flags(*last, 0));
         let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
-        let signs = pairs.fold(last, |signs, (byte, next)| signs | sign(*byte, *next));
-        let (odd, combining) = (signs & ODD != 0, signs & COMBINING != 0);
-        Self { odd, combining }
+        let flags = pairs.fold(last, |flags, (byte, next)| flags | byte_flags(*byte, *next));
+        let (maybe_control, combining) = (flags & MAYBE_CONTROL != 0, flags & COMBINING != 0);
+        Self {
+            maybe_control,
+            combining,
+        }
     }
 }
 
@@ -128,23 +132,23 @@ impl Signs {
     clippy::needless_bitwise_bool,
     reason = "a branch would cost more than all of it"
 )]
-const fn sign(byte: u8, next: u8) -> u8 {
+const fn byte_flags(byte: u8, next: u8) -> u8 {
     let control = (byte < 0x20) | (byte == 0x7F) | ((byte == 0xC2) & (next < 0xA0));
     let separator = (byte == 0xE2) & (next == 0x80);
-    let settled = ((byte == 0xCE) & (next != 0x87))
+    let nfc_stable = ((byte == 0xCE) & (next != 0x87))
         | (byte == 0xCF)
         | (byte == 0xD0)
         | (byte == 0xD1)
         | ((byte >= 0xE4) & (byte <= 0xE9))
         | (byte == 0xEB)
         | (byte == 0xEC);
-    let combining = (byte >= 0xCC) & !settled;
-    ((control | separator) as u8 * ODD) | (combining as u8 * COMBINING)
+    let combining = (byte >= 0xCC) & !nfc_stable;
+    ((control | separator) as u8 * MAYBE_CONTROL) | (combining as u8 * COMBINING)
 }
 
 /// The text in NFC.
-fn composed(text: Cow<'_, str>, signs: Signs) -> Cow<'_, str> {
-    if !signs.combining || is_nfc(&text) {
+fn to_nfc(text: Cow<'_, str>, flags: CharFlags) -> Cow<'_, str> {
+    if !flags.combining || is_nfc(&text) {
         return text;
     }
     Cow::Owned(text.nfc().collect())
@@ -158,19 +162,19 @@ pub fn fold(text: &str) -> String {
         return text.to_ascii_lowercase();
     }
     let folded = text.to_uppercase().to_lowercase();
-    let signs = Signs::of(&folded);
-    composed(Cow::Owned(folded), signs).into_owned()
+    let flags = CharFlags::of(&folded);
+    to_nfc(Cow::Owned(folded), flags).into_owned()
 }
 
 /// Whether two texts are equal but for upper and lower case, as by [`fold`].
 #[must_use]
-pub fn is_same_folded(one: &str, other: &str) -> bool {
-    let differ = |one: &u8, other: &u8| {
+pub fn eq_ignore_case(one: &str, other: &str) -> bool {
+    let first_chars_differ = |one: &u8, other: &u8| {
         // An ASCII character stays one, and stays the same or changes its case.
         one.is_ascii() && other.is_ascii() && !one.eq_ignore_ascii_case(other)
     };
     match (one.as_bytes(), other.as_bytes()) {
-        ([first, ..], [second, ..]) if differ(first, second) => false,
+        ([first, ..], [second, ..]) if first_chars_differ(first, second) => false,
         _ if one.is_ascii() && other.is_ascii() => one.eq_ignore_ascii_case(other),
         _ => one == other || fold(one) == fold(other),
     }
@@ -179,8 +183,8 @@ pub fn is_same_folded(one: &str, other: &str) -> bool {
 /// Whether a cell says "nothing" in words (`n/a`, `null`, …) where it should be blank.
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
-    const LONGEST: usize = 4;
-    if text.len() > LONGEST || !text.starts_with(['n', 'N', '-', '#']) {
+    const MAX_LEN: usize = 4;
+    if text.len() > MAX_LEN || !text.starts_with(['n', 'N', '-', '#']) {
         return false;
     }
     ["n/a", "na", "null", "nil", "none", "-", "#n/a"]
@@ -203,7 +207,7 @@ pub fn shorten(text: &str, limit: usize) -> String {
 
 /// The words as a person would say them: "a", "a and b", "a, b and c".
 #[must_use]
-pub fn join_and(words: &[impl AsRef<str>]) -> String {
+pub fn join_with_and(words: &[impl AsRef<str>]) -> String {
     match words {
         [] => String::new(),
         [only] => only.as_ref().to_owned(),
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_cleaned_as_the_spec_says() {
+    fn clean_trims_normalizes_and_joins_lines() {
         check("  plain ", "plain", false, false);
         check("\u{FEFF}\u{A0}Zoë\u{200B}", "Zoë", false, false);
         check("a\r\nb", "a b", true, false);
@@ -242,19 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn no_character_that_matters_is_without_a_sign() {
+    fn char_flags_cover_every_relevant_character() {
         use unicode_normalization::char::canonical_combining_class;
         let mut buffer = [0; 4];
         for c in '\0'..=char::MAX {
             let text: &str = c.encode_utf8(&mut buffer);
-            let signs = Signs::of(text);
-            let odd = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-            assert!(signs.odd || !odd, "{c:?}");
+            let flags = CharFlags::of(text);
+            let maybe_control = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+            assert!(flags.maybe_control || !maybe_control, "{c:?}");
             // Whatever NFC leaves alone and never puts together with what stands before it.
             let checked = unicode_normalization::is_nfc_quick([c].into_iter());
-            let settled = checked == unicode_normalization::IsNormalized::Yes
+            let nfc_stable = checked == unicode_normalization::IsNormalized::Yes
                 && canonical_combining_class(c) == 0;
-            assert!(signs.combining || settled, "{c:?}");
+            assert!(flags.combining || nfc_stable, "{c:?}");
         }
         for text in [
             "Zoë Müller",
@@ -264,13 +268,13 @@ mod tests {
             "민준",
             "de\u{A0}Vries",
         ] {
-            let signs = Signs::of(text);
-            assert!(!signs.odd && !signs.combining, "{text}");
+            let flags = CharFlags::of(text);
+            assert!(!flags.maybe_control && !flags.combining, "{text}");
         }
     }
 
     #[test]
-    fn folding_meets_all_spellings() {
+    fn fold_equates_all_case_variants() {
         for (one, other) in [
             ("ΌΜΗΡΟΣ", "όμηρος"),
             ("STRASSE", "straße"),
@@ -279,7 +283,7 @@ mod tests {
             ("\u{212A}elvin", "kELVIN"),
         ] {
             assert_eq!(fold(one), fold(other), "{one} and {other}");
-            assert!(is_same_folded(one, other), "{one} and {other}");
+            assert!(eq_ignore_case(one, other), "{one} and {other}");
         }
         for (one, other) in [
             ("North", "South"),
@@ -288,12 +292,12 @@ mod tests {
             ("\u{212A}", "i"),
         ] {
             assert_ne!(fold(one), fold(other));
-            assert!(!is_same_folded(one, other), "{one} and {other}");
+            assert!(!eq_ignore_case(one, other), "{one} and {other}");
         }
     }
 
     #[test]
-    fn placeholders_are_known_in_any_case() {
+    fn placeholders_match_in_any_case() {
         for word in ["n/a", "NA", "Null", "nil", "None", "-", "#N/A"] {
             assert!(is_placeholder(word), "{word}");
         }
@@ -303,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn shortening_counts_characters_and_marks_the_cut() {
+    fn shorten_counts_chars_and_adds_ellipsis() {
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
     }

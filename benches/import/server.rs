@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use rosterd::embedded::{Embedded, Role};
+use rosterd::embedded::{EmbeddedPostgres, Role};
 
 pub struct Server {
-    embedded: Embedded,
+    embedded: EmbeddedPostgres,
     postmaster: String,
     /// TCP port for programs that cannot connect to a Unix socket.
     port: u16,
@@ -20,7 +20,7 @@ impl Server {
         // Default settings, except for enough WAL space to avoid checkpoints during a run.
         let settings = ["max_wal_size=8GB", "checkpoint_timeout=1h"];
         let data_dir = folder.join("db");
-        let embedded = Embedded::start(&data_dir, Role::Command, &settings).unwrap();
+        let embedded = EmbeddedPostgres::start(&data_dir, Role::Command, &settings).unwrap();
         let pid_file = std::fs::read_to_string(data_dir.join("postgres/postmaster.pid")).unwrap();
         Self {
             embedded,

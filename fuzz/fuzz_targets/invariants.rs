@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use rosterd::import::{self, Reading};
 use rosterd::model::issue::Code;
-use rosterd::sheet::{Content, WorkbookReader};
+use rosterd::sheet::{FileContent, WorkbookReader};
 
 const MAX_ROWS: u32 = 5_000;
 
 /// Reads the file as an import does, and panics if the result violates an invariant.
 pub fn check(file: &[u8]) {
-    let content = Content::Bytes(file);
+    let content = FileContent::Bytes(file);
     match import::read(content, &WorkbookReader::InProcess, MAX_ROWS, Some(true)) {
         Err(error) => assert!(!error.failure().message.is_empty()),
         Ok(reading) => check_reading(&reading),
@@ -18,7 +18,7 @@ pub fn check(file: &[u8]) {
 }
 
 fn check_reading(reading: &Reading) {
-    let parsed = &reading.roster;
+    let parsed = &reading.parsed;
     assert!(parsed.row_count <= MAX_ROWS as usize);
     let mut ids = HashSet::new();
     let mut rows = HashSet::new();
@@ -42,7 +42,7 @@ fn check_reading(reading: &Reading) {
         }
         assert!(ids.insert(id), "a contact occurs twice");
     }
-    for row in &parsed.nameless {
+    for row in &parsed.unidentified {
         assert!(rows.insert(row.row), "row {} is counted twice", row.row);
     }
     for issue in parsed.issues.iter() {
@@ -59,7 +59,7 @@ fn check_reading(reading: &Reading) {
         .iter()
         .filter(|issue| matches!(issue.code, Code::ExampleRow | Code::RowWithoutIdIgnored));
     let ignored: HashSet<Option<u32>> = ignored.map(|issue| issue.row).collect();
-    let valid = rows.len() - parsed.nameless.len();
+    let valid = rows.len() - parsed.unidentified.len();
     assert_eq!(
         valid + parsed.rows_in_error.len() + ignored.len(),
         parsed.row_count

@@ -21,14 +21,14 @@ impl<'a> AwsHost<'a> {
                 ["s3" | "s3-fips", region] if *region != "dualstack" => Some(*region),
                 // The oldest name of the oldest region.
                 ["s3-external-1"] => Some("us-east-1"),
-                [old] => match old.strip_prefix("s3-") {
+                [legacy] => match legacy.strip_prefix("s3-") {
                     Some(region) => Some(region.strip_prefix("fips-").unwrap_or(region)),
                     None => continue,
                 },
                 _ => continue,
             };
             // Of "s3-website-eu-west-1" and its like.
-            if region.is_some_and(|region| !names_place(region)) {
+            if region.is_some_and(|region| !is_region_label(region)) {
                 return None;
             }
             let bucket_len: usize = labels[..labels.len() - count]
@@ -45,7 +45,7 @@ impl<'a> AwsHost<'a> {
 }
 
 /// Whether a host is AWS's.
-pub(super) fn is_of_aws(host: &str) -> bool {
+pub(super) fn is_aws_host(host: &str) -> bool {
     ["amazonaws.com", "amazonaws.com.cn"].iter().any(|aws| {
         host.strip_suffix(aws)
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -53,7 +53,7 @@ pub(super) fn is_of_aws(host: &str) -> bool {
 }
 
 /// Whether the part of a host where the region stands can be one: `eu-west-1` and longer ones of clouds that stand apart.
-fn names_place(region: &str) -> bool {
+fn is_region_label(region: &str) -> bool {
     let parts: Vec<&str> = region.split('-').collect();
     let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
     is_region(region)
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_can_not_lead_to_another_host() {
+    fn region_cannot_change_the_host() {
         for region in ["ca-central-1", "us-east-2", "us-gov-west-1", "auto"] {
             assert!(is_region(region), "{region}");
         }

@@ -27,7 +27,7 @@ pub enum UrlError {
     #[error(
         "addresses that begin with {found}: don't belong to this source; enter one that begins with {wanted}"
     )]
-    Scheme {
+    WrongScheme {
         /// As written.
         found: String,
         /// How it is to begin.
@@ -35,7 +35,7 @@ pub enum UrlError {
     },
     /// Two ports.
     #[error("the address says port {written}, the settings say {port}; take one away")]
-    TwoPorts {
+    ConflictingPorts {
         /// In the address.
         written: u16,
         /// In the settings.
@@ -46,21 +46,21 @@ pub enum UrlError {
     PortZero,
     /// A server, or a folder.
     #[error("the address names no file; enter {0}")]
-    NoFile(&'static str),
+    NoFilePath(&'static str),
     /// Not a bucket's name.
     #[error("`{0}` can't be the name of a bucket; check the S3 object URL")]
-    Bucket(String),
+    InvalidBucket(String),
     /// A key with a part `.` or `..`.
     #[error(
         "an object whose key has a part `.` or `..` can't be asked for; store it under another key"
     )]
-    DotsInKey,
+    DotSegmentInKey,
     /// A signed or versioned S3 URL.
     #[error("the S3 address has a part after `?` or `#`; enter the object URL without it")]
-    Query,
+    HasQuery,
     /// Carries user or password.
     #[error("the web address carries a user name or password; enter those in their own fields")]
-    Credentials,
+    HasCredentials,
 }
 
 /// Reads the URL of an `https` or `https_basic` source.
@@ -72,13 +72,13 @@ pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
     let url = Url::parse(text).map_err(|_| malformed(text))?;
     let is_web = ["https", "http"].contains(&url.scheme());
     if !is_web && (scheme_of(text).is_some() || ["file", "data"].contains(&url.scheme())) {
-        return Err(UrlError::Scheme {
+        return Err(UrlError::WrongScheme {
             found: url.scheme().to_owned(),
             wanted: "https://",
         });
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(UrlError::Credentials);
+        return Err(UrlError::HasCredentials);
     }
     if url.host().is_none() {
         return Err(malformed(text));
@@ -106,7 +106,7 @@ fn scheme_of(text: &str) -> Option<&str> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// On a web server.
-    Web(Url),
+    Http(Url),
     /// On an SFTP server.
     Sftp(SftpAddress),
     /// In S3.
@@ -120,7 +120,7 @@ impl Address {
     /// [`UrlError`] says what it can't be, and how it is to be written.
     pub fn parse(kind: SourceKind, url: &str, sftp_port: Option<u16>) -> Result<Self, UrlError> {
         match kind {
-            SourceKind::Https | SourceKind::HttpsBasic => parse_http_url(url).map(Self::Web),
+            SourceKind::Https | SourceKind::HttpsBasic => parse_http_url(url).map(Self::Http),
             SourceKind::Sftp => SftpAddress::parse(url, sftp_port).map(Self::Sftp),
             SourceKind::S3 => S3Address::parse(url).map(Self::S3),
         }
@@ -130,7 +130,7 @@ impl Address {
     #[must_use]
     pub fn origin(&self) -> String {
         match self {
-            Self::Web(url) => origin(url),
+            Self::Http(url) => origin(url),
             Self::Sftp(address) => address.origin(),
             Self::S3(address) => address.origin(),
         }
@@ -145,7 +145,7 @@ pub fn origin(url: &Url) -> String {
 
 /// The address as it may be shown and logged: without query and fragment, which may hold tokens.
 #[must_use]
-pub fn shown(url: &Url) -> String {
+pub fn display_url(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_tell_scheme_host_and_port_apart() {
+    fn origin_includes_scheme_host_and_port() {
         let origin_of = |text| origin(&parse_http_url(text).unwrap());
         assert_eq!(
             origin_of("https://Files.Example.org/a.csv"),
@@ -200,10 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_non_urls_are_refused_without_being_repeated() {
+    fn refused_url_error_never_repeats_secrets() {
         assert_eq!(
             parse_http_url("https://jane:secret@h/x"),
-            Err(UrlError::Credentials)
+            Err(UrlError::HasCredentials)
         );
         let error = parse_http_url("jane:secret@").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
@@ -220,21 +220,21 @@ mod tests {
             assert!(
                 matches!(
                     parse_http_url(address),
-                    Err(UrlError::Malformed { .. } | UrlError::Credentials)
+                    Err(UrlError::Malformed { .. } | UrlError::HasCredentials)
                 ),
                 "{address}"
             );
         }
         for scheme in ["file:///etc/passwd", "ftp://h/x", "sftp://h/x", "file:x"] {
             assert!(
-                matches!(parse_http_url(scheme), Err(UrlError::Scheme { .. })),
+                matches!(parse_http_url(scheme), Err(UrlError::WrongScheme { .. })),
                 "{scheme}"
             );
         }
     }
 
     #[test]
-    fn port_0_is_no_port() {
+    fn port_zero_is_refused() {
         for (kind, address) in [
             (SourceKind::Https, "https://h:0/x.csv"),
             (SourceKind::Sftp, "sftp://h:0/x.csv"),
@@ -247,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_in_queries_are_not_shown() {
+    fn display_url_omits_query_tokens() {
         assert_eq!(
-            shown(&Url::parse("https://h/x.csv?sig=abc#f").unwrap()),
+            display_url(&Url::parse("https://h/x.csv?sig=abc#f").unwrap()),
             "https://h/x.csv"
         );
     }

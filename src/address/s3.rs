@@ -3,11 +3,11 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::aws::{AwsHost, is_of_aws};
+use super::aws::{AwsHost, is_aws_host};
 use super::{UrlError, check_port, redact, scheme_of};
 
 /// How an S3 address is written.
-const WANTED: &str =
+const EXPECTED_FORM: &str =
     "the S3 object URL (https://bucket.s3.region.amazonaws.com/key) or s3://bucket/key";
 
 /// An object in S3.
@@ -36,37 +36,37 @@ impl S3Address {
         let text = text.trim();
         let malformed = || UrlError::Malformed {
             found: redact(text),
-            wanted: WANTED,
+            wanted: EXPECTED_FORM,
         };
         let scheme = scheme_of(text).ok_or_else(malformed)?.to_ascii_lowercase();
         if scheme == "s3" {
             let (bucket, key) = text[5..].split_once('/').unwrap_or((&text[5..], ""));
             // A secret may have slashes.
             if bucket.contains('@') || bucket.contains(':') && key.contains('@') {
-                return Err(UrlError::Credentials);
+                return Err(UrlError::HasCredentials);
             }
             return Self::new(
                 None,
                 bucket,
-                vec![key.to_owned(), decoded(key).ok_or_else(malformed)?],
+                vec![key.to_owned(), percent_decoded(key).ok_or_else(malformed)?],
                 None,
             );
         }
         if scheme != "https" && scheme != "http" {
-            return Err(UrlError::Scheme {
+            return Err(UrlError::WrongScheme {
                 found: scheme,
                 wanted: "https:// or s3://",
             });
         }
-        if has_dots(raw_path(text)) {
-            return Err(UrlError::DotsInKey);
+        if has_dot_segment(raw_path(text)) {
+            return Err(UrlError::DotSegmentInKey);
         }
         let url = Url::parse(text).map_err(|_| malformed())?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(UrlError::Credentials);
+            return Err(UrlError::HasCredentials);
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(UrlError::Query);
+            return Err(UrlError::HasQuery);
         }
         check_port(url.port())?;
         // Only the first slash is the address's: a key may begin with one.
@@ -74,7 +74,7 @@ impl S3Address {
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
         let aws = AwsHost::parse(host);
         // What else AWS serves speaks another protocol or under other names, and would not be asked for what is meant.
-        if aws.is_none() && is_of_aws(host) {
+        if aws.is_none() && is_aws_host(host) {
             return Err(malformed());
         }
         let endpoint = aws.is_none().then(|| {
@@ -92,8 +92,8 @@ impl S3Address {
         let mut keys = Vec::new();
         // A slash too many is a slip more often than part of a key.
         for key in [key, key.trim_start_matches('/')] {
-            keys.push(decoded(key).ok_or_else(malformed)?);
-            keys.push(decoded(&key.replace('+', " ")).ok_or_else(malformed)?);
+            keys.push(percent_decoded(key).ok_or_else(malformed)?);
+            keys.push(percent_decoded(&key.replace('+', " ")).ok_or_else(malformed)?);
         }
         Self::new(endpoint, bucket, keys, region.map(str::to_owned))
     }
@@ -101,11 +101,11 @@ impl S3Address {
     fn new(
         endpoint: Option<Url>,
         bucket: &str,
-        written: Vec<String>,
+        candidate_keys: Vec<String>,
         region: Option<String>,
     ) -> Result<Self, UrlError> {
         let mut keys: Vec<String> = Vec::new();
-        for key in written {
+        for key in candidate_keys {
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -118,14 +118,14 @@ impl S3Address {
         {
             // What follows a colon may be a secret.
             let shown = bucket.split(':').next().unwrap_or_default();
-            return Err(UrlError::Bucket(shown.to_owned()));
+            return Err(UrlError::InvalidBucket(shown.to_owned()));
         }
         if keys.iter().any(|key| key.is_empty() || key.ends_with('/')) {
-            return Err(UrlError::NoFile(WANTED));
+            return Err(UrlError::NoFilePath(EXPECTED_FORM));
         }
-        keys.retain(|key| !has_dots(key));
+        keys.retain(|key| !has_dot_segment(key));
         if keys.is_empty() {
-            return Err(UrlError::DotsInKey);
+            return Err(UrlError::DotSegmentInKey);
         }
         Ok(Self {
             endpoint,
@@ -147,7 +147,7 @@ impl S3Address {
 
 /// Whether a key has parts that whoever sends a request resolves as the folders they are not: it would be signed for one
 /// object and ask for another.
-fn has_dots(key: &str) -> bool {
+fn has_dot_segment(key: &str) -> bool {
     key.split('/').any(|part| {
         let part = part.to_ascii_lowercase().replace("%2e", ".");
         part == "." || part == ".."
@@ -161,7 +161,7 @@ fn raw_path(text: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 
-fn decoded(key: &str) -> Option<String> {
+fn percent_decoded(key: &str) -> Option<String> {
     Some(percent_decode_str(key).decode_utf8().ok()?.into_owned())
 }
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn object_urls_of_every_form() {
+    fn every_object_url_form_is_parsed() {
         let key = ["lists/équipe 1.csv"];
         for (text, region) in [
             (
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn plus_and_percent_signs_may_be_meant_either_way() {
+    fn ambiguous_key_encoding_yields_all_candidates() {
         check(
             "https://s3.amazonaws.com/b/a+b%2Bc.csv",
             "b",
@@ -282,13 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn invalid_object_urls_are_refused() {
         let of = |text| S3Address::parse(text).unwrap_err();
         assert!(matches!(of("sar/a.csv"), UrlError::Malformed { .. }));
-        assert!(matches!(of("sftp://sar/a.csv"), UrlError::Scheme { .. }));
+        assert!(matches!(
+            of("sftp://sar/a.csv"),
+            UrlError::WrongScheme { .. }
+        ));
         assert!(matches!(
             of("https://sar.s3.amazonaws.com/"),
-            UrlError::NoFile(_)
+            UrlError::NoFilePath(_)
         ));
         for host in [
             "sar.s3-website-eu-west-1",
@@ -301,29 +304,32 @@ mod tests {
             let other = S3Address::parse(&text).unwrap_err();
             assert!(matches!(other, UrlError::Malformed { .. }), "{host}");
         }
-        assert!(matches!(of("s3://sar/folder/"), UrlError::NoFile(_)));
-        assert_eq!(of("s3://sar/a/../b.csv"), UrlError::DotsInKey);
+        assert!(matches!(of("s3://sar/folder/"), UrlError::NoFilePath(_)));
+        assert_eq!(of("s3://sar/a/../b.csv"), UrlError::DotSegmentInKey);
         assert_eq!(
             of("https://sar.s3.amazonaws.com/a%2F..%2Fb.csv"),
-            UrlError::DotsInKey
+            UrlError::DotSegmentInKey
         );
         assert_eq!(
             of("https://s3.amazonaws.com/sar/%2E%2e/north/b.csv"),
-            UrlError::DotsInKey
+            UrlError::DotSegmentInKey
         );
         // What stands before the `://` of another address is no scheme, and may be a token.
         let error = of("sar.s3.amazonaws.com/k?X-Amz-Signature=token&r=https://x");
         assert!(!error.to_string().contains("token"), "{error}");
         assert!(matches!(
             of("https://h/a?X-Amz-Signature=1"),
-            UrlError::Query
+            UrlError::HasQuery
         ));
-        assert!(matches!(of("s3://../a.csv"), UrlError::Bucket(_)));
-        assert!(matches!(of("https://k:s@h/b/a.csv"), UrlError::Credentials));
+        assert!(matches!(of("s3://../a.csv"), UrlError::InvalidBucket(_)));
+        assert!(matches!(
+            of("https://k:s@h/b/a.csv"),
+            UrlError::HasCredentials
+        ));
         // Keys of S3 may have slashes.
         assert!(matches!(
             of("s3://K:sec/ret@b/a.csv"),
-            UrlError::Credentials
+            UrlError::HasCredentials
         ));
         let error = of("s3://K:secret/a.csv").to_string();
         assert!(!error.contains("secret"), "{error}");

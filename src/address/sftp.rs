@@ -32,7 +32,7 @@ impl SftpAddress {
         let rest = match scheme_of(text) {
             Some(scheme) if scheme.eq_ignore_ascii_case("sftp") => &text[scheme.len() + 3..],
             Some(scheme) => {
-                return Err(UrlError::Scheme {
+                return Err(UrlError::WrongScheme {
                     found: scheme.to_ascii_lowercase(),
                     wanted: "sftp://",
                 });
@@ -41,7 +41,7 @@ impl SftpAddress {
         };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains('@') {
-            return Err(UrlError::Credentials);
+            return Err(UrlError::HasCredentials);
         }
         let malformed = || UrlError::Malformed {
             found: redact(text),
@@ -58,7 +58,7 @@ impl SftpAddress {
         check_port(written)?;
         let port = match (written, port) {
             (Some(written), Some(port)) if written != port => {
-                return Err(UrlError::TwoPorts { written, port });
+                return Err(UrlError::ConflictingPorts { written, port });
             }
             (written, port) => written.or(port).unwrap_or(SSH_PORT),
         };
@@ -68,12 +68,12 @@ impl SftpAddress {
         if decoded.contains('\0') {
             return Err(malformed());
         }
-        let mut paths = candidates(&decoded);
+        let mut paths = candidate_paths(&decoded);
         if decoded != path {
-            paths.extend(candidates(path));
+            paths.extend(candidate_paths(path));
         }
         if paths.iter().any(|path| path.trim_matches('/').is_empty()) {
-            return Err(UrlError::NoFile("sftp://host/path"));
+            return Err(UrlError::NoFilePath("sftp://host/path"));
         }
         Ok(Self { host, port, paths })
     }
@@ -96,7 +96,7 @@ impl SftpAddress {
 }
 
 /// Where a file may lie that is written so.
-fn candidates(path: &str) -> Vec<String> {
+fn candidate_paths(path: &str) -> Vec<String> {
     if let Some(home) = path.strip_prefix("~/") {
         vec![home.to_owned()]
     } else if path.starts_with('/') {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_with_and_without_scheme() {
+    fn sftp_address_parses_with_or_without_scheme() {
         let both = ["/lists/a b.csv", "lists/a b.csv"];
         check(
             "sftp://Files.Example.org/lists/a b.csv",
@@ -168,17 +168,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_on_an_sftp_server_is_refused() {
+    fn invalid_sftp_addresses_are_refused() {
         let of = |text| SftpAddress::parse(text, Some(22)).unwrap_err();
-        assert!(matches!(of("https://h/x.csv"), UrlError::Scheme { .. }));
-        assert!(matches!(of("sftp://h:23/x.csv"), UrlError::TwoPorts { .. }));
+        assert!(matches!(
+            of("https://h/x.csv"),
+            UrlError::WrongScheme { .. }
+        ));
+        assert!(matches!(
+            of("sftp://h:23/x.csv"),
+            UrlError::ConflictingPorts { .. }
+        ));
         assert!(matches!(
             of("sftp://jane:secret@h/x.csv"),
-            UrlError::Credentials
+            UrlError::HasCredentials
         ));
-        assert!(matches!(of("jane:secret@h/x.csv"), UrlError::Credentials));
-        assert!(matches!(of("sftp://h/"), UrlError::NoFile(_)));
-        assert!(matches!(of("h"), UrlError::NoFile(_)));
+        assert!(matches!(
+            of("jane:secret@h/x.csv"),
+            UrlError::HasCredentials
+        ));
+        assert!(matches!(of("sftp://h/"), UrlError::NoFilePath(_)));
+        assert!(matches!(of("h"), UrlError::NoFilePath(_)));
         assert!(matches!(of("sftp:///x.csv"), UrlError::Malformed { .. }));
     }
 }

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::app::App;
-use super::output::{Format, json as print_json, line, plain, table};
+use super::output::{Format, escape_controls, print_json, print_line, table};
 use super::{Exit, account_ref};
 use crate::model::account::{Account, AccountRef, Admin};
 
@@ -64,7 +64,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
                 Format::Json => print_json(
                     &json!({"account": {"id": id, "name": name, "time_zone": time_zone, "import_enabled": false}}),
                 )?,
-                Format::Text => line(format!(
+                Format::Text => print_line(format!(
                     "account {id} `{name}` added; next: `rosterd settings set {id} …`, `rosterd schedule set {id} …`, `rosterd account enable {id}`"
                 ))?,
             }
@@ -73,21 +73,21 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Show { account } => show(app, account, format).await?,
         Command::Enable { account } => {
             let account = app.store.account(account).await?;
-            app.store.set_enabled(account.id, true).await?;
-            line(format!(
+            app.store.set_import_enabled(account.id, true).await?;
+            print_line(format!(
                 "imports of `{}` are on; the first one that would touch a contact waits for `rosterd runs approve`",
                 account.name
             ))?;
         }
         Command::Disable { account } => {
             let account = app.store.account(account).await?;
-            app.store.set_enabled(account.id, false).await?;
-            line(format!("imports of `{}` are off", account.name))?;
+            app.store.set_import_enabled(account.id, false).await?;
+            print_line(format!("imports of `{}` are off", account.name))?;
         }
         Command::Delete { account, yes: _ } => {
             let account = app.store.account(account).await?;
             app.store.delete_account(account.id).await?;
-            line(format!(
+            print_line(format!(
                 "account `{}` is deleted with all that belonged to it",
                 account.name
             ))?;
@@ -120,16 +120,16 @@ async fn list(app: &App, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return print_json(&accounts.iter().map(to_json).collect::<Vec<_>>());
     }
-    let mut shown = table(&["id", "account", "time zone", "imports"]);
+    let mut listing = table(&["id", "account", "time zone", "imports"]);
     for account in &accounts {
-        shown.add_row([
+        listing.add_row([
             account.id.to_string(),
-            plain(&account.name),
+            escape_controls(&account.name),
             account.time_zone.clone(),
             state(account).to_owned(),
         ]);
     }
-    line(shown)?;
+    print_line(listing)?;
     Ok(())
 }
 
@@ -145,19 +145,19 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         value["groups"] = groups.into();
         return print_json(&json!({ "account": value }));
     }
-    line(format!(
+    print_line(format!(
         "account    {} {}",
         account.id,
-        plain(&account.name)
+        escape_controls(&account.name)
     ))?;
-    line(format!("time zone  {}", account.time_zone))?;
-    line(format!("imports    {}", state(&account)))?;
+    print_line(format!("time zone  {}", account.time_zone))?;
+    print_line(format!("imports    {}", state(&account)))?;
     if let Some((at, reason)) = &account.set_aside {
-        line(format!("set aside  since {at}: {reason}"))?;
+        print_line(format!("set aside  since {at}: {reason}"))?;
     }
-    line(format!("contacts   {contacts} in {groups} groups"))?;
+    print_line(format!("contacts   {contacts} in {groups} groups"))?;
     for admin in &admins {
-        line(format!("admin      {} ({})", admin.email, admin.notify))?;
+        print_line(format!("admin      {} ({})", admin.email, admin.notify))?;
     }
     Ok(())
 }

@@ -10,31 +10,31 @@ use secrecy::SecretString;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
-use crate::embedded::{Embedded, Role};
+use crate::embedded::{EmbeddedPostgres, Role};
 use crate::fetch::{Fetcher, Limits, NetworkPolicy};
-use crate::import::{Importer, Options, WhenStopped};
+use crate::import::{Importer, Options, StopPolicy};
 use crate::mail::Mailer;
 use crate::sheet::WorkbookReader;
 use crate::store::{Store, StoreError};
-use crate::telemetry::blocking;
+use crate::telemetry::run_blocking;
 
 /// Database within the private Postgres.
 const EMBEDDED_DATABASE: &str = "rosterd";
 /// How long a command waits for a database.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
+const COMMAND_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct App {
     pub(super) config: Config,
     pub(super) store: Store,
     pub(super) clock: SharedClock,
-    embedded: Option<Embedded>,
+    embedded: Option<EmbeddedPostgres>,
 }
 
 /// Where the database is: named, or private.
-pub(super) async fn database(
+pub(super) async fn resolve_database(
     config: &Config,
     role: Role,
-) -> anyhow::Result<(SecretString, Option<Embedded>)> {
+) -> anyhow::Result<(SecretString, Option<EmbeddedPostgres>)> {
     if let Some(url) = &config.database.url {
         return Ok((url.clone(), None));
     }
@@ -43,7 +43,7 @@ pub(super) async fn database(
         "no database is named: set DATABASE_URL (or `database.url`), or `database.embedded = true` for a private Postgres"
     );
     let data_dir = config.database.data_dir.clone();
-    let embedded = blocking(move || Embedded::start(&data_dir, role, &[])).await??;
+    let embedded = run_blocking(move || EmbeddedPostgres::start(&data_dir, role, &[])).await??;
     tracing::info!(
         "DATABASE_URL is not set: {} the private Postgres under {} (look into it with: {})",
         if embedded.is_owner() {
@@ -52,23 +52,23 @@ pub(super) async fn database(
             "using"
         },
         embedded.data_dir().display(),
-        embedded.psql(EMBEDDED_DATABASE)
+        embedded.psql_command(EMBEDDED_DATABASE)
     );
     Store::ensure_database(&embedded.url("postgres").into(), EMBEDDED_DATABASE).await?;
     Ok((embedded.url(EMBEDDED_DATABASE).into(), Some(embedded)))
 }
 
-pub(super) async fn stop(embedded: Option<Embedded>) {
+pub(super) async fn stop_embedded(embedded: Option<EmbeddedPostgres>) {
     if let Some(embedded) = embedded {
         // A panic in there is in the log already.
-        let _ = blocking(move || embedded.stop()).await;
+        let _ = run_blocking(move || embedded.stop()).await;
     }
 }
 
 impl App {
     /// Opens the database for a command. The private one is migrated without being asked.
     pub(super) async fn open(config: Config, migrate: bool) -> anyhow::Result<Self> {
-        let (url, embedded) = database(&config, Role::Command).await?;
+        let (url, embedded) = resolve_database(&config, Role::Command).await?;
         let app = Self::with_database(config, &url, embedded).await?;
         match app.store.check_migrated().await {
             Ok(()) => {}
@@ -86,9 +86,15 @@ impl App {
     async fn with_database(
         config: Config,
         url: &SecretString,
-        embedded: Option<Embedded>,
+        embedded: Option<EmbeddedPostgres>,
     ) -> anyhow::Result<Self> {
-        match Store::connect(url, config.database.max_connections, COMMAND_PATIENCE).await {
+        match Store::connect(
+            url,
+            config.database.max_connections,
+            COMMAND_CONNECT_TIMEOUT,
+        )
+        .await
+        {
             Ok(store) => Ok(Self {
                 config,
                 store,
@@ -96,7 +102,7 @@ impl App {
                 embedded,
             }),
             Err(error) => {
-                stop(embedded).await;
+                stop_embedded(embedded).await;
                 Err(error.into())
             }
         }
@@ -107,13 +113,13 @@ impl App {
             &self.config,
             self.store.clone(),
             Arc::clone(&self.clock),
-            WhenStopped::GiveUp,
+            StopPolicy::Fail,
         )
     }
 
     pub(super) async fn close(self) {
         self.store.close().await;
-        stop(self.embedded).await;
+        stop_embedded(self.embedded).await;
     }
 }
 
@@ -122,7 +128,7 @@ pub(super) fn importer(
     config: &Config,
     store: Store,
     clock: SharedClock,
-    stopped: WhenStopped,
+    on_stop: StopPolicy,
 ) -> anyhow::Result<Importer> {
     let fetch = &config.fetch;
     let limits = Limits {
@@ -135,8 +141,8 @@ pub(super) fn importer(
     };
     let policy = NetworkPolicy::new(&fetch.allow_networks);
     let extra_ca = read_ca(fetch.extra_ca_file.as_deref(), "fetch.extra_ca_file")?;
-    let (plain, clock_of_files) = (fetch.allow_plain_http, Arc::clone(&clock));
-    let fetcher = Fetcher::new(policy, limits, plain, extra_ca.as_deref(), clock_of_files)
+    let (plain, file_clock) = (fetch.allow_plain_http, Arc::clone(&clock));
+    let fetcher = Fetcher::new(policy, limits, plain, extra_ca.as_deref(), file_clock)
         .context("`fetch.extra_ca_file` or the system's certificates can't be used")?;
     let domain = config
         .mail
@@ -149,12 +155,12 @@ pub(super) fn importer(
         attempts: fetch.attempts,
         backoff: fetch.backoff,
         max_rows: config.import.max_rows,
-        workbooks: WorkbookReader::own_child(),
+        workbooks: WorkbookReader::current_exe(),
         lease: config.import.lease,
         owner: owner(),
         mail_domain: domain.to_owned(),
         operator: config.mail.operator.clone(),
-        stopped,
+        on_stop,
     };
     Ok(Importer::new(store, clock, fetcher, options))
 }

@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::Exit;
 use super::app::{App, mailer};
-use super::output::{Format, json as print_json, line, plain};
+use super::output::{Format, escape_controls, print_json, print_line};
 use crate::config::Config;
 use crate::model::schedule::zone;
 use crate::secrets::Keyring;
-use crate::store::SealedSecret;
+use crate::store::EncryptedSecret;
 
 /// More than this is worth mending, seconds.
-const MAX_CLOCK_SKEW: i64 = 5;
+const MAX_CLOCK_SKEW_SECONDS: i64 = 5;
 
 #[derive(Debug, Serialize)]
 struct Finding {
@@ -39,42 +39,42 @@ pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit>
             (vec![database], Ok(Vec::new()))
         }
         Ok(app) => {
-            let secrets = app.store.sealed_secrets().await;
-            let findings = database(&app).await;
+            let secrets = app.store.encrypted_secrets().await;
+            let findings = check_database(&app).await;
             app.close().await;
             (findings, secrets)
         }
     };
     let key = secrets
         .map_err(|error| error.to_string())
-        .and_then(|secrets| key(config, &secrets));
+        .and_then(|secrets| check_key(config, &secrets));
     findings.push(finding("key", key));
-    findings.push(finding("mail", mail(config).await));
-    let all_well = findings.iter().all(|finding| finding.ok);
+    findings.push(finding("mail", check_mail(config).await));
+    let all_ok = findings.iter().all(|finding| finding.ok);
     match format {
         Format::Json => print_json(&findings)?,
         Format::Text => {
             for finding in &findings {
-                line(format!(
+                print_line(format!(
                     "{} {:<9} {}",
                     if finding.ok { "ok   " } else { "WRONG" },
                     finding.check,
-                    plain(&finding.message)
+                    escape_controls(&finding.message)
                 ))?;
             }
         }
     }
-    Ok(if all_well { Exit::Done } else { Exit::Failed })
+    Ok(if all_ok { Exit::Done } else { Exit::Failed })
 }
 
-async fn database(app: &App) -> Vec<Finding> {
+async fn check_database(app: &App) -> Vec<Finding> {
     let now = app.clock.now();
     let mut findings = Vec::new();
-    match app.store.server(now).await {
+    match app.store.server_info(now).await {
         Err(error) => findings.push(finding("database", Err(error.to_string()))),
         Ok((version, skew)) => {
             findings.push(finding("database", Ok(format!("{version}, migrated"))));
-            findings.push(finding("clock", if skew.abs() <= MAX_CLOCK_SKEW {
+            findings.push(finding("clock", if skew.abs() <= MAX_CLOCK_SKEW_SECONDS {
                 Ok("agrees with the database's".to_owned())
             } else {
                 Err(format!("this machine's clock and the database's are {} s apart; set up time synchronisation on both", skew.abs()))
@@ -101,22 +101,24 @@ async fn database(app: &App) -> Vec<Finding> {
     ));
     findings.push(finding(
         "outbox",
-        match app.store.mail_troubles(now).await {
+        match app.store.undelivered_mail(now).await {
             Err(error) => Err(error.to_string()),
-            Ok(troubles) if troubles.is_empty() => Ok("no undeliverable mail".to_owned()),
-            Ok(troubles) => Err(troubles
+            Ok(all_undelivered) if all_undelivered.is_empty() => {
+                Ok("no undeliverable mail".to_owned())
+            }
+            Ok(all_undelivered) => Err(all_undelivered
                 .iter()
-                .map(|trouble| {
-                    let what = if trouble.permanent {
+                .map(|undelivered| {
+                    let what = if undelivered.permanent {
                         "was refused"
                     } else {
                         "waits"
                     };
-                    let why = trouble.last_error.as_deref().unwrap_or("not tried yet");
+                    let why = undelivered.last_error.as_deref().unwrap_or("not tried yet");
                     format!(
                         "mail to {} {what} since {}: {why}",
-                        trouble.recipient,
-                        trouble.since.format("%Y-%m-%d %H:%M")
+                        undelivered.recipient,
+                        undelivered.since.format("%Y-%m-%d %H:%M")
                     )
                 })
                 .collect::<Vec<_>>()
@@ -126,28 +128,28 @@ async fn database(app: &App) -> Vec<Finding> {
     findings
 }
 
-fn key(config: &Config, secrets: &[SealedSecret]) -> Result<String, String> {
+fn check_key(config: &Config, secrets: &[EncryptedSecret]) -> Result<String, String> {
     let path = config.key_file();
     let keys = Keyring::load(&path).map_err(|error| error.to_string())?;
-    let closed = secrets
+    let undecryptable = secrets
         .iter()
-        .filter(|secret| !keys.opens(&secret.sealed, secret.account.0, secret.field));
-    let closed: Vec<_> = closed
+        .filter(|secret| !keys.can_decrypt(&secret.ciphertext, secret.account.0, secret.field));
+    let undecryptable: Vec<_> = undecryptable
         .map(|secret| format!("`{}`", secret.account_name))
         .collect();
-    if !closed.is_empty() {
+    if !undecryptable.is_empty() {
         return Err(format!(
             "{} does not open the secrets of {}; put the right key in place (`secrets.key_file`), or enter them again with `rosterd settings set`",
             path.display(),
-            closed.join(", ")
+            undecryptable.join(", ")
         ));
     }
     let mode = std::fs::metadata(&path)
         .map_err(|error| error.to_string())?
         .permissions()
         .mode();
-    let open_to_others = mode & 0o077;
-    if open_to_others == 0 {
+    let others_mode_bits = mode & 0o077;
+    if others_mode_bits == 0 {
         Ok(format!("{} can be used", path.display()))
     } else {
         Err(format!(
@@ -157,7 +159,7 @@ fn key(config: &Config, secrets: &[SealedSecret]) -> Result<String, String> {
     }
 }
 
-async fn mail(config: &Config) -> Result<String, String> {
+async fn check_mail(config: &Config) -> Result<String, String> {
     match mailer(config) {
         Err(error) => Err(format!("{error:#}")),
         Ok(None) => Err("`smtp.url` is not set: mail to admins waits in the outbox".to_owned()),

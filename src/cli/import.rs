@@ -7,13 +7,13 @@ use clap::Args as ClapArgs;
 
 use super::app::{App, open_file};
 use super::output::Format;
-use super::run_now::{observer, run_now};
+use super::run_now::{progress_bar, run_now};
 use super::{Exit, account_ref, check, runs};
 use crate::import::Preview;
 use crate::model::RunId;
 use crate::model::account::{Account, AccountRef};
 use crate::model::run::{NewRun, Origin, Trigger};
-use crate::temp_file::{Spool, SpoolError};
+use crate::temp_file::{TempFile, TempFileError};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
     let file = args
         .file
         .as_deref()
-        .map(|path| read_local(path, app))
+        .map(|path| copy_local_file(path, app))
         .transpose();
     if args.dry_run {
         let preview = preview(app, &account, file, format).await?;
@@ -74,23 +74,23 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
 async fn preview(
     app: &App,
     account: &Account,
-    file: anyhow::Result<Option<Spool>>,
+    file: anyhow::Result<Option<TempFile>>,
     format: Format,
 ) -> anyhow::Result<Preview> {
     let file = match file {
         Ok(file) => file,
         Err(error) => match error.downcast_ref() {
-            Some(SpoolError::TooLarge(limit)) => return Ok(check::too_large(*limit)),
+            Some(TempFileError::TooLarge(limit)) => return Ok(check::too_large(*limit)),
             _ => return Err(error),
         },
     };
-    let (observer, bar) = observer(format);
+    let (observer, bar) = progress_bar(format);
     let preview = app.importer()?.preview(account, file, &observer).await;
     bar.finish_and_clear();
     Ok(preview?)
 }
 
-fn read_local(path: &std::path::Path, app: &App) -> anyhow::Result<Spool> {
-    Spool::copy(&mut open_file(path)?, app.config.fetch.max_bytes)
+fn copy_local_file(path: &std::path::Path, app: &App) -> anyhow::Result<TempFile> {
+    TempFile::copy(&mut open_file(path)?, app.config.fetch.max_bytes)
         .with_context(|| format!("file `{}` can't be imported", path.display()))
 }

@@ -19,7 +19,7 @@ pub(super) enum Command {
 pub(super) fn generate(config: &Config) -> anyhow::Result<Exit> {
     let path = config.key_file();
     Keyring::generate(&path)?;
-    output::line(format!(
+    output::print_line(format!(
         "key written to {}; keep a copy of it apart from the database's backups",
         path.display()
     ))?;
@@ -28,19 +28,19 @@ pub(super) fn generate(config: &Config) -> anyhow::Result<Exit> {
 
 pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     let path = app.config.key_file();
-    let _alone = Keyring::lock(&path)?;
-    let mut is_new = Keyring::load(&path)?.is_single();
+    let _rotation_lock = Keyring::lock(&path)?;
+    let mut is_new = Keyring::load(&path)?.has_single_key();
     let mut keys = Keyring::begin_rotation(&path)?;
-    let (mut resealed, mut lost) = reseal(app, &keys).await?;
-    if !is_new && resealed == 0 {
+    let (mut reencrypted, mut undecryptable) = reencrypt(app, &keys).await?;
+    if !is_new && reencrypted == 0 {
         // An earlier change is through, but for what no key opens: this is another.
         is_new = true;
-        keys = Keyring::add(&path)?;
-        (resealed, lost) = reseal(app, &keys).await?;
+        keys = Keyring::add_key(&path)?;
+        (reencrypted, undecryptable) = reencrypt(app, &keys).await?;
     }
     // What no key opens may be opened yet by one that is put back: then none is thrown away.
-    if lost.is_empty() {
-        keys.end_rotation(&path)?;
+    if undecryptable.is_empty() {
+        keys.finish_rotation(&path)?;
     }
     let what = if is_new {
         format!("new key written to {}", path.display())
@@ -50,15 +50,15 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
             path.display()
         )
     };
-    output::line(format!(
-        "{what}, {resealed} secrets sealed anew; backups of the database from before need the old copy of the key"
+    output::print_line(format!(
+        "{what}, {reencrypted} secrets sealed anew; backups of the database from before need the old copy of the key"
     ))?;
-    for account in &lost {
-        output::line(format!(
+    for account in &undecryptable {
+        output::print_line(format!(
             "the secret of `{account}` can't be opened with any key at hand and was left as it is, and so were the old keys; enter it again with `rosterd settings set`"
         ))?;
     }
-    Ok(if lost.is_empty() {
+    Ok(if undecryptable.is_empty() {
         Exit::Done
     } else {
         Exit::Failed
@@ -66,24 +66,24 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
 }
 
 /// Seals with the first key what another one sealed. Says how many secrets that were, and whose none opens.
-async fn reseal(app: &App, keys: &Keyring) -> anyhow::Result<(usize, Vec<String>)> {
-    let (mut resealed, mut lost) = (0, Vec::new());
+async fn reencrypt(app: &App, keys: &Keyring) -> anyhow::Result<(usize, Vec<String>)> {
+    let (mut reencrypted, mut undecryptable) = (0, Vec::new());
     // Again until nothing is left: a secret may be entered under the old key meanwhile.
     loop {
-        let before = resealed;
-        lost.clear();
-        for secret in app.store.sealed_secrets().await? {
-            match keys.reseal(&secret.sealed, secret.account.0, secret.field) {
+        let before = reencrypted;
+        undecryptable.clear();
+        for secret in app.store.encrypted_secrets().await? {
+            match keys.reencrypt(&secret.ciphertext, secret.account.0, secret.field) {
                 Ok(None) => {}
-                Ok(Some(sealed)) => {
-                    app.store.replace_secret(&secret, &sealed).await?;
-                    resealed += 1;
+                Ok(Some(ciphertext)) => {
+                    app.store.replace_secret(&secret, &ciphertext).await?;
+                    reencrypted += 1;
                 }
-                Err(_) => lost.push(secret.account_name),
+                Err(_) => undecryptable.push(secret.account_name),
             }
         }
-        if resealed == before {
-            return Ok((resealed, lost));
+        if reencrypted == before {
+            return Ok((reencrypted, undecryptable));
         }
     }
 }

@@ -53,7 +53,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Usage errors and settings that can't be used.
-const USAGE: u8 = 2;
+const USAGE_ERROR: u8 = 2;
 
 /// Keeps contacts and groups in step with a spreadsheet that lies somewhere else.
 #[derive(Debug, Parser)]
@@ -142,14 +142,14 @@ pub fn main() -> ExitCode {
     }
     let format = match cli.format() {
         Ok(format) => format,
-        Err(error) => return complain(error, USAGE),
+        Err(error) => return print_error(error, USAGE_ERROR),
     };
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
-        Err(error) => return complain(&error.to_string(), USAGE),
+        Err(error) => return print_error(&error.to_string(), USAGE_ERROR),
     };
     if let Err(error) = telemetry::init(&config.log) {
-        return complain(&error.to_string(), USAGE);
+        return print_error(&error.to_string(), USAGE_ERROR);
     }
     // Core dumps would hold passwords; the limit does not count where the system pipes them to a program. Where either
     // can't be set, nothing else is lost.
@@ -159,47 +159,46 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Looking at a file needs neither database nor network, and no runtime.
     if let Command::Check(args) = &cli.command {
-        return end(check::run(args, &config, format));
+        return exit_code(check::run(args, &config, format));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("the program could not be started: {error}"), 1),
+        Err(error) => return print_error(&format!("the program could not be started: {error}"), 1),
     };
-    end(runtime.block_on(run(cli, format, config)))
+    exit_code(runtime.block_on(run(cli, format, config)))
 }
 
 /// The child behind the wall: no settings, no log, nothing but the workbook.
 fn read_workbook(max_rows: u32) -> ExitCode {
     let input = std::io::stdin().as_fd().try_clone_to_owned();
     let output = std::io::stdout().as_fd().try_clone_to_owned();
-    let done = input.and_then(|input| {
-        sheet::read_for_parent(input.into(), output?.into(), Limits { max_rows })
-    });
+    let done = input
+        .and_then(|input| sheet::run_worker(input.into(), output?.into(), Limits { max_rows }));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn end(outcome: anyhow::Result<Exit>) -> ExitCode {
+fn exit_code(outcome: anyhow::Result<Exit>) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => complain(&format!("{error:#}"), 1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => print_error(&format!("{error:#}"), 1),
     }
 }
 
 /// Whoever read our output has read enough.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn complain(message: &str, code: u8) -> ExitCode {
+fn print_error(message: &str, code: u8) -> ExitCode {
     // With standard error closed there is nobody left to tell.
     let _ = writeln!(std::io::stderr(), "rosterd: {message}");
     ExitCode::from(code)
@@ -219,14 +218,14 @@ async fn run(cli: Cli, format: Format, config: Config) -> anyhow::Result<Exit> {
         command => {
             let migrate = matches!(command, Command::Migrate);
             let app = App::open(config, migrate).await?;
-            let exit = with_app(command, &app, format).await;
+            let exit = run_with_app(command, &app, format).await;
             app.close().await;
             exit
         }
     }
 }
 
-async fn with_app(command: Command, app: &App, format: Format) -> anyhow::Result<Exit> {
+async fn run_with_app(command: Command, app: &App, format: Format) -> anyhow::Result<Exit> {
     match command {
         Command::Account(command) => account::run(&command, app, format).await,
         Command::Settings(command) => settings::run(&command, app, format).await,
@@ -235,7 +234,7 @@ async fn with_app(command: Command, app: &App, format: Format) -> anyhow::Result
         Command::Runs(command) => runs::run(&command, app, format).await,
         Command::Key(_) => key::rotate(app).await,
         _ => {
-            output::line("the database is migrated")?;
+            output::print_line("the database is migrated")?;
             Ok(Exit::Done)
         }
     }

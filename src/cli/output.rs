@@ -32,12 +32,12 @@ pub(super) enum Format {
     Json,
 }
 
-pub(super) fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
+pub(super) fn print_line(text: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{text}")
 }
 
-pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    let mut out = BufWriter::with_capacity(PIECE, std::io::stdout().lock());
+pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from)?;
     writeln!(out)?;
     out.flush()?;
@@ -45,15 +45,15 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// Prints with colours on a terminal, and without where nobody sees them or `NO_COLOR` asks for none.
-pub(super) fn styled(
+pub(super) fn with_colors(
     print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let stdout = std::io::stdout();
     let choice = AutoStream::choice(&stdout);
-    let mut out = BufWriter::with_capacity(PIECE, stdout.lock());
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, stdout.lock());
     if choice == ColorChoice::Never {
         let strip = StripBytes::new();
-        print(&mut Colourless {
+        print(&mut ColorStripper {
             out: &mut out,
             strip,
         })?;
@@ -65,15 +65,15 @@ pub(super) fn styled(
 }
 
 /// Bytes that are written in one piece: there may be a million lines.
-const PIECE: usize = 64 << 10;
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Passes on what is not for a terminal only.
-struct Colourless<W> {
+struct ColorStripper<W> {
     out: W,
     strip: StripBytes,
 }
 
-impl<W: Write> Write for Colourless<W> {
+impl<W: Write> Write for ColorStripper<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         for piece in self.strip.strip_next(bytes) {
             self.out.write_all(piece)?;
@@ -87,7 +87,7 @@ impl<W: Write> Write for Colourless<W> {
 }
 
 /// Says something beside the data.
-pub(super) fn note(text: impl std::fmt::Display) -> std::io::Result<()> {
+pub(super) fn print_note(text: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{text}")
 }
 
@@ -102,27 +102,27 @@ pub(super) fn table(titles: &[&str]) -> Table {
 }
 
 /// The text of an optional value, or nothing.
-pub(super) fn or_blank(value: Option<impl ToString>) -> String {
+pub(super) fn or_empty(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
 /// What a terminal would obey is made visible instead.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn escape_controls(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()
 }
 
 /// What a run did, in a line.
-pub(super) fn counts(run: &RunRow) -> String {
-    let of = |count: Option<i32>| count.unwrap_or(0);
+pub(super) fn format_counts(run: &RunRow) -> String {
+    let or_zero = |count: Option<i32>| count.unwrap_or(0);
     let mut text = format!(
         "{} rows: {} added, {} updated, {} removed, {} unchanged",
-        of(run.row_count),
-        of(run.added),
-        of(run.updated),
-        of(run.removed),
-        of(run.unchanged)
+        or_zero(run.row_count),
+        or_zero(run.added),
+        or_zero(run.updated),
+        or_zero(run.removed),
+        or_zero(run.unchanged)
     );
     for (count, what) in [
         (run.revived, "revived"),
@@ -145,8 +145,8 @@ pub(super) fn counts(run: &RunRow) -> String {
             },
         ),
     ] {
-        if of(count) > 0 {
-            text = format!("{text}, {} {what}", of(count));
+        if or_zero(count) > 0 {
+            text = format!("{text}, {} {what}", or_zero(count));
         }
     }
     text

@@ -10,32 +10,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::app::{App, mailer};
-use super::output::{Format, counts, json as print_json, line};
-use crate::import::{Control, Importer, Observer, Progress};
+use super::output::{Format, format_counts, print_json, print_line};
+use crate::import::{Importer, Observer, Progress, RunControl};
 use crate::lifecycle::Lifecycle;
 use crate::model::RunId;
 use crate::model::run::{ClaimedRun, NewRun, Origin, RunStatus};
 use crate::outbox;
-use crate::store::{RunRow, Started};
-use crate::temp_file::Spool;
+use crate::store::{RunRow, StartResult};
+use crate::temp_file::TempFile;
 
 /// Starts a run in this process and stays with it to its end.
 pub(super) async fn run_now(
     app: &App,
     new: NewRun,
-    file: Option<Spool>,
+    file: Option<TempFile>,
     format: Format,
 ) -> anyhow::Result<Exit> {
     let importer = app.importer()?;
     let lifecycle = Lifecycle::listen()?;
     let run = start(app, &importer, new).await?;
-    let (observer, bar) = observer(format);
+    let (observer, bar) = progress_bar(format);
     // Here nothing else is to be waited for: the first signal rolls back.
     let outcome = importer
         .run(
             &run,
             file,
-            Control::alone(observer, stop_at_once(&lifecycle)),
+            RunControl::standalone(observer, stop_token(&lifecycle)),
         )
         .await;
     bar.finish_and_clear();
@@ -49,33 +49,33 @@ pub(super) async fn run_now(
     Ok(exit(status, &row))
 }
 
-fn stop_at_once(lifecycle: &Lifecycle) -> CancellationToken {
+fn stop_token(lifecycle: &Lifecycle) -> CancellationToken {
     lifecycle.soft.clone()
 }
 
 async fn start(app: &App, importer: &Importer, new: NewRun) -> anyhow::Result<ClaimedRun> {
     let options = importer.options();
-    let mut told = false;
+    let mut logged = false;
     loop {
         match app
             .store
             .start_run(new, app.clock.now(), &options.owner, options.lease)
             .await?
         {
-            Started::Run(run) => return Ok(run),
-            Started::Busy(other) => {
-                if !told {
+            StartResult::Run(run) => return Ok(run),
+            StartResult::Busy(other) => {
+                if let Some(other) = other.filter(|_| !logged) {
                     tracing::info!(
                         "run {other} of this account is under way; waiting for it to end"
                     );
-                    told = true;
+                    logged = true;
                 }
-                for abandoned in app
+                for dead_run in app
                     .store
-                    .take_over_dead(app.clock.now(), &options.owner, options.lease)
+                    .recover_expired_runs(app.clock.now(), &options.owner, options.lease)
                     .await?
                 {
-                    importer.end_abandoned(&abandoned).await?;
+                    importer.end_dead_run(&dead_run).await?;
                 }
                 // Its process may be on another machine, or dead: nothing but the table tells that it has ended.
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -108,18 +108,18 @@ fn exit(status: RunStatus, row: &RunRow) -> Exit {
 }
 
 fn print_summary(row: &RunRow) -> std::io::Result<()> {
-    line(format!("run {}: {}", row.id, row.status.replace('_', " ")))?;
+    print_line(format!("run {}: {}", row.id, row.status.replace('_', " ")))?;
     if let Some(message) = &row.failure_message {
-        line(format!("  {message}"))?;
+        print_line(format!("  {message}"))?;
     }
     if row.row_count.is_some() {
-        line(format!("  {}", counts(row)))?;
+        print_line(format!("  {}", format_counts(row)))?;
     }
     for reason in row.hold_reasons.iter().flatten() {
-        line(format!("  held: {reason}"))?;
+        print_line(format!("  held: {reason}"))?;
     }
     if row.errors.unwrap_or(0) + row.warnings.unwrap_or(0) > 0 {
-        line(format!("  what is wrong: rosterd runs issues {}", row.id))?;
+        print_line(format!("  what is wrong: rosterd runs issues {}", row.id))?;
     }
     if row.is_approvable() {
         let approve = if row.origin == Origin::File.as_str() {
@@ -130,7 +130,7 @@ fn print_summary(row: &RunRow) -> std::io::Result<()> {
         } else {
             format!("rosterd runs approve {}", row.id)
         };
-        line(format!(
+        print_line(format!(
             "  who is concerned: rosterd runs show {}; to carry it out: {approve}",
             row.id
         ))?;
@@ -139,7 +139,7 @@ fn print_summary(row: &RunRow) -> std::io::Result<()> {
 }
 
 /// A progress bar on a terminal, and silence elsewhere.
-pub(super) fn observer(format: Format) -> (Observer, ProgressBar) {
+pub(super) fn progress_bar(format: Format) -> (Observer, ProgressBar) {
     let shown = format == Format::Text && std::io::stderr().is_terminal();
     let bar = if shown {
         ProgressBar::new_spinner()
@@ -147,21 +147,21 @@ pub(super) fn observer(format: Format) -> (Observer, ProgressBar) {
         ProgressBar::hidden()
     };
     bar.enable_steady_tick(Duration::from_millis(120));
-    let seen = bar.clone();
+    let bar_handle = bar.clone();
     let observer = move |progress: Progress| match progress {
         Progress::Fetched { bytes, total } => {
             let style = match total {
                 Some(total) => {
-                    seen.set_length(total);
+                    bar_handle.set_length(total);
                     ProgressStyle::with_template("fetching  {bar:30} {bytes}/{total_bytes}")
                 }
                 None => ProgressStyle::with_template("{spinner} fetching  {bytes}"),
             };
-            seen.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            seen.set_position(bytes);
+            bar_handle.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar_handle.set_position(bytes);
         }
-        Progress::Reading => step(&seen, "reading and checking the sheet"),
-        Progress::Writing => step(&seen, "comparing with what is stored, and writing"),
+        Progress::Reading => step(&bar_handle, "reading and checking the sheet"),
+        Progress::Writing => step(&bar_handle, "comparing with what is stored, and writing"),
     };
     (Arc::new(observer), bar)
 }

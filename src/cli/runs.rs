@@ -4,7 +4,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::app::App;
-use super::output::{Format, counts, json as print_json, line, or_blank, plain, table};
+use super::output::{
+    Format, escape_controls, format_counts, or_empty, print_json, print_line, table,
+};
 use super::run_now::run_now;
 use super::{Exit, account_ref};
 use crate::model::account::AccountRef;
@@ -13,7 +15,7 @@ use crate::model::{AccountId, RunId};
 use crate::store::{ChangeRow, RunRow};
 
 /// Most people listed by name in text.
-const MAX_NAMES: usize = 50;
+const MAX_LISTED: usize = 50;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -93,7 +95,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Revert { run, force } => return revert(app, RunId(*run), *force, format).await,
         Command::Reject { run } => {
             app.store.reject_run(RunId(*run), app.clock.now()).await?;
-            line(format!(
+            print_line(format!(
                 "run {run} is rejected; nothing of it was carried out"
             ))?;
         }
@@ -136,7 +138,7 @@ pub(super) async fn check_approvable(
     run: &RunRow,
     keep_ids: bool,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(run.is_approvable(), "{}", run.waits_no_more());
+    anyhow::ensure!(run.is_approvable(), "{}", run.not_pending_message());
     if run.is_held() {
         return Ok(());
     }
@@ -156,7 +158,7 @@ pub(super) async fn check_approvable(
 }
 
 fn list(runs: &[RunRow]) -> std::io::Result<()> {
-    let mut shown = table(&[
+    let mut listing = table(&[
         "run",
         "account",
         "asked by",
@@ -167,19 +169,19 @@ fn list(runs: &[RunRow]) -> std::io::Result<()> {
     for run in runs {
         let outcome = match &run.failure_code {
             Some(code) => code.clone(),
-            None if run.row_count.is_some() => counts(run),
+            None if run.row_count.is_some() => format_counts(run),
             None => String::new(),
         };
-        shown.add_row([
+        listing.add_row([
             run.id.to_string(),
             run.account_id.to_string(),
             run.trigger.clone(),
             run.status.replace('_', " "),
-            or_blank(run.finished_at.map(|at| at.format("%Y-%m-%d %H:%M:%S"))),
+            or_empty(run.finished_at.map(|at| at.format("%Y-%m-%d %H:%M:%S"))),
             outcome,
         ]);
     }
-    line(shown)
+    print_line(listing)
 }
 
 async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
@@ -188,7 +190,7 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return print_json(&json!({ "run": run, "changes": changes }));
     }
-    line(format!(
+    print_line(format!(
         "run {} of account {}, asked by {}: {}",
         run.id,
         run.account_id,
@@ -201,23 +203,23 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
         ("finished", run.finished_at),
     ] {
         if let Some(at) = at {
-            line(format!(
+            print_line(format!(
                 "  {what:<10} {}",
                 at.format("%Y-%m-%d %H:%M:%S UTC")
             ))?;
         }
     }
     if let (Some(code), Some(message)) = (&run.failure_code, &run.failure_message) {
-        line(format!("  failed: {message} ({code})"))?;
+        print_line(format!("  failed: {message} ({code})"))?;
     }
     if run.row_count.is_some() {
-        line(format!("  {}", counts(&run)))?;
+        print_line(format!("  {}", format_counts(&run)))?;
     }
     for reason in run.hold_reasons.iter().flatten() {
-        line(format!("  held: {reason}"))?;
+        print_line(format!("  held: {reason}"))?;
     }
     if let Some(successor) = run.superseded_by {
-        line(format!("  superseded by run {successor}"))?;
+        print_line(format!("  superseded by run {successor}"))?;
     }
     for group in run.emptied_groups.iter().flatten() {
         let what = if run.hold_reasons.is_some() {
@@ -225,36 +227,36 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
         } else {
             "is empty now"
         };
-        line(format!("  the group {} {what}", plain(group)))?;
+        print_line(format!("  the group {} {what}", escape_controls(group)))?;
     }
-    print_renumbered(&run, &changes)?;
-    print_changes(&changes, MAX_NAMES)?;
+    print_possible_duplicates(&run, &changes)?;
+    print_changes(&changes, MAX_LISTED)?;
     Ok(())
 }
 
 /// Who is gone, but looks like the same person as an addition.
-fn print_renumbered(run: &RunRow, changes: &[ChangeRow]) -> std::io::Result<()> {
+fn print_possible_duplicates(run: &RunRow, changes: &[ChangeRow]) -> std::io::Result<()> {
     let pairs: Vec<(&ChangeRow, &ChangeRow)> = changes
         .iter()
         .filter_map(|addition| {
-            let known = addition.same_as?;
-            let gone = changes
-                .iter()
-                .find(|change| change.action == "removed" && change.contact_id == Some(known))?;
-            Some((gone, addition))
+            let same_as_id = addition.same_as?;
+            let removed_contact = changes.iter().find(|change| {
+                change.action == "removed" && change.contact_id == Some(same_as_id)
+            })?;
+            Some((removed_contact, addition))
         })
         .collect();
-    for (gone, addition) in pairs.iter().take(MAX_NAMES) {
-        line(format!(
+    for (removed_contact, addition) in pairs.iter().take(MAX_LISTED) {
+        print_line(format!(
             "  probably the same person: {} (ID {}, now ID {})",
-            plain(gone.name.as_deref().unwrap_or("?")),
-            plain(gone.external_id.as_deref().unwrap_or("?")),
-            plain(addition.external_id.as_deref().unwrap_or("?"))
+            escape_controls(removed_contact.name.as_deref().unwrap_or("?")),
+            escape_controls(removed_contact.external_id.as_deref().unwrap_or("?")),
+            escape_controls(addition.external_id.as_deref().unwrap_or("?"))
         ))?;
     }
     // Otherwise the new ones are there already, or those gone are removed.
     if !pairs.is_empty() && run.is_held() {
-        line(format!(
+        print_line(format!(
             "  {} in all; `rosterd runs approve --keep-ids` lets them keep their records",
             pairs.len()
         ))?;
@@ -263,14 +265,14 @@ fn print_renumbered(run: &RunRow, changes: &[ChangeRow]) -> std::io::Result<()> 
 }
 
 fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
-    for (action, did, would) in [
+    for (action, past_tense, conditional) in [
         ("removed", "removed", "would be removed"),
         ("updated", "updated", "would be updated"),
         ("adopted", "adopted", "would be adopted"),
         ("revived", "revived", "would be revived"),
         ("added", "added", "would be added"),
     ] {
-        for (applied, what) in [(true, did), (false, would)] {
+        for (applied, what) in [(true, past_tense), (false, conditional)] {
             let of: Vec<&ChangeRow> = changes
                 .iter()
                 .filter(|c| c.action == action && c.applied == applied)
@@ -278,15 +280,15 @@ fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
             for change in of.iter().take(limit) {
                 let id = change.external_id.as_ref().map_or_else(
                     || "made by hand".to_owned(),
-                    |id| format!("ID {}", plain(id)),
+                    |id| format!("ID {}", escape_controls(id)),
                 );
-                line(format!(
+                print_line(format!(
                     "  {what}: {} ({id})",
-                    plain(change.name.as_deref().unwrap_or("?"))
+                    escape_controls(change.name.as_deref().unwrap_or("?"))
                 ))?;
             }
             if of.len() > limit {
-                line(format!(
+                print_line(format!(
                     "  {what}: and {} more (rosterd runs changes)",
                     of.len() - limit
                 ))?;
@@ -302,27 +304,29 @@ async fn issues(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return print_json(&issues);
     }
-    let mut shown = table(&["severity", "cell", "contact", "what is wrong", "value"]);
+    let mut listing = table(&["severity", "cell", "contact", "what is wrong", "value"]);
     for issue in &issues {
         let who = match (&issue.contact_name, &issue.external_id) {
-            (Some(name), Some(id)) => format!("{} (ID {})", plain(name), plain(id)),
-            (Some(name), None) => plain(name),
-            (None, Some(id)) => format!("ID {}", plain(id)),
+            (Some(name), Some(id)) => {
+                format!("{} (ID {})", escape_controls(name), escape_controls(id))
+            }
+            (Some(name), None) => escape_controls(name),
+            (None, Some(id)) => format!("ID {}", escape_controls(id)),
             (None, None) => String::new(),
         };
-        let place = issue
+        let location = issue
             .cell
             .clone()
             .or_else(|| issue.row.map(|row| format!("row {row}")))
             .unwrap_or_default();
-        shown.add_row([
+        listing.add_row([
             issue.severity.clone(),
-            place,
+            location,
             who,
             issue.message.clone(),
-            plain(issue.value.as_deref().unwrap_or_default()),
+            escape_controls(issue.value.as_deref().unwrap_or_default()),
         ]);
     }
-    line(shown)?;
+    print_line(listing)?;
     Ok(())
 }

@@ -4,13 +4,13 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::app::App;
-use super::output::{Format, json as print_json, line};
+use super::output::{Format, print_json, print_line};
 use super::{Exit, account_ref};
 use crate::model::account::AccountRef;
 use crate::model::schedule::{Schedule, Weekday, local_rfc3339, upcoming, zone};
 
 /// How many coming runs are shown.
-const SHOWN: usize = 5;
+const UPCOMING_RUNS: usize = 5;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -20,10 +20,10 @@ pub(super) enum Command {
         #[arg(value_parser = account_ref)]
         account: AccountRef,
         /// Days, separated by commas: mon,tue,wed,thu,fri,sat,sun.
-        #[arg(long, value_delimiter = ',', value_parser = day, required = true)]
+        #[arg(long, value_delimiter = ',', value_parser = parse_day, required = true)]
         days: Vec<Weekday>,
         /// Time of day in the account's zone, as 02:30.
-        #[arg(long, value_parser = time)]
+        #[arg(long, value_parser = parse_time)]
         at: jiff::civil::Time,
     },
     /// Shows the schedule and the next five runs.
@@ -40,7 +40,7 @@ pub(super) enum Command {
     },
 }
 
-fn day(word: &str) -> Result<Weekday, String> {
+fn parse_day(word: &str) -> Result<Weekday, String> {
     let word = word.trim().to_lowercase();
     let short: String = word.chars().take(3).collect();
     let full = [
@@ -60,7 +60,7 @@ fn day(word: &str) -> Result<Weekday, String> {
         .ok_or_else(|| "a day is mon, tue, wed, thu, fri, sat or sun".to_owned())
 }
 
-fn time(text: &str) -> Result<jiff::civil::Time, String> {
+fn parse_time(text: &str) -> Result<jiff::civil::Time, String> {
     let well_formed = text.len() == 5 || text.len() == 8;
     let parsed = text
         .parse::<jiff::civil::Time>()
@@ -92,7 +92,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Clear { account } => {
             let account = app.store.account(account).await?;
             app.store.replace_schedules(account.id, &[]).await?;
-            line(format!("`{}` has no schedule any more", account.name))?;
+            print_line(format!("`{}` has no schedule any more", account.name))?;
         }
     }
     Ok(Exit::Done)
@@ -102,7 +102,7 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     let account = app.store.account(wanted).await?;
     let schedules = app.store.schedules(account.id).await?;
     let zone = zone(&account.time_zone)?;
-    let next: Vec<String> = upcoming(&schedules, app.clock.now(), &zone, SHOWN)
+    let next: Vec<String> = upcoming(&schedules, app.clock.now(), &zone, UPCOMING_RUNS)
         .into_iter()
         .map(|at| local_rfc3339(at, &zone))
         .collect();
@@ -122,24 +122,24 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
             &json!({"time_zone": account.time_zone, "schedules": rows, "next_runs": next}),
         );
     }
-    line(format!("`{}`, in {}", account.name, account.time_zone))?;
+    print_line(format!("`{}`, in {}", account.name, account.time_zone))?;
     if schedules.is_empty() {
-        line("  no schedule")?;
+        print_line("  no schedule")?;
     }
     for schedule in &schedules {
         let days: Vec<&str> = schedule.days.iter().map(|day| day.as_str()).collect();
         let paused = if schedule.enabled { "" } else { " (paused)" };
-        line(format!(
+        print_line(format!(
             "  {} at {}{paused}",
             days.join(", "),
             clock_time(schedule.at)
         ))?;
     }
     if !account.import_enabled && !schedules.is_empty() {
-        line("  imports are off: these times are skipped until `rosterd account enable`")?;
+        print_line("  imports are off: these times are skipped until `rosterd account enable`")?;
     }
     for at in &next {
-        line(format!("  next: {at}"))?;
+        print_line(format!("  next: {at}"))?;
     }
     Ok(())
 }

@@ -11,20 +11,20 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Web};
 use crate::dispatch::Dispatcher;
 use crate::embedded::Role;
-use crate::import::WhenStopped;
+use crate::import::StopPolicy;
 use crate::lifecycle::{self, Lifecycle};
 use crate::store::{Retention, Store, StoreError};
 use crate::web::Server;
 
 pub(super) async fn run(config: Config, migrate: bool) -> anyhow::Result<Exit> {
     let lifecycle = Lifecycle::listen().context("signals can't be listened for")?;
-    let (url, embedded) = app::database(&config, Role::Daemon).await?;
+    let (url, embedded) = app::resolve_database(&config, Role::Daemon).await?;
     let served = match connect(&config, &url, migrate, &lifecycle).await {
         Ok(Some(store)) => serve(&config, store, &lifecycle).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    app::stop(embedded).await;
+    app::stop_embedded(embedded).await;
     served?;
     tracing::info!("stopped");
     Ok(Exit::Done)
@@ -37,7 +37,7 @@ async fn connect(
     migrate: bool,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Option<Store>> {
-    let mut told = false;
+    let mut logged = false;
     while !lifecycle.soft.is_cancelled() {
         let error = match Store::connect(
             url,
@@ -59,9 +59,9 @@ async fn connect(
         if !matches!(error, StoreError::Unreachable(_)) {
             return Err(error.into());
         }
-        if !told {
+        if !logged {
             tracing::error!(%error, "waiting for the database");
-            told = true;
+            logged = true;
         }
         tokio::select! {
             () = lifecycle.soft.cancelled() => {}
@@ -77,7 +77,7 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
         config,
         store.clone(),
         Arc::clone(&clock),
-        WhenStopped::HandBack,
+        StopPolicy::Requeue,
     )?);
     let mailer = mailer(config)?.map(Arc::new);
     if mailer.is_none() {
@@ -89,7 +89,7 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
     {
         tracing::info!("listening on http://{}", server.address());
         let (store, stop) = (store.clone(), lifecycle.soft.clone());
-        lifecycle::spawn(async move {
+        lifecycle::spawn_detached(async move {
             if let Err(error) = server.serve(store, stop).await {
                 tracing::error!(%error, "the web page has ended");
             }
@@ -109,7 +109,7 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
         },
     );
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-    lifecycle::ready();
+    lifecycle::notify_ready();
     dispatcher
         .serve()
         .await
@@ -125,21 +125,21 @@ pub(super) async fn healthcheck(config: &Config) -> anyhow::Result<Exit> {
     let address = listen
         .replacen("0.0.0.0:", "127.0.0.1:", 1)
         .replacen("[::]:", "[::1]:", 1);
-    let ask = async {
+    let request = async {
         let mut stream = tokio::net::TcpStream::connect(&address).await?;
         stream
             .write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")
             .await?;
-        let mut answer = String::new();
-        stream.take(4096).read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
+        let mut response = String::new();
+        stream.take(4096).read_to_string(&mut response).await?;
+        Ok::<_, std::io::Error>(response)
     };
-    let answer = tokio::time::timeout(Duration::from_secs(5), ask)
+    let response = tokio::time::timeout(Duration::from_secs(5), request)
         .await
         .with_context(|| format!("no answer from {address} within 5 s"))?
         .with_context(|| format!("no daemon answers on {address}"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    output::line(body.trim())?;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+    output::print_line(body.trim())?;
     Ok(
         if head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200") {
             Exit::Done

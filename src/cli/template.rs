@@ -16,7 +16,7 @@ use crate::table::Field;
 use crate::validate::EXAMPLE_ROW;
 
 /// Excel's own number format `@`, Text.
-pub(super) const TEXT: u8 = 49;
+pub(super) const TEXT_FORMAT_INDEX: u8 = 49;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -26,13 +26,17 @@ pub(super) struct Args {
 }
 
 /// Writes the template; of the kind that was asked for, else as the file's name ends.
-pub(super) fn run(args: &Args, csv_asked: bool, asked: bool) -> anyhow::Result<Exit> {
-    let ends_in_csv = args
+pub(super) fn run(args: &Args, csv_requested: bool, format_given: bool) -> anyhow::Result<Exit> {
+    let has_csv_extension = args
         .output
         .as_deref()
         .and_then(Path::extension)
         .is_some_and(|end| end.eq_ignore_ascii_case("csv"));
-    let as_csv = if asked { csv_asked } else { ends_in_csv };
+    let as_csv = if format_given {
+        csv_requested
+    } else {
+        has_csv_extension
+    };
     let (bytes, default) = if as_csv {
         (csv().into_bytes(), "contacts.csv")
     } else {
@@ -45,7 +49,7 @@ pub(super) fn run(args: &Args, csv_asked: bool, asked: bool) -> anyhow::Result<E
     }
     std::fs::write(&path, bytes)
         .with_context(|| format!("file `{}` can't be written", path.display()))?;
-    output::line(format!("template written to {}", path.display()))?;
+    output::print_line(format!("template written to {}", path.display()))?;
     Ok(Exit::Done)
 }
 
@@ -74,7 +78,7 @@ fn xlsx() -> anyhow::Result<Vec<u8>> {
 fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
     /// Rows that have drop-down lists.
     const ROWS: u32 = 10_000;
-    let text = CellFormat::new().set_num_format_index(TEXT);
+    let text = CellFormat::new().set_num_format_index(TEXT_FORMAT_INDEX);
     sheet.set_name("Contacts")?;
     for (column, field) in (0..).zip(Field::ALL) {
         sheet.set_column_width(column, 22)?;
@@ -100,7 +104,9 @@ fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
 /// It comes second: the first sheet with the header is what an import reads.
 fn explanations(sheet: &mut Worksheet) -> anyhow::Result<()> {
     const WIDTHS: [f64; 4] = [24.0, 10.0, 90.0, 28.0];
-    let wrapped = CellFormat::new().set_num_format_index(TEXT).set_text_wrap();
+    let wrapped = CellFormat::new()
+        .set_num_format_index(TEXT_FORMAT_INDEX)
+        .set_text_wrap();
     sheet.set_name("What the columns mean")?;
     let titles = ["Column", "Required", "What to enter", "Example"];
     for ((column, title), width) in (0..).zip(titles).zip(WIDTHS) {
@@ -120,7 +126,7 @@ fn explanations(sheet: &mut Worksheet) -> anyhow::Result<()> {
 fn heading() -> CellFormat {
     CellFormat::new()
         .set_bold()
-        .set_num_format_index(TEXT)
+        .set_num_format_index(TEXT_FORMAT_INDEX)
         .set_background_color(Color::RGB(0x00DD_E6EE))
 }
 

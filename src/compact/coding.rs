@@ -1,23 +1,23 @@
 //! How contacts and issues are packed: bytes one after the other, in an order that both sides know.
 
-use crate::model::contact::{NumberType, PhoneNumber, Priority, Said};
+use crate::model::contact::{FieldUpdate, NumberType, PhoneNumber, Priority};
 
-/// Stands for [`Said::Nothing`]; 0 and 1 stand for a blank and a text.
-pub(super) const NOTHING: u8 = 0xFF;
+/// Stands for [`FieldUpdate::Keep`]; 0 and 1 stand for a blank and a text.
+pub(super) const KEEP_STORED: u8 = 0xFF;
 
 /// Stands for a blank priority.
-pub(super) const BLANK: u8 = 0xFE;
+pub(super) const BLANK_PRIORITY: u8 = 0xFE;
 /// Before each number, and after the last.
-pub(super) const MORE: u8 = 1;
-/// See [`MORE`].
-pub(super) const END: u8 = 0;
+pub(super) const NUMBER_FOLLOWS: u8 = 1;
+/// See [`NUMBER_FOLLOWS`].
+pub(super) const NUMBERS_END: u8 = 0;
 /// Digits of a number.
-const DIGITS: usize = 10;
+const PHONE_DIGITS: usize = 10;
 
 /// Writes counts seven bits a byte, and texts with their length before them.
-pub(super) struct Packer<'a>(pub(super) &'a mut Vec<u8>);
+pub(super) struct Encoder<'a>(pub(super) &'a mut Vec<u8>);
 
-impl Packer<'_> {
+impl Encoder<'_> {
     pub(super) fn count(&mut self, mut count: usize) {
         while count >= 0x80 {
             self.0.push(0x80 | low_bits(count));
@@ -51,11 +51,11 @@ impl Packer<'_> {
         }
     }
 
-    pub(super) fn said_text(&mut self, said: Said<Option<&str>>) {
-        match said {
-            Said::Nothing => self.0.push(NOTHING),
-            Said::This(None) => self.0.push(0),
-            Said::This(Some(text)) => {
+    pub(super) fn text_update(&mut self, update: FieldUpdate<Option<&str>>) {
+        match update {
+            FieldUpdate::Keep => self.0.push(KEEP_STORED),
+            FieldUpdate::Set(None) => self.0.push(0),
+            FieldUpdate::Set(Some(text)) => {
                 self.0.push(1);
                 self.text(text);
             }
@@ -68,11 +68,11 @@ fn low_bits(count: usize) -> u8 {
     u8::try_from(count & 0x7F).unwrap_or(0x7F)
 }
 
-/// Reads what a [`Packer`] wrote.
+/// Reads what a [`Encoder`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unpacker<'a>(pub(super) &'a [u8]);
+pub(super) struct Decoder<'a>(pub(super) &'a [u8]);
 
-impl<'a> Unpacker<'a> {
+impl<'a> Decoder<'a> {
     pub(super) fn byte(&mut self) -> u8 {
         let (byte, rest) = self.0.split_first().unwrap_or((&0, &[]));
         self.0 = rest;
@@ -116,50 +116,52 @@ impl<'a> Unpacker<'a> {
         (self.byte() == 1).then(|| self.bytes())
     }
 
-    /// As [`Unpacker::said_text`], of a text that need not be looked at.
-    pub(super) fn said_bytes(&mut self) -> Said<Option<&'a [u8]>> {
+    /// As [`Decoder::text_update`], of a text that need not be looked at.
+    pub(super) fn bytes_update(&mut self) -> FieldUpdate<Option<&'a [u8]>> {
         match self.byte() {
-            NOTHING => Said::Nothing,
-            0 => Said::This(None),
-            _ => Said::This(Some(self.bytes())),
+            KEEP_STORED => FieldUpdate::Keep,
+            0 => FieldUpdate::Set(None),
+            _ => FieldUpdate::Set(Some(self.bytes())),
         }
     }
 
     /// Passes over a number; whether there was one.
-    pub(super) fn pass_number(&mut self) -> bool {
-        if self.byte() != MORE {
+    pub(super) fn skip_number(&mut self) -> bool {
+        if self.byte() != NUMBER_FOLLOWS {
             return false;
         }
-        self.0 = &self.0[DIGITS + 1..];
-        self.said_bytes();
+        self.0 = &self.0[PHONE_DIGITS + 1..];
+        self.bytes_update();
         true
     }
 
     /// The next number; `None` behind the last.
-    pub(super) fn number(&mut self) -> Option<(PhoneNumber, NumberType, Said<Option<&'a str>>)> {
-        if self.byte() != MORE {
+    pub(super) fn number(
+        &mut self,
+    ) -> Option<(PhoneNumber, NumberType, FieldUpdate<Option<&'a str>>)> {
+        if self.byte() != NUMBER_FOLLOWS {
             return None;
         }
-        let (digits, rest) = self.0.split_at(DIGITS);
+        let (digits, rest) = self.0.split_at(PHONE_DIGITS);
         self.0 = rest;
-        let number = PhoneNumber::stored(digits);
+        let number = PhoneNumber::from_stored(digits);
         let number_type = NumberType::ALL[usize::from(self.byte())];
-        Some((number, number_type, self.said_text()))
+        Some((number, number_type, self.text_update()))
     }
 
-    pub(super) fn priority(&mut self) -> Said<Option<Priority>> {
+    pub(super) fn priority(&mut self) -> FieldUpdate<Option<Priority>> {
         match self.byte() {
-            NOTHING => Said::Nothing,
-            BLANK => Said::This(None),
-            priority => Said::This(Some(Priority::ALL[usize::from(priority)])),
+            KEEP_STORED => FieldUpdate::Keep,
+            BLANK_PRIORITY => FieldUpdate::Set(None),
+            priority => FieldUpdate::Set(Some(Priority::ALL[usize::from(priority)])),
         }
     }
 
-    pub(super) fn said_text(&mut self) -> Said<Option<&'a str>> {
+    pub(super) fn text_update(&mut self) -> FieldUpdate<Option<&'a str>> {
         match self.byte() {
-            NOTHING => Said::Nothing,
-            0 => Said::This(None),
-            _ => Said::This(Some(self.text())),
+            KEEP_STORED => FieldUpdate::Keep,
+            0 => FieldUpdate::Set(None),
+            _ => FieldUpdate::Set(Some(self.text())),
         }
     }
 }

@@ -4,29 +4,29 @@ use std::borrow::Cow;
 
 use hashbrown::HashMap;
 
-use super::coding::{Packer, Unpacker};
-use crate::model::catalogue::CATALOGUE;
-use crate::model::issue::{Code, Issue, Severity, Wording};
+use super::coding::{Decoder, Encoder};
+use crate::model::catalog::CATALOG;
+use crate::model::issue::{Code, Issue, MessageSource, Severity};
 
 /// So many issues of a sheet are kept, whatever they are; beyond them what is about the file, and the first error of each row
 /// without its value, so that a row in error is always named. The others are counted.
-pub const LISTED: usize = 1_000_000;
+pub const MAX_LISTED: usize = 1_000_000;
 /// The same for their size, bytes.
-const LISTED_BYTES: usize = 64 << 20;
+const MAX_LISTED_BYTES: usize = 64 << 20;
 
 /// Stands for a wording that was stored instead of a place in the catalogue.
-const STORED: u8 = 0xFF;
+const STORED_MESSAGE: u8 = 0xFF;
 
 /// Many issues, about as large as what they tell.
 #[derive(Debug, Clone, Default)]
 pub struct Issues {
-    packed: Vec<u8>,
+    encoded: Vec<u8>,
     entries: Vec<Entry>,
     /// By the number that those who collect issues give a contact.
-    contacts: HashMap<u32, Contact>,
+    contacts: HashMap<u32, ContactLabel>,
     counts: [usize; Severity::ALL.len()],
-    /// The last row of which an error was kept beyond [`LISTED`].
-    beyond: Option<u32>,
+    /// The last row of which an error was kept beyond [`MAX_LISTED`].
+    last_overflow_row: Option<u32>,
 }
 
 /// Where an issue begins; its row and column from 1, 0 for none.
@@ -34,11 +34,11 @@ pub struct Issues {
 struct Entry {
     row: u32,
     column: u32,
-    begin: u64,
+    offset: u64,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Contact {
+struct ContactLabel {
     external_id: Option<String>,
     name: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Issues {
         self.counts[severity as usize]
     }
 
-    /// How many were counted only, because there are more than [`LISTED`].
+    /// How many were counted only, because there are more than [`MAX_LISTED`].
     #[must_use]
     pub fn omitted(&self) -> usize {
         self.counts.iter().sum::<usize>() - self.len()
@@ -73,18 +73,18 @@ impl Issues {
         self.add(issue, None);
     }
 
-    /// Adds an issue of a contact, which is named later ([`Issues::name_contacts`]).
-    pub fn push_of(&mut self, contact: u32, issue: &Issue) {
+    /// Adds an issue of a contact, which is named later ([`Issues::set_contact_names`]).
+    pub fn push_for_contact(&mut self, contact: u32, issue: &Issue) {
         if self.add(issue, Some(contact)) {
             self.contacts.entry(contact).or_default();
         }
     }
 
     /// Says who the contacts are: ID and name of each.
-    pub fn name_contacts(&mut self, who: impl Fn(u32) -> (String, Option<String>)) {
+    pub fn set_contact_names(&mut self, identify: impl Fn(u32) -> (String, Option<String>)) {
         for (number, contact) in &mut self.contacts {
-            let (external_id, name) = who(*number);
-            *contact = Contact {
+            let (external_id, name) = identify(*number);
+            *contact = ContactLabel {
                 external_id: Some(external_id),
                 name,
             };
@@ -94,112 +94,112 @@ impl Issues {
     /// Brings them into the order of the sheet: what is about the file first, then by row and column.
     pub fn sort(&mut self) {
         self.entries
-            .sort_unstable_by_key(|entry| (entry.row, entry.column, entry.begin));
+            .sort_unstable_by_key(|entry| (entry.row, entry.column, entry.offset));
     }
 
     /// All that are kept, in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Issue> {
-        self.entries.iter().map(|entry| self.unpack(*entry))
+        self.entries.iter().map(|entry| self.decode(*entry))
     }
 
     /// Those of a row, or of the file as a whole, once they are sorted.
-    pub fn of_row(&self, row: Option<u32>) -> impl Iterator<Item = Issue> {
+    pub fn issues_of_row(&self, row: Option<u32>) -> impl Iterator<Item = Issue> {
         let row = row.unwrap_or(0);
-        let begin = self.entries.partition_point(|entry| entry.row < row);
-        let entries = self.entries[begin..].iter();
+        let offset = self.entries.partition_point(|entry| entry.row < row);
+        let entries = self.entries[offset..].iter();
         entries
             .take_while(move |entry| entry.row == row)
-            .map(|entry| self.unpack(*entry))
+            .map(|entry| self.decode(*entry))
     }
 
     /// Adds an issue, unless it is only counted.
     fn add(&mut self, issue: &Issue, contact: Option<u32>) -> bool {
         self.counts[issue.severity as usize] += 1;
-        let beyond = self.len() >= LISTED || self.packed.len() >= LISTED_BYTES;
+        let is_over_limit = self.len() >= MAX_LISTED || self.encoded.len() >= MAX_LISTED_BYTES;
         // What is about the file may explain all the rest.
-        if beyond && issue.row.is_some() {
-            let is_first = issue.severity == Severity::Error && self.beyond != issue.row;
+        if is_over_limit && issue.row.is_some() {
+            let is_first = issue.severity == Severity::Error && self.last_overflow_row != issue.row;
             if !is_first {
                 return false;
             }
-            self.beyond = issue.row;
+            self.last_overflow_row = issue.row;
         }
         self.entries.push(Entry {
             row: issue.row.unwrap_or(0),
-            column: issue.column_place.map_or(0, |place| place + 1),
-            begin: self.packed.len() as u64,
+            column: issue.column_index.map_or(0, |index| index + 1),
+            offset: self.encoded.len() as u64,
         });
-        let mut packer = Packer(&mut self.packed);
-        match &issue.wording {
-            Wording::Catalogue {
+        let mut encoder = Encoder(&mut self.encoded);
+        match &issue.message_source {
+            MessageSource::Catalog {
                 finding,
                 other,
                 row,
             } => {
-                packer.byte(*finding as usize);
-                packer.text(other);
-                packer.count(*row as usize);
+                encoder.byte(*finding as usize);
+                encoder.text(other);
+                encoder.count(*row as usize);
             }
-            Wording::Stored(text) => {
-                packer.byte(usize::from(STORED));
-                packer.byte(issue.severity as usize);
-                packer.byte(issue.code as usize);
-                packer.text(text);
+            MessageSource::Stored(text) => {
+                encoder.byte(usize::from(STORED_MESSAGE));
+                encoder.byte(issue.severity as usize);
+                encoder.byte(issue.code as usize);
+                encoder.text(text);
             }
         }
-        packer.optional(issue.column.as_deref());
-        packer.optional(issue.value.as_deref().filter(|_| !beyond));
-        packer.optional_bytes(issue.row_digest.as_ref().map(<[u8; 32]>::as_slice));
-        packer.count(contact.map_or(0, |contact| contact as usize + 1));
+        encoder.optional(issue.column.as_deref());
+        encoder.optional(issue.value.as_deref().filter(|_| !is_over_limit));
+        encoder.optional_bytes(issue.row_digest.as_ref().map(<[u8; 32]>::as_slice));
+        encoder.count(contact.map_or(0, |contact| contact as usize + 1));
         if contact.is_none() {
-            packer.optional(issue.external_id.as_deref());
-            packer.optional(issue.contact_name.as_deref());
+            encoder.optional(issue.external_id.as_deref());
+            encoder.optional(issue.contact_name.as_deref());
         }
         true
     }
 
-    fn unpack(&self, entry: Entry) -> Issue {
-        let begin = usize::try_from(entry.begin).unwrap_or(usize::MAX);
-        let mut packed = Unpacker(&self.packed[begin..]);
-        let (severity, code, wording) = match packed.byte() {
-            STORED => (
-                Severity::ALL[usize::from(packed.byte())],
-                Code::ALL[usize::from(packed.byte())],
-                Wording::Stored(packed.text().to_owned()),
+    fn decode(&self, entry: Entry) -> Issue {
+        let offset = usize::try_from(entry.offset).unwrap_or(usize::MAX);
+        let mut encoded = Decoder(&self.encoded[offset..]);
+        let (severity, code, message_source) = match encoded.byte() {
+            STORED_MESSAGE => (
+                Severity::ALL[usize::from(encoded.byte())],
+                Code::ALL[usize::from(encoded.byte())],
+                MessageSource::Stored(encoded.text().to_owned()),
             ),
-            place => {
-                let rule = &CATALOGUE[usize::from(place)];
-                let wording = Wording::Catalogue {
+            index => {
+                let rule = &CATALOG[usize::from(index)];
+                let message_source = MessageSource::Catalog {
                     finding: rule.finding,
-                    other: packed.text().to_owned(),
-                    row: packed.row(),
+                    other: encoded.text().to_owned(),
+                    row: encoded.row(),
                 };
-                (rule.severity, rule.code, wording)
+                (rule.severity, rule.code, message_source)
             }
         };
         let issue = Issue {
             severity,
             code,
             row: (entry.row > 0).then_some(entry.row),
-            column: packed.optional().map(|text| Cow::Owned(text.to_owned())),
-            column_place: entry.column.checked_sub(1),
-            value: packed.optional().map(str::to_owned),
+            column: encoded.optional().map(|text| Cow::Owned(text.to_owned())),
+            column_index: entry.column.checked_sub(1),
+            value: encoded.optional().map(str::to_owned),
             external_id: None,
             contact_name: None,
-            wording,
-            row_digest: packed
+            message_source,
+            row_digest: encoded
                 .optional_bytes()
                 .and_then(|bytes| bytes.try_into().ok()),
         };
-        let (external_id, contact_name) = match packed.row().checked_sub(1) {
+        let (external_id, contact_name) = match encoded.row().checked_sub(1) {
             Some(contact) => {
                 let contact = self.contacts.get(&contact).cloned().unwrap_or_default();
                 (contact.external_id, contact.name)
             }
             None => (
-                packed.optional().map(str::to_owned),
-                packed.optional().map(str::to_owned),
+                encoded.optional().map(str::to_owned),
+                encoded.optional().map(str::to_owned),
             ),
         };
         Issue {
@@ -212,11 +212,11 @@ impl Issues {
 
 impl<I: std::borrow::Borrow<Issue>> FromIterator<I> for Issues {
     fn from_iter<T: IntoIterator<Item = I>>(issues: T) -> Self {
-        let mut packed = Self::default();
+        let mut encoded = Self::default();
         for issue in issues {
-            packed.push(issue.borrow());
+            encoded.push(issue.borrow());
         }
-        packed
+        encoded
     }
 }
 
@@ -231,25 +231,25 @@ impl Eq for Issues {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::catalogue::Finding;
+    use crate::model::catalog::Finding;
 
     fn issue(row: u32, column: u32) -> Issue {
         Issue {
             row: Some(row),
             column: Some("Name".into()),
-            column_place: Some(column),
+            column_index: Some(column),
             value: Some("n/a".to_owned()),
             ..Issue::new(Finding::RequiredPlaceholder)
         }
     }
 
     #[test]
-    fn what_is_packed_comes_out_again_in_the_order_of_the_sheet() {
-        let whole = [
+    fn issues_round_trip_in_sheet_order() {
+        let originals = [
             Issue::new(Finding::NoFinalNewline),
             Issue {
                 value: Some("Hans".to_owned()),
-                ..Issue::clashing(Finding::NumberShared, "ID \u{1F600}", 3)
+                ..Issue::with_reference(Finding::NumberShared, "ID \u{1F600}", 3)
             },
             Issue {
                 row_digest: Some([7; 32]),
@@ -258,33 +258,37 @@ mod tests {
             },
             Issue {
                 external_id: Some("A4".to_owned()),
-                wording: Wording::Stored("as an older version said it".to_owned()),
+                message_source: MessageSource::Stored("as an older version said it".to_owned()),
                 ..issue(4, 2)
             },
             issue(70_000, 16_383),
         ];
-        let mut packed: Issues = whole.iter().rev().collect();
-        packed.sort();
+        let mut encoded: Issues = originals.iter().rev().collect();
+        encoded.sort();
         // What stands at the same place keeps its order.
-        let (file, rest) = whole.split_at(2);
+        let (file, rest) = originals.split_at(2);
         let expected: Vec<&Issue> = file.iter().rev().chain(rest).collect();
         assert!(
-            packed
+            encoded
                 .iter()
                 .eq(expected.iter().map(|issue| (*issue).clone()))
         );
-        assert!(packed.of_row(Some(4)).eq(whole[2..4].iter().cloned()));
-        assert_eq!(packed.of_row(Some(5)).count(), 0);
-        assert_eq!(packed.of_row(None).count(), 2);
-        assert_eq!((packed.len(), packed.omitted()), (5, 0));
+        assert!(
+            encoded
+                .issues_of_row(Some(4))
+                .eq(originals[2..4].iter().cloned())
+        );
+        assert_eq!(encoded.issues_of_row(Some(5)).count(), 0);
+        assert_eq!(encoded.issues_of_row(None).count(), 2);
+        assert_eq!((encoded.len(), encoded.omitted()), (5, 0));
     }
 
     #[test]
-    fn contacts_are_named_in_the_end() {
+    fn contact_names_are_filled_in_later() {
         let mut issues = Issues::default();
-        issues.push_of(8, &issue(2, 0));
+        issues.push_for_contact(8, &issue(2, 0));
         issues.push(&issue(3, 0));
-        issues.name_contacts(|number| (format!("ID {number}"), Some("Ann".to_owned())));
+        issues.set_contact_names(|number| (format!("ID {number}"), Some("Ann".to_owned())));
         let named: Vec<_> = issues
             .iter()
             .map(|i| (i.external_id, i.contact_name))
@@ -299,13 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_limit_a_row_in_error_is_still_named_and_all_are_counted() {
+    fn beyond_limit_each_row_in_error_keeps_one_issue() {
         let warning = Issue {
             row: Some(1),
             ..Issue::new(Finding::OptionalPlaceholder)
         };
         let mut issues = Issues::default();
-        for _ in 0..LISTED {
+        for _ in 0..MAX_LISTED {
             issues.push(&warning);
         }
         for row in [2, 2, 3] {
@@ -313,11 +317,15 @@ mod tests {
             issues.push(&warning);
         }
         issues.push(&Issue::new(Finding::NoFinalNewline));
-        assert_eq!(issues.len(), LISTED + 3);
+        assert_eq!(issues.len(), MAX_LISTED + 3);
         assert_eq!(issues.omitted(), 4);
         assert_eq!(issues.count(Severity::Error), 3);
-        assert_eq!(issues.count(Severity::Warning), LISTED + 4);
-        let rows: Vec<_> = issues.iter().skip(LISTED).map(|issue| issue.row).collect();
+        assert_eq!(issues.count(Severity::Warning), MAX_LISTED + 4);
+        let rows: Vec<_> = issues
+            .iter()
+            .skip(MAX_LISTED)
+            .map(|issue| issue.row)
+            .collect();
         assert_eq!(rows, [Some(2), Some(3), None]);
     }
 }

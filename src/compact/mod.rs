@@ -5,12 +5,12 @@ mod issues;
 
 use hashbrown::HashMap;
 
-use coding::{BLANK, END, MORE, NOTHING, Packer, Unpacker};
-pub use issues::{Issues, LISTED};
+use coding::{BLANK_PRIORITY, Decoder, Encoder, KEEP_STORED, NUMBER_FOLLOWS, NUMBERS_END};
+pub use issues::{Issues, MAX_LISTED};
 
 use crate::model::contact::{
-    ContactState, ExternalId, FileContact, FileNumber, Number, NumberType, PhoneNumber, Priority,
-    Said,
+    ContactState, ExternalId, FieldUpdate, FileContact, FileNumber, Number, NumberType,
+    PhoneNumber, Priority,
 };
 use crate::model::digest::TextDigest;
 use crate::model::group::name_key;
@@ -20,47 +20,47 @@ use crate::model::plan::{Addition, Plan};
 /// where a million structures with strings would not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contacts {
-    packed: Vec<u8>,
+    encoded: Vec<u8>,
     /// Where each begins.
-    places: Vec<usize>,
+    offsets: Vec<usize>,
     /// Spellings of groups; contacts hold their places here.
     groups: Vec<String>,
-    group_of: HashMap<String, u32>,
+    group_index: HashMap<String, u32>,
 }
 
 /// A packed contact, by what is needed of all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackedContact<'a> {
+pub struct EncodedContact<'a> {
     /// Its ID.
     pub external_id: &'a str,
-    unread: Unpacker<'a>,
+    decoder: Decoder<'a>,
 }
 
 impl Contacts {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.offsets.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.offsets.is_empty()
     }
 
     /// Adds a contact at the end.
     pub fn push(&mut self, contact: &FileContact) {
-        let mut packing = self.begin(contact.external_id.as_str());
+        let mut encoder = self.begin_contact(contact.external_id.as_str());
         for number in &contact.numbers {
-            packing.number(
+            encoder.number(
                 number.number,
                 number.number_type,
                 number.description.as_deref(),
             );
         }
-        packing.keeps_numbers = contact.keeps_numbers;
-        packing.fields(
+        encoder.keep_stored_numbers = contact.keep_stored_numbers;
+        encoder.fields(
             &contact.name,
             [
                 contact.organization_name.as_deref(),
@@ -69,7 +69,7 @@ impl Contacts {
             ],
             contact.priority,
         );
-        packing.finish(contact.groups.iter().map(String::as_str), &contact.rows);
+        encoder.finish(contact.groups.iter().map(String::as_str), &contact.rows);
     }
 
     /// The contact at a place, counted from 0.
@@ -77,8 +77,8 @@ impl Contacts {
     /// # Panics
     /// If there is none.
     #[must_use]
-    pub fn get(&self, place: usize) -> FileContact {
-        self.packed(place).unpack(&self.groups)
+    pub fn get(&self, index: usize) -> FileContact {
+        self.encoded(index).decode(&self.groups)
     }
 
     /// The packed contact at a place, counted from 0.
@@ -86,28 +86,28 @@ impl Contacts {
     /// # Panics
     /// If there is none.
     #[must_use]
-    pub fn packed(&self, place: usize) -> PackedContact<'_> {
-        let mut unread = Unpacker(&self.packed[self.places[place]..]);
-        PackedContact {
-            external_id: unread.text(),
-            unread,
+    pub fn encoded(&self, index: usize) -> EncodedContact<'_> {
+        let mut decoder = Decoder(&self.encoded[self.offsets[index]..]);
+        EncodedContact {
+            external_id: decoder.text(),
+            decoder,
         }
     }
 
-    /// The contact at a place, counted from 0, as one that is new: what the file says nothing of is empty. `group_of` holds the
+    /// The contact at a place, counted from 0, as one that is new: what the file says nothing of is empty. `group_index` holds the
     /// place of each spelling in the group table.
     ///
     /// # Panics
     /// If there is none.
     #[must_use]
-    pub fn state(&self, place: usize, group_of: &[Option<u32>]) -> ContactState<&str> {
-        self.packed(place).state(group_of)
+    pub fn state(&self, index: usize, group_index: &[Option<u32>]) -> ContactState<&str> {
+        self.encoded(index).state(group_index)
     }
 
     /// All contacts in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FileContact> + '_ {
-        (0..self.len()).map(|place| self.get(place))
+        (0..self.len()).map(|index| self.get(index))
     }
 
     /// Digest of all that is kept of each contact, equal to that of [`ContactState`] where that
@@ -117,18 +117,18 @@ impl Contacts {
         let keys: Vec<String> = self.groups.iter().map(|name| name_key(name)).collect();
         let mut digest = TextDigest::default();
         (0..self.len())
-            .map(|place| {
-                let all_said = self.packed(place).digest(&keys, &mut digest).is_some();
+            .map(|index| {
+                let is_complete = self.encoded(index).digest(&keys, &mut digest).is_some();
                 let digest = digest.finish();
-                all_said.then_some(digest)
+                is_complete.then_some(digest)
             })
             .collect()
     }
 
     /// The groups of a contact, as places in [`Contacts::group_names`].
-    pub fn groups_of(&self, place: usize) -> impl Iterator<Item = usize> {
-        let mut unread = self.packed(place).behind_fields();
-        (0..unread.count()).map(move |_| unread.count())
+    pub fn groups_of(&self, index: usize) -> impl Iterator<Item = usize> {
+        let mut decoder = self.encoded(index).groups_and_rows();
+        (0..decoder.count()).map(move |_| decoder.count())
     }
 
     /// Every spelling of a group that was ever added.
@@ -139,44 +139,44 @@ impl Contacts {
 
     /// The contacts that `plan`, made for these contacts, adds; in the plan's order.
     pub fn additions<'a>(&'a self, plan: &'a Plan) -> impl ExactSizeIterator<Item = Addition<'a>> {
-        plan.added.iter().map(|place| Addition {
-            after: self.state(*place, &plan.group_of),
-            row: self.packed(*place).first_row(),
+        plan.added.iter().map(|index| Addition {
+            after: self.state(*index, &plan.group_index),
+            row: self.encoded(*index).first_row(),
         })
     }
 
     /// Puts the contacts at these places in this order, and drops the others.
-    pub fn arrange(&mut self, order: &[usize]) {
-        self.places = order.iter().map(|place| self.places[*place]).collect();
+    pub fn reorder(&mut self, order: &[usize]) {
+        self.offsets = order.iter().map(|index| self.offsets[*index]).collect();
     }
 
     /// Begins a contact at the end; it is forgotten again unless it is finished.
-    pub fn begin(&mut self, external_id: &str) -> Packing<'_> {
-        let start = self.packed.len();
-        let mut packing = Packing {
+    pub fn begin_contact(&mut self, external_id: &str) -> ContactEncoder<'_> {
+        let start = self.encoded.len();
+        let mut encoder = ContactEncoder {
             contacts: self,
             start,
-            keeps_numbers: false,
+            keep_stored_numbers: false,
             finished: false,
         };
-        packing.out().text(external_id);
-        packing
+        encoder.out().text(external_id);
+        encoder
     }
 }
 
 /// A contact that is being packed: its numbers, then its other fields, then its groups, then its rows.
 #[derive(Debug)]
-pub struct Packing<'a> {
+pub struct ContactEncoder<'a> {
     contacts: &'a mut Contacts,
     start: usize,
-    /// See [`FileContact::keeps_numbers`].
-    keeps_numbers: bool,
+    /// See [`FileContact::keep_stored_numbers`].
+    keep_stored_numbers: bool,
     finished: bool,
 }
 
-impl Packing<'_> {
-    fn out(&mut self) -> Packer<'_> {
-        Packer(&mut self.contacts.packed)
+impl ContactEncoder<'_> {
+    fn out(&mut self) -> Encoder<'_> {
+        Encoder(&mut self.contacts.encoded)
     }
 
     /// Takes the next number.
@@ -184,33 +184,33 @@ impl Packing<'_> {
         &mut self,
         number: PhoneNumber,
         number_type: NumberType,
-        description: Said<Option<&str>>,
+        description: FieldUpdate<Option<&str>>,
     ) {
         let mut out = self.out();
-        out.0.push(MORE);
+        out.0.push(NUMBER_FOLLOWS);
         out.0.extend_from_slice(number.as_bytes());
         out.0.push(number_type as u8);
-        out.said_text(description);
+        out.text_update(description);
     }
 
     /// Takes the fields of which there is one.
     pub fn fields(
         &mut self,
         name: &str,
-        texts: [Said<Option<&str>>; 3],
-        priority: Said<Option<Priority>>,
+        texts: [FieldUpdate<Option<&str>>; 3],
+        priority: FieldUpdate<Option<Priority>>,
     ) {
-        let keeps_numbers = u8::from(self.keeps_numbers);
+        let keep_stored_numbers = u8::from(self.keep_stored_numbers);
         let mut out = self.out();
-        out.0.extend([END, keeps_numbers]);
+        out.0.extend([NUMBERS_END, keep_stored_numbers]);
         out.text(name);
         for text in texts {
-            out.said_text(text);
+            out.text_update(text);
         }
         out.0.push(match priority {
-            Said::Nothing => NOTHING,
-            Said::This(None) => BLANK,
-            Said::This(Some(priority)) => priority as u8,
+            FieldUpdate::Keep => KEEP_STORED,
+            FieldUpdate::Set(None) => BLANK_PRIORITY,
+            FieldUpdate::Set(Some(priority)) => priority as u8,
         });
     }
 
@@ -227,15 +227,15 @@ impl Packing<'_> {
         for row in rows {
             out.count(*row as usize);
         }
-        self.contacts.places.push(self.start);
+        self.contacts.offsets.push(self.start);
         self.finished = true;
     }
 }
 
-impl Drop for Packing<'_> {
+impl Drop for ContactEncoder<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            self.contacts.packed.truncate(self.start);
+            self.contacts.encoded.truncate(self.start);
         }
     }
 }
@@ -243,12 +243,12 @@ impl Drop for Packing<'_> {
 impl Contacts {
     /// The place of a spelling.
     fn group(&mut self, name: &str) -> u32 {
-        if let Some(group) = self.group_of.get(name) {
+        if let Some(group) = self.group_index.get(name) {
             return *group;
         }
         let group = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
         self.groups.push(name.to_owned());
-        self.group_of.insert(name.to_owned(), group);
+        self.group_index.insert(name.to_owned(), group);
         group
     }
 }
@@ -263,59 +263,59 @@ impl Extend<FileContact> for Contacts {
 
 impl FromIterator<FileContact> for Contacts {
     fn from_iter<T: IntoIterator<Item = FileContact>>(contacts: T) -> Self {
-        let mut packed = Self::default();
-        packed.extend(contacts);
-        packed
+        let mut encoded = Self::default();
+        encoded.extend(contacts);
+        encoded
     }
 }
 
-impl<'a> PackedContact<'a> {
+impl<'a> EncodedContact<'a> {
     /// Its numbers, in order.
     pub fn numbers(self) -> impl Iterator<Item = PhoneNumber> {
-        let mut unread = self.unread;
+        let mut decoder = self.decoder;
         std::iter::from_fn(move || {
-            let (number, ..) = unread.number()?;
+            let (number, ..) = decoder.number()?;
             Some(number)
         })
     }
 
     /// What is packed behind the fields of which there is one: groups and rows.
-    fn behind_fields(self) -> Unpacker<'a> {
-        let mut unread = self.unread;
-        while unread.pass_number() {}
-        unread.byte();
-        unread.bytes();
+    fn groups_and_rows(self) -> Decoder<'a> {
+        let mut decoder = self.decoder;
+        while decoder.skip_number() {}
+        decoder.byte();
+        decoder.bytes();
         for _ in 0..3 {
-            unread.said_bytes();
+            decoder.bytes_update();
         }
-        unread.byte();
-        unread
+        decoder.byte();
+        decoder
     }
 
     /// Adds what is kept of it to a digest; `None` where the file says nothing of a field.
     fn digest(self, group_keys: &[String], digest: &mut TextDigest) -> Option<()> {
-        let mut numbers = self.unread;
-        let mut unread = self.unread;
-        while unread.pass_number() {}
-        if unread.byte() != 0 {
+        let mut numbers = self.decoder;
+        let mut decoder = self.decoder;
+        while decoder.skip_number() {}
+        if decoder.byte() != 0 {
             return None;
         }
         digest.push(Some(self.external_id));
-        digest.push_bytes(Some(unread.bytes()));
+        digest.push_bytes(Some(decoder.bytes()));
         for _ in 0..3 {
-            digest.push_bytes(said(unread.said_bytes())?);
+            digest.push_bytes(update(decoder.bytes_update())?);
         }
-        let priority = said(unread.priority())?.unwrap_or_default();
+        let priority = update(decoder.priority())?.unwrap_or_default();
         digest.push(Some(priority.as_str()));
         while let Some((number, number_type, description)) = numbers.number() {
             digest.push(Some(number.as_str()));
             digest.push(Some(number_type.as_str()));
-            digest.push(said(description)?);
+            digest.push(update(description)?);
         }
         digest.push(None);
-        let count = unread.count();
+        let count = decoder.count();
         let mut keys: Vec<&str> = (0..count)
-            .map(|_| group_keys[unread.count()].as_str())
+            .map(|_| group_keys[decoder.count()].as_str())
             .collect();
         keys.sort_unstable();
         for key in keys {
@@ -327,31 +327,31 @@ impl<'a> PackedContact<'a> {
     /// The first row it came from.
     #[must_use]
     pub fn first_row(self) -> u32 {
-        let mut unread = self.behind_fields();
-        for _ in 0..unread.count() {
-            unread.count();
+        let mut decoder = self.groups_and_rows();
+        for _ in 0..decoder.count() {
+            decoder.count();
         }
-        unread.count();
-        unread.row()
+        decoder.count();
+        decoder.row()
     }
 
-    fn state(self, group_of: &[Option<u32>]) -> ContactState<&'a str> {
-        let mut unread = self.unread;
+    fn state(self, group_index: &[Option<u32>]) -> ContactState<&'a str> {
+        let mut decoder = self.decoder;
         let mut numbers = Vec::new();
-        while let Some((number, number_type, description)) = unread.number() {
+        while let Some((number, number_type, description)) = decoder.number() {
             numbers.push(Number {
                 number,
                 number_type,
-                description: said(description).flatten(),
+                description: update(description).flatten(),
             });
         }
-        unread.byte();
-        let name = unread.text();
+        decoder.byte();
+        let name = decoder.text();
         let [organization_name, title, email] =
-            [(); 3].map(|()| said(unread.said_text()).flatten());
-        let priority = said(unread.priority()).flatten();
-        let mut groups: Vec<u32> = (0..unread.count())
-            .filter_map(|_| group_of[unread.count()])
+            [(); 3].map(|()| update(decoder.text_update()).flatten());
+        let priority = update(decoder.priority()).flatten();
+        let mut groups: Vec<u32> = (0..decoder.count())
+            .filter_map(|_| group_index[decoder.count()])
             .collect();
         groups.sort_unstable();
         groups.dedup();
@@ -367,42 +367,42 @@ impl<'a> PackedContact<'a> {
         }
     }
 
-    fn unpack(self, groups: &[String]) -> FileContact {
-        let mut unread = self.unread;
-        let owned = |said: Said<Option<&str>>| match said {
-            Said::Nothing => Said::Nothing,
-            Said::This(text) => Said::This(text.map(str::to_owned)),
+    fn decode(self, groups: &[String]) -> FileContact {
+        let mut decoder = self.decoder;
+        let owned = |update: FieldUpdate<Option<&str>>| match update {
+            FieldUpdate::Keep => FieldUpdate::Keep,
+            FieldUpdate::Set(text) => FieldUpdate::Set(text.map(str::to_owned)),
         };
         let mut numbers = Vec::new();
-        while let Some((number, number_type, description)) = unread.number() {
+        while let Some((number, number_type, description)) = decoder.number() {
             numbers.push(FileNumber {
                 number,
                 number_type,
                 description: owned(description),
             });
         }
-        let keeps_numbers = unread.byte() != 0;
+        let keep_stored_numbers = decoder.byte() != 0;
         FileContact {
-            external_id: ExternalId::stored(self.external_id.to_owned()),
+            external_id: ExternalId::from_stored(self.external_id.to_owned()),
             numbers,
-            keeps_numbers,
-            name: unread.text().to_owned(),
-            organization_name: owned(unread.said_text()),
-            title: owned(unread.said_text()),
-            email: owned(unread.said_text()),
-            priority: unread.priority(),
-            groups: (0..unread.count())
-                .map(|_| groups[unread.count()].clone())
+            keep_stored_numbers,
+            name: decoder.text().to_owned(),
+            organization_name: owned(decoder.text_update()),
+            title: owned(decoder.text_update()),
+            email: owned(decoder.text_update()),
+            priority: decoder.priority(),
+            groups: (0..decoder.count())
+                .map(|_| groups[decoder.count()].clone())
                 .collect(),
-            rows: (0..unread.count()).map(|_| unread.row()).collect(),
+            rows: (0..decoder.count()).map(|_| decoder.row()).collect(),
         }
     }
 }
 
-fn said<T>(said: Said<T>) -> Option<T> {
-    match said {
-        Said::Nothing => None,
-        Said::This(value) => Some(value),
+fn update<T>(update: FieldUpdate<T>) -> Option<T> {
+    match update {
+        FieldUpdate::Keep => None,
+        FieldUpdate::Set(value) => Some(value),
     }
 }
 
@@ -412,39 +412,39 @@ mod tests {
 
     fn contact(id: &str, groups: &[&str]) -> FileContact {
         FileContact {
-            external_id: ExternalId::stored(id.to_owned()),
+            external_id: ExternalId::from_stored(id.to_owned()),
             name: "Zoë".to_owned(),
-            organization_name: Said::Nothing,
-            title: Said::This(None),
-            email: Said::This(Some("a".repeat(300))),
-            priority: Said::This(Some(Priority::Low)),
+            organization_name: FieldUpdate::Keep,
+            title: FieldUpdate::Set(None),
+            email: FieldUpdate::Set(Some("a".repeat(300))),
+            priority: FieldUpdate::Set(Some(Priority::Low)),
             numbers: [NumberType::Pager, NumberType::Mobile]
                 .map(|number_type| FileNumber {
-                    number: PhoneNumber::stored("6045550100"),
+                    number: PhoneNumber::from_stored("6045550100"),
                     number_type,
-                    description: Said::This(Some("x".to_owned())),
+                    description: FieldUpdate::Set(Some("x".to_owned())),
                 })
                 .to_vec(),
-            keeps_numbers: id == "2",
+            keep_stored_numbers: id == "2",
             groups: groups.iter().map(|&name| name.to_owned()).collect(),
             rows: vec![2, 1_000_000],
         }
     }
 
     #[test]
-    fn contacts_come_out_as_they_went_in() {
+    fn contacts_round_trip() {
         let (mut one, two) = (contact("1", &["A", "B"]), contact("2", &["B", "C"]));
-        one.priority = Said::Nothing;
+        one.priority = FieldUpdate::Keep;
         let mut contacts: Contacts = [one.clone(), two.clone()].into_iter().collect();
         assert_eq!(
             contacts.iter().collect::<Vec<_>>(),
             [one.clone(), two.clone()]
         );
-        let packed = contacts.packed(0);
-        assert_eq!((packed.external_id, packed.first_row()), ("1", 2));
+        let encoded = contacts.encoded(0);
+        assert_eq!((encoded.external_id, encoded.first_row()), ("1", 2));
         assert_eq!(
-            packed.numbers().collect::<Vec<_>>(),
-            [PhoneNumber::stored("6045550100"); 2]
+            encoded.numbers().collect::<Vec<_>>(),
+            [PhoneNumber::from_stored("6045550100"); 2]
         );
         assert_eq!(
             contacts.state(0, &[Some(7), Some(3), None]),
@@ -457,7 +457,7 @@ mod tests {
                 priority: Priority::Normal,
                 numbers: [NumberType::Pager, NumberType::Mobile]
                     .map(|number_type| Number {
-                        number: PhoneNumber::stored("6045550100"),
+                        number: PhoneNumber::from_stored("6045550100"),
                         number_type,
                         description: Some("x"),
                     })
@@ -468,7 +468,7 @@ mod tests {
         // Two spellings of one group are one group.
         assert_eq!(contacts.state(1, &[None, Some(3), Some(3)]).groups, [3]);
         contacts.push(&one);
-        contacts.arrange(&[2, 1]);
+        contacts.reorder(&[2, 1]);
         assert_eq!(contacts.iter().collect::<Vec<_>>(), [one, two]);
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid, User};
 
-use super::{EmbeddedError, PATIENCE, POLL, SOCKET_DIR_LIMIT, USER};
+use super::{DATABASE_USER, EmbeddedError, MAX_SOCKET_DIR_BYTES, POLL_INTERVAL, START_TIMEOUT};
 use crate::model::digest::{hex, sha256};
 /// The files of a server and who runs it.
 pub(super) struct Cluster {
@@ -35,11 +35,11 @@ impl Cluster {
             let found = ["postgres", "nobody"]
                 .into_iter()
                 .find_map(|name| User::from_name(name).ok().flatten());
-            Some(found.ok_or(EmbeddedError::NoUser)?)
+            Some(found.ok_or(EmbeddedError::NoUnprivilegedUser)?)
         } else {
             None
         };
-        let socket_dir = if pgdata.as_os_str().len() <= SOCKET_DIR_LIMIT {
+        let socket_dir = if pgdata.as_os_str().len() <= MAX_SOCKET_DIR_BYTES {
             pgdata.clone()
         } else {
             let digest = sha256(pgdata.as_os_str().as_encoded_bytes());
@@ -55,15 +55,19 @@ impl Cluster {
         })
     }
 
-    fn failed(&self, what: &'static str) -> impl FnOnce(std::io::Error) -> EmbeddedError {
+    fn io_error(&self, operation: &'static str) -> impl FnOnce(std::io::Error) -> EmbeddedError {
         let path = self.data_dir.clone();
-        move |source| EmbeddedError::Io { path, what, source }
+        move |source| EmbeddedError::Io {
+            path,
+            operation,
+            source,
+        }
     }
 
-    fn not_started(&self, why: impl Into<String>) -> EmbeddedError {
+    fn not_started(&self, reason: impl Into<String>) -> EmbeddedError {
         EmbeddedError::NotStarted {
             path: self.data_dir.clone(),
-            why: why.into(),
+            reason: reason.into(),
         }
     }
 
@@ -79,7 +83,7 @@ impl Cluster {
     }
 
     /// Makes a folder that only the server's user may enter.
-    fn private_dir(&self, path: &Path) -> std::io::Result<()> {
+    fn create_private_dir(&self, path: &Path) -> std::io::Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -96,7 +100,7 @@ impl Cluster {
     }
 
     /// A program of Postgres with `folder` as its data directory, run as a user that Postgres accepts.
-    fn program(&self, program: &str, folder: &Path) -> Result<Command, EmbeddedError> {
+    fn server_command(&self, program: &str, directory: &Path) -> Result<Command, EmbeddedError> {
         // The folder comes in as an open file and is used as /proc/self/fd/9, so no folder above it is walked through.
         let mut command = Command::new("sh");
         command.args([
@@ -121,14 +125,16 @@ impl Cluster {
             .create(true)
             .append(true)
             .open(self.data_dir.join("postgres.log"))
-            .map_err(self.failed("open postgres.log"))?;
-        let log_too = log.try_clone().map_err(self.failed("open postgres.log"))?;
-        let folder = File::open(folder).map_err(self.failed("open the data directory"))?;
+            .map_err(self.io_error("open postgres.log"))?;
+        let log_clone = log
+            .try_clone()
+            .map_err(self.io_error("open postgres.log"))?;
+        let directory = File::open(directory).map_err(self.io_error("open the data directory"))?;
         command
             .current_dir("/")
-            .stdin(folder)
+            .stdin(directory)
             .stdout(Stdio::from(log))
-            .stderr(Stdio::from(log_too));
+            .stderr(Stdio::from(log_clone));
         // Its own process group: Ctrl-C in a terminal is for us, who then stop it last.
         command
             .process_group(0)
@@ -143,17 +149,17 @@ impl Cluster {
         if self.pgdata.join("PG_VERSION").exists() {
             return Ok(());
         }
-        let fresh = self.data_dir.join("postgres.new");
-        if fresh.exists() {
-            std::fs::remove_dir_all(&fresh)
-                .map_err(self.failed("remove what an interrupted start left"))?;
+        let staging_dir = self.data_dir.join("postgres.new");
+        if staging_dir.exists() {
+            std::fs::remove_dir_all(&staging_dir)
+                .map_err(self.io_error("remove what an interrupted start left"))?;
         }
-        self.private_dir(&fresh)
-            .map_err(self.failed("create the data directory"))?;
-        let mut initdb = self.program("initdb", &fresh)?;
+        self.create_private_dir(&staging_dir)
+            .map_err(self.io_error("create the data directory"))?;
+        let mut initdb = self.server_command("initdb", &staging_dir)?;
         initdb.args([
             "-U",
-            USER,
+            DATABASE_USER,
             "--auth=trust",
             "--encoding=UTF8",
             "--locale=C.UTF-8",
@@ -161,11 +167,12 @@ impl Cluster {
         ]);
         let status = initdb
             .status()
-            .map_err(self.failed("run initdb (are `sh` and `setpriv` installed?)"))?;
+            .map_err(self.io_error("run initdb (are `sh` and `setpriv` installed?)"))?;
         if !status.success() {
             return Err(self.not_started(format!("initdb ended with {status}")));
         }
-        std::fs::rename(&fresh, &self.pgdata).map_err(self.failed("rename the data directory"))
+        std::fs::rename(&staging_dir, &self.pgdata)
+            .map_err(self.io_error("rename the data directory"))
     }
 
     /// Starts the server from a thread that lives as long as it, because it dies with the thread that started it.
@@ -173,12 +180,12 @@ impl Cluster {
         &self,
         settings: &[&str],
     ) -> Result<(mpsc::Sender<()>, JoinHandle<()>), EmbeddedError> {
-        self.wait_for_predecessor()?;
+        self.wait_for_previous_server()?;
         if self.socket_dir != self.pgdata {
-            self.private_dir(&self.socket_dir)
-                .map_err(self.failed("create the folder of the socket"))?;
+            self.create_private_dir(&self.socket_dir)
+                .map_err(self.io_error("create the folder of the socket"))?;
         }
-        let mut command = self.program("postgres", &self.pgdata)?;
+        let mut command = self.server_command("postgres", &self.pgdata)?;
         let sockets = if self.socket_dir == self.pgdata {
             "/proc/self/fd/9".into()
         } else {
@@ -191,47 +198,47 @@ impl Cluster {
         for setting in settings {
             command.args(["-c", setting]);
         }
-        let (stop, stopped) = mpsc::channel::<()>();
+        let (stop, stop_rx) = mpsc::channel::<()>();
         let (started, outcome) = mpsc::channel();
-        let keeper = std::thread::Builder::new()
+        let supervisor = std::thread::Builder::new()
             .name("postgres".to_owned())
             .spawn(move || match command.spawn() {
                 Ok(child) => {
                     let _ = started.send(Ok(()));
-                    keep(child, &stopped);
+                    supervise(child, &stop_rx);
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));
                 }
             });
-        let keeper = keeper.map_err(self.failed("start a thread"))?;
+        let supervisor = supervisor.map_err(self.io_error("start a thread"))?;
         if let Ok(Err(error)) = outcome.recv() {
             return Err(self
-                .failed("run postgres (are `sh` and `setpriv` installed?)")(
-                error
+                .io_error("run postgres (are `sh` and `setpriv` installed?)")(
+                error,
             ));
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + START_TIMEOUT;
         while !self.is_ready() {
-            if keeper.is_finished() {
+            if supervisor.is_finished() {
                 return Err(self.not_started("it ended at once"));
             }
             if Instant::now() > deadline {
                 return Err(self.not_started("it was not ready within a minute"));
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
-        Ok((stop, keeper))
+        Ok((stop, supervisor))
     }
 
     /// The server of a starter that was killed may still be shutting down.
-    fn wait_for_predecessor(&self) -> Result<(), EmbeddedError> {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_for_previous_server(&self) -> Result<(), EmbeddedError> {
+        let deadline = Instant::now() + START_TIMEOUT;
         while let Some(pid) = self.running_pid() {
             if Instant::now() > deadline {
                 return Err(self.not_started(format!("an earlier server (pid {pid}) does not end")));
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
@@ -245,9 +252,9 @@ impl Cluster {
 }
 
 /// Waits for the word to stop, then ends the server in good order.
-fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) {
+fn supervise(mut child: Child, stop_rx: &mpsc::Receiver<()>) {
     while let Err(mpsc::RecvTimeoutError::Timeout) =
-        stopped.recv_timeout(Duration::from_millis(500))
+        stop_rx.recv_timeout(Duration::from_millis(500))
     {
         if let Ok(Some(status)) = child.try_wait() {
             tracing::error!(%status, "the private Postgres has ended; see postgres.log in the data directory");
@@ -266,10 +273,10 @@ fn keep(mut child: Child, stopped: &mpsc::Receiver<()>) {
 
 /// The folder with `initdb` and `postgres`: of the wanted major version, else the newest.
 fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
-    let complete = |folder: &Path| {
+    let has_binaries = |directory: &Path| {
         ["initdb", "postgres"]
             .iter()
-            .all(|program| folder.join(program).is_file())
+            .all(|program| directory.join(program).is_file())
     };
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
     for root in ["/usr/lib/postgresql", "/opt/postgresql"] {
@@ -279,16 +286,16 @@ fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
             }
         }
     }
-    found.retain(|(_, folder)| complete(folder));
+    found.retain(|(_, directory)| has_binaries(directory));
     found.sort();
     if let Some(version) = version.and_then(|version| version.parse::<u32>().ok()) {
         found.retain(|(major, _)| *major == version);
     }
-    found.pop().map(|(_, folder)| folder).or_else(|| {
+    found.pop().map(|(_, directory)| directory).or_else(|| {
         let on_path = ["/usr/local/bin", "/usr/bin", "/usr/local/pgsql/bin"];
         on_path
             .iter()
             .map(PathBuf::from)
-            .find(|folder| complete(folder))
+            .find(|directory| has_binaries(directory))
     })
 }

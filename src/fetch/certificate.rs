@@ -7,24 +7,26 @@ use rustls::pki_types::UnixTime;
 use crate::unicode;
 
 /// Most names of a certificate that are told.
-const TOLD_NAMES: usize = 3;
+const MAX_NAMES_LISTED: usize = 3;
 /// Longest name that is told, characters. The server chooses them.
-const LONGEST_NAME: usize = 80;
+const MAX_NAME_CHARS: usize = 80;
 
 /// What is wrong with it.
-pub(super) fn fault(error: &CertificateError) -> String {
+pub(super) fn describe_error(error: &CertificateError) -> String {
     match error {
         CertificateError::Expired => "it has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => {
-            format!("it expired on {}", day(*not_after))
+            format!("it expired on {}", format_date(*not_after))
         }
         CertificateError::NotValidYet => "it is not valid yet".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => format!(
             "it is not valid before {}, says the clock of this machine",
-            day(*not_before)
+            format_date(*not_before)
         ),
         CertificateError::NotValidForName => "it is made out to another name".to_owned(),
-        CertificateError::NotValidForNameContext { presented, .. } => names(presented),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            describe_name_mismatch(presented)
+        }
         CertificateError::UnknownIssuer => {
             "no authority that this machine trusts has signed it".to_owned()
         }
@@ -40,7 +42,7 @@ pub(super) fn fault(error: &CertificateError) -> String {
     }
 }
 
-fn day(time: UnixTime) -> String {
+fn format_date(time: UnixTime) -> String {
     let time = i64::try_from(time.as_secs())
         .ok()
         .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
@@ -50,24 +52,28 @@ fn day(time: UnixTime) -> String {
     )
 }
 
-fn names(presented: &[String]) -> String {
+fn describe_name_mismatch(presented: &[String]) -> String {
     if presented.is_empty() {
         return "it is made out to no name".to_owned();
     }
     // `DnsName("example.org")`, `IpAddress(192.0.2.1)`
-    let bare = |name: &String| {
+    let strip_wrapper = |name: &String| {
         let name = name.split_once('(').map_or(name.as_str(), |(_, name)| name);
         let name: String = name
             .chars()
             .filter(|c| !c.is_control() && !"\"()".contains(*c))
             .collect();
-        unicode::shorten(&name, LONGEST_NAME)
+        unicode::shorten(&name, MAX_NAME_CHARS)
     };
-    let mut told: Vec<String> = presented.iter().take(TOLD_NAMES).map(bare).collect();
-    if presented.len() > TOLD_NAMES {
-        told.push("others".to_owned());
+    let mut listed: Vec<String> = presented
+        .iter()
+        .take(MAX_NAMES_LISTED)
+        .map(strip_wrapper)
+        .collect();
+    if presented.len() > MAX_NAMES_LISTED {
+        listed.push("others".to_owned());
     }
-    format!("it is made out to {}", unicode::join_and(&told))
+    format!("it is made out to {}", unicode::join_with_and(&listed))
 }
 
 #[cfg(test)]
@@ -79,20 +85,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_said_in_words_and_without_end_of_names() {
+    fn certificate_errors_are_described_briefly() {
         let time = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let expired = CertificateError::ExpiredContext {
             time: time(1_700_000_000),
             not_after: time(1_609_459_200),
         };
-        assert_eq!(fault(&expired), "it expired on 1 January 2021");
-        let early = CertificateError::NotValidYetContext {
+        assert_eq!(describe_error(&expired), "it expired on 1 January 2021");
+        let not_yet_valid = CertificateError::NotValidYetContext {
             time: time(0),
             not_before: time(u64::MAX),
         };
-        assert!(fault(&early).contains("no calendar"), "{}", fault(&early));
+        assert!(
+            describe_error(&not_yet_valid).contains("no calendar"),
+            "{}",
+            describe_error(&not_yet_valid)
+        );
         let for_names = |presented: &[&str]| {
-            fault(&CertificateError::NotValidForNameContext {
+            describe_error(&CertificateError::NotValidForNameContext {
                 expected: ServerName::try_from("localhost").unwrap(),
                 presented: presented.iter().map(|name| (*name).to_owned()).collect(),
             })

@@ -10,21 +10,21 @@ use reqwest::{Response, Version};
 /// The body of an answer. Over HTTP/2 the library takes a stream that is reset without an error for one that has ended
 /// (RFC 9113, 8.1, means requests by that), and where no length was declared a part of a file would pass for the whole.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct CompleteBody {
     body: reqwest::Body,
     /// Over HTTP/2, where each body has an end of its own.
-    is_stream: bool,
+    is_http2: bool,
 }
 
 /// A body ended before it was whole.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream was reset before the body was whole")]
-struct CutOff;
+struct IncompleteBody;
 
-impl Whole {
-    pub(super) fn of(response: Response) -> Self {
+impl CompleteBody {
+    pub(super) fn new(response: Response) -> Self {
         Self {
-            is_stream: response.version() == Version::HTTP_2,
+            is_http2: response.version() == Version::HTTP_2,
             body: response.into(),
         }
     }
@@ -45,7 +45,7 @@ impl Whole {
     }
 }
 
-impl Body for Whole {
+impl Body for CompleteBody {
     type Data = <reqwest::Body as Body>::Data;
     type Error = Box<dyn StdError + Send + Sync>;
 
@@ -55,7 +55,7 @@ impl Body for Whole {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         Poll::Ready(match frame {
-            None if self.is_stream && !self.body.is_end_stream() => Some(Err(CutOff.into())),
+            None if self.is_http2 && !self.body.is_end_stream() => Some(Err(IncompleteBody.into())),
             other => other.map(|frame| frame.map_err(Into::into)),
         })
     }

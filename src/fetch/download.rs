@@ -5,81 +5,83 @@ use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder;
 
-use super::encoding::Encoding;
-use super::throughput::Meter;
-use super::{FetchError, Fetched, Validators};
-use crate::temp_file::{Spool, SpoolError, SpoolWriter};
+use super::content_encoding::ContentEncoding;
+use super::throughput::TransferMonitor;
+use super::{FetchError, FetchedFile, Validators};
+use crate::temp_file::{TempFile, TempFileError, TempFileWriter};
 
-pub(super) struct Intake<'a> {
-    content: Content,
+pub(super) struct Download<'a> {
+    content: Sink,
     /// Host and port.
     host: String,
     limit: u64,
-    declared: Option<u64>,
+    declared_len: Option<u64>,
     received: u64,
-    meter: &'a Meter,
+    monitor: &'a TransferMonitor,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> Download<'a> {
     /// For a file from `host` that is announced to be so long on its way, if it is, and may be `limit` bytes at most.
     pub(super) fn new(
         host: &str,
         limit: u64,
-        declared: Option<u64>,
-        encoding: Encoding,
-        meter: &'a Meter,
+        declared_len: Option<u64>,
+        encoding: ContentEncoding,
+        monitor: &'a TransferMonitor,
     ) -> Result<Self, FetchError> {
-        if declared.is_some_and(|declared| declared > limit) {
+        if declared_len.is_some_and(|declared_len| declared_len > limit) {
             return Err(FetchError::TooLarge { limit });
         }
-        let writer = SpoolWriter::new(limit)?;
+        let writer = TempFileWriter::new(limit)?;
         Ok(Self {
             content: match encoding {
-                Encoding::Identity => Content::AsItComes(writer),
-                Encoding::Gzip => Content::Gzip(Box::new(MultiGzDecoder::new(Unpacked(writer)))),
+                ContentEncoding::Identity => Sink::Plain(writer),
+                ContentEncoding::Gzip => {
+                    Sink::Gzip(Box::new(MultiGzDecoder::new(DecompressedWriter(writer))))
+                }
             },
             host: host.to_owned(),
             limit,
-            declared,
+            declared_len,
             received: 0,
-            meter,
+            monitor,
         })
     }
 
-    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), FetchError> {
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), FetchError> {
         match &mut self.content {
-            Content::AsItComes(writer) => writer.push(piece)?,
-            Content::Gzip(unpack) => {
-                let unpacked = unpack.write_all(piece);
-                unpacked.map_err(|error| broken(&self.host, error))?;
+            Sink::Plain(writer) => writer.push(chunk)?,
+            Sink::Gzip(decoder) => {
+                let result = decoder.write_all(chunk);
+                result.map_err(|error| decode_error(&self.host, error))?;
             }
         }
-        self.received += piece.len() as u64;
-        self.meter.set(self.received, self.declared);
+        self.received += chunk.len() as u64;
+        self.monitor.record(self.received, self.declared_len);
         Ok(())
     }
 
     /// The file, whole.
-    pub(super) fn finish(self, validators: Validators) -> Result<Fetched, FetchError> {
-        let is_short = self
-            .declared
-            .is_some_and(|declared| declared != self.received);
-        if is_short {
+    pub(super) fn finish(self, validators: Validators) -> Result<FetchedFile, FetchError> {
+        let length_differs = self
+            .declared_len
+            .is_some_and(|declared_len| declared_len != self.received);
+        if length_differs {
             return Err(FetchError::Incomplete { host: self.host });
         }
-        let content: Spool = match self.content {
-            Content::AsItComes(writer) => writer.finish(),
+        let content: TempFile = match self.content {
+            Sink::Plain(writer) => writer.finish(),
             // Nothing is nothing, whatever it is called.
-            Content::Gzip(_) if self.received == 0 => SpoolWriter::new(self.limit)?.finish(),
-            Content::Gzip(unpack) => {
-                let unpacked = unpack.finish();
-                unpacked
-                    .map_err(|error| broken(&self.host, error))?
+            Sink::Gzip(_) if self.received == 0 => TempFileWriter::new(self.limit)?.finish(),
+            Sink::Gzip(decoder) => {
+                let result = decoder.finish();
+                result
+                    .map_err(|error| decode_error(&self.host, error))?
                     .0
                     .finish()
             }
         };
-        Ok(Fetched {
+        Ok(FetchedFile {
             content,
             validators,
         })
@@ -87,15 +89,15 @@ impl<'a> Intake<'a> {
 }
 
 /// Where the bytes go.
-enum Content {
-    AsItComes(SpoolWriter),
+enum Sink {
+    Plain(TempFileWriter),
     /// Also out of several parts, one after the other, of which each has its own check sum.
-    Gzip(Box<MultiGzDecoder<Unpacked>>),
+    Gzip(Box<MultiGzDecoder<DecompressedWriter>>),
 }
 
-struct Unpacked(SpoolWriter);
+struct DecompressedWriter(TempFileWriter);
 
-impl Write for Unpacked {
+impl Write for DecompressedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.push(bytes).map_err(io::Error::other)?;
         Ok(bytes.len())
@@ -107,9 +109,9 @@ impl Write for Unpacked {
 }
 
 /// What was unpacked can't be kept, or what came can't be unpacked.
-fn broken(host: &str, error: io::Error) -> FetchError {
-    match error.downcast::<SpoolError>() {
-        Ok(unkept) => unkept.into(),
+fn decode_error(host: &str, error: io::Error) -> FetchError {
+    match error.downcast::<TempFileError>() {
+        Ok(write_error) => write_error.into(),
         Err(_) => FetchError::Incomplete {
             host: host.to_owned(),
         },
@@ -133,13 +135,14 @@ mod tests {
     }
 
     /// The text that comes in pieces of this size; the code where it is refused.
-    fn take(bytes: &[u8], size: usize, limit: u64) -> Result<String, &'static str> {
-        let meter = Meter::new(Arc::new(|_| {}));
-        let mut intake = Intake::new("host", limit, None, Encoding::Gzip, &meter).unwrap();
+    fn download_gzip(bytes: &[u8], size: usize, limit: u64) -> Result<String, &'static str> {
+        let monitor = TransferMonitor::new(Arc::new(|_| {}));
+        let mut download =
+            Download::new("host", limit, None, ContentEncoding::Gzip, &monitor).unwrap();
         let pushed = bytes
             .chunks(size)
-            .try_for_each(|piece| intake.push(piece))
-            .and_then(|()| intake.finish(Validators::default()));
+            .try_for_each(|chunk| download.push(chunk))
+            .and_then(|()| download.finish(Validators::default()));
         let fetched = pushed.map_err(|error| error.code().as_str())?;
         let mut text = String::new();
         let mut file = fetched.content.open().unwrap();
@@ -148,30 +151,41 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_of_a_gzip_file_are_taken_and_none_by_halves() {
+    fn multi_member_gzip_is_complete_or_rejected() {
         let rows = "1,Jane\n".repeat(300);
         let two = [gzip(&rows), gzip("2,John\n")].concat();
         let whole = format!("{rows}2,John\n");
         for size in [1, 2, 7, 64, two.len()] {
-            assert_eq!(take(&two, size, 1 << 20), Ok(whole.clone()), "{size}");
-            assert_eq!(take(&[], size, 1 << 20), Ok(String::new()));
+            assert_eq!(
+                download_gzip(&two, size, 1 << 20),
+                Ok(whole.clone()),
+                "{size}"
+            );
+            assert_eq!(download_gzip(&[], size, 1 << 20), Ok(String::new()));
             // Wherever it ends but between two parts, and whatever follows.
             let first = gzip(&rows).len();
             for end in (1..two.len()).filter(|end| *end != first) {
-                assert_eq!(take(&two[..end], size, 1 << 20), Err("incomplete"), "{end}");
+                assert_eq!(
+                    download_gzip(&two[..end], size, 1 << 20),
+                    Err("incomplete"),
+                    "{end}"
+                );
             }
-            let and_more = [&two[..], b"more"].concat();
-            assert_eq!(take(&and_more, size, 1 << 20), Err("incomplete"));
-            assert_eq!(take(&two, size, 1000), Err("too_large"));
+            let with_trailing_bytes = [&two[..], b"more"].concat();
+            assert_eq!(
+                download_gzip(&with_trailing_bytes, size, 1 << 20),
+                Err("incomplete")
+            );
+            assert_eq!(download_gzip(&two, size, 1000), Err("too_large"));
         }
-        for place in 0..two.len() {
+        for offset in 0..two.len() {
             let mut damaged = two.clone();
-            damaged[place] ^= 0x55;
+            damaged[offset] ^= 0x55;
             // Of a header, the time and the name of the system say nothing of the content.
-            let taken = take(&damaged, 64, 1 << 20);
+            let outcome = download_gzip(&damaged, 64, 1 << 20);
             assert!(
-                taken == Err("incomplete") || taken.as_deref() == Ok(&*whole),
-                "{place}: {taken:?}"
+                outcome == Err("incomplete") || outcome.as_deref() == Ok(&*whole),
+                "{offset}: {outcome:?}"
             );
         }
     }

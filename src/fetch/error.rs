@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::model::failure::{Failure, FailureCode};
 
-use super::Refusal;
-use super::network::{NoWay, Unresolved};
-use crate::temp_file::SpoolError;
+use super::BlockedAddress;
+use super::network::{LookupFailed, ResolveError};
+use crate::temp_file::TempFileError;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum FetchError {
     #[error(
         "{0}; use a public address, or have the operator allow this one (`fetch.allow_networks`)"
     )]
-    AddressRefused(Refusal),
+    AddressRefused(BlockedAddress),
     /// No such name.
     #[error(
         "the server name {0} does not exist or can't be looked up; check the address of the file"
@@ -25,34 +25,34 @@ pub enum FetchError {
     #[error(
         "the server name {0} can't be looked up just now: no name server answers; check the network of this machine"
     )]
-    NoNameServer(String),
+    NameServerUnavailable(String),
     /// No connection.
-    #[error("no connection to {host} ({why}); check the address and that the server is up")]
+    #[error("no connection to {host} ({reason}); check the address and that the server is up")]
     ConnectFailed {
         /// Host and port.
         host: String,
         /// What the network said.
-        why: String,
+        reason: String,
     },
     /// Too slow.
     #[error(
-        "{host} did not answer in time ({what}); check that the server is up and not overloaded"
+        "{host} did not answer in time ({reason}); check that the server is up and not overloaded"
     )]
     TimedOut {
         /// Host.
         host: String,
         /// Which limit was exceeded.
-        what: &'static str,
+        reason: &'static str,
     },
     /// Certificate.
     #[error(
-        "the certificate of {host} is not valid ({why}); the server's administrator must renew or correct it"
+        "the certificate of {host} is not valid ({reason}); the server's administrator must renew or correct it"
     )]
     TlsInvalid {
         /// Host.
         host: String,
         /// What is wrong with it.
-        why: String,
+        reason: String,
     },
     /// Not https.
     #[error(
@@ -79,16 +79,16 @@ pub enum FetchError {
     #[error(
         "{0} asks for a user name and a password; choose the source `https_basic` for it, or share the file so that it needs none"
     )]
-    LoginAsked(String),
+    LoginRequired(String),
     /// 401 after a redirect to where the credentials are not sent.
     #[error(
-        "{host} sends on to {elsewhere}, which asks for a user name and a password, too; they are sent to {host} only. Use the address at {elsewhere} itself"
+        "{host} sends on to {redirect_host}, which asks for a user name and a password, too; they are sent to {host} only. Use the address at {redirect_host} itself"
     )]
-    LoginAskedElsewhere {
+    LoginRequiredAfterRedirect {
         /// Host and port of the settings.
         host: String,
         /// Host and port that it leads to.
-        elsewhere: String,
+        redirect_host: String,
     },
     /// 403.
     #[error(
@@ -102,7 +102,7 @@ pub enum FetchError {
     NotFound(String),
     /// 429.
     #[error(
-        "{host} says that it is asked too often{}; import less often, or ask its administrator", asked(*.retry_after)
+        "{host} says that it is asked too often{}; import less often, or ask its administrator", retry_hint(*.retry_after)
     )]
     RateLimited {
         /// Host.
@@ -112,7 +112,7 @@ pub enum FetchError {
     },
     /// 5xx.
     #[error(
-        "{host} has a fault of its own (status {status}){}; try later, or tell its administrator", asked(*.retry_after)
+        "{host} has a fault of its own (status {status}){}; try later, or tell its administrator", retry_hint(*.retry_after)
     )]
     ServerError {
         /// Host.
@@ -134,13 +134,13 @@ pub enum FetchError {
     },
     /// Not HTTP, not SSH.
     #[error(
-        "{host} does not speak the protocol as it should ({why}); check the address and its port"
+        "{host} does not speak the protocol as it should ({reason}); check the address and its port"
     )]
     ProtocolError {
         /// Host.
         host: String,
         /// What was wrong.
-        why: String,
+        reason: String,
     },
     /// Beyond the limit.
     #[error(
@@ -171,7 +171,7 @@ pub enum FetchError {
     #[error(
         "{host} lets nobody in with a password (it offers: {offered}); have its administrator allow passwords for this user"
     )]
-    NoPasswordLogin {
+    PasswordLoginUnavailable {
         /// Host and port.
         host: String,
         /// Methods, as the server lists them.
@@ -181,12 +181,12 @@ pub enum FetchError {
     #[error(
         "{0} closed the connection when it was given the user name and the password; check both, and enter the password again. They were sent once only"
     )]
-    HungUpOnPassword(String),
+    ConnectionClosedAfterPassword(String),
     /// Nor here.
     #[error(
         "{0} took too long to answer to the user name and the password (`fetch.idle_timeout`, `fetch.total_timeout`); they were sent once only, for a few wrong ones lock an account"
     )]
-    NoWordOnPassword(String),
+    NoReplyAfterPassword(String),
     /// Changed under our hands, or just now.
     #[error(
         "the file at {host} is being written while it is read, or has been just now by the clocks of both; let the upload end before the import begins"
@@ -195,7 +195,7 @@ pub enum FetchError {
         /// Host.
         host: String,
         /// When it may be still.
-        wait: Option<Duration>,
+        retry_after: Option<Duration>,
     },
     /// S3: unknown access key id.
     #[error(
@@ -206,14 +206,14 @@ pub enum FetchError {
     #[error("the S3 secret key does not belong to the access key id, says {0}; enter both anew")]
     S3WrongSecret(String),
     /// S3: wrong region.
-    #[error("the bucket `{bucket}` is not in the region {asked}{}; correct the S3 region in the import settings", .right.as_ref().map_or_else(String::new, |right| format!(", but in {right}")))]
+    #[error("the bucket `{bucket}` is not in the region {configured_region}{}; correct the S3 region in the import settings", .actual_region.as_ref().map_or_else(String::new, |actual_region| format!(", but in {actual_region}")))]
     S3WrongRegion {
         /// Bucket.
         bucket: String,
         /// Region in the settings.
-        asked: String,
+        configured_region: String,
         /// Where it is.
-        right: Option<String>,
+        actual_region: Option<String>,
     },
     /// S3: no such bucket.
     #[error("there is no bucket `{0}`; check the S3 object URL")]
@@ -230,10 +230,10 @@ pub enum FetchError {
     #[error(
         "the file can't be kept on this machine meanwhile ({0}); the operator must look at the space in TMPDIR"
     )]
-    Local(std::io::Error),
+    LocalStorage(std::io::Error),
     /// Of ours.
     #[error("a defect in rosterd stopped the transfer ({0}); please report it")]
-    Defect(String),
+    Internal(String),
     /// Cut off.
     #[error("{host} ended the file before it was complete; try again, or tell its administrator")]
     Incomplete {
@@ -248,18 +248,18 @@ impl FetchError {
     pub fn code(&self) -> FailureCode {
         match self {
             Self::AddressRefused(_) => FailureCode::AddressRefused,
-            Self::NameNotFound(_) | Self::NoNameServer(_) => FailureCode::NameNotFound,
+            Self::NameNotFound(_) | Self::NameServerUnavailable(_) => FailureCode::NameNotFound,
             Self::ConnectFailed { .. } => FailureCode::ConnectFailed,
-            Self::TimedOut { .. } | Self::NoWordOnPassword(_) => FailureCode::TimedOut,
+            Self::TimedOut { .. } | Self::NoReplyAfterPassword(_) => FailureCode::TimedOut,
             Self::TlsInvalid { .. } => FailureCode::TlsInvalid,
             Self::SchemeRefused(_) => FailureCode::SchemeRefused,
             Self::RedirectRefused { .. } => FailureCode::RedirectRefused,
             Self::TooManyRedirects(_) => FailureCode::TooManyRedirects,
             Self::Unauthorized(_)
-            | Self::LoginAsked(_)
-            | Self::LoginAskedElsewhere { .. }
-            | Self::HungUpOnPassword(_)
-            | Self::NoPasswordLogin { .. } => FailureCode::Unauthorized,
+            | Self::LoginRequired(_)
+            | Self::LoginRequiredAfterRedirect { .. }
+            | Self::ConnectionClosedAfterPassword(_)
+            | Self::PasswordLoginUnavailable { .. } => FailureCode::Unauthorized,
             Self::Forbidden(_) => FailureCode::Forbidden,
             Self::NotFound(_) => FailureCode::NotFound,
             Self::RateLimited { .. } => FailureCode::RateLimited,
@@ -277,7 +277,7 @@ impl FetchError {
             Self::S3NoBucket(_) => FailureCode::S3NoBucket,
             Self::S3Archived(_) => FailureCode::S3Archived,
             Self::ClockSkew(_) => FailureCode::ClockSkew,
-            Self::Local(_) | Self::Defect(_) => FailureCode::Internal,
+            Self::LocalStorage(_) | Self::Internal(_) => FailureCode::Internal,
         }
     }
 
@@ -285,7 +285,7 @@ impl FetchError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NoNameServer(_)
+            Self::NameServerUnavailable(_)
             | Self::ConnectFailed { .. }
             | Self::TimedOut { .. }
             | Self::RateLimited { .. }
@@ -304,7 +304,7 @@ impl FetchError {
             Self::RateLimited { retry_after, .. }
             | Self::ServerError { retry_after, .. }
             | Self::HttpStatus { retry_after, .. } => *retry_after,
-            Self::ChangedWhileReading { wait, .. } => *wait,
+            Self::ChangedWhileReading { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -317,7 +317,7 @@ impl FetchError {
 }
 
 /// What a server asks for that wants to be left alone for some minutes.
-fn asked(retry_after: Option<Duration>) -> String {
+fn retry_hint(retry_after: Option<Duration>) -> String {
     let minutes = retry_after.map_or(0, |wait| wait.as_secs().div_ceil(60));
     match minutes {
         0 | 1 => String::new(),
@@ -325,29 +325,29 @@ fn asked(retry_after: Option<Duration>) -> String {
     }
 }
 
-impl From<NoWay> for FetchError {
-    fn from(why: NoWay) -> Self {
-        match why {
-            NoWay::Refused(refusal) => Self::AddressRefused(refusal),
-            NoWay::Unresolved(unresolved) => unresolved.into(),
+impl From<ResolveError> for FetchError {
+    fn from(reason: ResolveError) -> Self {
+        match reason {
+            ResolveError::Blocked(blocked) => Self::AddressRefused(blocked),
+            ResolveError::LookupFailed(lookup_failed) => lookup_failed.into(),
         }
     }
 }
 
-impl From<Unresolved> for FetchError {
-    fn from(unresolved: Unresolved) -> Self {
-        if unresolved.may_pass {
-            return Self::NoNameServer(unresolved.host);
+impl From<LookupFailed> for FetchError {
+    fn from(lookup_failed: LookupFailed) -> Self {
+        if lookup_failed.is_transient {
+            return Self::NameServerUnavailable(lookup_failed.host);
         }
-        Self::NameNotFound(unresolved.host)
+        Self::NameNotFound(lookup_failed.host)
     }
 }
 
-impl From<SpoolError> for FetchError {
-    fn from(error: SpoolError) -> Self {
+impl From<TempFileError> for FetchError {
+    fn from(error: TempFileError) -> Self {
         match error {
-            SpoolError::TooLarge(limit) => Self::TooLarge { limit },
-            SpoolError::Io(error) => Self::Local(error),
+            TempFileError::TooLarge(limit) => Self::TooLarge { limit },
+            TempFileError::Io(error) => Self::LocalStorage(error),
         }
     }
 }

@@ -3,30 +3,30 @@
 use std::sync::{Arc, OnceLock};
 
 use super::FetchError;
-use crate::model::host_key::{HostKeyKind, Pin, ShownKey};
+use crate::model::host_key::{HostKeyKind, OfferedHostKey, PinnedHostKey};
 
 /// What is known of a server's host key: the pinned one, and the one that was seen when none was pinned.
 #[derive(Debug, Clone, Default)]
-pub struct HostKey {
+pub struct HostKeyVerifier {
     pinned: Option<String>,
     kind: Option<HostKeyKind>,
-    seen: Arc<OnceLock<ShownKey>>,
+    first_seen_key: Arc<OnceLock<OfferedHostKey>>,
 }
 
-impl HostKey {
+impl HostKeyVerifier {
     /// The pinned key, or none yet.
     #[must_use]
-    pub fn new(pin: Option<&Pin>) -> Self {
+    pub fn new(pin: Option<&PinnedHostKey>) -> Self {
         Self {
             pinned: pin.map(|pin| pin.fingerprint.clone()),
             kind: pin.and_then(|pin| pin.kind),
-            seen: Arc::default(),
+            first_seen_key: Arc::default(),
         }
     }
 
     /// A key of which a person knows how OpenSSH shows it (`SHA256:…`).
     #[must_use]
-    pub fn of(fingerprint: &str) -> Self {
+    pub fn from_fingerprint(fingerprint: &str) -> Self {
         Self {
             pinned: Some(fingerprint.to_owned()),
             ..Self::default()
@@ -34,25 +34,25 @@ impl HostKey {
     }
 
     /// What sort of key is asked for, the one that is known first.
-    pub(super) fn kinds(&self) -> Vec<HostKeyKind> {
-        let known = self.kind;
+    pub(super) fn preferred_kinds(&self) -> Vec<HostKeyKind> {
+        let pinned_kind = self.kind;
         let others = HostKeyKind::ALL.iter().copied();
-        known
+        pinned_kind
             .into_iter()
-            .chain(others.filter(|kind| Some(*kind) != known))
+            .chain(others.filter(|kind| Some(*kind) != pinned_kind))
             .collect()
     }
 
     /// The key of a server that a password was about to be sent to while none was pinned.
     #[must_use]
-    pub fn first_seen(&self) -> Option<&ShownKey> {
-        self.seen.get()
+    pub fn first_seen(&self) -> Option<&OfferedHostKey> {
+        self.first_seen_key.get()
     }
 
     /// Whether this key is the pinned one; what hashes it need not be named, nor its end be filled up.
     #[must_use]
-    pub fn is(&self, found: &str) -> bool {
-        let bare = |key: &str| {
+    pub fn matches(&self, found: &str) -> bool {
+        let normalize = |key: &str| {
             let key = key.trim();
             key.strip_prefix("SHA256:")
                 .unwrap_or(key)
@@ -61,25 +61,25 @@ impl HostKey {
         };
         self.pinned
             .as_deref()
-            .is_some_and(|pinned| bare(pinned) == bare(found))
+            .is_some_and(|pinned| normalize(pinned) == normalize(found))
     }
 
-    pub(super) fn check(&self, host: &str, found: &ShownKey) -> Result<(), FetchError> {
+    pub(super) fn verify(&self, host: &str, found: &OfferedHostKey) -> Result<(), FetchError> {
         match &self.pinned {
             None => {
                 // A second attempt sees what the first one pinned.
-                let first = self.seen.get_or_init(|| found.clone());
+                let first = self.first_seen_key.get_or_init(|| found.clone());
                 (first == found)
                     .then_some(())
-                    .ok_or_else(|| changed(host, &first.fingerprint, found))
+                    .ok_or_else(|| host_key_changed(host, &first.fingerprint, found))
             }
-            Some(_) if self.is(&found.fingerprint) => Ok(()),
-            Some(pinned) => Err(changed(host, pinned, found)),
+            Some(_) if self.matches(&found.fingerprint) => Ok(()),
+            Some(pinned) => Err(host_key_changed(host, pinned, found)),
         }
     }
 }
 
-fn changed(host: &str, pinned: &str, found: &ShownKey) -> FetchError {
+fn host_key_changed(host: &str, pinned: &str, found: &OfferedHostKey) -> FetchError {
     FetchError::HostKeyChanged {
         host: host.to_owned(),
         pinned: pinned.to_owned(),
@@ -91,40 +91,50 @@ fn changed(host: &str, pinned: &str, found: &ShownKey) -> FetchError {
 mod tests {
     use super::*;
 
-    fn key(fingerprint: &str) -> ShownKey {
-        ShownKey {
+    fn key(fingerprint: &str) -> OfferedHostKey {
+        OfferedHostKey {
             fingerprint: fingerprint.to_owned(),
             kind: HostKeyKind::Ecdsa256,
         }
     }
 
     #[test]
-    fn a_pinned_key_is_held_to_and_a_new_one_remembered() {
-        let pinned = HostKey::of("SHA256:abc");
-        assert!(pinned.check("h", &key("SHA256:abc")).is_ok());
-        assert!(HostKey::of(" abc= ").check("h", &key("SHA256:abc")).is_ok());
-        let error = pinned.check("h:22", &key("SHA256:xyz")).unwrap_err();
+    fn pinned_key_is_enforced_and_first_key_recorded() {
+        let pinned = HostKeyVerifier::from_fingerprint("SHA256:abc");
+        assert!(pinned.verify("h", &key("SHA256:abc")).is_ok());
+        assert!(
+            HostKeyVerifier::from_fingerprint(" abc= ")
+                .verify("h", &key("SHA256:abc"))
+                .is_ok()
+        );
+        let error = pinned.verify("h:22", &key("SHA256:xyz")).unwrap_err();
         let error = error.to_string();
         assert!(
             error.contains("SHA256:xyz") && error.contains("SHA256:abc"),
             "{error}"
         );
-        let new = HostKey::new(None);
-        assert!(new.check("h", &key("SHA256:abc")).is_ok());
+        let new = HostKeyVerifier::new(None);
+        assert!(new.verify("h", &key("SHA256:abc")).is_ok());
         assert_eq!(new.first_seen(), Some(&key("SHA256:abc")));
-        assert!(new.check("h", &key("SHA256:xyz")).is_err());
+        assert!(new.verify("h", &key("SHA256:xyz")).is_err());
     }
 
     #[test]
-    fn the_kind_that_is_pinned_is_asked_for_first() {
-        assert_eq!(HostKey::of("SHA256:abc").kinds(), HostKeyKind::ALL);
-        let pin = Pin {
+    fn pinned_key_kind_is_requested_first() {
+        assert_eq!(
+            HostKeyVerifier::from_fingerprint("SHA256:abc").preferred_kinds(),
+            HostKeyKind::ALL
+        );
+        let pin = PinnedHostKey {
             fingerprint: "SHA256:abc".to_owned(),
             kind: Some(HostKeyKind::Rsa),
             server: None,
         };
-        let kinds = HostKey::new(Some(&pin)).kinds();
-        assert_eq!(kinds[..2], [HostKeyKind::Rsa, HostKeyKind::Ed25519]);
-        assert_eq!(kinds.len(), HostKeyKind::ALL.len());
+        let preferred_kinds = HostKeyVerifier::new(Some(&pin)).preferred_kinds();
+        assert_eq!(
+            preferred_kinds[..2],
+            [HostKeyKind::Rsa, HostKeyKind::Ed25519]
+        );
+        assert_eq!(preferred_kinds.len(), HostKeyKind::ALL.len());
     }
 }

@@ -13,39 +13,39 @@ use secrecy::ExposeSecret;
 use url::{Host, Url};
 
 use super::certificate;
-use super::complete_body::Whole;
-use super::download::Intake;
-use super::encoding::Encoding;
+use super::complete_body::CompleteBody;
+use super::content_encoding::ContentEncoding;
+use super::download::Download;
 use super::error::FetchError;
-use super::network::{NetworkPolicy, Unresolved};
-use super::throughput::Meter;
-use super::times::{asked_wait, has_settled};
-use super::{Credentials, Fetched, Limits, Outcome, Progress, Refusal, Validators};
-use crate::address::shown;
+use super::http_date::{is_reliable_last_modified, parse_retry_after};
+use super::network::{LookupFailed, NetworkPolicy};
+use super::throughput::TransferMonitor;
+use super::{BlockedAddress, Credentials, FetchedFile, Limits, Outcome, Progress, Validators};
+use crate::address::display_url;
 
 const MAX_REDIRECTS: usize = 5;
 
 /// Speaks HTTP under the network policy.
 #[derive(Debug, Clone)]
-pub(super) struct Web {
+pub(super) struct HttpFetcher {
     client: Client,
     policy: NetworkPolicy,
     limits: Limits,
-    allow_plain: bool,
+    allow_plain_http: bool,
 }
 
-impl Web {
+impl HttpFetcher {
     pub(super) fn new(
         client: Client,
         policy: NetworkPolicy,
         limits: Limits,
-        allow_plain: bool,
+        allow_plain_http: bool,
     ) -> Self {
         Self {
             client,
             policy,
             limits,
-            allow_plain,
+            allow_plain_http,
         }
     }
 
@@ -54,49 +54,50 @@ impl Web {
         &self,
         from: &Url,
         credentials: Option<&Credentials>,
-        known: Option<&Validators>,
+        previous: Option<&Validators>,
         now: DateTime<Utc>,
-        meter: &Meter,
+        monitor: &TransferMonitor,
     ) -> Result<Outcome, FetchError> {
-        let known = known.filter(|known| known.etag.is_some() || known.last_modified.is_some());
+        let previous =
+            previous.filter(|previous| previous.etag.is_some() || previous.last_modified.is_some());
         let mut url = from.clone();
         for hop in 0..=MAX_REDIRECTS {
-            let sent = credentials.filter(|_| url.origin() == from.origin());
+            let sent_credentials = credentials.filter(|_| url.origin() == from.origin());
             // What was known of a file says nothing of the one that another address leads to now.
-            let known = known.filter(|_| hop == 0);
-            let get = self.get(&url, sent, known)?;
+            let previous = previous.filter(|_| hop == 0);
+            let get = self.get(&url, sent_credentials, previous)?;
             // Whoever hangs up on a request was connected to.
-            let proven = || meter.tell(Progress::ServerProven);
-            let response = self.send(&url, get, &proven).await?;
-            proven();
+            let report_authenticated = || monitor.report(Progress::ServerAuthenticated);
+            let response = self.send(&url, get, &report_authenticated).await?;
+            report_authenticated();
             let status = response.status();
             if status == StatusCode::NOT_MODIFIED {
                 // Unasked, a 304 says nothing: there is no file that it could mean.
-                return known.map_or_else(
-                    || Err(refusal(&url, &response)),
+                return previous.map_or_else(
+                    || Err(status_error(&url, &response)),
                     |_| Ok(Outcome::NotModified),
                 );
             }
             if status.is_redirection() {
-                url = next_hop(&url, &response)?;
+                url = redirect_target(&url, &response)?;
                 // Whoever is sent on was let in.
-                meter.tell(Progress::LoggedIn);
+                monitor.report(Progress::LoggedIn);
                 continue;
             }
-            if status == StatusCode::UNAUTHORIZED && sent.is_none() {
+            if status == StatusCode::UNAUTHORIZED && sent_credentials.is_none() {
                 return Err(match credentials {
-                    None => FetchError::LoginAsked(host_of(&url)),
-                    Some(_) => FetchError::LoginAskedElsewhere {
+                    None => FetchError::LoginRequired(host_of(&url)),
+                    Some(_) => FetchError::LoginRequiredAfterRedirect {
                         host: host_of(from),
-                        elsewhere: host_of(&url),
+                        redirect_host: host_of(&url),
                     },
                 });
             }
             if status != StatusCode::OK {
-                return Err(refusal(&url, &response));
+                return Err(status_error(&url, &response));
             }
-            meter.tell(Progress::LoggedIn);
-            let mut fetched = self.body(&url, response, now, meter).await?;
+            monitor.report(Progress::LoggedIn);
+            let mut fetched = self.body(&url, response, now, monitor).await?;
             if hop > 0 {
                 fetched.validators = Validators::default();
             }
@@ -106,13 +107,13 @@ impl Web {
     }
 
     /// How long silence is borne.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn idle_timeout(&self) -> Duration {
         self.limits.idle_timeout
     }
 
     /// Scheme and literal address; names are checked when they are resolved.
     pub(super) fn check_url(&self, url: &Url) -> Result<(), FetchError> {
-        if url.scheme() != "https" && !(self.allow_plain && url.scheme() == "http") {
+        if url.scheme() != "https" && !(self.allow_plain_http && url.scheme() == "http") {
             return Err(FetchError::SchemeRefused(url.scheme().to_owned()));
         }
         let literal = match url.host() {
@@ -132,20 +133,20 @@ impl Web {
         &self,
         url: &Url,
         request: reqwest::Request,
-        hung_up: &(dyn Fn() + Sync),
+        on_connection_closed: &(dyn Fn() + Sync),
     ) -> Result<Response, FetchError> {
         self.check_url(url)?;
-        let patience = self.limits.connect_timeout + self.limits.idle_timeout;
-        match tokio::time::timeout(patience, self.client.execute(request)).await {
+        let timeout = self.limits.connect_timeout + self.limits.idle_timeout;
+        match tokio::time::timeout(timeout, self.client.execute(request)).await {
             Ok(answered) => answered.map_err(|error| {
                 if !error.is_connect() && !error.is_timeout() {
-                    hung_up();
+                    on_connection_closed();
                 }
-                classify(url, &error)
+                classify_error(url, &error)
             }),
             Err(_) => Err(FetchError::TimedOut {
                 host: host_of(url),
-                what: "no answer",
+                reason: "no answer",
             }),
         }
     }
@@ -154,7 +155,7 @@ impl Web {
         &self,
         url: &Url,
         credentials: Option<&Credentials>,
-        known: Option<&Validators>,
+        previous: Option<&Validators>,
     ) -> Result<reqwest::Request, FetchError> {
         let mut get = self.client.get(url.clone());
         get = get.header(ACCEPT_ENCODING, "gzip");
@@ -164,14 +165,14 @@ impl Web {
                 Some(credentials.password.expose_secret()),
             );
         }
-        if let Some(known) = known {
-            if let Some(etag) = &known.etag {
+        if let Some(previous) = previous {
+            if let Some(etag) = &previous.etag {
                 get = get.header(IF_NONE_MATCH, etag);
-            } else if let Some(last_modified) = &known.last_modified {
+            } else if let Some(last_modified) = &previous.last_modified {
                 get = get.header(IF_MODIFIED_SINCE, last_modified);
             }
         }
-        get.build().map_err(|error| classify(url, &error))
+        get.build().map_err(|error| classify_error(url, &error))
     }
 
     async fn body(
@@ -179,24 +180,31 @@ impl Web {
         url: &Url,
         response: Response,
         now: DateTime<Utc>,
-        meter: &Meter,
-    ) -> Result<Fetched, FetchError> {
-        let (declared, host) = (response.content_length(), host_of(url));
+        monitor: &TransferMonitor,
+    ) -> Result<FetchedFile, FetchError> {
+        let (declared_len, host) = (response.content_length(), host_of(url));
         let headers = response.headers();
         let encodings = headers.get_all(CONTENT_ENCODING).into_iter();
         let encodings = encodings.filter_map(|value| value.to_str().ok());
-        let encoding = Encoding::named(encodings, &host)?;
-        let mut file = Intake::new(&host, self.limits.max_bytes, declared, encoding, meter)?;
+        let encoding = ContentEncoding::parse(encodings, &host)?;
+        let mut file = Download::new(
+            &host,
+            self.limits.max_bytes,
+            declared_len,
+            encoding,
+            monitor,
+        )?;
         let date = header(headers, DATE);
         let last_modified = header(headers, LAST_MODIFIED);
         let validators = Validators {
             etag: header(headers, ETAG),
-            last_modified: last_modified.filter(|time| has_settled(time, date.as_deref(), now)),
+            last_modified: last_modified
+                .filter(|time| is_reliable_last_modified(time, date.as_deref(), now)),
             size_and_mtime: None,
         };
-        let mut body = Whole::of(response);
-        while let Some(piece) = body.next().await {
-            file.push(&piece.map_err(|error| classify_body(url, &*error))?)?;
+        let mut body = CompleteBody::new(response);
+        while let Some(chunk) = body.next().await {
+            file.push(&chunk.map_err(|error| classify_body_error(url, &*error))?)?;
         }
         file.finish(validators)
     }
@@ -213,12 +221,12 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     (!value.is_empty() && value.len() <= 1024).then(|| value.to_owned())
 }
 
-fn next_hop(from: &Url, response: &Response) -> Result<Url, FetchError> {
+fn redirect_target(from: &Url, response: &Response) -> Result<Url, FetchError> {
     let location = response.headers().get(LOCATION);
     // Not every server encodes what is no ASCII.
     let location = location.and_then(|location| std::str::from_utf8(location.as_bytes()).ok());
     let Some(location) = location else {
-        return Err(refusal(from, response));
+        return Err(status_error(from, response));
     };
     let refused = |to: String| FetchError::RedirectRefused {
         host: host_of(from),
@@ -239,15 +247,15 @@ fn next_hop(from: &Url, response: &Response) -> Result<Url, FetchError> {
     Ok(to)
 }
 
-fn refusal(url: &Url, response: &Response) -> FetchError {
+fn status_error(url: &Url, response: &Response) -> FetchError {
     let host = host_of(url);
     let date = header(response.headers(), DATE);
     let retry_after = header(response.headers(), RETRY_AFTER)
-        .and_then(|asked| asked_wait(&asked, date.as_deref()));
+        .and_then(|asked| parse_retry_after(&asked, date.as_deref()));
     match response.status().as_u16() {
         401 | 407 => FetchError::Unauthorized(host),
         403 => FetchError::Forbidden(host),
-        404 | 410 => FetchError::NotFound(shown(url)),
+        404 | 410 => FetchError::NotFound(display_url(url)),
         429 => FetchError::RateLimited { host, retry_after },
         status @ 500..=599 => FetchError::ServerError {
             host,
@@ -278,54 +286,54 @@ fn causes<'a>(
 }
 
 /// The first cause of this type.
-pub(super) fn find<'a, E: StdError + 'static>(
+pub(super) fn find_cause<'a, E: StdError + 'static>(
     error: &'a (dyn StdError + 'static),
 ) -> Option<&'a E> {
     causes(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 
-fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
+fn classify_error(url: &Url, error: &reqwest::Error) -> FetchError {
     let host = host_of(url);
-    if let Some(refusal) = find::<Refusal>(error) {
-        return FetchError::AddressRefused(refusal.clone());
+    if let Some(blocked) = find_cause::<BlockedAddress>(error) {
+        return FetchError::AddressRefused(blocked.clone());
     }
-    if let Some(unresolved) = find::<Unresolved>(error) {
-        return unresolved.clone().into();
+    if let Some(lookup_failed) = find_cause::<LookupFailed>(error) {
+        return lookup_failed.clone().into();
     }
-    if let Some(tls) = find::<rustls::Error>(error) {
+    if let Some(tls) = find_cause::<rustls::Error>(error) {
         return match tls {
-            rustls::Error::InvalidCertificate(why) => FetchError::TlsInvalid {
+            rustls::Error::InvalidCertificate(reason) => FetchError::TlsInvalid {
                 host,
-                why: certificate::fault(why),
+                reason: certificate::describe_error(reason),
             },
             other => FetchError::ProtocolError {
                 host,
-                why: other.to_string(),
+                reason: other.to_string(),
             },
         };
     }
     if error.is_timeout() {
-        let what = if error.is_connect() {
+        let reason = if error.is_connect() {
             "connecting took too long"
         } else {
             "no answer"
         };
-        return FetchError::TimedOut { host, what };
+        return FetchError::TimedOut { host, reason };
     }
-    let why = causes(error)
+    let reason = causes(error)
         .last()
         .map_or_else(String::new, ToString::to_string);
     // Where programmers read on.
-    let why = why
+    let reason = reason
         .split(": https://")
         .next()
         .unwrap_or_default()
         .to_owned();
     if error.is_connect() {
-        return FetchError::ConnectFailed { host, why };
+        return FetchError::ConnectFailed { host, reason };
     }
-    match find::<std::io::Error>(error).map(std::io::Error::kind) {
-        Some(_) => FetchError::ConnectFailed { host, why },
+    match find_cause::<std::io::Error>(error).map(std::io::Error::kind) {
+        Some(_) => FetchError::ConnectFailed { host, reason },
         None if [
             "connection closed",
             "incomplete",
@@ -334,20 +342,20 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
             "connection error received",
         ]
         .iter()
-        .any(|sign| why.contains(sign)) =>
+        .any(|pattern| reason.contains(pattern)) =>
         {
-            FetchError::ConnectFailed { host, why }
+            FetchError::ConnectFailed { host, reason }
         }
-        None => FetchError::ProtocolError { host, why },
+        None => FetchError::ProtocolError { host, reason },
     }
 }
 
-fn classify_body(url: &Url, error: &(dyn StdError + 'static)) -> FetchError {
+fn classify_body_error(url: &Url, error: &(dyn StdError + 'static)) -> FetchError {
     let host = host_of(url);
-    if find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
+    if find_cause::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
         return FetchError::TimedOut {
             host,
-            what: "it stopped sending",
+            reason: "it stopped sending",
         };
     }
     FetchError::Incomplete { host }

@@ -4,20 +4,20 @@
 //! by itself ([`FetchError::is_transient`]), and `import` does the rest.
 
 mod certificate;
-mod clients;
 mod complete_body;
+mod content_encoding;
 mod download;
-mod encoding;
 mod error;
 mod host_key;
 mod http;
+mod http_date;
+mod http_factory;
 mod network;
 mod request;
 mod s3;
 mod sftp;
 mod share_link;
 mod throughput;
-mod times;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -28,16 +28,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::address::SftpAddress;
 use crate::clock::SharedClock;
-use crate::model::host_key::{HostKeyKind, ShownKey};
-use crate::temp_file::Spool;
+use crate::model::host_key::{HostKeyKind, OfferedHostKey};
+use crate::temp_file::TempFile;
 
-use clients::Clients;
-use throughput::Meter;
+use http_factory::HttpFetcherFactory;
+use throughput::TransferMonitor;
 
 pub use error::FetchError;
-pub use host_key::HostKey;
-pub use network::{NetworkPolicy, Refusal};
-pub use request::{Credentials, Place, Request, Sighting, Validators};
+pub use host_key::HostKeyVerifier;
+pub use network::{BlockedAddress, NetworkPolicy};
+pub use request::{Credentials, FetchTarget, LastStat, Request, Validators};
 pub use share_link::direct_download_hint;
 
 /// Bounds on a fetch.
@@ -63,14 +63,14 @@ pub enum Outcome {
     /// The source says that the file is the known one.
     NotModified,
     /// The file.
-    File(Fetched),
+    File(FetchedFile),
 }
 
 /// A file, whole.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct FetchedFile {
     /// Its bytes, decompressed.
-    pub content: Spool,
+    pub content: TempFile,
     /// By which it is known next time.
     pub validators: Validators,
 }
@@ -79,7 +79,7 @@ pub struct Fetched {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// The server has shown a valid certificate, or the host key that is pinned.
-    ServerProven,
+    ServerAuthenticated,
     /// It has let us in.
     LoggedIn,
     /// Bytes of the file so far, and their total where it is known.
@@ -92,19 +92,19 @@ pub enum Progress {
 }
 
 /// Is told how far a fetch has come.
-pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// The right to one fetch from a host; not more than [`Limits::per_host`] have it at once.
 #[derive(Debug)]
 #[must_use]
-pub struct Turn(
+pub struct HostPermit(
     #[expect(dead_code, reason = "given back when dropped")] Option<OwnedSemaphorePermit>,
 );
 
 /// Fetches files from sources of every kind.
 #[derive(Debug)]
 pub struct Fetcher {
-    clients: Clients,
+    http_factory: HttpFetcherFactory,
     policy: NetworkPolicy,
     limits: Limits,
     clock: SharedClock,
@@ -119,12 +119,17 @@ impl Fetcher {
     pub fn new(
         policy: NetworkPolicy,
         limits: Limits,
-        allow_plain: bool,
+        allow_plain_http: bool,
         extra_ca: Option<&[u8]>,
         clock: SharedClock,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self {
-            clients: Clients::new(policy.clone(), limits, allow_plain, extra_ca)?,
+            http_factory: HttpFetcherFactory::new(
+                policy.clone(),
+                limits,
+                allow_plain_http,
+                extra_ca,
+            )?,
             policy,
             limits,
             clock,
@@ -133,19 +138,19 @@ impl Fetcher {
     }
 
     /// Waits for a turn at the host of a place. That is not the server's fault and does not count against its time.
-    pub async fn turn(&self, place: &Place) -> Turn {
-        let turns = {
+    pub async fn acquire_permit(&self, target: &FetchTarget) -> HostPermit {
+        let semaphore = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
             // Hosts that nobody waits for or fetches from; addresses come and go over the years.
-            hosts.retain(|_, turns| Arc::strong_count(turns) > 1);
+            hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
             Arc::clone(
                 hosts
-                    .entry(place.host())
+                    .entry(target.host())
                     .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
             )
         };
         // Never closed.
-        Turn(turns.acquire_owned().await.ok())
+        HostPermit(semaphore.acquire_owned().await.ok())
     }
 
     /// Fetches a file whole, as soon as its turn comes; one attempt.
@@ -155,78 +160,96 @@ impl Fetcher {
     pub async fn fetch(
         &self,
         request: &Request,
-        observer: &Observer,
+        observer: &ProgressCallback,
     ) -> Result<Outcome, FetchError> {
-        let turn = self.turn(&request.place).await;
-        self.fetch_in_turn(request, turn, observer).await
+        let permit = self.acquire_permit(&request.target).await;
+        self.fetch_with_permit(request, permit, observer).await
     }
 
     /// Fetches a file whole; one attempt, for which `turn` is used up.
     ///
     /// # Errors
     /// [`FetchError`] says what happened and what to do.
-    pub async fn fetch_in_turn(
+    pub async fn fetch_with_permit(
         &self,
         request: &Request,
-        turn: Turn,
-        observer: &Observer,
+        permit: HostPermit,
+        observer: &ProgressCallback,
     ) -> Result<Outcome, FetchError> {
-        let _turn = turn;
-        let host = request.place.host();
-        let meter = Arc::new(Meter::new(Arc::clone(observer)));
-        let timed_out = |what| {
-            Err(if meter.is_logging_in() {
-                FetchError::NoWordOnPassword(host)
+        let _permit = permit;
+        let host = request.target.host();
+        let monitor = Arc::new(TransferMonitor::new(Arc::clone(observer)));
+        let timed_out = |reason| {
+            Err(if monitor.is_login_pending() {
+                FetchError::NoReplyAfterPassword(host)
             } else {
-                FetchError::TimedOut { host, what }
+                FetchError::TimedOut { host, reason }
             })
         };
         tokio::select! {
-            outcome = self.attempt(request, &meter) => outcome,
-            () = meter.too_slow(self.limits) => timed_out("it sends too slowly"),
+            outcome = self.attempt(request, &monitor) => outcome,
+            () = monitor.wait_until_too_slow(self.limits) => timed_out("it sends too slowly"),
             () = tokio::time::sleep(self.limits.total_timeout) => timed_out("the whole transfer took too long"),
         }
     }
 
-    async fn attempt(&self, request: &Request, meter: &Arc<Meter>) -> Result<Outcome, FetchError> {
-        let known = request.known.as_ref();
-        match &request.place {
-            Place::Web { url, credentials } => {
-                let web = self.clients.make()?;
-                web.fetch(url, credentials.as_ref(), known, self.clock.now(), meter)
+    async fn attempt(
+        &self,
+        request: &Request,
+        monitor: &Arc<TransferMonitor>,
+    ) -> Result<Outcome, FetchError> {
+        let previous = request.previous.as_ref();
+        match &request.target {
+            FetchTarget::Http { url, credentials } => {
+                let fetcher = self.http_factory.build_fetcher()?;
+                fetcher
+                    .fetch(
+                        url,
+                        credentials.as_ref(),
+                        previous,
+                        self.clock.now(),
+                        monitor,
+                    )
                     .await
             }
-            Place::Sftp {
+            FetchTarget::Sftp {
                 address,
                 credentials,
                 host_key,
             } => {
                 let server = self.connect_sftp(address, host_key).await?;
-                meter.tell(Progress::ServerProven);
-                meter.log_in_begins();
+                monitor.report(Progress::ServerAuthenticated);
+                monitor.mark_login_started();
                 server.log_in(credentials).await?;
-                meter.tell(Progress::LoggedIn);
+                monitor.report(Progress::LoggedIn);
                 // As late as can be: waiting for the server makes files older.
                 let now = self.clock.now();
-                let sighting = &request.sighting;
+                let last_stat = &request.last_stat;
                 server
-                    .read(address, known, sighting, now, self.limits.max_bytes, meter)
+                    .read(
+                        address,
+                        previous,
+                        last_stat,
+                        now,
+                        self.limits.max_bytes,
+                        monitor,
+                    )
                     .await
             }
-            Place::S3 {
+            FetchTarget::S3 {
                 address,
                 region,
                 credentials,
             } => {
                 let bucket = s3::Bucket::new(
-                    self.clients.make()?,
+                    self.http_factory.build_fetcher()?,
                     address,
                     region,
                     credentials,
-                    request.place.host(),
-                    meter,
+                    request.target.host(),
+                    monitor,
                 );
-                bucket.fetch(known, self.limits.max_bytes).await
+                bucket.fetch(previous, self.limits.max_bytes).await
             }
         }
     }
@@ -235,11 +258,12 @@ impl Fetcher {
     async fn connect_sftp(
         &self,
         address: &SftpAddress,
-        host_key: &HostKey,
-    ) -> Result<sftp::Server, FetchError> {
-        let kinds = host_key.kinds();
-        let server = sftp::Server::connect(address, &self.policy, self.limits, &kinds).await?;
-        host_key.check(&address.endpoint(), server.host_key())?;
+        host_key: &HostKeyVerifier,
+    ) -> Result<sftp::SftpClient, FetchError> {
+        let preferred_kinds = host_key.preferred_kinds();
+        let server =
+            sftp::SftpClient::connect(address, &self.policy, self.limits, &preferred_kinds).await?;
+        host_key.verify(&address.endpoint(), server.host_key())?;
         Ok(server)
     }
 
@@ -251,22 +275,28 @@ impl Fetcher {
     pub async fn sftp_host_key(
         &self,
         address: &SftpAddress,
-        known: &HostKey,
+        pinned: &HostKeyVerifier,
         fingerprint: Option<&str>,
-    ) -> Result<ShownKey, FetchError> {
-        let shown = |kinds: Vec<HostKeyKind>| async move {
-            let server = sftp::Server::connect(address, &self.policy, self.limits, &kinds).await;
+    ) -> Result<OfferedHostKey, FetchError> {
+        let probe_key = |preferred_kinds: Vec<HostKeyKind>| async move {
+            let server =
+                sftp::SftpClient::connect(address, &self.policy, self.limits, &preferred_kinds)
+                    .await;
             server.map(|server| server.host_key().clone())
         };
-        let first = shown(known.kinds()).await?;
-        let wanted = fingerprint.map(HostKey::of);
-        let Some(wanted) = wanted.filter(|wanted| !wanted.is(&first.fingerprint)) else {
+        let first = probe_key(pinned.preferred_kinds()).await?;
+        let wanted = fingerprint.map(HostKeyVerifier::from_fingerprint);
+        let Some(wanted) = wanted.filter(|wanted| !wanted.matches(&first.fingerprint)) else {
             return Ok(first);
         };
-        for kind in known.kinds().into_iter().filter(|kind| *kind != first.kind) {
+        for kind in pinned
+            .preferred_kinds()
+            .into_iter()
+            .filter(|kind| *kind != first.kind)
+        {
             // One that has no key of this kind hangs up.
-            if let Ok(other) = shown(vec![kind]).await
-                && wanted.is(&other.fingerprint)
+            if let Ok(other) = probe_key(vec![kind]).await
+                && wanted.matches(&other.fingerprint)
             {
                 return Ok(other);
             }
@@ -278,25 +308,28 @@ impl Fetcher {
     ///
     /// # Errors
     /// [`FetchError`] if its name has no address, or one that may not be reached.
-    pub async fn reach(&self, place: &Place) -> Result<Reached, FetchError> {
-        let url = match place {
-            Place::Web { url, .. } => Some(url),
-            Place::S3 { address, .. } => address.endpoint.as_ref(),
-            Place::Sftp { .. } => None,
+    pub async fn check_reachability(
+        &self,
+        target: &FetchTarget,
+    ) -> Result<Reachability, FetchError> {
+        let url = match target {
+            FetchTarget::Http { url, .. } => Some(url),
+            FetchTarget::S3 { address, .. } => address.endpoint.as_ref(),
+            FetchTarget::Sftp { .. } => None,
         };
         if let Some(url) = url {
-            self.clients.make()?.check_url(url)?;
+            self.http_factory.build_fetcher()?.check_url(url)?;
         }
-        let (name, port) = place.host_and_port();
+        let (name, port) = target.host_and_port();
         let addresses = self.policy.resolve(&name, port).await?;
-        let (host, patience) = (place.host(), self.limits.connect_timeout);
-        let connected = network::connect(&addresses, &host, patience).await;
-        Ok(Reached {
+        let (host, timeout) = (target.host(), self.limits.connect_timeout);
+        let connected = network::connect(&addresses, &host, timeout).await;
+        Ok(Reachability {
             addresses: addresses.iter().map(SocketAddr::ip).collect(),
-            answered: connected.and_then(|stream| {
+            peer: connected.and_then(|stream| {
                 stream
                     .peer_addr()
-                    .map_err(|error| network::lost(&host, &error))
+                    .map_err(|error| network::connection_lost(&host, &error))
             }),
         })
     }
@@ -304,9 +337,9 @@ impl Fetcher {
 
 /// How far one gets on the way to a host.
 #[derive(Debug)]
-pub struct Reached {
+pub struct Reachability {
     /// All addresses of its name.
     pub addresses: Vec<IpAddr>,
     /// The one that answered, or why none did.
-    pub answered: Result<SocketAddr, FetchError>,
+    pub peer: Result<SocketAddr, FetchError>,
 }

@@ -19,8 +19,8 @@ pub struct NetworkPolicy {
 
 /// An address that may not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{kind}, where files are not fetched from", led(.host, *.address))]
-pub struct Refusal {
+#[error("{}{kind}, where files are not fetched from", describe_resolution(.host, *.address))]
+pub struct BlockedAddress {
     /// As written in the URL.
     pub host: String,
     /// What it leads to.
@@ -30,7 +30,7 @@ pub struct Refusal {
 }
 
 /// What leads to the address, unless it stands there itself.
-fn led(host: &str, address: IpAddr) -> String {
+fn describe_resolution(host: &str, address: IpAddr) -> String {
     if host.parse() == Ok(address) {
         return format!("{address} is ");
     }
@@ -38,27 +38,27 @@ fn led(host: &str, address: IpAddr) -> String {
 }
 
 /// Longest time in which a name is looked up; the system's own limits are as long as its list of name servers.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(20);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the system says (glibc, musl) where no name server could tell; the error has no number.
-const NOBODY_COULD_TELL: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
+const TEMPORARY_LOOKUP_ERRORS: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
 
 /// A name that has no address.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the name {host} has no address: {why}")]
-pub(super) struct Unresolved {
+#[error("the name {host} has no address: {reason}")]
+pub(super) struct LookupFailed {
     pub(super) host: String,
-    why: String,
+    reason: String,
     /// No name server could tell; another time one may.
-    pub(super) may_pass: bool,
+    pub(super) is_transient: bool,
 }
 
 /// Why a host can't be connected to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoWay {
+pub(super) enum ResolveError {
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Blocked(#[from] BlockedAddress),
     #[error(transparent)]
-    Unresolved(#[from] Unresolved),
+    LookupFailed(#[from] LookupFailed),
 }
 
 impl NetworkPolicy {
@@ -74,16 +74,16 @@ impl NetworkPolicy {
     ///
     /// # Errors
     /// [`Refusal`] if it is neither public nor allowed.
-    pub fn check(&self, host: &str, address: IpAddr) -> Result<(), Refusal> {
+    pub fn check(&self, host: &str, address: IpAddr) -> Result<(), BlockedAddress> {
         if self.allow.iter().any(|network| network.contains(&address)) {
             return Ok(());
         }
         let kind = match address {
-            IpAddr::V4(v4) => forbidden_v4(v4),
-            IpAddr::V6(v6) => forbidden_v6(v6),
+            IpAddr::V4(v4) => blocked_range_v4(v4),
+            IpAddr::V6(v6) => blocked_range_v6(v6),
         };
         kind.map_or(Ok(()), |kind| {
-            Err(Refusal {
+            Err(BlockedAddress {
                 host: host.to_owned(),
                 address,
                 kind,
@@ -92,24 +92,30 @@ impl NetworkPolicy {
     }
 
     /// The addresses of a name or literal, all of them checked: what is connected to is what was looked at.
-    pub(super) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoWay> {
-        let unresolved = |why: &str, may_pass: bool| Unresolved {
+    pub(super) async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
+        let lookup_failed = |reason: &str, is_transient: bool| LookupFailed {
             host: host.to_owned(),
-            why: why.to_owned(),
-            may_pass,
+            reason: reason.to_owned(),
+            is_transient,
         };
-        let asked = tokio::time::timeout(LOOKUP_PATIENCE, tokio::net::lookup_host((host, port)));
-        let found = asked
+        let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port)));
+        let found = lookup
             .await
-            .map_err(|_| unresolved("no answer in time", true))?
+            .map_err(|_| lookup_failed("no answer in time", true))?
             .map_err(|error| {
-                let why = error.to_string();
-                let may_pass = NOBODY_COULD_TELL.iter().any(|said| why.contains(said));
-                unresolved(&why, may_pass)
+                let reason = error.to_string();
+                let is_transient = TEMPORARY_LOOKUP_ERRORS
+                    .iter()
+                    .any(|message| reason.contains(message));
+                lookup_failed(&reason, is_transient)
             })?;
         let addresses: Vec<SocketAddr> = found.collect();
         if addresses.is_empty() {
-            return Err(unresolved("no answer", false).into());
+            return Err(lookup_failed("no answer", false).into());
         }
         // One forbidden answer spoils the name: a name that is half inside is not to be trusted with the other half.
         for address in &addresses {
@@ -119,7 +125,7 @@ impl NetworkPolicy {
     }
 }
 
-fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
+fn blocked_range_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, d] = address.octets();
     match (a, b, c, d) {
         (0, ..) => Some("an unspecified address"),
@@ -138,7 +144,7 @@ fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
     }
 }
 
-fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
+fn blocked_range_v6(address: Ipv6Addr) -> Option<&'static str> {
     let segments = address.segments();
     match segments {
         [0, 0, 0, 0, 0, 0, 0, 0] => Some("an unspecified address"),
@@ -163,20 +169,20 @@ fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
 pub(super) async fn connect(
     addresses: &[SocketAddr],
     host: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<TcpStream, FetchError> {
     let mut failure = None;
     for address in addresses {
         failure = Some(
-            match tokio::time::timeout(patience, TcpStream::connect(address)).await {
+            match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => FetchError::ConnectFailed {
                     host: host.to_owned(),
-                    why: error.to_string(),
+                    reason: error.to_string(),
                 },
                 Err(_) => FetchError::TimedOut {
                     host: host.to_owned(),
-                    what: "connecting took too long",
+                    reason: "connecting took too long",
                 },
             },
         );
@@ -185,10 +191,10 @@ pub(super) async fn connect(
 }
 
 /// A connection that the network gave up.
-pub(super) fn lost(host: &str, error: &std::io::Error) -> FetchError {
+pub(super) fn connection_lost(host: &str, error: &std::io::Error) -> FetchError {
     FetchError::ConnectFailed {
         host: host.to_owned(),
-        why: error.to_string(),
+        reason: error.to_string(),
     }
 }
 
@@ -208,8 +214,8 @@ impl Resolve for CheckedResolver {
         Box::pin(async move {
             match policy.resolve(name.as_str(), 0).await {
                 Ok(addresses) => Ok(Box::new(addresses.into_iter()) as Addrs),
-                Err(NoWay::Refused(refusal)) => Err(refusal.into()),
-                Err(NoWay::Unresolved(unresolved)) => Err(unresolved.into()),
+                Err(ResolveError::Blocked(blocked)) => Err(blocked.into()),
+                Err(ResolveError::LookupFailed(lookup_failed)) => Err(lookup_failed.into()),
             }
         })
     }
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn only_public_addresses_pass() {
+    fn only_public_addresses_are_allowed() {
         for address in [
             "0.0.0.0",
             "0.1.2.3",
@@ -292,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_may_allow_more() {
+    fn allowed_network_extends_policy() {
         let policy = NetworkPolicy::new(&["10.1.0.0/16".parse().unwrap()]);
         assert!(policy.check("h", "10.1.2.3".parse().unwrap()).is_ok());
         assert!(policy.check("h", "10.2.2.3".parse().unwrap()).is_err());

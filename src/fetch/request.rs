@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{HostKey, http, s3};
+use super::{HostKeyVerifier, http, s3};
 use crate::address::{S3Address, SftpAddress};
 
 /// A user name and password, for one origin only.
@@ -20,9 +20,9 @@ pub struct Credentials {
 
 /// Where a file lies, and how to get in.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum FetchTarget {
     /// Over HTTPS.
-    Web {
+    Http {
         /// Where.
         url: Url,
         /// Sent to the origin of `url` only.
@@ -35,7 +35,7 @@ pub enum Place {
         /// User name and password.
         credentials: Credentials,
         /// What is known of the server's key.
-        host_key: HostKey,
+        host_key: HostKeyVerifier,
     },
     /// In S3.
     S3 {
@@ -48,12 +48,12 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl FetchTarget {
     /// Host and port as people write them.
     #[must_use]
     pub fn host(&self) -> String {
         match self {
-            Self::Web { url, .. } => http::host_of(url),
+            Self::Http { url, .. } => http::host_of(url),
             Self::Sftp { address, .. } => address.endpoint(),
             Self::S3 {
                 address, region, ..
@@ -74,7 +74,7 @@ impl Place {
             (host, url.port_or_known_default().unwrap_or(443))
         };
         match self {
-            Self::Web { url, .. } => of_url(url),
+            Self::Http { url, .. } => of_url(url),
             Self::Sftp { address, .. } => (address.host.clone(), address.port),
             Self::S3 {
                 address, region, ..
@@ -90,21 +90,21 @@ impl Place {
 #[derive(Debug, Clone)]
 pub struct Request {
     /// From where.
-    pub place: Place,
+    pub target: FetchTarget,
     /// What the last applied file was, if it would not have to be read again.
-    pub known: Option<Validators>,
+    pub previous: Option<Validators>,
     /// What earlier attempts saw.
-    pub sighting: Sighting,
+    pub last_stat: LastStat,
 }
 
 impl Request {
     /// For a file of which nothing is known.
     #[must_use]
-    pub fn new(place: Place) -> Self {
+    pub fn new(target: FetchTarget) -> Self {
         Self {
-            place,
-            known: None,
-            sighting: Sighting::default(),
+            target,
+            previous: None,
+            last_stat: LastStat::default(),
         }
     }
 }
@@ -112,16 +112,16 @@ impl Request {
 /// How a file on an SFTP server looked whose time of modification was still to come: the clock there is ahead, and whether
 /// the file rests can be told only by looking again.
 #[derive(Debug, Clone, Default)]
-pub struct Sighting(Arc<Mutex<Option<FileLook>>>);
+pub struct LastStat(Arc<Mutex<Option<StatSnapshot>>>);
 
 /// Size and time of modification.
-type FileLook = (Option<u64>, DateTime<Utc>);
+type StatSnapshot = (Option<u64>, DateTime<Utc>);
 
-impl Sighting {
+impl LastStat {
     /// Whether an earlier attempt saw the file just so.
-    pub(super) fn is_again(&self, look: FileLook) -> bool {
+    pub(super) fn replace_and_compare(&self, snapshot: StatSnapshot) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.replace(look) == Some(look)
+        last.replace(snapshot) == Some(snapshot)
     }
 }
 

@@ -6,12 +6,12 @@ use url::Url;
 #[must_use]
 pub fn direct_download_hint(url: &Url) -> Option<String> {
     let host = url.host_str()?.trim_end_matches('.');
-    let under = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
+    let is_in_domain = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
     let segments: Vec<&str> = url
         .path_segments()
         .map(Iterator::collect)
         .unwrap_or_default();
-    let after = |name: &str| {
+    let segment_after = |name: &str| {
         segments
             .iter()
             .position(|s| *s == name)
@@ -19,13 +19,13 @@ pub fn direct_download_hint(url: &Url) -> Option<String> {
             .copied()
     };
     if host == "docs.google.com" && segments.first() == Some(&"spreadsheets") {
-        let id = after("d")?;
+        let id = segment_after("d")?;
         return Some(format!(
             "https://docs.google.com/spreadsheets/d/{id}/export?format=xlsx"
         ));
     }
     if host == "drive.google.com" {
-        let id = after("d").map(str::to_owned);
+        let id = segment_after("d").map(str::to_owned);
         let id = id.or_else(|| {
             url.query_pairs()
                 .find(|(key, _)| key == "id")
@@ -35,10 +35,10 @@ pub fn direct_download_hint(url: &Url) -> Option<String> {
             "https://drive.google.com/uc?export=download&id={id}"
         ));
     }
-    if under("dropbox.com") {
+    if is_in_domain("dropbox.com") {
         return Some(with_query(url, "dl", "1"));
     }
-    if under("sharepoint.com") || host == "onedrive.live.com" || host == "1drv.ms" {
+    if is_in_domain("sharepoint.com") || host == "onedrive.live.com" || host == "1drv.ms" {
         return Some(with_query(url, "download", "1"));
     }
     None
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn share_links_are_known() {
+    fn share_links_give_direct_download_url() {
         check(
             "https://docs.google.com/spreadsheets/d/AbC/edit?usp=sharing",
             Some("https://docs.google.com/spreadsheets/d/AbC/export?format=xlsx"),

@@ -3,71 +3,71 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::{Limits, Observer, Progress};
+use super::{Limits, Progress, ProgressCallback};
 
 /// Counts the bytes of one transfer, and knows how far it has come.
-pub(super) struct Meter {
+pub(super) struct TransferMonitor {
     bytes: AtomicU64,
-    logging_in: AtomicBool,
-    observer: Observer,
+    login_pending: AtomicBool,
+    observer: ProgressCallback,
 }
 
-impl fmt::Debug for Meter {
+impl fmt::Debug for TransferMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Meter({:?})", self.bytes)
     }
 }
 
-impl Meter {
-    pub(super) fn new(observer: Observer) -> Self {
+impl TransferMonitor {
+    pub(super) fn new(observer: ProgressCallback) -> Self {
         Self {
             bytes: AtomicU64::new(0),
-            logging_in: AtomicBool::new(false),
+            login_pending: AtomicBool::new(false),
             observer,
         }
     }
 
     /// A password may be on its way, and no answer to it has come.
-    pub(super) fn log_in_begins(&self) {
-        self.logging_in.store(true, Ordering::Relaxed);
+    pub(super) fn mark_login_started(&self) {
+        self.login_pending.store(true, Ordering::Relaxed);
     }
 
     /// Whether it is not known what became of a password.
-    pub(super) fn is_logging_in(&self) -> bool {
-        self.logging_in.load(Ordering::Relaxed)
+    pub(super) fn is_login_pending(&self) -> bool {
+        self.login_pending.load(Ordering::Relaxed)
     }
 
     /// So many bytes have come, of so many.
-    pub(super) fn set(&self, bytes: u64, total: Option<u64>) {
+    pub(super) fn record(&self, bytes: u64, total: Option<u64>) {
         self.bytes.store(bytes, Ordering::Relaxed);
-        self.tell(Progress::Bytes { bytes, total });
+        self.report(Progress::Bytes { bytes, total });
     }
 
-    pub(super) fn tell(&self, progress: Progress) {
+    pub(super) fn report(&self, progress: Progress) {
         if progress == Progress::LoggedIn {
-            self.logging_in.store(false, Ordering::Relaxed);
+            self.login_pending.store(false, Ordering::Relaxed);
         }
         (self.observer)(progress);
     }
 
     /// Ends when the transfer, once begun, has been slower than allowed for as long as silence would be borne.
-    pub(super) async fn too_slow(&self, limits: Limits) {
-        let least = limits.min_rate.saturating_mul(
+    pub(super) async fn wait_until_too_slow(&self, limits: Limits) {
+        let min_bytes = limits.min_rate.saturating_mul(
             limits
                 .idle_timeout
                 .as_millis()
                 .try_into()
                 .unwrap_or(u64::MAX),
         ) / 1000;
-        let mut before = 0;
+        let mut previous = 0;
         loop {
             tokio::time::sleep(limits.idle_timeout).await;
             let now = self.bytes.load(Ordering::Relaxed);
             // Until the first byte, silence is what counts.
-            if before > 0 && now - before < least {
+            if previous > 0 && now - previous < min_bytes {
                 return;
             }
-            before = now;
+            previous = now;
         }
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     /// A transfer that brings `bytes` each second; when it is too slow, seconds.
-    async fn patience(bytes: u64) -> Option<u64> {
+    async fn seconds_until_too_slow(bytes: u64) -> Option<u64> {
         let limits = Limits {
             max_bytes: u64::MAX,
             connect_timeout: Duration::MAX,
@@ -89,24 +89,24 @@ mod tests {
             min_rate: 100,
             per_host: 1,
         };
-        let meter = Meter::new(Arc::new(|_| {}));
-        let began = tokio::time::Instant::now();
-        let drip = async {
+        let monitor = TransferMonitor::new(Arc::new(|_| {}));
+        let started = tokio::time::Instant::now();
+        let transfer = async {
             for second in 1..=60 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                meter.set(bytes * second, None);
+                monitor.record(bytes * second, None);
             }
         };
         tokio::select! {
-            () = drip => None,
-            () = meter.too_slow(limits) => Some(began.elapsed().as_secs()),
+            () = transfer => None,
+            () = monitor.wait_until_too_slow(limits) => Some(started.elapsed().as_secs()),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_transfer_that_drips_is_given_up() {
-        assert_eq!(patience(80).await, Some(20));
-        assert_eq!(patience(120).await, None);
-        assert_eq!(patience(0).await, None);
+    async fn slow_transfer_is_aborted() {
+        assert_eq!(seconds_until_too_slow(80).await, Some(20));
+        assert_eq!(seconds_until_too_slow(120).await, None);
+        assert_eq!(seconds_until_too_slow(0).await, None);
     }
 }

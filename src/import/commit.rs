@@ -5,32 +5,32 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{ImportError, Importer, Reading, next_row_cache, notify, plan_input, span_of};
+use super::{ImportError, Importer, Reading, next_row_cache, notify, plan_input, run_span};
 use crate::compact::Issues;
 use crate::model::ContactId;
 use crate::model::account::AccountRef;
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::hold::History;
+use crate::model::hold::PlanContext;
 use crate::model::plan::Plan;
-use crate::model::run::{ClaimedRun, FailureStreak, FileFacts, RunStatus, Trigger};
+use crate::model::run::{ClaimedRun, FailureStreak, FileMetadata, RunStatus, Trigger};
 use crate::report::Outcome;
 use crate::sheet::READER_VERSION;
-use crate::store::{Abandoned, Conclusion, Settings, StateAfter, StoreError};
+use crate::store::{AccountStateUpdate, DeadRun, RunOutcome, Settings, StoreError};
 
 impl Importer {
     /// Plans under the lock, and applies the plan or holds it.
-    pub(super) async fn reconcile(
+    pub(super) async fn plan_and_apply(
         &self,
         run: &ClaimedRun,
         settings: Option<&Settings>,
         mut reading: Reading,
-        file: FileFacts,
+        file: FileMetadata,
         stop: &CancellationToken,
     ) -> Result<RunStatus, ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
         let mut session = self.store.open_session(run).await?;
-        session.check_still_wanted(settings).await?;
+        session.ensure_settings_current(settings).await?;
         // Nobody edits them until we are through; those of a local file may have been edited since it was read.
         let rules = session.hold_rules().await?.unwrap_or_default();
         let context = session.context().await?;
@@ -43,18 +43,18 @@ impl Importer {
             ),
             None => None,
         };
-        let history = History {
+        let history = PlanContext {
             keep_ids: run.keep_ids || approved.as_ref().is_some_and(|approved| approved.keep_ids),
             ..plan_input::history(&mut session, &context, approved.as_ref(), file.sha256).await?
         };
-        let issues = std::mem::take(&mut reading.roster.issues);
+        let issues = std::mem::take(&mut reading.parsed.issues);
         let (reading, history) = (Arc::new(reading), Arc::new(history));
         let snapshot = plan_input::snapshot(&mut session, &context, &reading).await?;
-        let mut plan = plan_input::plan_blocking(snapshot, &reading, rules, &history).await?;
+        let mut plan = plan_input::compute_plan(snapshot, &reading, rules, &history).await?;
         if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
             && approved.covers(
                 &plan,
-                &reading.roster.rows_in_error,
+                &reading.parsed.rows_in_error,
                 sha256,
                 context.must_confirm,
             )
@@ -63,7 +63,7 @@ impl Importer {
         }
         let now = self.clock.now();
         let held = !plan.hold_reasons.is_empty();
-        let contacts = &reading.roster.contacts;
+        let contacts = &reading.parsed.contacts;
         let write = async {
             if held {
                 session.record_held(&plan, contacts).await?;
@@ -77,12 +77,12 @@ impl Importer {
             () = stop.cancelled() => return Err(ImportError::Stopped),
             written = write => written?,
         };
-        let counts = notify::counts(&plan, reading.roster.row_count, &issues);
+        let counts = notify::counts(&plan, reading.parsed.row_count, &issues);
         let identities: Vec<_> = issues.iter().map(|issue| issue.identity()).collect();
         let (before, fixed) = match session.last_read_run().await? {
             Some(last) => {
                 let now = identities.iter().copied().collect();
-                session.issues_since(last, &now).await?
+                session.compare_issues(last, &now).await?
             }
             None => Default::default(),
         };
@@ -98,7 +98,7 @@ impl Importer {
             Outcome::Applied
         };
         let mut report =
-            notify::with_plan(notify::blank_report(&account, run, outcome), &plan, counts);
+            notify::with_plan(notify::empty_report(&account, run, outcome), &plan, counts);
         // Of what is counted only, nobody knows whether it is one of the last time.
         if issues.omitted() == 0 {
             report.fixed = fixed;
@@ -107,59 +107,60 @@ impl Importer {
         report.is_new = is_new;
         report.recovered = context.streak.since.is_some();
         session
-            .queue_mail(&self.mails(&report, &admins)?, now)
+            .queue_mail(&self.render_mails(&report, &admins)?, now)
             .await?;
         if run.trigger != Trigger::Schedule {
-            session.take_back().await?;
+            session.clear_quarantine().await?;
         }
         let status = match (held, counts.errors > 0 || counts.withheld > 0) {
             (true, _) => RunStatus::Held,
             (false, true) => RunStatus::SucceededWithIssues,
             (false, false) => RunStatus::Succeeded,
         };
-        let end = Conclusion {
+        let run_outcome = RunOutcome {
             status,
             failure: None,
             hold_reasons: plan.hold_reasons.clone(),
             emptied_groups: plan.emptied_groups.clone(),
-            state: (!held).then(|| state_after(&reading, &plan, &history, status, &file, &added)),
+            state: (!held)
+                .then(|| account_state_update(&reading, &plan, &history, status, &file, &added)),
             file,
             counts: Some(counts),
             streak: FailureStreak::default(),
         };
-        session.conclude(&end, now).await?;
+        session.finish_run(&run_outcome, now).await?;
         Ok(status)
     }
 
-    pub(super) async fn conclude_unchanged(
+    pub(super) async fn finish_unchanged(
         &self,
         run: &ClaimedRun,
         settings: Option<&Settings>,
-        file: &FileFacts,
+        file: &FileMetadata,
     ) -> Result<RunStatus, ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
         let now = self.clock.now();
         let mut session = self.store.open_session(run).await?;
-        session.check_still_wanted(settings).await?;
+        session.ensure_settings_current(settings).await?;
         let context = session.context().await?;
         // What was known when the run began may have been forgotten since.
-        if context.known_file.map(|known| known.sha256) != Some(file.sha256) {
-            return Err(StoreError::Interfered.into());
+        if context.last_applied_file.map(|known| known.sha256) != Some(file.sha256) {
+            return Err(StoreError::ConcurrentChange.into());
         }
         if context.streak.since.is_some() {
-            let mut report = notify::blank_report(&account, run, Outcome::Unchanged);
+            let mut report = notify::empty_report(&account, run, Outcome::Unchanged);
             report.recovered = true;
             session
-                .queue_mail(&self.mails(&report, &admins)?, now)
+                .queue_mail(&self.render_mails(&report, &admins)?, now)
                 .await?;
         }
         if run.trigger != Trigger::Schedule {
-            session.take_back().await?;
+            session.clear_quarantine().await?;
         }
         session
-            .conclude(
-                &ended(
+            .finish_run(
+                &outcome_without_plan(
                     RunStatus::Unchanged,
                     None,
                     file.clone(),
@@ -171,11 +172,11 @@ impl Importer {
         Ok(RunStatus::Unchanged)
     }
 
-    pub(super) async fn conclude_failed(
+    pub(super) async fn finish_failed(
         &self,
         run: &ClaimedRun,
         failure: Failure,
-        file: FileFacts,
+        file: FileMetadata,
         issues: Issues,
     ) -> Result<(), ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
@@ -183,22 +184,25 @@ impl Importer {
         let now = self.clock.now();
         let mut session = self.store.open_session(run).await?;
         let context = session.context().await?;
-        let (streak, mail) = notify::after_failure(&context.streak, failure.code, run.trigger, now);
+        let (streak, mail) = notify::update_streak(&context.streak, failure.code, run.trigger, now);
         let all_new = vec![true; issues.len()];
         session.record_issues(&issues, &all_new).await?;
         if mail {
-            let mut report = notify::blank_report(&account, run, Outcome::Failed(failure.clone()));
+            let mut report = notify::empty_report(&account, run, Outcome::Failed(failure.clone()));
             report.issues = issues;
             report.is_new = all_new;
             session
-                .queue_mail(&self.mails(&report, &admins)?, now)
+                .queue_mail(&self.render_mails(&report, &admins)?, now)
                 .await?;
         }
         if failure.code == FailureCode::SetAside {
-            session.set_aside(now, &failure.message).await?;
+            session.quarantine_account(now, &failure.message).await?;
         }
         session
-            .conclude(&ended(RunStatus::Failed, Some(failure), file, streak), now)
+            .finish_run(
+                &outcome_without_plan(RunStatus::Failed, Some(failure), file, streak),
+                now,
+            )
             .await?;
         Ok(())
     }
@@ -207,9 +211,9 @@ impl Importer {
     ///
     /// # Errors
     /// [`ImportError`] if that could not be recorded; then it is found dead again.
-    pub async fn end_abandoned(&self, abandoned: &Abandoned) -> Result<(), ImportError> {
-        let run = &abandoned.run;
-        let failure = if abandoned.repeatedly {
+    pub async fn end_dead_run(&self, dead_run: &DeadRun) -> Result<(), ImportError> {
+        let run = &dead_run.run;
+        let failure = if dead_run.crashed_repeatedly {
             let message = format!(
                 "the import ended its process {} times and is set aside; look at the file, then run it again with `rosterd import {}`",
                 run.attempts, run.account_id
@@ -223,51 +227,51 @@ impl Importer {
         };
         let (started, code) = (self.clock.now(), failure.code);
         async {
-            self.conclude_failed(run, failure, FileFacts::default(), Issues::default())
+            self.finish_failed(run, failure, FileMetadata::default(), Issues::default())
                 .await?;
-            self.say_ended(RunStatus::Failed, Some(code), started);
+            self.log_end(RunStatus::Failed, Some(code), started);
             Ok(())
         }
-        .instrument(span_of(run))
+        .instrument(run_span(run))
         .await
     }
 }
 
-fn state_after(
+fn account_state_update(
     reading: &Reading,
     plan: &Plan,
-    history: &History,
+    history: &PlanContext,
     status: RunStatus,
-    file: &FileFacts,
+    file: &FileMetadata,
     added: &[ContactId],
-) -> StateAfter {
+) -> AccountStateUpdate {
     // What a person has seen and approved blocks no more; what is gone from the file is forgotten.
-    let accepted = reading.roster.nameless.iter().map(|row| row.digest);
+    let accepted = reading.parsed.unidentified.iter().map(|row| row.digest);
     let accepted = accepted
-        .filter(|digest| history.release_withheld || history.accepted_rows.contains(digest))
+        .filter(|digest| history.apply_withheld_removals || history.accepted_rows.contains(digest))
         .collect();
-    StateAfter {
-        known_file: (status == RunStatus::Succeeded).then(|| file.clone()),
+    AccountStateUpdate {
+        last_applied_file: (status == RunStatus::Succeeded).then(|| file.clone()),
         reader_version: READER_VERSION,
         // A file that may be cut off is no measure for the next one, unless a person has said that it is whole.
-        final_newline: if reading.roster.maybe_cut && !history.release_withheld {
+        final_newline: if reading.parsed.maybe_truncated && !history.apply_withheld_removals {
             Some(true)
         } else {
             reading.facts.final_newline
         },
         accepted_rows: accepted,
-        keep_must_confirm: !plan.withheld.is_empty(),
-        known: next_row_cache::known_after(reading, plan, added),
+        keep_confirmation_required: !plan.withheld.is_empty(),
+        known: next_row_cache::row_cache_update(reading, plan, added),
     }
 }
 
-fn ended(
+fn outcome_without_plan(
     status: RunStatus,
     failure: Option<Failure>,
-    file: FileFacts,
+    file: FileMetadata,
     streak: FailureStreak,
-) -> Conclusion {
-    Conclusion {
+) -> RunOutcome {
+    RunOutcome {
         status,
         failure,
         hold_reasons: Vec::new(),

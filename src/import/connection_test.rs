@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::{ImportError, Importer, fetch_retry};
-use crate::fetch::{self, FetchError, HostKey, Outcome, Place, Progress, Request};
+use crate::fetch::{self, FetchError, FetchTarget, HostKeyVerifier, Outcome, Progress, Request};
 use crate::model::account::Account;
 use crate::model::failure::{Failure, FailureCode};
-use crate::model::host_key::{Pin, ShownKey};
+use crate::model::host_key::{OfferedHostKey, PinnedHostKey};
 
 /// A step on the way, in the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -43,29 +43,29 @@ pub struct Step {
 
 /// What came of trusting a server's host key.
 #[derive(Debug, Clone)]
-pub enum Trusted {
+pub enum TrustOutcome {
     /// It is pinned.
     Pinned {
         /// The key.
-        present: ShownKey,
+        current: OfferedHostKey,
         /// The one that is no longer pinned.
-        replaced: Option<Pin>,
+        replaced: Option<PinnedHostKey>,
     },
     /// The server shows this key and has none with the fingerprint that was given; nothing was pinned.
-    Not(ShownKey),
+    Mismatch(OfferedHostKey),
 }
 
 /// The steps between connection and file, and what there is to say of each that was taken.
-fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
+fn intermediate_steps(target: &FetchTarget) -> Vec<(StepName, String)> {
     let certificate = (StepName::Tls, "the certificate is valid".to_owned());
     let login = |user: &str| (StepName::Authenticate, format!("logged in as {user}"));
-    match place {
-        Place::Web { url, credentials } => {
+    match target {
+        FetchTarget::Http { url, credentials } => {
             let tls = (url.scheme() == "https").then_some(certificate);
             let login = credentials.as_ref().map(|with| login(&with.username));
             tls.into_iter().chain(login).collect()
         }
-        Place::Sftp {
+        FetchTarget::Sftp {
             credentials,
             host_key,
             ..
@@ -81,7 +81,7 @@ fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
             );
             vec![(StepName::HostKey, key), login(&credentials.username)]
         }
-        Place::S3 {
+        FetchTarget::S3 {
             address,
             credentials,
             ..
@@ -100,15 +100,19 @@ fn middle_steps(place: &Place) -> Vec<(StepName, String)> {
 }
 
 /// At which step a fetch failed that had come so far.
-fn step_of(code: FailureCode, middle: &[(StepName, String)], reached: &[Progress]) -> StepName {
-    let is_open = |name: StepName| match name {
-        StepName::Tls | StepName::HostKey => !reached.contains(&Progress::ServerProven),
+fn failed_step(
+    code: FailureCode,
+    intermediate: &[(StepName, String)],
+    reached: &[Progress],
+) -> StepName {
+    let is_pending = |name: StepName| match name {
+        StepName::Tls | StepName::HostKey => !reached.contains(&Progress::ServerAuthenticated),
         _ => !reached.contains(&Progress::LoggedIn),
     };
-    let names = middle.iter().map(|(name, _)| *name);
+    let names = intermediate.iter().map(|(name, _)| *name);
     let next = names
         .clone()
-        .find(|name| is_open(*name))
+        .find(|name| is_pending(*name))
         .unwrap_or(StepName::File);
     match code {
         FailureCode::TlsInvalid => StepName::Tls,
@@ -139,7 +143,7 @@ impl Importer {
     ///
     /// # Errors
     /// [`ImportError`] if the database fails.
-    pub async fn probe(&self, account: &Account) -> Result<Vec<Step>, ImportError> {
+    pub async fn test_connection(&self, account: &Account) -> Result<Vec<Step>, ImportError> {
         let mut steps = Vec::new();
         let settings = self.store.settings(account.id).await?;
         let request = settings
@@ -147,14 +151,14 @@ impl Importer {
             .and_then(|settings| self.request(account.id, &settings, None));
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Ok(ended(steps, StepName::Settings, error.failure())),
+            Err(error) => return Ok(failed_at(steps, StepName::Settings, error.failure())),
         };
-        let place = &request.place;
-        steps.push(done(
+        let target = &request.target;
+        steps.push(passed(
             StepName::Settings,
-            format!("complete, for {}", place.host()),
+            format!("complete, for {}", target.host()),
         ));
-        let reached = match self.fetcher.reach(place).await {
+        let reached = match self.fetcher.check_reachability(target).await {
             Ok(reached) => reached,
             Err(error) => {
                 let name = match error.code() {
@@ -162,25 +166,25 @@ impl Importer {
                     _ => StepName::Resolve,
                 };
                 steps.retain(|step| step.name < name);
-                return Ok(ended(steps, name, error.failure()));
+                return Ok(failed_at(steps, name, error.failure()));
             }
         };
         let addresses: Vec<String> = reached.addresses.iter().map(ToString::to_string).collect();
-        steps.push(done(StepName::Resolve, addresses.join(", ")));
-        match reached.answered {
-            Ok(address) => steps.push(done(StepName::Connect, format!("{address} answers"))),
-            Err(error) => return Ok(ended(steps, StepName::Connect, error.failure())),
+        steps.push(passed(StepName::Resolve, addresses.join(", ")));
+        match reached.peer {
+            Ok(address) => steps.push(passed(StepName::Connect, format!("{address} answers"))),
+            Err(error) => return Ok(failed_at(steps, StepName::Connect, error.failure())),
         }
-        self.probe_file(&request, steps).await
+        self.test_file(&request, steps).await
     }
 
-    async fn probe_file(
+    async fn test_file(
         &self,
         request: &Request,
         mut steps: Vec<Step>,
     ) -> Result<Vec<Step>, ImportError> {
         let reached = Arc::new(Mutex::new(Vec::new()));
-        let observer: fetch::Observer = {
+        let observer: fetch::ProgressCallback = {
             let reached = Arc::clone(&reached);
             Arc::new(move |progress| {
                 let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,7 +195,8 @@ impl Importer {
         };
         let mut fetched = self.fetcher.fetch(request, &observer).await;
         if let Err(FetchError::ChangedWhileReading {
-            wait: Some(wait), ..
+            retry_after: Some(wait),
+            ..
         }) = &fetched
         {
             // Written a moment ago, as whoever tries out new settings may have done: an import waits for it, too.
@@ -202,23 +207,31 @@ impl Importer {
                 .clear();
             fetched = self.fetcher.fetch(request, &observer).await;
         }
-        let middle = middle_steps(&request.place);
+        let intermediate = intermediate_steps(&request.target);
         let content = match fetched {
             Ok(Outcome::File(fetched)) => fetched.content,
-            Ok(Outcome::NotModified) => return Err(super::unasked()),
+            Ok(Outcome::NotModified) => return Err(super::unexpected_not_modified()),
             Err(error) => {
                 let reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
-                let name = step_of(error.code(), &middle, &reached);
-                steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
+                let name = failed_step(error.code(), &intermediate, &reached);
+                steps.extend(
+                    intermediate
+                        .into_iter()
+                        .map(|(step, found)| passed(step, found)),
+                );
                 // What held a moment ago may no longer do so, and what nobody got to is not ticked.
                 steps.retain(|step| step.name < name);
-                return Ok(ended(steps, name, error.failure()));
+                return Ok(failed_at(steps, name, error.failure()));
             }
         };
-        steps.extend(middle.into_iter().map(|(step, found)| done(step, found)));
-        steps.push(done(StepName::File, format!("{} bytes", content.size())));
+        steps.extend(
+            intermediate
+                .into_iter()
+                .map(|(step, found)| passed(step, found)),
+        );
+        steps.push(passed(StepName::File, format!("{} bytes", content.size())));
         match self
-            .read_blocking(content, None, fetch_retry::web_url(&request.place), None)
+            .parse_on_worker_thread(content, None, fetch_retry::web_url(&request.target), None)
             .await
         {
             Ok(reading) => {
@@ -229,8 +242,8 @@ impl Importer {
                     .map(String::as_str)
                     .filter(|title| !title.is_empty())
                     .collect();
-                let rows = reading.roster.row_count;
-                steps.push(done(
+                let rows = reading.parsed.row_count;
+                steps.push(passed(
                     StepName::Header,
                     format!(
                         "row {}: {}; {rows} rows below it",
@@ -241,7 +254,7 @@ impl Importer {
                 Ok(steps)
             }
             Err(error @ ImportError::Sheet { .. }) => {
-                Ok(ended(steps, StepName::Header, error.failure()))
+                Ok(failed_at(steps, StepName::Header, error.failure()))
             }
             Err(error) => Err(error),
         }
@@ -256,7 +269,7 @@ impl Importer {
         &self,
         account: &Account,
         fingerprint: Option<&str>,
-    ) -> Result<Trusted, ImportError> {
+    ) -> Result<TrustOutcome, ImportError> {
         let settings = self
             .store
             .settings(account.id)
@@ -264,36 +277,39 @@ impl Importer {
             .ok_or_else(super::settings_missing)?;
         let address = fetch_retry::sftp_address(&settings)?;
         let pin = settings.host_key();
-        let present = self
+        let current = self
             .fetcher
-            .sftp_host_key(&address, &HostKey::new(pin), fingerprint)
+            .sftp_host_key(&address, &HostKeyVerifier::new(pin), fingerprint)
             .await
             .map_err(ImportError::Fetch)?;
-        if fingerprint.is_some_and(|wanted| !HostKey::of(wanted).is(&present.fingerprint)) {
-            return Ok(Trusted::Not(present));
+        if fingerprint.is_some_and(|expected| {
+            !HostKeyVerifier::from_fingerprint(expected).matches(&current.fingerprint)
+        }) {
+            return Ok(TrustOutcome::Mismatch(current));
         }
         self.store
-            .trust_host_key(account.id, &address.origin(), &present)
+            .trust_host_key(account.id, &address.origin(), &current)
             .await?;
-        let replaced = pin.filter(|pin| !HostKey::new(Some(pin)).is(&present.fingerprint));
-        Ok(Trusted::Pinned {
-            present,
+        let replaced =
+            pin.filter(|pin| !HostKeyVerifier::new(Some(pin)).matches(&current.fingerprint));
+        Ok(TrustOutcome::Pinned {
+            current,
             replaced: replaced.cloned(),
         })
     }
 }
 
-fn done(name: StepName, found: String) -> Step {
+fn passed(name: StepName, found: String) -> Step {
     Step {
         name,
         outcome: Ok(found),
     }
 }
 
-fn ended(mut steps: Vec<Step>, name: StepName, why: Failure) -> Vec<Step> {
+fn failed_at(mut steps: Vec<Step>, name: StepName, failure: Failure) -> Vec<Step> {
     steps.push(Step {
         name,
-        outcome: Err(why),
+        outcome: Err(failure),
     });
     steps
 }

@@ -5,8 +5,8 @@ use url::Url;
 use crate::address::UrlError;
 use crate::fetch::{FetchError, direct_download_hint};
 use crate::model::failure::{Failure, FailureCode};
-use crate::parsed_sheet::Roster;
-use crate::secrets::SealError;
+use crate::parsed_sheet::ParsedSheet;
+use crate::secrets::SecretError;
 use crate::sheet::SheetError;
 use crate::store::StoreError;
 
@@ -43,7 +43,7 @@ pub enum ImportError {
     SchemeRefused(UrlError),
     /// The stored secret can't be used.
     #[error(transparent)]
-    Secret(SealError),
+    Secret(SecretError),
     /// No file.
     #[error(transparent)]
     Fetch(FetchError),
@@ -56,8 +56,8 @@ pub enum ImportError {
         url: Option<Box<Url>>,
     },
     /// Nobody in it.
-    #[error("no contact in the file can be imported ({}); nothing was changed", why_nobody(.0))]
-    NoContacts(Box<Roster>),
+    #[error("no contact in the file can be imported ({}); nothing was changed", no_contacts_reason(.0))]
+    NoContacts(Box<ParsedSheet>),
     /// The database failed.
     #[error(transparent)]
     Store(StoreError),
@@ -111,7 +111,7 @@ impl ImportError {
 
     /// Whether the outcome can't be written now and another process, or this one later, must take the run up again.
     #[must_use]
-    pub fn leaves_run_open(&self) -> bool {
+    pub fn keeps_run_open(&self) -> bool {
         matches!(
             self,
             Self::Stopped | Self::Store(StoreError::Unreachable(_) | StoreError::LeaseLost)
@@ -125,7 +125,7 @@ impl ImportError {
             Self::Disabled => FailureCode::ImportDisabled,
             Self::SettingsIncomplete(_) => FailureCode::SettingsIncomplete,
             Self::SchemeRefused(_) => FailureCode::SchemeRefused,
-            Self::Secret(SealError::OtherOrigin { .. }) => FailureCode::SecretForOtherOrigin,
+            Self::Secret(SecretError::OtherOrigin { .. }) => FailureCode::SecretForOtherOrigin,
             Self::Secret(_) => FailureCode::SecretUnreadable,
             Self::Fetch(error) => return error.failure(),
             Self::Sheet { source, url } => return sheet_failure(source, url.as_deref()),
@@ -135,21 +135,21 @@ impl ImportError {
             Self::Store(_) => FailureCode::DatabaseError,
             Self::NothingToRevert | Self::Stopped | Self::Internal(_) => FailureCode::Internal,
         };
-        let remedy = match self {
-            Self::Secret(SealError::OtherOrigin { .. }) => {
+        let hint = match self {
+            Self::Secret(SecretError::OtherOrigin { .. }) => {
                 "; enter the password again for the new address (`rosterd settings set`)"
             }
-            Self::Secret(SealError::Unreadable) => {
+            Self::Secret(SecretError::DecryptionFailed) => {
                 "; put the right key in place (`secrets.key_file`), or enter the password again"
             }
             _ => "",
         };
-        Failure::new(code, format!("{self}{remedy}"))
+        Failure::new(code, format!("{self}{hint}"))
     }
 }
 
-fn why_nobody(roster: &Roster) -> String {
-    match (roster.row_count, roster.rows_in_error.len()) {
+fn no_contacts_reason(parsed: &ParsedSheet) -> String {
+    match (parsed.row_count, parsed.rows_in_error.len()) {
         (0, _) => "it has no rows below the header".to_owned(),
         (_, 0) => "it has no rows but the example's".to_owned(),
         (1, _) => "its only row is in error".to_owned(),

@@ -23,23 +23,23 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
-pub use connection_test::{Step, StepName, Trusted};
+pub use connection_test::{Step, StepName, TrustOutcome};
 pub use error::{ImportError, Stage};
 pub use fetch_retry::s3_region;
-pub use parse_file::{Known, Reading, read};
+pub use parse_file::{CachedRows, Reading, read};
 pub use preview::Preview;
-pub use run_slots::{Control, Slot, Slots};
+pub use run_slots::{RunControl, RunSlot, RunSlots};
 
 use crate::clock::SharedClock;
 use crate::fetch::{self, Fetcher, Request};
 use crate::lifecycle;
 use crate::model::failure::FailureCode;
-use crate::model::run::{ClaimedRun, FileFacts, Origin, RunStatus, Trigger};
-use crate::parsed_sheet::Roster;
-use crate::secrets::SealError;
+use crate::model::run::{ClaimedRun, FileMetadata, Origin, RunStatus, Trigger};
+use crate::parsed_sheet::ParsedSheet;
+use crate::secrets::SecretError;
 use crate::sheet::{READER_VERSION, WorkbookReader};
 use crate::store::{Settings, Store, StoreError};
-use crate::temp_file::Spool;
+use crate::temp_file::TempFile;
 
 /// How an import proceeds, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// Watches nothing.
 #[must_use]
-pub fn unobserved() -> Observer {
+pub fn no_observer() -> Observer {
     Arc::new(|_| {})
 }
 
@@ -88,16 +88,16 @@ pub struct Options {
     /// Receives what no admin can.
     pub operator: Option<String>,
     /// What becomes of a run that is stopped.
-    pub stopped: WhenStopped,
+    pub on_stop: StopPolicy,
 }
 
 /// What becomes of a run that is stopped before it has changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenStopped {
+pub enum StopPolicy {
     /// It is queued again for another process.
-    HandBack,
+    Requeue,
     /// It ends as failed.
-    GiveUp,
+    Fail,
 }
 
 /// Imports accounts.
@@ -111,8 +111,8 @@ pub struct Importer {
 
 /// A file with what is known of it.
 struct SourceFile {
-    content: Spool,
-    facts: FileFacts,
+    content: TempFile,
+    facts: FileMetadata,
 }
 
 fn settings_missing() -> ImportError {
@@ -121,30 +121,30 @@ fn settings_missing() -> ImportError {
     )
 }
 
-fn unasked() -> ImportError {
+fn unexpected_not_modified() -> ImportError {
     ImportError::Internal("an unconditional request was answered as unchanged".to_owned())
 }
 
-fn local_file(content: Spool) -> SourceFile {
+fn local_file(content: TempFile) -> SourceFile {
     SourceFile {
-        facts: facts_of(&content),
+        facts: file_facts(&content),
         content,
     }
 }
 
-fn facts_of(content: &Spool) -> FileFacts {
-    FileFacts {
+fn file_facts(content: &TempFile) -> FileMetadata {
+    FileMetadata {
         sha256: Some(content.sha256()),
         size_bytes: Some(content.size()),
-        ..FileFacts::default()
+        ..FileMetadata::default()
     }
 }
 
 /// What came to light in an attempt, however it ended.
 #[derive(Debug, Default)]
-struct Seen {
+struct AttemptState {
     /// The file.
-    facts: FileFacts,
+    facts: FileMetadata,
     /// The settings that it was fetched with.
     settings: Option<Settings>,
 }
@@ -182,52 +182,52 @@ impl Importer {
     pub async fn run(
         &self,
         run: &ClaimedRun,
-        file: Option<Spool>,
-        mut control: Control,
+        file: Option<TempFile>,
+        mut control: RunControl,
     ) -> Result<RunStatus, ImportError> {
         let started = self.clock.now();
         async {
             control.stop = control.stop.child_token();
-            let keeper = self.keep_lease(run, &control.stop);
-            let outcome = self.run_to_end(run, file, &mut control).await;
-            drop(keeper);
+            let lease_guard = self.spawn_lease_renewal(run, &control.stop);
+            let outcome = self.run_with_retries(run, file, &mut control).await;
+            drop(lease_guard);
             match &outcome {
-                Ok((status, code)) => self.say_ended(*status, *code, started),
+                Ok((status, code)) => self.log_end(*status, *code, started),
                 Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import did not end; it will be taken up again"),
             }
             if matches!(outcome, Err(ImportError::Stopped)) {
                 // A daemon's run goes to the next daemon; what a person has stopped stays stopped.
-                match self.options.stopped {
-                    WhenStopped::HandBack => self.store.hand_back(run).await?,
-                    WhenStopped::GiveUp => self.store.give_up(run, self.clock.now()).await?,
+                match self.options.on_stop {
+                    StopPolicy::Requeue => self.store.requeue(run).await?,
+                    StopPolicy::Fail => self.store.fail_stopped_run(run, self.clock.now()).await?,
                 }
             }
             outcome.map(|(status, _)| status)
         }
-        .instrument(span_of(run))
+        .instrument(run_span(run))
         .await
     }
 
     /// The one line that the log has of each run.
-    fn say_ended(&self, status: RunStatus, code: Option<FailureCode>, started: DateTime<Utc>) {
+    fn log_end(&self, status: RunStatus, code: Option<FailureCode>, started: DateTime<Utc>) {
         let duration_ms = (self.clock.now() - started).num_milliseconds();
         let failure = code.map_or("", FailureCode::as_str);
         tracing::info!(%status, failure, duration_ms, "import ended");
     }
 
     /// Renews the lease until the guard is dropped, by a panic, too; stops the run if it was taken over.
-    fn keep_lease(&self, run: &ClaimedRun, stop: &CancellationToken) -> DropGuard {
+    fn spawn_lease_renewal(&self, run: &ClaimedRun, stop: &CancellationToken) -> DropGuard {
         let done = CancellationToken::new();
         let (store, clock, lease) = (
             self.store.clone(),
             Arc::clone(&self.clock),
             self.options.lease,
         );
-        let (run, stop, ended) = (run.clone(), stop.clone(), done.clone());
-        lifecycle::spawn(async move {
+        let (run, stop, renewal_done) = (run.clone(), stop.clone(), done.clone());
+        lifecycle::spawn_detached(async move {
             loop {
                 tokio::select! {
-                    () = ended.cancelled() => return,
+                    () = renewal_done.cancelled() => return,
                     () = tokio::time::sleep(lease / 3) => {}
                 }
                 match store.renew_lease(&run, clock.now(), lease).await {
@@ -240,70 +240,82 @@ impl Importer {
         done.drop_guard()
     }
 
-    async fn run_to_end(
+    async fn run_with_retries(
         &self,
         run: &ClaimedRun,
-        file: Option<Spool>,
-        control: &mut Control,
+        file: Option<TempFile>,
+        control: &mut RunControl,
     ) -> Result<(RunStatus, Option<FailureCode>), ImportError> {
-        control.begin().await?;
-        let mut tries = 0;
+        control.acquire_slot().await?;
+        let mut attempts_made = 0;
         loop {
-            tries += 1;
-            let mut seen = Seen::default();
-            let error = match self.attempt(run, file.clone(), control, &mut seen).await {
+            attempts_made += 1;
+            let mut attempt_state = AttemptState::default();
+            let error = match self
+                .attempt(run, file.clone(), control, &mut attempt_state)
+                .await
+            {
                 Ok(status) => return Ok((status, None)),
                 Err(error) => error,
             };
-            if error.leaves_run_open() {
+            if error.keeps_run_open() {
                 return Err(error);
             }
-            if tries < 3 && self.is_overtaken(run, &error, &seen).await? {
+            if attempts_made < 3
+                && self
+                    .should_repeat_attempt(run, &error, &attempt_state)
+                    .await?
+            {
                 continue;
             }
             let failure = error.failure();
             let code = failure.code;
-            let roster = if let ImportError::NoContacts(roster) = error {
-                *roster
+            let parsed = if let ImportError::NoContacts(parsed) = error {
+                *parsed
             } else {
-                Roster::default()
+                ParsedSheet::default()
             };
-            self.conclude_failed(run, failure, seen.facts, roster.issues)
+            self.finish_failed(run, failure, attempt_state.facts, parsed.issues)
                 .await?;
             return Ok((RunStatus::Failed, Some(code)));
         }
     }
 
     /// Whether an attempt failed because, or while, something else was changed, so that it is to be made again.
-    async fn is_overtaken(
+    async fn should_repeat_attempt(
         &self,
         run: &ClaimedRun,
         error: &ImportError,
-        seen: &Seen,
+        attempt_state: &AttemptState,
     ) -> Result<bool, ImportError> {
         // Whoever writes at the same time is through soon. The key may have been changed between the settings and it.
-        let is_overtaken = matches!(
+        let should_repeat_attempt = matches!(
             error,
-            ImportError::Store(StoreError::SettingsChanged | StoreError::Interfered)
-                | ImportError::Secret(SealError::Unreadable)
+            ImportError::Store(StoreError::SettingsChanged | StoreError::ConcurrentChange)
+                | ImportError::Secret(SecretError::DecryptionFailed)
         );
-        let Some(used) = seen.settings.as_ref().filter(|_| !is_overtaken) else {
-            return Ok(is_overtaken);
+        let Some(attempt_settings) = attempt_state
+            .settings
+            .as_ref()
+            .filter(|_| !should_repeat_attempt)
+        else {
+            return Ok(should_repeat_attempt);
         };
         // Whoever edits settings wants them used, and no mail about the old ones. The same way is not gone twice: a password
         // that was refused is refused again. A secret that is only sealed anew is no edit.
-        let present = self.store.settings(run.account_id).await?;
-        Ok(present.is_some_and(|present| {
-            present.updated_at != used.updated_at && !present.asks_like(used)
+        let current = self.store.settings(run.account_id).await?;
+        Ok(current.is_some_and(|current| {
+            current.updated_at != attempt_settings.updated_at
+                && !current.has_same_request(attempt_settings)
         }))
     }
 
     async fn attempt(
         &self,
         run: &ClaimedRun,
-        file: Option<Spool>,
-        control: &mut Control,
-        seen: &mut Seen,
+        file: Option<TempFile>,
+        control: &mut RunControl,
+        attempt_state: &mut AttemptState,
     ) -> Result<RunStatus, ImportError> {
         if run.trigger == Trigger::Revert {
             let subject = run.subject.ok_or(ImportError::NothingToRevert)?;
@@ -314,11 +326,11 @@ impl Importer {
             return Err(ImportError::Disabled);
         }
         let settings = self.store.settings(run.account_id).await?;
-        let facts = &mut seen.facts;
-        seen.settings = settings.clone().filter(|_| file.is_none());
+        let facts = &mut attempt_state.facts;
+        attempt_state.settings = settings.clone().filter(|_| file.is_none());
         let may_skip =
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
-        let known = context.known_file.clone().filter(|_| may_skip);
+        let known = context.last_applied_file.clone().filter(|_| may_skip);
         let source = if let Some(local) = file {
             Some(local_file(local))
         } else {
@@ -331,12 +343,12 @@ impl Importer {
         };
         let Some(source) = source else {
             *facts = known.unwrap_or_default();
-            return self.conclude_unchanged(run, settings.as_ref(), facts).await;
+            return self.finish_unchanged(run, settings.as_ref(), facts).await;
         };
         *facts = source.facts.clone();
         if known.is_some_and(|known| known.sha256 == facts.sha256) {
             let settings = settings.as_ref().filter(|_| run.origin == Origin::Source);
-            return self.conclude_unchanged(run, settings, facts).await;
+            return self.finish_unchanged(run, settings, facts).await;
         }
         (control.observer)(Progress::Reading);
         let url = settings
@@ -344,19 +356,19 @@ impl Importer {
             .filter(|_| run.origin == Origin::Source)
             .and_then(|s| s.url.clone());
         let known = match context.known_contacts.filter(|_| may_skip) {
-            Some(count) => self.store.known_contacts(run.account_id, count).await?,
+            Some(count) => self.store.load_row_cache(run.account_id, count).await?,
             None => None,
         };
         let known = known.map(|known| (known, context.applied_run));
         let reading = self
-            .read_blocking(source.content, context.final_newline, url, known)
+            .parse_on_worker_thread(source.content, context.final_newline, url, known)
             .await?;
-        if reading.roster.is_empty() {
-            return Err(ImportError::NoContacts(Box::new(reading.roster)));
+        if reading.parsed.is_empty() {
+            return Err(ImportError::NoContacts(Box::new(reading.parsed)));
         }
         (control.observer)(Progress::Writing);
         let settings = settings.filter(|_| run.origin == Origin::Source);
-        self.reconcile(
+        self.plan_and_apply(
             run,
             settings.as_ref(),
             reading,
@@ -372,16 +384,16 @@ impl Importer {
         run: &ClaimedRun,
         settings: &Settings,
         request: &Request,
-        control: &mut Control,
+        control: &mut RunControl,
     ) -> Result<Option<SourceFile>, ImportError> {
         match self.fetch(run, settings, request, control).await? {
             fetch::Outcome::NotModified => Ok(None),
             fetch::Outcome::File(fetched) => {
-                let facts = FileFacts {
+                let facts = FileMetadata {
                     etag: fetched.validators.etag,
                     last_modified: fetched.validators.last_modified,
                     mtime: fetched.validators.size_and_mtime.map(|(_, mtime)| mtime),
-                    ..facts_of(&fetched.content)
+                    ..file_facts(&fetched.content)
                 };
                 Ok(Some(SourceFile {
                     content: fetched.content,
@@ -393,6 +405,6 @@ impl Importer {
 }
 
 /// What the log says belongs to a run.
-fn span_of(run: &ClaimedRun) -> tracing::Span {
+fn run_span(run: &ClaimedRun) -> tracing::Span {
     tracing::info_span!("run", account.id = run.account_id.0, run.id = run.id.0, trigger = %run.trigger)
 }

@@ -11,14 +11,14 @@ use crate::model::hold::HoldReason;
 use crate::model::issue::Severity;
 use crate::model::plan::{Action, Change, Plan};
 use crate::model::run::{ClaimedRun, Counts, FailureStreak, Trigger};
-use crate::report::{Outcome, Person, Report};
+use crate::report::{NamedContact, Outcome, Report};
 use crate::store::NewMail;
 
 /// A failure that goes on is mailed again after this time.
 const REMIND_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// How a series of failures goes on after one more, and whether this one is mailed.
-pub(super) fn after_failure(
+pub(super) fn update_streak(
     streak: &FailureStreak,
     code: FailureCode,
     trigger: Trigger,
@@ -68,7 +68,7 @@ pub(super) fn counts(plan: &Plan, rows: usize, issues: &Issues) -> Counts {
 }
 
 /// A report of a run of which nothing is known yet but its outcome.
-pub(super) fn blank_report(account: &Account, run: &ClaimedRun, outcome: Outcome) -> Report {
+pub(super) fn empty_report(account: &Account, run: &ClaimedRun, outcome: Outcome) -> Report {
     Report {
         account: account.name.clone(),
         run: run.id,
@@ -82,21 +82,20 @@ pub(super) fn blank_report(account: &Account, run: &ClaimedRun, outcome: Outcome
         withheld: Vec::new(),
         changed: Vec::new(),
         emptied_groups: Vec::new(),
-        renumbered: Vec::new(),
+        possible_id_changes: Vec::new(),
         recovered: false,
     }
 }
 
 /// Adds to a report whom a plan concerns.
 pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
-    let person = |state: &ContactState| Person {
+    let person = |state: &ContactState| NamedContact {
         name: state.name.clone(),
         external_id: state.external_id.clone(),
     };
-    let changed = plan
-        .changed
-        .iter()
-        .filter(|change| change.action != Action::Revived && Change::changes_identity(change));
+    let changed = plan.changed.iter().filter(|change| {
+        change.action != Action::Revived && Change::changes_name_or_numbers(change)
+    });
     Report {
         counts,
         removed: plan
@@ -115,24 +114,24 @@ pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
             Vec::new()
         },
         emptied_groups: plan.emptied_groups.clone(),
-        renumbered: plan.renumbered.clone(),
+        possible_id_changes: plan.possible_id_changes.clone(),
         ..report
     }
 }
 
 impl Importer {
     /// The mails of a report: to each admin who wants it, or to the operator where the account has no admin.
-    pub(super) fn mails(
+    pub(super) fn render_mails(
         &self,
         report: &Report,
         admins: &[Admin],
     ) -> Result<Vec<NewMail>, ImportError> {
         let mut recipients: Vec<&str> = admins
             .iter()
-            .filter(|admin| report.is_wanted_by(admin.notify))
+            .filter(|admin| report.should_send(admin.notify))
             .map(|admin| admin.email.as_str())
             .collect();
-        if admins.is_empty() && report.is_wanted_by(crate::model::account::Notify::All) {
+        if admins.is_empty() && report.should_send(crate::model::account::Notify::All) {
             recipients.extend(self.options.operator.as_deref());
             if recipients.is_empty() {
                 tracing::warn!(
@@ -168,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_that_goes_on_is_mailed_once_when_it_changes_and_weekly() {
+    fn repeated_failure_is_mailed_on_change_and_weekly() {
         let day = |n: i64| DateTime::from_timestamp(n * 86_400, 0).unwrap();
         let mut streak = FailureStreak::default();
         let mut mailed = Vec::new();
@@ -181,7 +180,7 @@ mod tests {
             (10, FailureCode::Forbidden),
             (11, FailureCode::Forbidden),
         ] {
-            let (next, mail) = after_failure(&streak, code, Trigger::Schedule, day(n));
+            let (next, mail) = update_streak(&streak, code, Trigger::Schedule, day(n));
             streak = next;
             if mail {
                 mailed.push(n);
@@ -189,6 +188,6 @@ mod tests {
         }
         assert_eq!(mailed, [1, 3, 10]);
         assert_eq!(streak.since, Some(day(1)));
-        assert!(after_failure(&streak, FailureCode::Forbidden, Trigger::Manual, day(11)).1);
+        assert!(update_streak(&streak, FailureCode::Forbidden, Trigger::Manual, day(11)).1);
     }
 }

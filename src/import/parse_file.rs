@@ -2,39 +2,39 @@
 
 use super::{ImportError, Importer};
 use crate::model::RunId;
-use crate::parsed_sheet::Roster;
-use crate::row_cache::{KnownContact, KnownContacts};
-use crate::sheet::{self, Content, Facts, Limits, WorkbookReader};
-use crate::telemetry::blocking;
-use crate::temp_file::Spool;
-use crate::validate::{Collector, Skimmer};
+use crate::parsed_sheet::ParsedSheet;
+use crate::row_cache::{CachedContact, RowCache};
+use crate::sheet::{self, FileContent, Limits, SheetInfo, WorkbookReader};
+use crate::telemetry::run_blocking;
+use crate::temp_file::TempFile;
+use crate::validate::{IncrementalReader, Validator};
 
 /// A sheet, read and judged.
 #[derive(Debug)]
 pub struct Reading {
     /// What the file turned out to be.
-    pub facts: Facts,
+    pub facts: SheetInfo,
     /// What it says.
-    pub roster: Roster,
+    pub parsed: ParsedSheet,
     /// What was known of it before, where that was of use.
-    pub known: Option<Known>,
+    pub known: Option<CachedRows>,
 }
 
 /// The active contacts after the last applied run, and whose rows are still in the file.
 #[derive(Debug)]
-pub struct Known {
-    pub(super) contacts: KnownContacts,
+pub struct CachedRows {
+    pub(super) contacts: RowCache,
     /// Whether the row of each was met.
-    met: Vec<bool>,
+    seen: Vec<bool>,
     /// The run after which they were so.
     pub(super) since: Option<RunId>,
 }
 
-impl Known {
+impl CachedRows {
     /// Those whose rows are in the file as they were, or the others.
-    pub(super) fn of(&self, met: bool) -> impl Iterator<Item = KnownContact> {
-        let all = self.contacts.iter().zip(&self.met);
-        all.filter(move |(_, is_met)| **is_met == met)
+    pub(super) fn of(&self, seen: bool) -> impl Iterator<Item = CachedContact> {
+        let all = self.contacts.iter().zip(&self.seen);
+        all.filter(move |(_, is_met)| **is_met == seen)
             .map(|(known, _)| known)
     }
 }
@@ -44,13 +44,13 @@ impl Known {
 /// # Errors
 /// [`sheet::SheetError`] if the file is refused.
 pub fn read(
-    content: Content<'_>,
+    content: FileContent<'_>,
     workbooks: &WorkbookReader,
     max_rows: u32,
     final_newline: Option<bool>,
 ) -> Result<Reading, sheet::SheetError> {
     read_with(
-        Collector::default(),
+        Validator::default(),
         content,
         workbooks,
         max_rows,
@@ -59,72 +59,73 @@ pub fn read(
 }
 
 fn read_with(
-    mut collector: Collector,
-    content: Content<'_>,
+    mut validator: Validator,
+    content: FileContent<'_>,
     workbooks: &WorkbookReader,
     max_rows: u32,
     final_newline: Option<bool>,
 ) -> Result<Reading, sheet::SheetError> {
-    let facts = sheet::read_guarded(content, workbooks, Limits { max_rows }, |header, row| {
-        collector.push(header, row);
+    let facts = sheet::read_sandboxed(content, workbooks, Limits { max_rows }, |header, row| {
+        validator.push(header, row);
     })?;
-    let roster = collector.finish(&facts.issues, maybe_cut(&facts, final_newline));
+    let parsed = validator.finish(&facts.issues, maybe_truncated(&facts, final_newline));
     Ok(Reading {
         facts,
-        roster,
+        parsed,
         known: None,
     })
 }
 
 /// Reads a file of which most rows are known; `None` where it has to be read whole.
-fn skim(
-    (known, since): (KnownContacts, Option<RunId>),
-    content: Content<'_>,
+fn read_incremental(
+    (known, since): (RowCache, Option<RunId>),
+    content: FileContent<'_>,
     workbooks: &WorkbookReader,
     max_rows: u32,
     final_newline: Option<bool>,
 ) -> Result<Option<Reading>, sheet::SheetError> {
-    let mut skimmer = Skimmer::new(known);
-    let facts = sheet::read_guarded(content, workbooks, Limits { max_rows }, |header, row| {
-        skimmer.push(header, row);
+    let mut reader = IncrementalReader::new(known);
+    let facts = sheet::read_sandboxed(content, workbooks, Limits { max_rows }, |header, row| {
+        reader.push(header, row);
     })?;
-    let outcome = skimmer.finish(&facts.issues, maybe_cut(&facts, final_newline));
+    let outcome = reader.finish(&facts.issues, maybe_truncated(&facts, final_newline));
     Ok(outcome.map(|found| Reading {
         facts,
-        roster: found.roster,
-        known: Some(Known {
-            contacts: found.known,
-            met: found.met,
+        parsed: found.parsed,
+        known: Some(CachedRows {
+            contacts: found.cache,
+            seen: found.seen,
             since,
         }),
     }))
 }
 
 /// Whether the file lacks the final newline that the last applied one had.
-fn maybe_cut(facts: &Facts, final_newline: Option<bool>) -> bool {
+fn maybe_truncated(facts: &SheetInfo, final_newline: Option<bool>) -> bool {
     final_newline == Some(true) && facts.final_newline == Some(false)
 }
 
 impl Importer {
     /// Reads a file; `known` are the contacts that are known, and since which run.
-    pub(super) async fn read_blocking(
+    pub(super) async fn parse_on_worker_thread(
         &self,
-        content: Spool,
+        content: TempFile,
         final_newline: Option<bool>,
         url: Option<String>,
-        known: Option<(KnownContacts, Option<RunId>)>,
+        known: Option<(RowCache, Option<RunId>)>,
     ) -> Result<Reading, ImportError> {
         let (max_rows, workbooks) = (self.options.max_rows, self.options.workbooks.clone());
-        let reading = blocking(move || {
-            let open = || content.open().map(Content::File);
+        let reading = run_blocking(move || {
+            let open = || content.open().map(FileContent::File);
             if let Some(known) = known {
-                let skimmed = skim(known, open()?, &workbooks, max_rows, final_newline)?;
-                if let Some(reading) = skimmed {
+                let incremental =
+                    read_incremental(known, open()?, &workbooks, max_rows, final_newline)?;
+                if let Some(reading) = incremental {
                     return Ok(reading);
                 }
             }
-            let collector = Collector::marking();
-            read_with(collector, open()?, &workbooks, max_rows, final_newline)
+            let validator = Validator::with_fingerprints();
+            read_with(validator, open()?, &workbooks, max_rows, final_newline)
         })
         .await;
         let reading = reading

@@ -4,13 +4,13 @@ use super::{ImportError, Reading};
 use std::sync::Arc;
 
 use crate::model::ContactId;
-use crate::model::hold::{Approved, History, HoldRules};
+use crate::model::hold::{ApprovedPlan, HoldRules, PlanContext};
 use crate::model::plan::Plan;
 use crate::model::row::RowInError;
 use crate::model::snapshot::Snapshot;
 use crate::reconcile;
 use crate::store::{RunContext, Session, StoreError};
-use crate::telemetry::blocking;
+use crate::telemetry::run_blocking;
 
 /// What is stored, as far as it may matter to what was read.
 pub(super) async fn snapshot(
@@ -19,39 +19,39 @@ pub(super) async fn snapshot(
     reading: &Arc<Reading>,
 ) -> Result<Snapshot, ImportError> {
     let Some(known) = &reading.known else {
-        let digests = digests_blocking(reading).await?;
-        return Ok(session.differing(&digests).await?);
+        let digests = compute_digests(reading).await?;
+        return Ok(session.load_differing(&digests).await?);
     };
     // Another run, or another program, may have come between.
     if context.known_contacts != Some(known.contacts.len()) || context.applied_run != known.since {
-        return Err(StoreError::Interfered.into());
+        return Err(StoreError::ConcurrentChange.into());
     }
     let others: Vec<ContactId> = known.of(false).map(|known| known.id).collect();
-    let contacts = &reading.roster.contacts;
+    let contacts = &reading.parsed.contacts;
     let external_ids: Vec<String> = (0..contacts.len())
-        .map(|place| contacts.packed(place).external_id.to_owned())
+        .map(|place| contacts.encoded(place).external_id.to_owned())
         .collect();
-    Ok(session.others(&others, &external_ids).await?)
+    Ok(session.load_uncached(&others, &external_ids).await?)
 }
 
 /// The digest of each contact of the file, by which those are told that need no second look.
-pub(super) async fn digests_blocking(
+pub(super) async fn compute_digests(
     reading: &Arc<Reading>,
 ) -> Result<Vec<Option<[u8; 32]>>, ImportError> {
     let reading = Arc::clone(reading);
-    blocking(move || reading.roster.contacts.digests())
+    run_blocking(move || reading.parsed.contacts.digests())
         .await
         .map_err(|error| ImportError::Internal(format!("digesting: {error}")))
 }
 
-pub(super) async fn plan_blocking(
+pub(super) async fn compute_plan(
     snapshot: Snapshot,
     reading: &Arc<Reading>,
     rules: HoldRules,
-    history: &Arc<History>,
+    history: &Arc<PlanContext>,
 ) -> Result<Plan, ImportError> {
     let (reading, history) = (Arc::clone(reading), Arc::clone(history));
-    blocking(move || reconcile::plan(snapshot, &reading.roster, rules, &history))
+    run_blocking(move || reconcile::plan(snapshot, &reading.parsed, rules, &history))
         .await
         .map_err(|error| ImportError::Internal(format!("planning: {error}")))
 }
@@ -59,9 +59,9 @@ pub(super) async fn plan_blocking(
 pub(super) async fn history(
     session: &mut Session,
     context: &RunContext,
-    approved: Option<&Approved>,
+    approved: Option<&ApprovedPlan>,
     sha256: Option<[u8; 32]>,
-) -> Result<History, ImportError> {
+) -> Result<PlanContext, ImportError> {
     let in_error = match context.applied_run {
         Some(applied) => session.rows_in_error(applied).await?,
         None => std::collections::HashSet::new(),
@@ -70,15 +70,16 @@ pub(super) async fn history(
     let mut accepted_rows = context.accepted_rows.clone();
     if let Some(approved) = approved {
         accepted_rows.extend(approved.in_error.iter().filter_map(|row| match row {
-            RowInError::Nameless(digest) => Some(*digest),
+            RowInError::Unidentified(digest) => Some(*digest),
             RowInError::Contact(_) => None,
         }));
     }
-    let same_file = |approved: &Approved| approved.sha256.is_some() && approved.sha256 == sha256;
-    Ok(History {
+    let same_file =
+        |approved: &ApprovedPlan| approved.sha256.is_some() && approved.sha256 == sha256;
+    Ok(PlanContext {
         in_error,
         accepted_rows,
-        release_withheld: approved.is_some_and(same_file),
+        apply_withheld_removals: approved.is_some_and(same_file),
         keep_ids: false,
         must_confirm: context.must_confirm,
     })

@@ -4,24 +4,24 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::plan_input::{digests_blocking, history, plan_blocking};
+use super::plan_input::{compute_digests, compute_plan, history};
 use super::{
-    Control, ImportError, Importer, Observer, Progress, Reading, SourceFile, Stage, local_file,
+    ImportError, Importer, Observer, Progress, Reading, RunControl, SourceFile, Stage, local_file,
 };
 use crate::model::RunId;
 use crate::model::account::Account;
 use crate::model::failure::Failure;
-use crate::model::hold::{History, HoldReason};
+use crate::model::hold::{HoldReason, PlanContext};
 use crate::model::plan::Plan;
-use crate::model::run::{ClaimedRun, FileFacts, Origin, Trigger};
+use crate::model::run::{ClaimedRun, FileMetadata, Origin, Trigger};
 use crate::store::Settings;
-use crate::temp_file::Spool;
+use crate::temp_file::TempFile;
 
 /// A file that was looked at without changing anything.
 #[derive(Debug)]
 pub struct Preview {
     /// What is known of the file, if it could be had.
-    pub file: FileFacts,
+    pub file: FileMetadata,
     /// What it turned out to be and says, or why it was refused.
     pub reading: Result<Arc<Reading>, Failure>,
     /// What an import would do, if the file could be read.
@@ -34,8 +34,8 @@ impl Preview {
     pub fn failure(&self) -> Option<Failure> {
         match &self.reading {
             Err(failure) => Some(failure.clone()),
-            Ok(reading) if reading.roster.contacts.is_empty() => {
-                Some(ImportError::NoContacts(Box::new(reading.roster.clone())).failure())
+            Ok(reading) if reading.parsed.contacts.is_empty() => {
+                Some(ImportError::NoContacts(Box::new(reading.parsed.clone())).failure())
             }
             Ok(_) => None,
         }
@@ -50,7 +50,7 @@ impl Importer {
     pub async fn preview(
         &self,
         account: &Account,
-        file: Option<Spool>,
+        file: Option<TempFile>,
         observer: &Observer,
     ) -> Result<Preview, ImportError> {
         let run = ClaimedRun {
@@ -71,11 +71,14 @@ impl Importer {
         let settings = self.store.settings(account.id).await?;
         let source = match file {
             Some(content) => local_file(content),
-            None => match self.present_file(&run, settings.as_ref(), observer).await {
+            None => match self
+                .fetch_current_file(&run, settings.as_ref(), observer)
+                .await
+            {
                 Ok(source) => source,
                 Err(error) if matches!(error.stage(), Stage::Settings | Stage::Fetch) => {
                     return Ok(Preview {
-                        file: FileFacts::default(),
+                        file: FileMetadata::default(),
                         reading: Err(error.failure()),
                         plan: None,
                     });
@@ -90,7 +93,7 @@ impl Importer {
             .and_then(|s| s.url.clone());
         observer(Progress::Reading);
         let reading = match self
-            .read_blocking(source.content, context.final_newline, url, None)
+            .parse_on_worker_thread(source.content, context.final_newline, url, None)
             .await
         {
             Ok(reading) => reading,
@@ -103,7 +106,7 @@ impl Importer {
             }
             Err(error) => return Err(error),
         };
-        if reading.roster.contacts.is_empty() {
+        if reading.parsed.contacts.is_empty() {
             return Ok(Preview {
                 file: source.facts,
                 reading: Ok(Arc::new(reading)),
@@ -117,7 +120,7 @@ impl Importer {
         } else {
             Some(HoldReason::FirstImport)
         };
-        let history = History {
+        let history = PlanContext {
             must_confirm,
             ..history(&mut session, &context, None, None).await?
         };
@@ -125,10 +128,10 @@ impl Importer {
             .map(|settings| settings.hold_rules)
             .unwrap_or_default();
         let reading = Arc::new(reading);
-        let digests = digests_blocking(&reading).await?;
-        let snapshot = session.differing(&digests).await?;
+        let digests = compute_digests(&reading).await?;
+        let snapshot = session.load_differing(&digests).await?;
         drop(session);
-        let plan = plan_blocking(snapshot, &reading, rules, &Arc::new(history)).await?;
+        let plan = compute_plan(snapshot, &reading, rules, &Arc::new(history)).await?;
         Ok(Preview {
             file: source.facts,
             reading: Ok(reading),
@@ -137,7 +140,7 @@ impl Importer {
     }
 
     /// The file of an account, whatever is known of it.
-    async fn present_file(
+    async fn fetch_current_file(
         &self,
         run: &ClaimedRun,
         settings: Option<&Settings>,
@@ -145,10 +148,10 @@ impl Importer {
     ) -> Result<SourceFile, ImportError> {
         let settings = settings.ok_or_else(super::settings_missing)?;
         let request = self.request(run.account_id, settings, None)?;
-        let mut control = Control::alone(Arc::clone(observer), CancellationToken::new());
+        let mut control = RunControl::standalone(Arc::clone(observer), CancellationToken::new());
         let fetched = self
             .fetch_source(run, settings, &request, &mut control)
             .await?;
-        fetched.ok_or_else(super::unasked)
+        fetched.ok_or_else(super::unexpected_not_modified)
     }
 }

@@ -8,11 +8,11 @@ use crate::model::RunId;
 use crate::model::account::AccountRef;
 use crate::model::issue::Severity;
 use crate::model::plan::{Action, Plan};
-use crate::model::run::{ClaimedRun, Counts, FileFacts, RunStatus};
+use crate::model::run::{ClaimedRun, Counts, FileMetadata, RunStatus};
 use crate::reconcile;
 use crate::report::Outcome;
-use crate::store::Conclusion;
-use crate::telemetry::blocking;
+use crate::store::RunOutcome;
+use crate::telemetry::run_blocking;
 
 impl Importer {
     /// Puts the contacts back as they were before `subject`.
@@ -26,15 +26,16 @@ impl Importer {
         let admins = self.store.admins(run.account_id).await?;
         let mut session = self.store.open_session(run).await?;
         let context = session.context().await?;
-        let recorded = session.recorded(subject).await?;
-        if recorded.is_empty() {
+        let recorded_changes = session.recorded_changes(subject).await?;
+        if recorded_changes.is_empty() {
             return Err(ImportError::NothingToRevert);
         }
         let snapshot = session.snapshot().await?;
         let force = run.forced;
-        let (plan, issues) = blocking(move || reconcile::plan_revert(snapshot, &recorded, force))
-            .await
-            .map_err(|error| ImportError::Internal(format!("planning: {error}")))?;
+        let (plan, issues) =
+            run_blocking(move || reconcile::plan_revert(snapshot, &recorded_changes, force))
+                .await
+                .map_err(|error| ImportError::Internal(format!("planning: {error}")))?;
         let now = self.clock.now();
         // Dropped half-way, the transaction is rolled back.
         // Nobody comes from a file.
@@ -47,33 +48,33 @@ impl Importer {
         let all_new = vec![true; issues.len()];
         session.record_issues(&issues, &all_new).await?;
         if !plan.is_empty() {
-            session.await_confirmation().await?;
+            session.require_confirmation().await?;
         }
         let counts = counts(&plan, issues.count(Severity::Error));
-        let blank = notify::blank_report(&account, run, Outcome::Reverted(subject));
-        let mut report = notify::with_plan(blank, &plan, counts);
+        let empty = notify::empty_report(&account, run, Outcome::Reverted(subject));
+        let mut report = notify::with_plan(empty, &plan, counts);
         report.issues = issues;
         report.is_new = all_new;
         session
-            .queue_mail(&self.mails(&report, &admins)?, now)
+            .queue_mail(&self.render_mails(&report, &admins)?, now)
             .await?;
         let status = if counts.errors > 0 {
             RunStatus::SucceededWithIssues
         } else {
             RunStatus::Succeeded
         };
-        let end = Conclusion {
+        let run_outcome = RunOutcome {
             status,
             failure: None,
             hold_reasons: Vec::new(),
             emptied_groups: plan.emptied_groups,
-            file: FileFacts::default(),
+            file: FileMetadata::default(),
             counts: Some(counts),
             state: None,
             // The source is no better or worse for it.
             streak: context.streak,
         };
-        session.conclude(&end, now).await?;
+        session.finish_run(&run_outcome, now).await?;
         Ok(status)
     }
 }

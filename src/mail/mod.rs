@@ -12,7 +12,7 @@ use url::Url;
 
 /// A message that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct OutgoingMessage {
     /// One address.
     pub recipient: String,
     /// With angle brackets; the same at every attempt.
@@ -45,10 +45,10 @@ pub enum MailConfigError {
     #[error(
         "`smtp.url` must be smtp://host:port, smtps://host:port or smtp+starttls://user:password@host:port"
     )]
-    Url,
+    InvalidUrl,
     /// Not an address.
     #[error("`mail.from` is not an e-mail address: {0}")]
-    From(String),
+    InvalidFrom(String),
     /// TLS could not be set up.
     #[error("`smtp.extra_ca_file` or the system's certificates can't be used: {0}")]
     Tls(String),
@@ -73,10 +73,10 @@ impl Mailer {
         timeout: Duration,
         extra_ca: Option<&[u8]>,
     ) -> Result<Self, MailConfigError> {
-        let url = Url::parse(url.expose_secret()).map_err(|_| MailConfigError::Url)?;
+        let url = Url::parse(url.expose_secret()).map_err(|_| MailConfigError::InvalidUrl)?;
         let host = url
             .host_str()
-            .ok_or(MailConfigError::Url)?
+            .ok_or(MailConfigError::InvalidUrl)?
             .trim_matches(['[', ']']);
         let tls_parameters = || {
             let mut builder = TlsParameters::builder(host.to_owned());
@@ -93,7 +93,7 @@ impl Mailer {
             "smtp" => (Tls::None, 25),
             "smtps" => (Tls::Wrapper(tls_parameters()?), 465),
             "smtp+starttls" => (Tls::Required(tls_parameters()?), 587),
-            _ => return Err(MailConfigError::Url),
+            _ => return Err(MailConfigError::InvalidUrl),
         };
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(url.port().unwrap_or(port))
@@ -101,14 +101,14 @@ impl Mailer {
             .tls(tls);
         if !url.username().is_empty() {
             builder = builder.credentials(Credentials::new(
-                decode(url.username()),
-                decode(url.password().unwrap_or_default()),
+                percent_decode(url.username()),
+                percent_decode(url.password().unwrap_or_default()),
             ));
         }
         let from = from
             .parse()
             .map_err(|error: lettre::address::AddressError| {
-                MailConfigError::From(error.to_string())
+                MailConfigError::InvalidFrom(error.to_string())
             })?;
         Ok(Self {
             transport: builder.build(),
@@ -121,7 +121,7 @@ impl Mailer {
     ///
     /// # Errors
     /// [`MailError`] says whether another attempt makes sense.
-    pub async fn send(&self, outgoing: &Outgoing) -> Result<(), MailError> {
+    pub async fn send(&self, outgoing: &OutgoingMessage) -> Result<(), MailError> {
         let message = self.message(outgoing)?;
         // lettre's own time-out ends with the connection being made.
         match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
@@ -130,7 +130,7 @@ impl Mailer {
                 self.timeout.as_secs()
             ))),
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(sort(&error)),
+            Ok(Err(error)) => Err(classify(&error)),
         }
     }
 
@@ -148,11 +148,11 @@ impl Mailer {
             Ok(Ok(false)) => Err(MailError::Transient(
                 "the connection was closed at once".to_owned(),
             )),
-            Ok(Err(error)) => Err(sort(&error)),
+            Ok(Err(error)) => Err(classify(&error)),
         }
     }
 
-    fn message(&self, outgoing: &Outgoing) -> Result<Message, MailError> {
+    fn message(&self, outgoing: &OutgoingMessage) -> Result<Message, MailError> {
         let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(error.to_string());
         let to: Address = outgoing
             .recipient
@@ -179,7 +179,7 @@ impl Mailer {
 }
 
 /// Only a final word about this message is permanent: a refused log-in or a missing TLS concerns them all, and is mended.
-fn sort(error: &lettre::transport::smtp::Error) -> MailError {
+fn classify(error: &lettre::transport::smtp::Error) -> MailError {
     let code = error.status().map(u16::from);
     let text = std::error::Error::source(error)
         .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
@@ -191,7 +191,7 @@ fn sort(error: &lettre::transport::smtp::Error) -> MailError {
     }
 }
 
-fn decode(part: &str) -> String {
+fn percent_decode(part: &str) -> String {
     percent_encoding::percent_decode_str(part)
         .decode_utf8_lossy()
         .into_owned()
@@ -203,7 +203,7 @@ mod tests {
 
     // The transport's pool wants a runtime from the start.
     #[tokio::test]
-    async fn the_three_forms_of_url_are_taken_and_no_other() {
+    async fn only_supported_smtp_url_schemes_are_accepted() {
         rustls::crypto::aws_lc_rs::default_provider()
             .install_default()
             .ok();
@@ -223,8 +223,11 @@ mod tests {
             assert!(new(url).is_ok(), "{url}");
         }
         for url in ["mail.example.org", "http://mail.example.org", "smtp://"] {
-            assert!(matches!(new(url), Err(MailConfigError::Url)), "{url}");
+            assert!(
+                matches!(new(url), Err(MailConfigError::InvalidUrl)),
+                "{url}"
+            );
         }
-        assert_eq!(decode("p%3A%20w%zz%"), "p: w%zz%");
+        assert_eq!(percent_decode("p%3A%20w%zz%"), "p: w%zz%");
     }
 }

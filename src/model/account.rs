@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{AccountId, words};
+use super::{AccountId, string_enum};
 
 /// An organisation whose contacts are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Admin {
     pub notify: Notify,
 }
 
-words!(
+string_enum!(
     /// Which mail an admin wants.
     Notify {
         /// Also when a run removed contacts or emptied a group.

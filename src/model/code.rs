@@ -1,8 +1,8 @@
 //! The fixed words for what can be wrong or odd in a file.
 
-use super::words;
+use super::string_enum;
 
-words!(
+string_enum!(
     /// What an issue means for the contact.
     Severity {
         /// Not imported; a stored contact stays exactly as it is.
@@ -14,7 +14,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// Every code of SPEC §2.5.
     Code {
         /// The ID cell is blank.

@@ -3,7 +3,7 @@
 pub use super::phone::{PhoneNumber, PhoneNumberError};
 use serde::{Deserialize, Serialize};
 
-use super::{ContactId, words};
+use super::{ContactId, string_enum};
 
 /// A contact's ID in the spreadsheet: trimmed, NFC, never empty; compared exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -19,7 +19,7 @@ impl ExternalId {
 
     /// Takes what was an ID before.
     #[must_use]
-    pub fn stored(id: String) -> Self {
+    pub fn from_stored(id: String) -> Self {
         Self(id)
     }
 
@@ -42,7 +42,7 @@ impl std::fmt::Display for ExternalId {
     }
 }
 
-words!(
+string_enum!(
     /// How the platform treats a number.
     NumberType {
         /// Called and texted.
@@ -54,7 +54,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// Who is called and texted first.
     #[derive(Default)]
     Priority {
@@ -81,41 +81,41 @@ pub struct Number<T = String> {
 
 /// What the file says of an optional field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said<T> {
+pub enum FieldUpdate<T> {
     /// Nothing that counts (no such column, or an invalid value): the stored value stays.
-    Nothing,
+    Keep,
     /// This; for a blank cell the field's empty value.
-    This(T),
+    Set(T),
 }
 
-impl<T: std::ops::Deref<Target = str>> Said<Option<T>> {
+impl<T: std::ops::Deref<Target = str>> FieldUpdate<Option<T>> {
     /// The same, borrowed.
     #[must_use]
-    pub fn as_deref(&self) -> Said<Option<&str>> {
+    pub fn as_deref(&self) -> FieldUpdate<Option<&str>> {
         match self {
-            Self::Nothing => Said::Nothing,
-            Self::This(text) => Said::This(text.as_deref()),
+            Self::Keep => FieldUpdate::Keep,
+            Self::Set(text) => FieldUpdate::Set(text.as_deref()),
         }
     }
 }
 
-impl Said<Option<std::borrow::Cow<'_, str>>> {
+impl FieldUpdate<Option<std::borrow::Cow<'_, str>>> {
     /// The same, owned.
     #[must_use]
-    pub fn into_owned(self) -> Said<Option<String>> {
+    pub fn into_owned(self) -> FieldUpdate<Option<String>> {
         match self {
-            Self::Nothing => Said::Nothing,
-            Self::This(text) => Said::This(text.map(std::borrow::Cow::into_owned)),
+            Self::Keep => FieldUpdate::Keep,
+            Self::Set(text) => FieldUpdate::Set(text.map(std::borrow::Cow::into_owned)),
         }
     }
 }
 
-impl<T> Said<T> {
+impl<T> FieldUpdate<T> {
     /// What the file says, or else what is stored.
     pub fn or_stored(self, stored: impl FnOnce() -> T) -> T {
         match self {
-            Self::This(value) => value,
-            Self::Nothing => stored(),
+            Self::Set(value) => value,
+            Self::Keep => stored(),
         }
     }
 }
@@ -128,7 +128,7 @@ pub struct FileNumber {
     /// Its kind.
     pub number_type: NumberType,
     /// Description, if there is such a column.
-    pub description: Said<Option<String>>,
+    pub description: FieldUpdate<Option<String>>,
 }
 
 /// A contact without error as the file gives it, put together from all its rows.
@@ -139,17 +139,17 @@ pub struct FileContact {
     /// First and last name.
     pub name: String,
     /// Organization.
-    pub organization_name: Said<Option<String>>,
+    pub organization_name: FieldUpdate<Option<String>>,
     /// Title and/or accreditations.
-    pub title: Said<Option<String>>,
+    pub title: FieldUpdate<Option<String>>,
     /// E-mail address.
-    pub email: Said<Option<String>>,
+    pub email: FieldUpdate<Option<String>>,
     /// Priority; none where the cell is blank, which is normal.
-    pub priority: Said<Option<Priority>>,
+    pub priority: FieldUpdate<Option<Priority>>,
     /// Numbers in row order, then column order; at least one.
     pub numbers: Vec<FileNumber>,
     /// A further number can't be read, so that no stored one goes.
-    pub keeps_numbers: bool,
+    pub keep_stored_numbers: bool,
     /// Group names as spelled, without repeats; at least one.
     pub groups: Vec<String>,
     /// The rows it came from, from 1, as the spreadsheet program shows them.

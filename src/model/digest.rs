@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 /// SHA-256 of bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
-    fixed(digest(&SHA256, bytes).as_ref())
+    to_array(digest(&SHA256, bytes).as_ref())
 }
 
 /// SHA-256 of a file, which is written into it piece by piece.
@@ -23,7 +23,7 @@ impl FileDigest {
     /// The digest of all that was written.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
-        fixed(self.0.finish().as_ref())
+        to_array(self.0.finish().as_ref())
     }
 }
 
@@ -82,7 +82,7 @@ impl TextDigest {
     }
 }
 
-fn fixed(digest: &[u8]) -> [u8; 32] {
+fn to_array(digest: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest);
     bytes
@@ -93,16 +93,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digests_are_sha_256_and_lists_keep_their_borders() {
+    fn text_digest_distinguishes_list_boundaries() {
         assert_eq!(hex(&sha256(b"abc"))[..16], *"ba7816bf8f01cfea");
-        let of = |texts: &[Option<&str>]| {
+        let digest_of = |texts: &[Option<&str>]| {
             let mut digest = TextDigest::default();
             for text in texts {
                 digest.push(*text);
             }
             digest.finish()
         };
-        assert_ne!(of(&[Some("ab"), Some("c")]), of(&[Some("a"), Some("bc")]));
-        assert_ne!(of(&[Some("")]), of(&[None]));
+        assert_ne!(
+            digest_of(&[Some("ab"), Some("c")]),
+            digest_of(&[Some("a"), Some("bc")])
+        );
+        assert_ne!(digest_of(&[Some("")]), digest_of(&[None]));
     }
 }

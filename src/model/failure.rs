@@ -1,8 +1,8 @@
 //! Why a run failed: the closed list of codes of SPEC §4, with the sentence for people.
 
-use super::words;
+use super::string_enum;
 
-words!(
+string_enum!(
     /// `import_runs.failure_code`
     FailureCode {
         /// Imports are switched off for the account.

@@ -5,13 +5,13 @@ use super::digest::{hex, sha256};
 use crate::unicode;
 
 /// Longest folded name that is its own key, bytes; a longer one is shortened so that an index can hold it.
-const KEY_LIMIT: usize = 400;
+const MAX_KEY_BYTES: usize = 400;
 
 /// A group name in the form by which groups are matched (`groups.name_key`).
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let folded = unicode::fold(name);
-    if folded.len() <= KEY_LIMIT {
+    if folded.len() <= MAX_KEY_BYTES {
         return folded;
     }
     let mut key: String = folded.chars().take(64).collect();
@@ -38,9 +38,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_name_has_a_bounded_key_of_its_own() {
+    fn long_name_gets_bounded_distinct_key() {
         let (one, other) = ("x".repeat(30_000), format!("{}y", "x".repeat(29_999)));
-        assert!(name_key(&one).len() < KEY_LIMIT);
+        assert!(name_key(&one).len() < MAX_KEY_BYTES);
         assert_ne!(name_key(&one), name_key(&other));
         assert_eq!(name_key(&one), name_key(&one.to_uppercase()));
     }

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::plan::{Action, Plan};
 use super::row::RowInError;
-use super::{ContactId, words};
+use super::{ContactId, string_enum};
 
-words!(
+string_enum!(
     /// Why a plan waits for a person (SPEC §3.3).
     HoldReason {
         /// Too many contacts would be removed.
@@ -51,13 +51,13 @@ impl Default for HoldRules {
 
 /// What earlier runs found and what was approved since.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub struct PlanContext {
     /// Rows in error in the last applied or approved plan.
     pub in_error: HashSet<RowInError>,
     /// Unidentified rows that were accepted: they no longer withhold removals.
     pub accepted_rows: HashSet<[u8; 32]>,
     /// Withheld removals were approved.
-    pub release_withheld: bool,
+    pub apply_withheld_removals: bool,
     /// Contacts that look like the same person under a new ID keep their record.
     pub keep_ids: bool,
     /// Set if this is the first run after imports were enabled or a run was reverted.
@@ -66,7 +66,7 @@ pub struct History {
 
 /// What a person has approved.
 #[derive(Debug, Clone, Default)]
-pub struct Approved {
+pub struct ApprovedPlan {
     /// SHA-256 of the file that was approved.
     pub sha256: Option<[u8; 32]>,
     /// Contacts whose removal was approved.
@@ -81,7 +81,7 @@ pub struct Approved {
     pub hold_reasons: Vec<HoldReason>,
 }
 
-impl Approved {
+impl ApprovedPlan {
     /// Whether a plan is what was approved: the same file, or nobody removed, changed or in error whom the approved one
     /// did not remove, change or have in error. Where imports were switched on, or a run reverted, since then, contacts may
     /// have come that nobody was shown, and the same file alone says nothing.
@@ -93,8 +93,9 @@ impl Approved {
         sha256: [u8; 32],
         must_confirm: Option<HoldReason>,
     ) -> bool {
-        let nothing_since = must_confirm.is_none_or(|reason| self.hold_reasons.contains(&reason));
-        (self.sha256 == Some(sha256) && nothing_since)
+        let same_confirmation =
+            must_confirm.is_none_or(|reason| self.hold_reasons.contains(&reason));
+        (self.sha256 == Some(sha256) && same_confirmation)
             || (plan
                 .removed
                 .iter()
@@ -104,10 +105,10 @@ impl Approved {
                     .iter()
                     // Whose removal was approved may as well keep the record under a new ID.
                     .all(|change| {
-                        let keeps_record = change.action != Action::Adopted
-                            && change.changes_id()
+                        let keeps_contact_id = change.action != Action::Adopted
+                            && change.changes_external_id()
                             && self.removed.contains(&change.id);
-                        self.changed.contains(&change.id) || keeps_record
+                        self.changed.contains(&change.id) || keeps_contact_id
                     })
                 && rows_in_error.iter().all(|row| self.in_error.contains(row)))
     }

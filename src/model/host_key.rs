@@ -1,8 +1,8 @@
 //! Host keys of SFTP servers, by which they are known again.
 
-use crate::model::words;
+use crate::model::string_enum;
 
-words!(
+string_enum!(
     /// `import_settings.sftp_host_key_kind`: what sort of key, as SSH names it; in the order in which they are asked for.
     HostKeyKind {
         /// Ed25519.
@@ -20,7 +20,7 @@ words!(
 
 /// A key that a server has shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShownKey {
+pub struct OfferedHostKey {
     /// As OpenSSH shows it (`SHA256:…`).
     pub fingerprint: String,
     /// What sort of key.
@@ -29,7 +29,7 @@ pub struct ShownKey {
 
 /// A pinned host key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
+pub struct PinnedHostKey {
     /// As OpenSSH shows it (`SHA256:…`).
     pub fingerprint: String,
     /// What sort of key; `None` of one that was entered in SQL.

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::catalogue::{About, Finding};
+use super::catalog::{Finding, MessageArgs};
 pub use super::code::{Code, Severity};
 use super::digest::TextDigest;
 
 /// Longest offending value that an issue carries, characters.
-pub const VALUE_LIMIT: usize = 200;
+pub const MAX_VALUE_CHARS: usize = 200;
 
 /// One finding in a file. Serialises as the JSON of SPEC §9 has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,24 +23,24 @@ pub struct Issue {
     /// The column's header.
     pub column: Option<Cow<'static, str>>,
     /// Where the column stands in the sheet, counted from 0.
-    pub column_place: Option<u32>,
-    /// The offending value, at most [`VALUE_LIMIT`] characters.
+    pub column_index: Option<u32>,
+    /// The offending value, at most [`MAX_VALUE_CHARS`] characters.
     pub value: Option<String>,
     /// The contact's ID, where known.
     pub external_id: Option<String>,
     /// The contact's name, where known.
     pub contact_name: Option<String>,
     /// What is wrong and what to do ([`Issue::message`]).
-    pub wording: Wording,
+    pub message_source: MessageSource,
     /// Of a nameless row: SHA-256 of its cells.
     pub row_digest: Option<[u8; 32]>,
 }
 
 /// Where the sentences of an issue come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wording {
+pub enum MessageSource {
     /// From the catalogue.
-    Catalogue {
+    Catalog {
         /// Its line.
         finding: Finding,
         /// The other one that it clashes with, or what was meant; blank for none.
@@ -56,23 +56,23 @@ impl Issue {
     /// A finding; about the file as a whole, until it is said where.
     #[must_use]
     pub fn new(finding: Finding) -> Self {
-        Self::clashing(finding, "", 0)
+        Self::with_reference(finding, "", 0)
     }
 
     /// A finding that also names another one, and another row where it is not 0.
     #[must_use]
-    pub fn clashing(finding: Finding, other: &str, row: u32) -> Self {
+    pub fn with_reference(finding: Finding, other: &str, row: u32) -> Self {
         let rule = finding.rule();
         Self {
             severity: rule.severity,
             code: rule.code,
             row: None,
             column: None,
-            column_place: None,
+            column_index: None,
             value: None,
             external_id: None,
             contact_name: None,
-            wording: Wording::Catalogue {
+            message_source: MessageSource::Catalog {
                 finding,
                 other: other.to_owned(),
                 row,
@@ -84,13 +84,13 @@ impl Issue {
     /// What is wrong and what to do, for people.
     #[must_use]
     pub fn message(&self) -> Cow<'_, str> {
-        match &self.wording {
-            Wording::Stored(text) => Cow::Borrowed(text),
-            Wording::Catalogue {
+        match &self.message_source {
+            MessageSource::Stored(text) => Cow::Borrowed(text),
+            MessageSource::Catalog {
                 finding,
                 other,
                 row,
-            } => Cow::Owned(finding.message(About {
+            } => Cow::Owned(finding.message(MessageArgs {
                 column: self.column.as_deref().unwrap_or_default(),
                 other,
                 row: *row,
@@ -101,8 +101,8 @@ impl Issue {
     /// The cell as the spreadsheet program names it (`E17`).
     #[must_use]
     pub fn cell(&self) -> Option<String> {
-        let place = usize::try_from(self.column_place?).ok()?;
-        Some(format!("{}{}", column_letters(place), self.row?))
+        let position = usize::try_from(self.column_index?).ok()?;
+        Some(format!("{}{}", column_letters(position), self.row?))
     }
 
     /// What makes two issues of two runs the same one: code, contact (or nameless row, or value where there is neither) and
@@ -152,7 +152,7 @@ impl FromIterator<IssueIdentity> for IssueIdentities {
 
 /// An issue as JSON has it.
 #[derive(Serialize, Deserialize)]
-struct Plain<'a> {
+struct IssueJson<'a> {
     severity: Severity,
     code: Code,
     row: Option<u32>,
@@ -169,7 +169,7 @@ impl Serialize for Issue {
         fn borrowed(text: Option<&String>) -> Option<Cow<'_, str>> {
             text.map(|text| Cow::Borrowed(text.as_str()))
         }
-        Plain {
+        IssueJson {
             severity: self.severity,
             code: self.code,
             row: self.row,
@@ -186,17 +186,17 @@ impl Serialize for Issue {
 
 impl<'de> Deserialize<'de> for Issue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let plain = Plain::deserialize(from)?;
+        let json = IssueJson::deserialize(from)?;
         Ok(Self {
-            severity: plain.severity,
-            code: plain.code,
-            row: plain.row,
-            column: plain.column.map(|text| text.into_owned().into()),
-            column_place: plain.cell.and_then(|cell| column_of(&cell)),
-            value: plain.value.map(Cow::into_owned),
-            external_id: plain.external_id.map(Cow::into_owned),
-            contact_name: plain.contact_name.map(Cow::into_owned),
-            wording: Wording::Stored(plain.message.into_owned()),
+            severity: json.severity,
+            code: json.code,
+            row: json.row,
+            column: json.column.map(|text| text.into_owned().into()),
+            column_index: json.cell.and_then(|cell| column_from_cell(&cell)),
+            value: json.value.map(Cow::into_owned),
+            external_id: json.external_id.map(Cow::into_owned),
+            contact_name: json.contact_name.map(Cow::into_owned),
+            message_source: MessageSource::Stored(json.message.into_owned()),
             row_digest: None,
         })
     }
@@ -218,16 +218,16 @@ pub fn column_letters(index: usize) -> String {
 
 /// The column of a cell (`E17`), counted from 0.
 #[must_use]
-pub fn column_of(cell: &str) -> Option<u32> {
+pub fn column_from_cell(cell: &str) -> Option<u32> {
     let letters = cell.trim_end_matches(|c: char| c.is_ascii_digit());
-    let place = letters.bytes().try_fold(0_u32, |place, letter| {
+    let position = letters.bytes().try_fold(0_u32, |position, letter| {
         let letter = u32::from(letter.checked_sub(b'A')?);
         if letter >= 26 {
             return None;
         }
-        place.checked_mul(26)?.checked_add(letter + 1)
+        position.checked_mul(26)?.checked_add(letter + 1)
     })?;
-    place.checked_sub(1)
+    position.checked_sub(1)
 }
 
 #[cfg(test)]
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_named_as_spreadsheet_programs_do() {
+    fn column_letters_match_spreadsheet_programs() {
         for (index, letters) in [
             (0, "A"),
             (25, "Z"),
@@ -247,8 +247,8 @@ mod tests {
             (16383, "XFD"),
         ] {
             assert_eq!(column_letters(index), letters);
-            let place = column_of(&format!("{letters}17"));
-            assert_eq!(place, u32::try_from(index).ok());
+            let position = column_from_cell(&format!("{letters}17"));
+            assert_eq!(position, u32::try_from(index).ok());
         }
     }
 }

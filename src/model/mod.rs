@@ -1,7 +1,7 @@
 //! The words of the domain as types: pure, without I/O, without knowledge of any other module of ours.
 
 pub mod account;
-pub mod catalogue;
+pub mod catalog;
 pub mod code;
 pub mod contact;
 pub mod digest;
@@ -19,7 +19,7 @@ pub mod settings;
 pub mod snapshot;
 
 /// Defines an id that can't be mistaken for another table's.
-macro_rules! id {
+macro_rules! define_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -34,25 +34,25 @@ macro_rules! id {
     };
 }
 
-id!(
-    /// `accounts.id`
+define_id!(
+    /// `accounts.define_id`
     AccountId
 );
-id!(
-    /// `import_runs.id`
+define_id!(
+    /// `import_runs.define_id`
     RunId
 );
-id!(
-    /// `contacts.id`: stable for ever; the platform points at it.
+define_id!(
+    /// `contacts.define_id`: stable for ever; the platform points at it.
     ContactId
 );
-id!(
-    /// `groups.id`: stable for ever.
+define_id!(
+    /// `groups.define_id`: stable for ever.
     GroupId
 );
 
 /// Defines a closed set of words as the database, the JSON and the file spell them; an unknown word fails to parse.
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(
@@ -76,10 +76,10 @@ macro_rules! words {
 
             /// The value of a word in upper or lower case.
             #[must_use]
-            pub fn parse_any_case(word: &str) -> Option<Self> {
+            pub fn parse_ignore_case(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|known| known.as_str().eq_ignore_ascii_case(word))
             }
         }
     };
 }
-pub(crate) use words;
+pub(crate) use string_enum;

@@ -25,7 +25,7 @@ impl PhoneNumber {
         if let Ok(number) = <[u8; 10]>::try_from(text.as_bytes())
             && number.iter().all(u8::is_ascii_digit)
         {
-            return Self::of_plan(number);
+            return Self::check_nanp(number);
         }
         // A number that a program took for one to calculate with: its last digit is none of it.
         if let Some((whole, part)) = text.trim().split_once('.')
@@ -80,10 +80,10 @@ impl PhoneNumber {
             _ => return Err(PhoneNumberError::NotTenDigits),
         };
         let number = <[u8; 10]>::try_from(number).map_err(|_| PhoneNumberError::NotTenDigits)?;
-        Self::of_plan(number)
+        Self::check_nanp(number)
     }
 
-    fn of_plan(number: [u8; 10]) -> Result<Self, PhoneNumberError> {
+    fn check_nanp(number: [u8; 10]) -> Result<Self, PhoneNumberError> {
         if number[0] < b'2' || number[3] < b'2' {
             return Err(PhoneNumberError::NotNanp);
         }
@@ -92,7 +92,7 @@ impl PhoneNumber {
 
     /// Takes what was a number before: out of the database, whose CHECK has vouched for it, or packed.
     #[must_use]
-    pub fn stored(digits: impl AsRef<[u8]>) -> Self {
+    pub fn from_stored(digits: impl AsRef<[u8]>) -> Self {
         let mut number = [b'0'; 10];
         for (to, digit) in number.iter_mut().zip(digits.as_ref()) {
             *to = *digit;
@@ -114,7 +114,7 @@ impl PhoneNumber {
 
     /// The ten digits as one number.
     #[must_use]
-    pub fn as_digits(&self) -> u64 {
+    pub fn to_u64(&self) -> u64 {
         let digit = |byte: &u8| u64::from(byte.wrapping_sub(b'0'));
         self.0
             .iter()
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_as_people_type_them() {
+    fn common_number_formats_are_accepted() {
         for text in [
             "6045550100",
             "(604) 555-0100",
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ten_digit_number_is_refused() {
+    fn input_without_ten_digits_is_refused() {
         for text in [
             "",
             "604555010",
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn area_code_and_exchange_start_with_2_to_9() {
+    fn area_code_or_exchange_below_2_is_refused() {
         check("1045550100", Err(PhoneNumberError::NotNanp));
         check("0045550100", Err(PhoneNumberError::NotNanp));
         check("6041550100", Err(PhoneNumberError::NotNanp));

@@ -3,9 +3,9 @@
 use super::contact::{ContactImage, ContactState, Number};
 use super::digest::TextDigest;
 use super::hold::HoldReason;
-use super::{ContactId, GroupId, words};
+use super::{ContactId, GroupId, string_enum};
 
-words!(
+string_enum!(
     /// What happens to a contact.
     Action {
         /// New.
@@ -42,7 +42,7 @@ pub enum GroupChange {
     /// Made.
     Add,
     /// Brought back, or spelled anew.
-    Write,
+    Update,
     /// Nobody is left in it.
     Remove,
 }
@@ -74,14 +74,14 @@ pub struct Change {
 impl Change {
     /// Whether the contact gets another name or another set of numbers.
     #[must_use]
-    pub fn changes_identity(&self) -> bool {
+    pub fn changes_name_or_numbers(&self) -> bool {
         self.before.name != self.after.name
             || number_set(&self.before.numbers) != number_set(&self.after.numbers)
     }
 
     /// Whether the contact is known by another ID from now on.
     #[must_use]
-    pub fn changes_id(&self) -> bool {
+    pub fn changes_external_id(&self) -> bool {
         self.before.external_id != self.after.external_id
     }
 }
@@ -101,7 +101,7 @@ pub struct Removal {
 
 /// A contact that is gone from the file, but looks like the same person as a new one in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Renumbered {
+pub struct PossibleIdChange {
     /// Which.
     pub contact: ContactId,
     /// Its name.
@@ -120,25 +120,25 @@ pub struct Plan {
     /// Contacts made: their places among those of the file, which may be a million.
     pub added: Vec<usize>,
     /// The place in `groups` of each spelling in the file; none of those that only contacts in error have.
-    pub group_of: Vec<Option<u32>>,
+    pub group_index: Vec<Option<u32>>,
     /// Contacts updated, revived or adopted.
     pub changed: Vec<Change>,
     /// Contacts removed.
     pub removed: Vec<Removal>,
     /// What some of the removed get back besides: what they had before the run that revived them.
-    pub put_back: Vec<Change>,
+    pub restored_fields: Vec<Change>,
     /// Contacts that would be removed, if a row's ID were known or the file were beyond doubt.
     pub withheld: Vec<Removal>,
     /// Contacts in which nothing differs.
     pub unchanged: usize,
     /// The stored contact of each contact of the file; none for those that are made, in their order.
-    pub stored: Vec<Option<ContactId>>,
+    pub contact_ids: Vec<Option<ContactId>>,
     /// Stored contacts that are in error in the file, and stay as they are.
     pub in_error: Vec<ContactId>,
     /// Names of the groups that lose all their members.
     pub emptied_groups: Vec<String>,
     /// Contacts that are gone, but look like the same person under a new ID.
-    pub renumbered: Vec<Renumbered>,
+    pub possible_id_changes: Vec<PossibleIdChange>,
     /// Why it waits for a person; empty if it doesn't.
     pub hold_reasons: Vec<HoldReason>,
     /// Contacts of the account after the run, without the removed.
@@ -192,7 +192,7 @@ impl Plan {
         field(None);
         let groups = state.groups.iter();
         let mut keys: Vec<&str> = groups
-            .filter_map(|place| self.groups.get(*place as usize))
+            .filter_map(|index| self.groups.get(*index as usize))
             .map(|group| group.name_key.as_str())
             .collect();
         keys.sort_unstable();
@@ -210,14 +210,14 @@ impl Plan {
         state
             .groups
             .iter()
-            .filter_map(|place| self.groups.get(*place as usize))
+            .filter_map(|index| self.groups.get(*index as usize))
             .map(|group| group.name.as_str())
     }
 }
 
 /// What a run is recorded to have done to a contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
+pub struct RecordedChange {
     /// Which.
     pub contact: ContactId,
     /// What.

@@ -2,7 +2,7 @@
 
 /// A row whose ID can't be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NamelessRow {
+pub struct UnidentifiedRow {
     /// Its number.
     pub row: u32,
     /// SHA-256 of its cells, by which it is known again.
@@ -15,5 +15,5 @@ pub enum RowInError {
     /// By its contact.
     Contact(String),
     /// By its cells.
-    Nameless([u8; 32]),
+    Unidentified([u8; 32]),
 }

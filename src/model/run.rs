@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{AccountId, RunId, words};
+use super::{AccountId, RunId, string_enum};
 
-words!(
+string_enum!(
     /// What asked for the run.
     Trigger {
         /// The schedule.
@@ -18,7 +18,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// Where a run stands.
     RunStatus {
         /// Waits to be taken up.
@@ -42,7 +42,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// Where the file comes from.
     Origin {
         /// Fetched as the settings say.
@@ -136,7 +136,7 @@ pub struct Counts {
 
 /// What is known of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileFacts {
+pub struct FileMetadata {
     /// SHA-256 of its bytes.
     pub sha256: Option<[u8; 32]>,
     /// Size, bytes.

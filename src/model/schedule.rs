@@ -4,13 +4,13 @@
 //! arrives with the system's updates; the one it carries serves where the machine has none.
 
 use chrono::{DateTime, Utc};
-use jiff::civil::{Date, DateTime as Local, Time};
+use jiff::civil::{Date, DateTime as LocalDateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Span, Timestamp};
 
-use super::words;
+use super::string_enum;
 
-words!(
+string_enum!(
     /// A day of the week as the database and the commands spell it.
     Weekday {
         /// Monday.
@@ -52,14 +52,14 @@ pub struct Schedule {
 #[error(
     "time zone `{0}` is unknown on this machine; install or update the Debian package `tzdata`"
 )]
-pub struct UnknownZone(pub String);
+pub struct UnknownTimeZone(pub String);
 
 /// The zone of a name.
 ///
 /// # Errors
-/// [`UnknownZone`] if neither the machine nor the program knows it.
-pub fn zone(name: &str) -> Result<TimeZone, UnknownZone> {
-    TimeZone::get(name).map_err(|_| UnknownZone(name.to_owned()))
+/// [`UnknownTimeZone`] if neither the machine nor the program knows it.
+pub fn zone(name: &str) -> Result<TimeZone, UnknownTimeZone> {
+    TimeZone::get(name).map_err(|_| UnknownTimeZone(name.to_owned()))
 }
 
 impl Schedule {
@@ -76,14 +76,14 @@ impl Schedule {
         (-1..=9)
             .filter_map(|offset| today.checked_add(Span::new().days(offset)).ok())
             .filter(|date| self.days.contains(&Weekday::of(*date)))
-            .filter_map(|date| instant(date.to_datetime(self.at), zone))
+            .filter_map(|date| resolve_local_time(date.to_datetime(self.at), zone))
             .filter_map(|at| DateTime::from_timestamp(at.as_second(), 0))
             .filter(|at| *at > after)
             .min()
     }
 }
 
-fn instant(local: Local, zone: &TimeZone) -> Option<Timestamp> {
+fn resolve_local_time(local: LocalDateTime, zone: &TimeZone) -> Option<Timestamp> {
     let ambiguous = zone.to_ambiguous_timestamp(local);
     match ambiguous.offset() {
         AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weekly_time_keeps_its_wall_clock_across_daylight_saving() {
+    fn weekly_time_keeps_wall_clock_across_dst() {
         use Weekday::Mon;
         check(
             "America/New_York",
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn due_exactly_now_means_next_week() {
+    fn time_due_exactly_now_runs_next_week() {
         check(
             "UTC",
             &[Weekday::Mon],
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_the_gap_runs_at_the_first_instant_after_it() {
+    fn time_in_dst_gap_runs_at_end_of_gap() {
         check(
             "America/Los_Angeles",
             &[Weekday::Sun],
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_time_that_occurs_twice_the_first_runs_and_only_the_first() {
+    fn repeated_time_runs_only_at_first_occurrence() {
         check(
             "Europe/Oslo",
             &[Weekday::Sun],
@@ -236,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn coinciding_rows_count_once_and_paused_ones_not() {
-        let mut paused = schedule(&[Weekday::Wed], "01:00");
-        paused.enabled = false;
+    fn upcoming_merges_duplicates_and_skips_disabled() {
+        let mut disabled = schedule(&[Weekday::Wed], "01:00");
+        disabled.enabled = false;
         let rows = [
             schedule(&[Weekday::Mon, Weekday::Thu], "02:30"),
             schedule(&[Weekday::Mon], "02:30"),
-            paused,
+            disabled,
         ];
         let zone = zone("America/Los_Angeles").unwrap();
         let due = upcoming(&rows, "2026-11-22T00:00:00Z".parse().unwrap(), &zone, 3);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_zone_runs_every_slot_of_two_years_exactly_once() {
+    fn weekly_slot_runs_exactly_once_in_every_zone() {
         let start: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
         let end: DateTime<Utc> = "2028-01-01T00:00:00Z".parse().unwrap();
         for name in jiff::tz::db().available() {

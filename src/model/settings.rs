@@ -1,8 +1,8 @@
 //! Import settings: the kinds of source, and the columns that secrets are bound to.
 
-use super::words;
+use super::string_enum;
 
-words!(
+string_enum!(
     /// `import_settings.source`
     SourceKind {
         /// A public file over HTTPS.
@@ -17,6 +17,6 @@ words!(
 );
 
 /// Column of the password of `https_basic` and `sftp`, to which it is bound.
-pub const PASSWORD_FIELD: &str = "password_sealed";
+pub const PASSWORD_COLUMN: &str = "password_sealed";
 /// Column of the S3 secret key, to which it is bound.
-pub const S3_SECRET_FIELD: &str = "s3_secret_sealed";
+pub const S3_SECRET_COLUMN: &str = "s3_secret_sealed";

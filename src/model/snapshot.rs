@@ -9,10 +9,10 @@ use super::group::StoredGroup;
 pub struct Snapshot {
     /// All groups, removed ones too; contacts refer to them by their place here.
     pub groups: Vec<StoredGroup>,
-    /// Contacts, removed ones too; all but those that are settled, or known ([`Roster::known`]).
+    /// Contacts, removed ones too; all but those that are settled, or known ([`ParsedSheet::known`]).
     pub contacts: Vec<StoredContact>,
     /// Which contacts of the file are stored exactly as it says, and as which; empty where none is known to be.
-    pub settled: Vec<Option<ContactId>>,
+    pub already_stored: Vec<Option<ContactId>>,
     /// Which groups have members among the known contacts, who call them as they are stored; empty where none is known.
-    pub filled: Vec<bool>,
+    pub groups_with_cached_members: Vec<bool>,
 }

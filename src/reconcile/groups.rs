@@ -11,70 +11,70 @@ pub(super) struct GroupTable<'a> {
     stored: &'a [StoredGroup],
     keys: Vec<String>,
     /// Spelling in the file, the first that is met; for a stored group the stored one, if it occurs.
-    spelled: Vec<Option<String>>,
-    place_of: HashMap<String, u32>,
+    spellings: Vec<Option<String>>,
+    position_of: HashMap<String, u32>,
 }
 
 impl<'a> GroupTable<'a> {
     pub(super) fn new(stored: &'a [StoredGroup]) -> Self {
         let keys: Vec<String> = stored.iter().map(|group| group.name_key.clone()).collect();
-        let place_of = (0..)
+        let position_of = (0..)
             .zip(&keys)
-            .map(|(place, key)| (key.clone(), place))
+            .map(|(position, key)| (key.clone(), position))
             .collect();
         Self {
             stored,
-            spelled: vec![None; keys.len()],
+            spellings: vec![None; keys.len()],
             keys,
-            place_of,
+            position_of,
         }
     }
 
     /// The key of a place.
-    pub(super) fn key(&self, place: u32) -> &str {
-        &self.keys[place as usize]
+    pub(super) fn key(&self, position: u32) -> &str {
+        &self.keys[position as usize]
     }
 
     /// The place of a stored group's key.
-    pub(super) fn known(&self, key: &str) -> Option<u32> {
-        let place = self.place_of.get(key).copied();
-        place.filter(|place| (*place as usize) < self.stored.len())
+    pub(super) fn stored_position(&self, key: &str) -> Option<u32> {
+        let position = self.position_of.get(key).copied();
+        position.filter(|position| (*position as usize) < self.stored.len())
     }
 
     /// The place of a key; a group that is new gets this name.
-    pub(super) fn place_of_key(&mut self, key: String, name: &str) -> u32 {
-        if let Some(place) = self.place_of.get(&key) {
-            return *place;
+    pub(super) fn position_of_key(&mut self, key: String, name: &str) -> u32 {
+        if let Some(position) = self.position_of.get(&key) {
+            return *position;
         }
-        let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-        self.place_of.insert(key.clone(), place);
+        let position = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.position_of.insert(key.clone(), position);
         self.keys.push(key);
-        self.spelled.push(Some(name.to_owned()));
-        place
+        self.spellings.push(Some(name.to_owned()));
+        position
     }
 
     /// The place of a name as the file spells it.
-    pub(super) fn place(&mut self, name: &str) -> u32 {
-        let place = self.place_of_key(name_key(name), name);
-        let index = place as usize;
+    pub(super) fn position_of_name(&mut self, name: &str) -> u32 {
+        let position = self.position_of_key(name_key(name), name);
+        let index = position as usize;
         let is_stored_spelling = self
             .stored
             .get(index)
             .is_some_and(|group| group.name == name);
-        if self.spelled[index].is_none() || is_stored_spelling {
-            self.spelled[index] = Some(name.to_owned());
+        if self.spellings[index].is_none() || is_stored_spelling {
+            self.spellings[index] = Some(name.to_owned());
         }
-        place
+        position
     }
 
-    pub(super) fn finish(self, members: &MemberCount) -> Vec<PlanGroup> {
-        let rows = self.keys.into_iter().zip(self.spelled).enumerate();
-        rows.map(|(place, (name_key, spelled))| {
-            let filled = members.of(place) > 0;
-            let Some(stored) = self.stored.get(place) else {
+    pub(super) fn finish(self, members: &MemberCounts) -> Vec<PlanGroup> {
+        let rows = self.keys.into_iter().zip(self.spellings).enumerate();
+        rows.map(|(position, (name_key, spellings))| {
+            let filled = members.of(position) > 0;
+            let Some(stored) = self.stored.get(position) else {
                 return PlanGroup {
                     id: None,
-                    name: spelled.unwrap_or_default(),
+                    name: spellings.unwrap_or_default(),
                     name_key,
                     // Nobody is in it where a contact that would have been was refused.
                     change: if filled {
@@ -84,10 +84,10 @@ impl<'a> GroupTable<'a> {
                     },
                 };
             };
-            let name = spelled.unwrap_or_else(|| stored.name.clone());
+            let name = spellings.unwrap_or_else(|| stored.name.clone());
             let change = match (filled, stored.removed) {
-                (true, true) => GroupChange::Write,
-                (true, false) if name != stored.name => GroupChange::Write,
+                (true, true) => GroupChange::Update,
+                (true, false) if name != stored.name => GroupChange::Update,
                 (false, false) => GroupChange::Remove,
                 _ => GroupChange::None,
             };
@@ -103,23 +103,26 @@ impl<'a> GroupTable<'a> {
 }
 
 #[derive(Default)]
-pub(super) struct MemberCount(Vec<usize>);
+pub(super) struct MemberCounts(Vec<usize>);
 
-impl MemberCount {
+impl MemberCounts {
     pub(super) fn add(&mut self, state: &ContactState) {
-        state.groups.iter().for_each(|place| self.add_to(*place));
+        state
+            .groups
+            .iter()
+            .for_each(|position| self.increment(*position));
     }
 
-    pub(super) fn add_to(&mut self, place: u32) {
-        let place = place as usize;
-        if self.0.len() <= place {
-            self.0.resize(place + 1, 0);
+    pub(super) fn increment(&mut self, position: u32) {
+        let position = position as usize;
+        if self.0.len() <= position {
+            self.0.resize(position + 1, 0);
         }
-        self.0[place] += 1;
+        self.0[position] += 1;
     }
 
-    pub(super) fn of(&self, place: usize) -> usize {
-        self.0.get(place).copied().unwrap_or(0)
+    pub(super) fn of(&self, position: usize) -> usize {
+        self.0.get(position).copied().unwrap_or(0)
     }
 }
 
@@ -127,21 +130,21 @@ pub(super) fn count_members<'a>(
     groups: usize,
     states: impl Iterator<Item = &'a ContactState>,
 ) -> Vec<usize> {
-    let mut members = MemberCount(vec![0; groups]);
+    let mut members = MemberCounts(vec![0; groups]);
     states.for_each(|state| members.add(state));
     members.0
 }
 
 /// Names of the groups that lose all their members, and how many the largest of them had.
-pub(super) fn emptied(
+pub(super) fn find_emptied_groups(
     groups: &[PlanGroup],
     members_before: &[usize],
-    members: &MemberCount,
+    members: &MemberCounts,
 ) -> (Vec<String>, usize) {
     let (mut names, mut largest) = (Vec::new(), 0);
-    for (place, before) in members_before.iter().enumerate() {
-        if *before > 0 && members.of(place) == 0 {
-            names.push(groups[place].name.clone());
+    for (position, before) in members_before.iter().enumerate() {
+        if *before > 0 && members.of(position) == 0 {
+            names.push(groups[position].name.clone());
             largest = largest.max(*before);
         }
     }

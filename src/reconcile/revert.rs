@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::groups::{GroupTable, MemberCount, count_members, emptied};
+use super::groups::{GroupTable, MemberCounts, count_members, find_emptied_groups};
 use crate::compact::Issues;
 use crate::model::ContactId;
-use crate::model::catalogue::Finding;
+use crate::model::catalog::Finding;
 use crate::model::contact::{ContactImage, ContactState, Number, PhoneNumber, StoredContact};
 use crate::model::group::name_key;
 use crate::model::issue::Issue;
-use crate::model::plan::{Action, Change, Plan, Recorded, Removal};
+use crate::model::plan::{Action, Change, Plan, RecordedChange, Removal};
 use crate::model::snapshot::Snapshot;
 
 /// What a contact shall be again.
@@ -22,7 +22,7 @@ enum Target {
 /// What has to be done so that the contacts are again what they were before a run; a contact that something has changed
 /// since is left as it is and named in an issue, unless `force` is set.
 #[must_use]
-pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (Plan, Issues) {
+pub fn plan_revert(snapshot: Snapshot, recorded: &[RecordedChange], force: bool) -> (Plan, Issues) {
     let active = |contact: &&StoredContact| !contact.removed;
     let before = count_members(
         snapshot.groups.len(),
@@ -30,43 +30,43 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (P
     );
     let stored_active = snapshot.contacts.iter().filter(active).count();
     let mut groups = GroupTable::new(&snapshot.groups);
-    let place_of: HashMap<ContactId, usize> = (0..)
+    let position_of: HashMap<ContactId, usize> = (0..)
         .zip(&snapshot.contacts)
-        .map(|(place, contact)| (contact.id, place))
+        .map(|(position, contact)| (contact.id, position))
         .collect();
 
     let mut issues = Issues::default();
-    let mut targets: HashMap<usize, (&Recorded, Target)> = HashMap::new();
+    let mut targets: HashMap<usize, (&RecordedChange, Target)> = HashMap::new();
     for record in recorded {
-        let place = place_of.get(&record.contact).copied();
-        let stored = place.map(|place| &snapshot.contacts[place]);
+        let position = position_of.get(&record.contact).copied();
+        let stored = position.map(|position| &snapshot.contacts[position]);
         match target(record, stored, &mut groups, force) {
             Ok(target) => {
-                if let Some(place) = place {
-                    targets.insert(place, (record, target));
+                if let Some(position) = position {
+                    targets.insert(position, (record, target));
                 }
             }
-            Err(finding) => issues.push(&refusal(finding, record, stored)),
+            Err(finding) => issues.push(&refusal_issue(finding, record, stored)),
         }
     }
-    for place in taken_ids(&snapshot.contacts, &targets) {
-        if let Some((record, _)) = targets.remove(&place) {
-            let stored = Some(&snapshot.contacts[place]);
-            issues.push(&refusal(Finding::RevertIdTaken, record, stored));
+    for position in conflicting_ids(&snapshot.contacts, &targets) {
+        if let Some((record, _)) = targets.remove(&position) {
+            let stored = Some(&snapshot.contacts[position]);
+            issues.push(&refusal_issue(Finding::RevertIdTaken, record, stored));
         }
     }
 
     let mut plan = Plan::default();
-    let mut members = MemberCount::default();
-    for (place, contact) in snapshot.contacts.into_iter().enumerate() {
+    let mut members = MemberCounts::default();
+    for (position, contact) in snapshot.contacts.into_iter().enumerate() {
         let (id, removed, state) = (contact.id, contact.removed, contact.state);
-        match targets.remove(&place) {
+        match targets.remove(&position) {
             None if removed => {}
             None => members.add(&state),
             Some((_, Target::Removed(_))) if removed => plan.unchanged += 1,
-            Some((_, Target::Removed(then))) => {
-                if let Some(after) = then.filter(|then| *then != state) {
-                    plan.put_back.push(Change {
+            Some((_, Target::Removed(previous))) => {
+                if let Some(after) = previous.filter(|previous| *previous != state) {
+                    plan.restored_fields.push(Change {
                         action: Action::Removed,
                         id,
                         before: state.clone(),
@@ -99,27 +99,27 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[Recorded], force: bool) -> (P
     }
     plan.contacts_after = stored_active + plan.count(Action::Revived) - plan.removed.len();
     plan.groups = groups.finish(&members);
-    (plan.emptied_groups, _) = emptied(&plan.groups, &before, &members);
+    (plan.emptied_groups, _) = find_emptied_groups(&plan.groups, &before, &members);
     (plan, issues)
 }
 
 fn target(
-    record: &Recorded,
+    record: &RecordedChange,
     stored: Option<&StoredContact>,
     groups: &mut GroupTable<'_>,
     force: bool,
 ) -> Result<Target, Finding> {
     let stored = stored.ok_or(Finding::RevertPurged)?;
     let was_removed = record.action == Action::Removed;
-    let left_as = if was_removed {
+    let expected = if was_removed {
         &record.before
     } else {
         &record.after
     };
-    let left_as = left_as.as_ref().ok_or(Finding::RevertForgotten)?;
+    let expected = expected.as_ref().ok_or(Finding::RevertHistoryDeleted)?;
     // Of a removed contact nothing is kept but what brings it back, and all of that is put back anyway.
     let untouched = stored.removed == was_removed
-        && (was_removed || is_image_of(left_as, &stored.state, groups));
+        && (was_removed || image_matches(expected, &stored.state, groups));
     if !untouched && !force {
         return Err(Finding::RevertChangedSince);
     }
@@ -127,26 +127,29 @@ fn target(
         Action::Added => Ok(Target::Removed(None)),
         // Groups that are gone stay so: nobody would be in them.
         Action::Revived => {
-            let then = record.before.as_ref();
+            let previous = record.before.as_ref();
             Ok(Target::Removed(
-                then.map(|image| state_within(image, groups)),
+                previous.map(|image| state_with_stored_groups(image, groups)),
             ))
         }
         Action::Updated | Action::Adopted | Action::Removed => {
-            let image = record.before.as_ref().ok_or(Finding::RevertForgotten)?;
-            Ok(Target::Active(state_of(image, |name| {
-                Some(groups.place_of_key(name_key(name), name))
+            let image = record
+                .before
+                .as_ref()
+                .ok_or(Finding::RevertHistoryDeleted)?;
+            Ok(Target::Active(state_from_image(image, |name| {
+                Some(groups.position_of_key(name_key(name), name))
             })))
         }
     }
 }
 
-fn is_image_of(image: &ContactImage, state: &ContactState, groups: &GroupTable<'_>) -> bool {
+fn image_matches(image: &ContactImage, state: &ContactState, groups: &GroupTable<'_>) -> bool {
     let keys: BTreeSet<String> = image.groups.iter().map(|name| name_key(name)).collect();
     let stored_keys: BTreeSet<String> = state
         .groups
         .iter()
-        .map(|place| groups.key(*place).to_owned())
+        .map(|position| groups.key(*position).to_owned())
         .collect();
     let numbers = image.numbers.iter().map(|number| {
         (
@@ -173,17 +176,24 @@ fn is_image_of(image: &ContactImage, state: &ContactState, groups: &GroupTable<'
 }
 
 /// The state that an image was taken of, in those of its groups that are known.
-fn state_within(image: &ContactImage, groups: &GroupTable<'_>) -> ContactState {
-    state_of(image, |name| groups.known(&name_key(name)))
+fn state_with_stored_groups(image: &ContactImage, groups: &GroupTable<'_>) -> ContactState {
+    state_from_image(image, |name| groups.stored_position(&name_key(name)))
 }
 
 /// The state that an image was taken of, in those of its groups that have a place.
-fn state_of(image: &ContactImage, mut place: impl FnMut(&str) -> Option<u32>) -> ContactState {
-    let mut places: Vec<u32> = image.groups.iter().filter_map(|name| place(name)).collect();
-    places.sort_unstable();
-    places.dedup();
+fn state_from_image(
+    image: &ContactImage,
+    mut position: impl FnMut(&str) -> Option<u32>,
+) -> ContactState {
+    let mut positions: Vec<u32> = image
+        .groups
+        .iter()
+        .filter_map(|name| position(name))
+        .collect();
+    positions.sort_unstable();
+    positions.dedup();
     let numbers = image.numbers.iter().map(|number| Number {
-        number: PhoneNumber::stored(&number.number),
+        number: PhoneNumber::from_stored(&number.number),
         number_type: number.number_type,
         description: number.description.clone(),
     });
@@ -195,37 +205,41 @@ fn state_of(image: &ContactImage, mut place: impl FnMut(&str) -> Option<u32>) ->
         email: image.email.clone(),
         priority: image.notification_priority,
         numbers: numbers.collect(),
-        groups: places,
+        groups: positions,
     }
 }
 
 /// Contacts that would get an ID which another one has by now.
-fn taken_ids(
+fn conflicting_ids(
     stored: &[StoredContact],
-    targets: &HashMap<usize, (&Recorded, Target)>,
+    targets: &HashMap<usize, (&RecordedChange, Target)>,
 ) -> Vec<usize> {
-    let new_id = |place: usize| match targets.get(&place) {
+    let new_id = |position: usize| match targets.get(&position) {
         Some((_, Target::Active(state))) => Some(state.external_id.as_deref()),
         _ => None,
     };
     let mut kept: HashSet<&str> = HashSet::new();
-    for (place, contact) in stored.iter().enumerate() {
+    for (position, contact) in stored.iter().enumerate() {
         let id = contact.state.external_id.as_deref();
-        if new_id(place).is_none_or(|new| new == id) {
+        if new_id(position).is_none_or(|new| new == id) {
             kept.extend(id);
         }
     }
-    let mut taken = Vec::new();
-    for (place, contact) in stored.iter().enumerate() {
-        let new = new_id(place).flatten();
+    let mut conflicting = Vec::new();
+    for (position, contact) in stored.iter().enumerate() {
+        let new = new_id(position).flatten();
         if new != contact.state.external_id.as_deref() && new.is_some_and(|new| !kept.insert(new)) {
-            taken.push(place);
+            conflicting.push(position);
         }
     }
-    taken
+    conflicting
 }
 
-fn refusal(finding: Finding, record: &Recorded, stored: Option<&StoredContact>) -> Issue {
+fn refusal_issue(
+    finding: Finding,
+    record: &RecordedChange,
+    stored: Option<&StoredContact>,
+) -> Issue {
     let image = record.after.as_ref().or(record.before.as_ref());
     let name = stored
         .map(|stored| stored.state.name.clone())

@@ -3,11 +3,13 @@
 use super::*;
 use std::collections::HashSet;
 
-use crate::model::contact::{ExternalId, FileNumber, NumberType, PhoneNumber, Priority, Said};
+use crate::model::contact::{
+    ExternalId, FieldUpdate, FileNumber, NumberType, PhoneNumber, Priority,
+};
 use crate::model::group::StoredGroup;
-use crate::model::hold::Approved;
+use crate::model::hold::ApprovedPlan;
 use crate::model::plan::GroupChange;
-use crate::model::row::{NamelessRow, RowInError};
+use crate::model::row::{RowInError, UnidentifiedRow};
 use crate::model::{ContactId, GroupId};
 
 const RULES: HoldRules = HoldRules {
@@ -26,26 +28,26 @@ fn file(n: usize, groups: &[&str]) -> FileContact {
     FileContact {
         external_id: ExternalId::parse(&n.to_string()).unwrap(),
         name: format!("Name {n}"),
-        organization_name: Said::This(None),
-        title: Said::This(None),
-        email: Said::This(None),
-        priority: Said::This(Some(Priority::Normal)),
+        organization_name: FieldUpdate::Set(None),
+        title: FieldUpdate::Set(None),
+        email: FieldUpdate::Set(None),
+        priority: FieldUpdate::Set(Some(Priority::Normal)),
         numbers: vec![FileNumber {
             number: phone(n),
             number_type: NumberType::Mobile,
-            description: Said::This(None),
+            description: FieldUpdate::Set(None),
         }],
-        keeps_numbers: false,
+        keep_stored_numbers: false,
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         rows: vec![u32::try_from(n).unwrap() + 1],
     }
 }
 
-fn roster(contacts: Vec<FileContact>) -> Roster {
-    Roster {
+fn parsed(contacts: Vec<FileContact>) -> ParsedSheet {
+    ParsedSheet {
         row_count: contacts.len(),
         contacts: contacts.into_iter().collect(),
-        ..Roster::default()
+        ..ParsedSheet::default()
     }
 }
 
@@ -70,9 +72,9 @@ fn owned(state: ContactState<&str>) -> ContactState {
 
 /// What is stored once `contacts` have been imported into an empty account.
 fn stored(contacts: Vec<FileContact>) -> Snapshot {
-    let roster = roster(contacts);
-    let plan = plan(Snapshot::default(), &roster, RULES, &History::default());
-    let contacts = (1..).zip(roster.contacts.additions(&plan));
+    let parsed = parsed(contacts);
+    let plan = plan(Snapshot::default(), &parsed, RULES, &PlanContext::default());
+    let contacts = (1..).zip(parsed.contacts.additions(&plan));
     let contacts = contacts.map(|(id, added)| StoredContact {
         id: ContactId(id),
         removed: false,
@@ -97,7 +99,7 @@ fn team(numbers: std::ops::RangeInclusive<usize>) -> Vec<FileContact> {
 }
 
 fn plan_of(snapshot: Snapshot, contacts: Vec<FileContact>) -> Plan {
-    plan(snapshot, &roster(contacts), RULES, &History::default())
+    plan(snapshot, &parsed(contacts), RULES, &PlanContext::default())
 }
 
 /// added, updated, removed, revived, adopted, unchanged
@@ -114,7 +116,7 @@ fn counts(plan: &Plan) -> [usize; 6] {
 }
 
 #[test]
-fn the_same_file_again_changes_nothing() {
+fn same_file_changes_nothing() {
     let plan = plan_of(stored(team(1..=20)), team(1..=20));
     assert!(plan.is_empty());
     assert_eq!(
@@ -124,7 +126,7 @@ fn the_same_file_again_changes_nothing() {
 }
 
 #[test]
-fn contacts_are_added_updated_and_removed_by_id() {
+fn contacts_are_matched_by_id() {
     let mut contacts = team(1..=20);
     contacts.remove(4);
     contacts[0].name = "Changed".to_owned();
@@ -141,7 +143,7 @@ fn contacts_are_added_updated_and_removed_by_id() {
 }
 
 #[test]
-fn a_removed_contact_comes_back_under_its_id() {
+fn removed_contact_is_revived_with_same_id() {
     let mut snapshot = stored(team(1..=20));
     snapshot.contacts[2].removed = true;
     let plan = plan_of(snapshot, team(1..=20));
@@ -153,15 +155,15 @@ fn a_removed_contact_comes_back_under_its_id() {
 }
 
 #[test]
-fn a_contact_in_error_stays_and_keeps_its_group_alive() {
+fn contact_in_error_keeps_its_group() {
     let mut before = team(1..=20);
     before[0].groups = vec!["Solo".to_owned()];
-    let mut roster = roster(team(2..=20));
-    roster.in_error.insert("1".to_owned());
-    roster
+    let mut parsed = parsed(team(2..=20));
+    parsed.in_error.insert("1".to_owned());
+    parsed
         .rows_in_error
         .push(RowInError::Contact("1".to_owned()));
-    let plan = plan(stored(before), &roster, RULES, &History::default());
+    let plan = plan(stored(before), &parsed, RULES, &PlanContext::default());
     assert!(
         plan.is_empty() && plan.unchanged == 19 && plan.contacts_after == 20,
         "{plan:?}"
@@ -169,11 +171,16 @@ fn a_contact_in_error_stays_and_keeps_its_group_alive() {
 }
 
 #[test]
-fn a_nameless_row_withholds_removals_until_it_is_accepted() {
+fn unidentified_row_withholds_removals_until_accepted() {
     let digest = [7; 32];
-    let mut roster = roster(team(2..=20));
-    roster.nameless.push(NamelessRow { row: 2, digest });
-    let withheld = plan(stored(team(1..=20)), &roster, RULES, &History::default());
+    let mut parsed = parsed(team(2..=20));
+    parsed.unidentified.push(UnidentifiedRow { row: 2, digest });
+    let withheld = plan(
+        stored(team(1..=20)),
+        &parsed,
+        RULES,
+        &PlanContext::default(),
+    );
     assert_eq!(
         (
             withheld.removed.len(),
@@ -182,32 +189,37 @@ fn a_nameless_row_withholds_removals_until_it_is_accepted() {
         ),
         (0, 1, 20)
     );
-    let accepted = History {
+    let accepted = PlanContext {
         accepted_rows: HashSet::from([digest]),
-        ..History::default()
+        ..PlanContext::default()
     };
     assert_eq!(
-        plan(stored(team(1..=20)), &roster, RULES, &accepted)
+        plan(stored(team(1..=20)), &parsed, RULES, &accepted)
             .removed
             .len(),
         1
     );
-    let approved = History {
-        release_withheld: true,
-        ..History::default()
+    let approved = PlanContext {
+        apply_withheld_removals: true,
+        ..PlanContext::default()
     };
     assert_eq!(
-        plan(stored(team(1..=20)), &roster, RULES, &approved)
+        plan(stored(team(1..=20)), &parsed, RULES, &approved)
             .removed
             .len(),
         1
     );
-    roster.nameless.clear();
-    roster.maybe_cut = true;
+    parsed.unidentified.clear();
+    parsed.maybe_truncated = true;
     assert_eq!(
-        plan(stored(team(1..=20)), &roster, RULES, &History::default())
-            .withheld
-            .len(),
+        plan(
+            stored(team(1..=20)),
+            &parsed,
+            RULES,
+            &PlanContext::default()
+        )
+        .withheld
+        .len(),
         1
     );
 }
@@ -218,7 +230,7 @@ fn check_hold(before: Vec<FileContact>, after: Vec<FileContact>, expected: &[Hol
 }
 
 #[test]
-fn too_many_removals_are_held() {
+fn removals_above_limits_are_held() {
     use HoldReason::RemovesTooMany;
     check_hold(team(1..=60), team(7..=60), &[]); // 10 %
     check_hold(team(1..=59), team(7..=59), &[RemovesTooMany]); // more than 10 %, more than 5
@@ -228,7 +240,7 @@ fn too_many_removals_are_held() {
 }
 
 #[test]
-fn too_many_changes_are_held() {
+fn changes_above_limits_are_held() {
     let renamed = |count: usize| {
         let mut contacts = team(1..=20);
         contacts
@@ -241,13 +253,13 @@ fn too_many_changes_are_held() {
     check_hold(team(1..=20), renamed(11), &[HoldReason::ChangesTooMany]);
     let mut retitled = team(1..=20);
     for contact in &mut retitled {
-        contact.title = Said::This(Some("EMT".to_owned()));
+        contact.title = FieldUpdate::Set(Some("EMT".to_owned()));
     }
     check_hold(team(1..=20), retitled, &[]);
 }
 
 #[test]
-fn emptying_a_group_of_more_than_five_is_held_and_named() {
+fn emptying_group_over_five_is_held() {
     let with_drivers = |count: usize| {
         let mut contacts = team(1..=40);
         contacts
@@ -264,23 +276,23 @@ fn emptying_a_group_of_more_than_five_is_held_and_named() {
 }
 
 #[test]
-fn too_many_rows_newly_in_error_are_held() {
-    let hold = |errors: usize, known: usize| {
-        let mut file = roster(team(errors + 1..=20));
+fn new_errors_above_limit_are_held() {
+    let hold = |errors: usize, already_in_error: usize| {
+        let mut file = parsed(team(errors + 1..=20));
         file.row_count = 20;
         let ids: Vec<String> = (1..=errors).map(|n| n.to_string()).collect();
         file.rows_in_error = ids.iter().cloned().map(RowInError::Contact).collect();
         file.in_error = ids.into_iter().collect();
-        let in_error = (1..=known)
+        let in_error = (1..=already_in_error)
             .map(|n| RowInError::Contact(n.to_string()))
             .collect();
         plan(
             stored(team(1..=20)),
             &file,
             RULES,
-            &History {
+            &PlanContext {
                 in_error,
-                ..History::default()
+                ..PlanContext::default()
             },
         )
         .hold_reasons
@@ -291,12 +303,12 @@ fn too_many_rows_newly_in_error_are_held() {
 }
 
 #[test]
-fn the_first_import_is_held_only_if_it_touches_someone() {
-    let history = History {
+fn first_import_is_held_only_if_it_changes_contacts() {
+    let context = PlanContext {
         must_confirm: Some(HoldReason::FirstImport),
-        ..History::default()
+        ..PlanContext::default()
     };
-    let hold = |snapshot, contacts| plan(snapshot, &roster(contacts), RULES, &history).hold_reasons;
+    let hold = |snapshot, contacts| plan(snapshot, &parsed(contacts), RULES, &context).hold_reasons;
     assert_eq!(hold(Snapshot::default(), team(1..=20)), []);
     assert_eq!(hold(stored(team(1..=20)), team(1..=21)), []);
     assert_eq!(
@@ -306,8 +318,8 @@ fn the_first_import_is_held_only_if_it_touches_someone() {
 }
 
 #[test]
-fn a_contact_made_by_hand_is_adopted_only_without_doubt() {
-    let by_hand = |numbers: &[usize]| {
+fn contact_without_id_is_adopted_only_if_unambiguous() {
+    let without_external_id = |numbers: &[usize]| {
         let mut snapshot = stored(numbers.iter().map(|n| file(*n, &["Team"])).collect());
         for contact in &mut snapshot.contacts {
             contact.state.external_id = None;
@@ -315,17 +327,17 @@ fn a_contact_made_by_hand_is_adopted_only_without_doubt() {
         }
         snapshot
     };
-    let plan = plan_of(by_hand(&[1]), team(1..=3));
+    let plan = plan_of(without_external_id(&[1]), team(1..=3));
     assert_eq!(
         (counts(&plan), plan.changed[0].id),
         ([2, 0, 0, 0, 1, 0], ContactId(1))
     );
-    let plan = plan_of(by_hand(&[1, 1]), team(1..=3));
+    let plan = plan_of(without_external_id(&[1, 1]), team(1..=3));
     assert_eq!(counts(&plan), [3, 0, 2, 0, 0, 0]);
 }
 
 #[test]
-fn a_group_keeps_its_id_and_takes_the_new_spelling_only_when_the_old_is_gone() {
+fn group_is_respelled_only_when_old_spelling_is_gone() {
     let spelled = |names: &[&str]| {
         (1..=20)
             .zip(names.iter().cycle())
@@ -341,35 +353,41 @@ fn a_group_keeps_its_id_and_takes_the_new_spelling_only_when_the_old_is_gone() {
             plan.groups[0].name.as_str(),
             plan.groups[0].change
         ),
-        (Some(GroupId(1)), "TEAM", GroupChange::Write)
+        (Some(GroupId(1)), "TEAM", GroupChange::Update)
     );
     assert_eq!(plan.unchanged, 20);
 }
 
 #[test]
-fn what_the_file_does_not_say_stays_as_stored() {
+fn absent_fields_keep_stored_values() {
     let mut before = team(1..=20);
-    before[0].title = Said::This(Some("EMT".to_owned()));
-    before[0].numbers[0].description = Said::This(Some("work".to_owned()));
+    before[0].title = FieldUpdate::Set(Some("EMT".to_owned()));
+    before[0].numbers[0].description = FieldUpdate::Set(Some("work".to_owned()));
     let mut after = team(1..=20);
     for contact in &mut after {
-        contact.title = Said::Nothing;
-        contact.numbers[0].description = Said::Nothing;
+        contact.title = FieldUpdate::Keep;
+        contact.numbers[0].description = FieldUpdate::Keep;
     }
     assert!(plan_of(stored(before), after).is_empty());
 }
 
 #[test]
-fn an_approval_covers_the_same_file_or_fewer_people() {
-    let roster = roster(team(3..=20));
-    let plan = plan(stored(team(1..=20)), &roster, RULES, &History::default());
-    let approved = |ids: &[i64], sha| Approved {
+fn approval_covers_same_file_or_subset() {
+    let parsed = parsed(team(3..=20));
+    let plan = plan(
+        stored(team(1..=20)),
+        &parsed,
+        RULES,
+        &PlanContext::default(),
+    );
+    let approved = |ids: &[i64], sha| ApprovedPlan {
         sha256: Some(sha),
         removed: ids.iter().map(|id| ContactId(*id)).collect(),
-        ..Approved::default()
+        ..ApprovedPlan::default()
     };
-    let covers =
-        |approved: Approved, since| approved.covers(&plan, &roster.rows_in_error, [1; 32], since);
+    let covers = |approved: ApprovedPlan, since| {
+        approved.covers(&plan, &parsed.rows_in_error, [1; 32], since)
+    };
     assert!(covers(approved(&[], [1; 32]), None));
     assert!(covers(approved(&[1, 2, 3], [2; 32]), None));
     assert!(!covers(approved(&[1], [2; 32]), None));
@@ -377,7 +395,7 @@ fn an_approval_covers_the_same_file_or_fewer_people() {
     let enabled = Some(HoldReason::FirstImport);
     assert!(!covers(approved(&[], [1; 32]), enabled));
     assert!(covers(approved(&[1, 2], [1; 32]), enabled));
-    let waited = Approved {
+    let waited = ApprovedPlan {
         hold_reasons: vec![HoldReason::FirstImport],
         ..approved(&[], [1; 32])
     };
@@ -385,51 +403,56 @@ fn an_approval_covers_the_same_file_or_fewer_people() {
 }
 
 #[test]
-fn an_approved_removal_is_no_approved_change() {
+fn approved_removal_does_not_cover_change() {
     let mut other = team(1..=20);
     other[0].name = "Somebody Else".to_owned();
-    let roster = roster(other);
-    let plan = plan(stored(team(1..=20)), &roster, RULES, &History::default());
-    let approved = |change: fn(ContactId) -> Approved| change(plan.changed[0].id);
-    let removed = approved(|id| Approved {
+    let parsed = parsed(other);
+    let plan = plan(
+        stored(team(1..=20)),
+        &parsed,
+        RULES,
+        &PlanContext::default(),
+    );
+    let approved = |change: fn(ContactId) -> ApprovedPlan| change(plan.changed[0].id);
+    let removed = approved(|id| ApprovedPlan {
         removed: [id].into(),
-        ..Approved::default()
+        ..ApprovedPlan::default()
     });
-    let changed = approved(|id| Approved {
+    let changed = approved(|id| ApprovedPlan {
         changed: [id].into(),
-        ..Approved::default()
+        ..ApprovedPlan::default()
     });
-    assert!(!removed.covers(&plan, &roster.rows_in_error, [1; 32], None));
-    assert!(changed.covers(&plan, &roster.rows_in_error, [1; 32], None));
+    assert!(!removed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
+    assert!(changed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
 }
 
 /// Nobody was told that a contact which they made would get the fields of a row.
 #[test]
-fn an_approved_removal_is_no_approved_adoption() {
-    let roster = roster(team(1..=20));
+fn approved_removal_does_not_cover_adoption() {
+    let parsed = parsed(team(1..=20));
     let mut snapshot = stored(team(1..=20));
     snapshot.contacts[0].state.external_id = None;
-    let plan = plan(snapshot, &roster, RULES, &History::default());
+    let plan = plan(snapshot, &parsed, RULES, &PlanContext::default());
     assert_eq!(plan.changed[0].action, Action::Adopted);
-    let removed = Approved {
+    let removed = ApprovedPlan {
         removed: [plan.changed[0].id].into(),
-        ..Approved::default()
+        ..ApprovedPlan::default()
     };
-    assert!(!removed.covers(&plan, &roster.rows_in_error, [1; 32], None));
+    assert!(!removed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
 }
 
 #[test]
-fn a_further_number_that_can_t_be_read_takes_no_stored_one_away() {
+fn unreadable_extra_number_keeps_stored_numbers() {
     let mut before = team(1..=20);
     let other = FileNumber {
-        number: PhoneNumber::stored("6045559999"),
+        number: PhoneNumber::from_stored("6045559999"),
         ..before[0].numbers[0].clone()
     };
     before[0].numbers.push(other);
     let mut after = team(1..=20);
-    after[0].keeps_numbers = true;
+    after[0].keep_stored_numbers = true;
     assert!(plan_of(stored(before.clone()), after.clone()).is_empty());
-    after[0].keeps_numbers = false;
+    after[0].keep_stored_numbers = false;
     let plan = plan_of(stored(before), after);
     assert_eq!(plan.changed[0].after.numbers.len(), 1);
 }

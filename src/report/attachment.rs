@@ -4,44 +4,44 @@ use super::Report;
 use crate::model::issue::{Issue, Severity};
 
 /// Mail servers refuse what is much larger, and then nobody reads any of it.
-const MAX_BYTES: usize = 5 << 20;
+const MAX_CSV_BYTES: usize = 5 << 20;
 
 /// The issues of a report, as far as mail takes them.
-pub(super) struct List {
+pub(super) struct IssueCsv {
     pub(super) csv: String,
     /// Nothing is left out.
-    pub(super) is_whole: bool,
+    pub(super) is_complete: bool,
 }
 
 /// The issues, one a row, in the order of the sheet; where not all of them find room, those who are not imported come first.
-pub(super) fn list(report: &Report) -> List {
+pub(super) fn issue_csv(report: &Report) -> IssueCsv {
     let all = || report.issues.iter().zip(&report.is_new);
-    let (csv, written) = write(all());
+    let (csv, written) = write_rows(all());
     let total = report.issues.len() + report.issues.omitted();
     if written == total {
-        let is_whole = true;
-        return List { csv, is_whole };
+        let is_complete = true;
+        return IssueCsv { csv, is_complete };
     }
     let is_error = |issue: &Issue| issue.severity == Severity::Error;
     let errors = all().filter(|(issue, _)| is_error(issue));
-    let (mut csv, written) = write(errors.chain(all().filter(|(issue, _)| !is_error(issue))));
+    let (mut csv, written) = write_rows(errors.chain(all().filter(|(issue, _)| !is_error(issue))));
     let message = format!(
         "and {} more; rosterd runs issues {} has all that are kept",
         total - written,
         report.run
     );
-    csv.extend([",,,,,,,", &quote(&message), ",\r\n"]);
-    let is_whole = false;
-    List { csv, is_whole }
+    csv.extend([",,,,,,,", &quote_csv_field(&message), ",\r\n"]);
+    let is_complete = false;
+    IssueCsv { csv, is_complete }
 }
 
 /// Rows with a byte order mark before them, so that Excel reads UTF-8, and how many there was room for.
-fn write<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize) {
+fn write_rows<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize) {
     let mut csv =
         String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,What is wrong,New\r\n");
     let mut written = 0;
     for (issue, is_new) in issues {
-        if csv.len() > MAX_BYTES {
+        if csv.len() > MAX_CSV_BYTES {
             break;
         }
         written += 1;
@@ -59,7 +59,7 @@ fn write<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize)
         ];
         csv.push_str(
             &fields
-                .map(|field| quote(field.unwrap_or_default()))
+                .map(|field| quote_csv_field(field.unwrap_or_default()))
                 .join(","),
         );
         csv.push_str("\r\n");
@@ -68,13 +68,13 @@ fn write<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize)
 }
 
 /// Quoted; what a spreadsheet program would take for a formula is marked as text.
-fn quote(field: &str) -> String {
-    let formula = field
+fn quote_csv_field(field: &str) -> String {
+    let is_formula = field
         .trim_start()
         .starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']);
     format!(
         "\"{}{}\"",
-        if formula { "'" } else { "" },
+        if is_formula { "'" } else { "" },
         field.replace('"', "\"\"")
     )
 }
@@ -84,9 +84,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formulas_are_made_harmless_and_quotes_doubled() {
-        assert_eq!(quote("=cmd|' /C calc'!A0"), "\"'=cmd|' /C calc'!A0\"");
-        assert_eq!(quote("@SUM(1)"), "\"'@SUM(1)\"");
-        assert_eq!(quote("say \"hi\", Bob"), "\"say \"\"hi\"\", Bob\"");
+    fn formulas_are_escaped_and_quotes_doubled() {
+        assert_eq!(
+            quote_csv_field("=cmd|' /C calc'!A0"),
+            "\"'=cmd|' /C calc'!A0\""
+        );
+        assert_eq!(quote_csv_field("@SUM(1)"), "\"'@SUM(1)\"");
+        assert_eq!(
+            quote_csv_field("say \"hi\", Bob"),
+            "\"say \"\"hi\"\", Bob\""
+        );
     }
 }

@@ -15,11 +15,11 @@ use crate::model::account::Notify;
 use crate::model::failure::Failure;
 use crate::model::hold::HoldReason;
 use crate::model::issue::{Issue, Severity};
-use crate::model::plan::Renumbered;
+use crate::model::plan::PossibleIdChange;
 use crate::model::run::{Counts, Origin};
-use crate::unicode::{join_and, shorten};
+use crate::unicode::{join_with_and, shorten};
 
-use sections::{About, MAX_LINES, Section};
+use sections::{LineSubject, MAX_ISSUE_LINES, Section};
 
 /// What came of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Outcome {
 
 /// A person by name and ID.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Person {
+pub struct NamedContact {
     /// Name.
     pub name: String,
     /// ID in the spreadsheet; none for a contact made by hand.
@@ -65,22 +65,22 @@ pub struct Report {
     /// Errors of the last time that are gone.
     pub fixed: Issues,
     /// People who were removed (held: who would be).
-    pub removed: Vec<Person>,
+    pub removed: Vec<NamedContact>,
     /// People whose removal is withheld.
-    pub withheld: Vec<Person>,
+    pub withheld: Vec<NamedContact>,
     /// People who get another name or other numbers, where that is why the run is held.
-    pub changed: Vec<Person>,
+    pub changed: Vec<NamedContact>,
     /// Groups that lose all their members.
     pub emptied_groups: Vec<String>,
     /// People who are gone, but look like a new contact.
-    pub renumbered: Vec<Renumbered>,
+    pub possible_id_changes: Vec<PossibleIdChange>,
     /// An earlier failure is over.
     pub recovered: bool,
 }
 
 /// A mail without its recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
+pub struct RenderedMail {
     /// Subject line.
     pub subject: String,
     /// Plain text.
@@ -125,7 +125,7 @@ struct BodyHtml<'a> {
 impl Report {
     /// Whether an admin with this wish gets a mail about the run at all.
     #[must_use]
-    pub fn is_wanted_by(&self, notify: Notify) -> bool {
+    pub fn should_send(&self, notify: Notify) -> bool {
         let is_problem = match self.outcome {
             Outcome::Failed(_) | Outcome::Held(_) => true,
             Outcome::Applied | Outcome::Unchanged => self.counts.errors > 0 || self.recovered,
@@ -140,18 +140,19 @@ impl Report {
     ///
     /// # Errors
     /// If a template fails, which only a defect can cause.
-    pub fn render(&self) -> Result<Rendered, askama::Error> {
+    pub fn render(&self) -> Result<RenderedMail, askama::Error> {
         let account = &shorten(&self.account, 80);
         let headline = &self.headline();
         let (happened, todo, sections) = (&self.happened(), &self.todo(), &self.sections());
-        let list = (self.issues.len() > MAX_LINES).then(|| attachment::list(self));
-        let attached = match &list {
+        let issue_csv = (self.issues.len() > MAX_ISSUE_LINES).then(|| attachment::issue_csv(self));
+        let attached = match &issue_csv {
             None => "",
-            Some(list) if list.is_whole => "; all issues are in the attached file",
+            Some(issue_csv) if issue_csv.is_complete => "; all issues are in the attached file",
             Some(_) => "; as many issues as mail takes, errors first, are in the attached file",
         };
-        let attachment = list.map(|list| (format!("issues-of-run-{}.csv", self.run), list.csv));
-        Ok(Rendered {
+        let attachment =
+            issue_csv.map(|issue_csv| (format!("issues-of-run-{}.csv", self.run), issue_csv.csv));
+        Ok(RenderedMail {
             subject: Subject { account, headline }.render()?.trim().to_owned(),
             text: BodyText {
                 account,
@@ -178,15 +179,15 @@ impl Report {
     }
 
     fn contacts_in_error(&self) -> usize {
-        let errors = self.found(Severity::Error);
+        let errors = self.issues_by_severity(Severity::Error);
         errors
-            .map(|(issue, _)| About::of(&issue))
+            .map(|(issue, _)| LineSubject::of(&issue))
             .collect::<HashSet<_>>()
             .len()
     }
 
     /// The issues of this severity, each with whether it is new.
-    fn found(&self, severity: Severity) -> impl Iterator<Item = (Issue, bool)> {
+    fn issues_by_severity(&self, severity: Severity) -> impl Iterator<Item = (Issue, bool)> {
         let issues = self.issues.iter().zip(self.is_new.iter().copied());
         issues.filter(move |(issue, _)| issue.severity == severity)
     }
@@ -203,18 +204,18 @@ impl Report {
             Outcome::Unchanged => "import works again".to_owned(),
             Outcome::Reverted(run) if self.counts.errors > 0 => format!(
                 "import {run} was undone, but for {}",
-                counted(self.contacts_in_error(), "contact")
+                pluralize(self.contacts_in_error(), "contact")
             ),
             Outcome::Reverted(run) => format!("import {run} was undone"),
             Outcome::Applied if self.counts.errors > 0 => {
                 format!(
                     "{after}, {} in error",
-                    counted(self.contacts_in_error(), "contact")
+                    pluralize(self.contacts_in_error(), "contact")
                 )
             }
             Outcome::Applied if !self.removed.is_empty() => format!(
                 "{after}, {} removed",
-                counted(self.removed.len(), "contact")
+                pluralize(self.removed.len(), "contact")
             ),
             Outcome::Applied => after.to_owned(),
         }
@@ -249,7 +250,7 @@ impl Report {
                 counts.updated + counts.adopted + counts.revived,
                 counts.removed,
                 counts.unchanged,
-                counted(counts.contacts_after, "contact")
+                pluralize(counts.contacts_after, "contact")
             )),
             Outcome::Unchanged => {
                 sentences
@@ -263,18 +264,18 @@ impl Report {
                 counts.revived,
                 counts.updated,
                 counts.removed,
-                counted(counts.contacts_after, "contact")
+                pluralize(counts.contacts_after, "contact")
             ));
             sentences.push(
                 "The next import that would remove, change or adopt a contact waits for you, since the spreadsheet may still say the same."
                     .to_owned(),
             );
         }
-        if !self.renumbered.is_empty() {
+        if !self.possible_id_changes.is_empty() {
             sentences.push(format!(
                 "{} would be removed, and look like the same person as a new contact: their IDs were probably changed in the spreadsheet. \
                  A removed contact loses its place in duty rosters and phone lines.",
-                counted(self.renumbered.len(), "contact")
+                pluralize(self.possible_id_changes.len(), "contact")
             ));
         }
         if matches!(self.outcome, Outcome::Applied) && counts.errors > 0 {
@@ -283,7 +284,7 @@ impl Report {
         if !self.withheld.is_empty() {
             sentences.push(format!(
                 "Nobody was removed, because a row's ID could not be known or the file may be cut off; {} would have been.",
-                counted(self.withheld.len(), "contact")
+                pluralize(self.withheld.len(), "contact")
             ));
         }
         sentences
@@ -294,12 +295,12 @@ impl Report {
         match reason {
             HoldReason::RemovesTooMany => {
                 let before = counts.contacts_after + counts.removed - counts.added - counts.revived;
-                format!("it would remove {} of {}", counts.removed, counted(before, "contact"))
+                format!("it would remove {} of {}", counts.removed, pluralize(before, "contact"))
             }
             HoldReason::ChangesTooMany => {
-                format!("it would give {} another name or other numbers", counted(self.changed.len(), "contact"))
+                format!("it would give {} another name or other numbers", pluralize(self.changed.len(), "contact"))
             }
-            HoldReason::EmptiesGroup => format!("it would leave nobody in {}", join_and(&self.emptied_groups)),
+            HoldReason::EmptiesGroup => format!("it would leave nobody in {}", join_with_and(&self.emptied_groups)),
             HoldReason::ErrorsTooMany => format!("too many of its {} rows are in error", counts.rows),
             HoldReason::FirstImport => "it is the first since imports were switched on, and touches contacts that are there".to_owned(),
             HoldReason::AfterRevert => "it is the first since an import was reverted, and touches contacts that are there".to_owned(),
@@ -324,7 +325,7 @@ impl Report {
                         self.run
                     ),
                 ];
-                if !self.renumbered.is_empty() {
+                if !self.possible_id_changes.is_empty() {
                     todo.push(format!(
                         "If those with a new ID are the same people, give them their old ID again, or have it approved so that they keep \
                          their records ({approve} --keep-ids)."
@@ -347,7 +348,7 @@ impl Report {
     }
 }
 
-fn counted(count: usize, noun: &str) -> String {
+fn pluralize(count: usize, noun: &str) -> String {
     if count == 1 {
         format!("1 {noun}")
     } else {

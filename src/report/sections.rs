@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::{Outcome, Person, Report};
+use super::{NamedContact, Outcome, Report};
 use crate::model::hold::HoldReason;
 use crate::model::issue::{Issue, Severity};
 use crate::unicode::shorten;
 
 /// Most issues in the text itself; beyond them all are attached.
-pub(super) const MAX_LINES: usize = 100;
+pub(super) const MAX_ISSUE_LINES: usize = 100;
 /// Most names in a list of people who were, or would be, removed.
 const MAX_NAMES: usize = 100;
 
@@ -29,30 +29,30 @@ pub(super) struct Line {
 
 impl Report {
     pub(super) fn sections(&self) -> Vec<Section> {
-        let mut room = MAX_LINES;
+        let mut remaining_lines = MAX_ISSUE_LINES;
         let held = matches!(self.outcome, Outcome::Held(_));
         let title = if matches!(self.outcome, Outcome::Reverted(_)) {
             "Left as they are:"
         } else {
             "Contacts in error:"
         };
-        let errors = self.issue_section(title, Severity::Error, &mut room);
+        let errors = self.issue_section(title, Severity::Error, &mut remaining_lines);
         let warnings = self.issue_section(
             "Warnings (imported all the same):",
             Severity::Warning,
-            &mut room,
+            &mut remaining_lines,
         );
         let fixed = Section {
             title: "Fixed since last time:".to_owned(),
             lines: self
                 .fixed
                 .iter()
-                .take(MAX_LINES)
+                .take(MAX_ISSUE_LINES)
                 .map(|issue| line(&[issue], ""))
                 .collect(),
-            more: self.fixed.len().saturating_sub(MAX_LINES),
+            more: self.fixed.len().saturating_sub(MAX_ISSUE_LINES),
         };
-        let changed: &[Person] = match &self.outcome {
+        let changed: &[NamedContact] = match &self.outcome {
             Outcome::Held(reasons) if reasons.contains(&HoldReason::ChangesTooMany) => {
                 &self.changed
             }
@@ -68,13 +68,13 @@ impl Report {
             lines: self
                 .emptied_groups
                 .iter()
-                .map(|name| plain_line(name.clone()))
+                .map(|name| text_line(name.clone()))
                 .collect(),
             more: 0,
         };
         let sections = vec![
             errors,
-            people(
+            contacts_section(
                 if held {
                     "Would be removed:"
                 } else {
@@ -82,9 +82,9 @@ impl Report {
                 },
                 &self.removed,
             ),
-            people("Would have been removed:", &self.withheld),
-            self.renumbered_section(),
-            people("Would get another name or other numbers:", changed),
+            contacts_section("Would have been removed:", &self.withheld),
+            self.possible_id_changes_section(),
+            contacts_section("Would get another name or other numbers:", changed),
             groups,
             fixed,
             warnings,
@@ -95,31 +95,40 @@ impl Report {
             .collect()
     }
 
-    fn renumbered_section(&self) -> Section {
-        let lines = self.renumbered.iter().take(MAX_NAMES).map(|person| {
-            let old = person.old_id.as_deref().unwrap_or_default();
-            plain_line(format!(
-                "{} (ID {}) looks like the new contact with the ID {}",
-                shorten(&person.name, 80),
-                shorten(old, 80),
-                shorten(&person.new_id, 80)
-            ))
-        });
+    fn possible_id_changes_section(&self) -> Section {
+        let lines = self
+            .possible_id_changes
+            .iter()
+            .take(MAX_NAMES)
+            .map(|person| {
+                let old = person.old_id.as_deref().unwrap_or_default();
+                text_line(format!(
+                    "{} (ID {}) looks like the new contact with the ID {}",
+                    shorten(&person.name, 80),
+                    shorten(old, 80),
+                    shorten(&person.new_id, 80)
+                ))
+            });
         Section {
             title: "Probably the same person under a new ID:".to_owned(),
             lines: lines.collect(),
-            more: self.renumbered.len().saturating_sub(MAX_NAMES),
+            more: self.possible_id_changes.len().saturating_sub(MAX_NAMES),
         }
     }
 
     /// A line per contact, with all that is wrong with it.
-    fn issue_section(&self, title: &str, severity: Severity, room: &mut usize) -> Section {
-        let mut place_of: HashMap<About, usize> = HashMap::new();
+    fn issue_section(
+        &self,
+        title: &str,
+        severity: Severity,
+        remaining_lines: &mut usize,
+    ) -> Section {
+        let mut position_of: HashMap<LineSubject, usize> = HashMap::new();
         let mut shown: Vec<(Vec<Issue>, bool)> = Vec::new();
-        for (issue, is_new) in self.found(severity) {
-            let count = place_of.len();
-            let place = *place_of.entry(About::of(&issue)).or_insert(count);
-            if place == shown.len() && place < *room {
+        for (issue, is_new) in self.issues_by_severity(severity) {
+            let count = position_of.len();
+            let place = *position_of.entry(LineSubject::of(&issue)).or_insert(count);
+            if place == shown.len() && place < *remaining_lines {
                 shown.push((Vec::new(), false));
             }
             if let Some((issues, any_new)) = shown.get_mut(place) {
@@ -127,7 +136,7 @@ impl Report {
                 *any_new |= is_new;
             }
         }
-        *room -= shown.len();
+        *remaining_lines -= shown.len();
         let mark = |is_new: bool| match (severity, is_new) {
             (Severity::Error, true) => "new",
             (Severity::Error, false) => "still open",
@@ -139,20 +148,20 @@ impl Report {
             lines: lines
                 .map(|(issues, is_new)| line(issues, mark(*is_new)))
                 .collect(),
-            more: place_of.len() - shown.len(),
+            more: position_of.len() - shown.len(),
         }
     }
 }
 
 /// What a line is about.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum About {
+pub(super) enum LineSubject {
     Contact(String),
     Row(u32),
     File(String),
 }
 
-impl About {
+impl LineSubject {
     pub(super) fn of(issue: &Issue) -> Self {
         match (&issue.external_id, issue.row) {
             (Some(id), _) => Self::Contact(id.clone()),
@@ -195,7 +204,7 @@ fn line(issues: &[Issue], mark: &'static str) -> Line {
     }
 }
 
-fn plain_line(who: String) -> Line {
+fn text_line(who: String) -> Line {
     Line {
         who,
         place: String::new(),
@@ -204,10 +213,10 @@ fn plain_line(who: String) -> Line {
     }
 }
 
-fn people(title: &str, people: &[Person]) -> Section {
-    let lines = people.iter().take(MAX_NAMES).map(|person| {
+fn contacts_section(title: &str, contacts_section: &[NamedContact]) -> Section {
+    let lines = contacts_section.iter().take(MAX_NAMES).map(|person| {
         let name = shorten(&person.name, 80);
-        plain_line(match &person.external_id {
+        text_line(match &person.external_id {
             Some(id) => format!("{name} (ID {})", shorten(id, 80)),
             None => format!("{name} (made by hand)"),
         })
@@ -215,6 +224,6 @@ fn people(title: &str, people: &[Person]) -> Section {
     Section {
         title: title.to_owned(),
         lines: lines.collect(),
-        more: people.len().saturating_sub(MAX_NAMES),
+        more: contacts_section.len().saturating_sub(MAX_NAMES),
     }
 }

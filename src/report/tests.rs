@@ -1,7 +1,7 @@
 //! Mails as an admin reads them.
 
 use super::*;
-use crate::model::catalogue::Finding;
+use crate::model::catalog::Finding;
 use crate::model::failure::FailureCode;
 
 fn report(outcome: Outcome) -> Report {
@@ -25,7 +25,7 @@ fn report(outcome: Outcome) -> Report {
         withheld: Vec::new(),
         changed: Vec::new(),
         emptied_groups: Vec::new(),
-        renumbered: Vec::new(),
+        possible_id_changes: Vec::new(),
         recovered: false,
     }
 }
@@ -34,7 +34,7 @@ fn error(row: u32, id: &str, name: &str) -> Issue {
     Issue {
         row: Some(row),
         column: Some("Number".into()),
-        column_place: Some(4),
+        column_index: Some(4),
         value: Some("555".to_owned()),
         external_id: Some(id.to_owned()),
         contact_name: Some(name.to_owned()),
@@ -42,15 +42,15 @@ fn error(row: u32, id: &str, name: &str) -> Issue {
     }
 }
 
-fn person(n: usize) -> Person {
-    Person {
+fn person(n: usize) -> NamedContact {
+    NamedContact {
         name: format!("Person {n}"),
         external_id: Some(n.to_string()),
     }
 }
 
 #[test]
-fn errors_are_one_line_per_contact() {
+fn errors_get_one_line_per_contact() {
     let mut report = report(Outcome::Applied);
     report.issues = [error(5, "A5", "Ann Lee"), error(9, "B9", "Bo <b>Ek</b>")]
         .iter()
@@ -70,7 +70,7 @@ fn errors_are_one_line_per_contact() {
 }
 
 #[test]
-fn a_held_run_says_who_and_what_to_do() {
+fn held_run_lists_contacts_and_next_steps() {
     let mut report = report(Outcome::Held(vec![
         HoldReason::RemovesTooMany,
         HoldReason::EmptiesGroup,
@@ -83,7 +83,7 @@ fn a_held_run_says_who_and_what_to_do() {
 }
 
 #[test]
-fn a_failure_says_what_where_and_what_to_do() {
+fn failed_run_states_cause_and_next_step() {
     let failure = Failure::new(
         FailureCode::NotFound,
         "there is no file at https://files.example.org/c.csv; check the address",
@@ -93,14 +93,14 @@ fn a_failure_says_what_where_and_what_to_do() {
 }
 
 #[test]
-fn withheld_removals_are_listed_with_the_way_to_carry_them_out() {
+fn withheld_removals_are_listed_with_approve_command() {
     let mut report = report(Outcome::Applied);
-    let nameless = Issue {
+    let unidentified = Issue {
         external_id: None,
         row_digest: Some([1; 32]),
         ..error(5, "", "Ann Lee")
     };
-    report.issues = [nameless].iter().collect();
+    report.issues = [unidentified].iter().collect();
     report.is_new = vec![true];
     report.counts.errors = 1;
     report.counts.withheld = 1;
@@ -120,7 +120,7 @@ fn withheld_removals_are_listed_with_the_way_to_carry_them_out() {
 }
 
 #[test]
-fn beyond_a_hundred_issues_all_are_attached() {
+fn over_hundred_issues_are_attached_as_csv() {
     let mut report = report(Outcome::Applied);
     report.issues = (1..=150)
         .map(|n| error(n, &n.to_string(), "=HYPERLINK(1)"))
@@ -144,7 +144,7 @@ fn beyond_a_hundred_issues_all_are_attached() {
 
 /// Mail servers refuse what is too large, and then nobody would read any of it.
 #[test]
-fn an_attachment_never_grows_too_large_for_mail() {
+fn attachment_stays_below_mail_size_limit() {
     let mut report = report(Outcome::Applied);
     report.issues = (1..=40_000)
         .map(|n| error(n, &n.to_string(), "Ann Lee"))
@@ -176,12 +176,12 @@ fn an_attachment_never_grows_too_large_for_mail() {
 }
 
 #[test]
-fn admins_get_what_they_wish_for() {
+fn notify_setting_filters_reports() {
     let mut quiet = report(Outcome::Applied);
-    assert!(!quiet.is_wanted_by(Notify::All));
+    assert!(!quiet.should_send(Notify::All));
     quiet.removed = vec![person(1)];
-    assert!(quiet.is_wanted_by(Notify::All) && !quiet.is_wanted_by(Notify::Problems));
+    assert!(quiet.should_send(Notify::All) && !quiet.should_send(Notify::Problems));
     quiet.counts.errors = 1;
-    assert!(quiet.is_wanted_by(Notify::Problems));
-    assert!(report(Outcome::Held(Vec::new())).is_wanted_by(Notify::Problems));
+    assert!(quiet.should_send(Notify::Problems));
+    assert!(report(Outcome::Held(Vec::new())).should_send(Notify::Problems));
 }

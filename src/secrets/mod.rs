@@ -27,7 +27,7 @@ pub struct Binding<'a> {
 
 /// Why a sealed value can't be opened, or a key not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SealError {
+pub enum SecretError {
     /// No key file.
     #[error(
         "key file `{0}` does not exist; make one with `rosterd key generate`, or set `secrets.key_file`"
@@ -35,7 +35,7 @@ pub enum SealError {
     KeyMissing(PathBuf),
     /// Can't be read or written.
     #[error("key file `{path}`: {source}")]
-    KeyFile {
+    KeyFileIo {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -53,19 +53,19 @@ pub enum SealError {
     #[error(
         "another `rosterd` command is using or changing the key in `{0}`; try again when it has ended"
     )]
-    KeyBusy(PathBuf),
+    KeyLocked(PathBuf),
     /// Sealed for another origin.
-    #[error("the password was entered for {sealed_for} and is not sent anywhere else")]
+    #[error("the password was entered for {bound_origin} and is not sent anywhere else")]
     OtherOrigin {
         /// Where it may be sent.
-        sealed_for: String,
+        bound_origin: String,
     },
     /// Another key, another account or field, or damaged.
     #[error("the stored password can't be opened with the key at hand")]
-    Unreadable,
+    DecryptionFailed,
     /// Too long, or the crypto library failed.
     #[error("the password could not be sealed")]
-    Seal,
+    EncryptionFailed,
 }
 
 struct Key {
@@ -87,98 +87,110 @@ impl Keyring {
     ///
     /// # Errors
     /// [`SealError::Unreadable`] if none of the keys opens it.
-    pub fn reseal(
+    pub fn reencrypt(
         &self,
-        sealed: &[u8],
+        encrypted: &[u8],
         account: i64,
         field: &'static str,
-    ) -> Result<Option<Vec<u8>>, SealError> {
-        let parts = Parts::split(sealed).ok_or(SealError::Unreadable)?;
-        let origin = std::str::from_utf8(parts.origin).map_err(|_| SealError::Unreadable)?;
+    ) -> Result<Option<Vec<u8>>, SecretError> {
+        let parts = EncryptedParts::parse(encrypted).ok_or(SecretError::DecryptionFailed)?;
+        let origin =
+            std::str::from_utf8(parts.origin).map_err(|_| SecretError::DecryptionFailed)?;
         let binding = Binding {
             account,
             field,
             origin,
         };
-        let secret = self.open(sealed, binding)?;
+        let secret = self.decrypt(encrypted, binding)?;
         if self.0.first().is_some_and(|key| key.id == parts.key_id) {
             return Ok(None);
         }
-        self.seal(&secret, binding).map(Some)
+        self.encrypt(&secret, binding).map(Some)
     }
 
     /// Whether one of the keys opens a secret, for whichever origin it was sealed.
     #[must_use]
-    pub fn opens(&self, sealed: &[u8], account: i64, field: &'static str) -> bool {
+    pub fn can_decrypt(&self, encrypted: &[u8], account: i64, field: &'static str) -> bool {
         let binding = |origin| Binding {
             account,
             field,
             origin,
         };
-        sealed_for(sealed).is_some_and(|origin| self.open(sealed, binding(origin)).is_ok())
+        bound_origin(encrypted)
+            .is_some_and(|origin| self.decrypt(encrypted, binding(origin)).is_ok())
     }
 
     /// Seals a secret with the first key.
     ///
     /// # Errors
     /// [`SealError::Seal`] if the origin is absurdly long or the library fails.
-    pub fn seal(&self, secret: &SecretString, binding: Binding<'_>) -> Result<Vec<u8>, SealError> {
-        let key = self.0.first().ok_or(SealError::Seal)?;
-        let origin_len = u16::try_from(binding.origin.len()).map_err(|_| SealError::Seal)?;
-        let mut sealed = Vec::with_capacity(64 + binding.origin.len());
-        sealed.extend_from_slice(MAGIC);
-        sealed.extend_from_slice(&key.id);
-        sealed.extend_from_slice(&origin_len.to_be_bytes());
-        sealed.extend_from_slice(binding.origin.as_bytes());
-        let aad = aad(&sealed, binding);
+    pub fn encrypt(
+        &self,
+        secret: &SecretString,
+        binding: Binding<'_>,
+    ) -> Result<Vec<u8>, SecretError> {
+        let key = self.0.first().ok_or(SecretError::EncryptionFailed)?;
+        let origin_len =
+            u16::try_from(binding.origin.len()).map_err(|_| SecretError::EncryptionFailed)?;
+        let mut encrypted = Vec::with_capacity(64 + binding.origin.len());
+        encrypted.extend_from_slice(MAGIC);
+        encrypted.extend_from_slice(&key.id);
+        encrypted.extend_from_slice(&origin_len.to_be_bytes());
+        encrypted.extend_from_slice(binding.origin.as_bytes());
+        let aad = aad(&encrypted, binding);
         let mut text = secret.expose_secret().as_bytes().to_vec();
         let nonce = key
             .key
             .seal_in_place_append_tag(Aad::from(aad), &mut text)
-            .map_err(|_| SealError::Seal)?;
-        sealed.extend_from_slice(nonce.as_ref());
-        sealed.extend_from_slice(&text);
-        Ok(sealed)
+            .map_err(|_| SecretError::EncryptionFailed)?;
+        encrypted.extend_from_slice(nonce.as_ref());
+        encrypted.extend_from_slice(&text);
+        Ok(encrypted)
     }
 
     /// Opens a sealed secret.
     ///
     /// # Errors
     /// [`SealError::OtherOrigin`] if it was sealed for another origin, [`SealError::Unreadable`] for every other reason.
-    pub fn open(&self, sealed: &[u8], binding: Binding<'_>) -> Result<SecretString, SealError> {
-        let parts = Parts::split(sealed).ok_or(SealError::Unreadable)?;
-        let origin = std::str::from_utf8(parts.origin).map_err(|_| SealError::Unreadable)?;
+    pub fn decrypt(
+        &self,
+        encrypted: &[u8],
+        binding: Binding<'_>,
+    ) -> Result<SecretString, SecretError> {
+        let parts = EncryptedParts::parse(encrypted).ok_or(SecretError::DecryptionFailed)?;
+        let origin =
+            std::str::from_utf8(parts.origin).map_err(|_| SecretError::DecryptionFailed)?;
         let key = self
             .0
             .iter()
             .find(|key| key.id == parts.key_id)
-            .ok_or(SealError::Unreadable)?;
+            .ok_or(SecretError::DecryptionFailed)?;
         let aad = aad(parts.header, Binding { origin, ..binding });
-        let nonce =
-            Nonce::try_assume_unique_for_key(parts.nonce).map_err(|_| SealError::Unreadable)?;
+        let nonce = Nonce::try_assume_unique_for_key(parts.nonce)
+            .map_err(|_| SecretError::DecryptionFailed)?;
         let mut text = parts.ciphertext.to_vec();
-        let opened = key
+        let decrypted = key
             .key
             .open_in_place(nonce, Aad::from(aad), &mut text)
-            .map_err(|_| SealError::Unreadable)?;
+            .map_err(|_| SecretError::DecryptionFailed)?;
         if origin != binding.origin {
-            return Err(SealError::OtherOrigin {
-                sealed_for: origin.to_owned(),
+            return Err(SecretError::OtherOrigin {
+                bound_origin: origin.to_owned(),
             });
         }
-        Ok(std::str::from_utf8(opened)
-            .map_err(|_| SealError::Unreadable)?
+        Ok(std::str::from_utf8(decrypted)
+            .map_err(|_| SecretError::DecryptionFailed)?
             .into())
     }
 }
 
 /// The origin that a secret is sealed for, as it says itself; not proven until it is opened.
 #[must_use]
-pub fn sealed_for(sealed: &[u8]) -> Option<&str> {
-    std::str::from_utf8(Parts::split(sealed)?.origin).ok()
+pub fn bound_origin(encrypted: &[u8]) -> Option<&str> {
+    std::str::from_utf8(EncryptedParts::parse(encrypted)?.origin).ok()
 }
 
-struct Parts<'a> {
+struct EncryptedParts<'a> {
     header: &'a [u8],
     key_id: [u8; KEY_ID_LEN],
     origin: &'a [u8],
@@ -186,14 +198,14 @@ struct Parts<'a> {
     ciphertext: &'a [u8],
 }
 
-impl<'a> Parts<'a> {
-    fn split(sealed: &'a [u8]) -> Option<Self> {
-        let rest = sealed.strip_prefix(MAGIC)?;
+impl<'a> EncryptedParts<'a> {
+    fn parse(encrypted: &'a [u8]) -> Option<Self> {
+        let rest = encrypted.strip_prefix(MAGIC)?;
         let (key_id, rest) = rest.split_first_chunk::<KEY_ID_LEN>()?;
         let (origin_len, rest) = rest.split_first_chunk::<2>()?;
         let (origin, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*origin_len)))?;
         let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN)?;
-        let header = &sealed[..sealed.len() - rest.len()];
+        let header = &encrypted[..encrypted.len() - rest.len()];
         Some(Self {
             header,
             key_id: *key_id,
@@ -215,7 +227,7 @@ fn aad(header: &[u8], binding: Binding<'_>) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const HERE: Binding<'_> = Binding {
+    const BINDING: Binding<'_> = Binding {
         account: 7,
         field: "password_sealed",
         origin: "https://files.example.org",
@@ -230,55 +242,64 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_opens_only_for_its_account_field_and_origin() {
+    fn secret_decrypts_only_for_its_binding() {
         let (_folder, _, keys) = keyring();
-        let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
-        assert_eq!(keys.open(&sealed, HERE).unwrap().expose_secret(), "hunter2");
-        let other = |binding| keys.open(&sealed, binding).unwrap_err();
+        let encrypted = keys.encrypt(&"hunter2".into(), BINDING).unwrap();
+        assert_eq!(
+            keys.decrypt(&encrypted, BINDING).unwrap().expose_secret(),
+            "hunter2"
+        );
+        let other = |binding| keys.decrypt(&encrypted, binding).unwrap_err();
         assert!(matches!(
-            other(Binding { account: 8, ..HERE }),
-            SealError::Unreadable
+            other(Binding {
+                account: 8,
+                ..BINDING
+            }),
+            SecretError::DecryptionFailed
         ));
         assert!(matches!(
             other(Binding {
                 field: "s3_secret_sealed",
-                ..HERE
+                ..BINDING
             }),
-            SealError::Unreadable
+            SecretError::DecryptionFailed
         ));
         assert!(matches!(
             other(Binding {
                 origin: "https://evil.example.org",
-                ..HERE
+                ..BINDING
             }),
-            SealError::OtherOrigin { .. }
+            SecretError::OtherOrigin { .. }
         ));
     }
 
     #[test]
-    fn every_changed_byte_is_noticed() {
+    fn any_changed_byte_is_detected() {
         let (_folder, _, keys) = keyring();
-        let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
-        for at in 0..sealed.len() {
-            let mut damaged = sealed.clone();
+        let encrypted = keys.encrypt(&"hunter2".into(), BINDING).unwrap();
+        for at in 0..encrypted.len() {
+            let mut damaged = encrypted.clone();
             damaged[at] ^= 1;
-            assert!(keys.open(&damaged, HERE).is_err(), "byte {at}");
-            assert!(keys.open(&sealed[..at], HERE).is_err(), "cut at {at}");
+            assert!(keys.decrypt(&damaged, BINDING).is_err(), "byte {at}");
+            assert!(
+                keys.decrypt(&encrypted[..at], BINDING).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
     #[test]
-    fn another_key_opens_nothing_and_a_key_is_never_overwritten() {
-        let ((_one, path, keys), (_other, _, stranger)) = (keyring(), keyring());
-        let sealed = keys.seal(&"hunter2".into(), HERE).unwrap();
+    fn other_key_cannot_decrypt_and_generate_never_overwrites() {
+        let ((_one, path, keys), (_other, _, other_keys)) = (keyring(), keyring());
+        let encrypted = keys.encrypt(&"hunter2".into(), BINDING).unwrap();
         assert!(matches!(
-            stranger.open(&sealed, HERE),
-            Err(SealError::Unreadable)
+            other_keys.decrypt(&encrypted, BINDING),
+            Err(SecretError::DecryptionFailed)
         ));
         let before = std::fs::read(&path).unwrap();
         assert!(matches!(
             Keyring::generate(&path),
-            Err(SealError::KeyExists(_))
+            Err(SecretError::KeyExists(_))
         ));
         assert_eq!(std::fs::read(&path).unwrap(), before);
         let mode = std::os::unix::fs::PermissionsExt::mode(
@@ -288,59 +309,71 @@ mod tests {
     }
 
     #[test]
-    fn one_changes_the_key_at_a_time() {
+    fn key_change_takes_exclusive_lock() {
         let (_folder, path, _) = keyring();
-        let alone = Keyring::lock(&path).unwrap();
-        assert!(matches!(Keyring::lock(&path), Err(SealError::KeyBusy(_))));
+        let exclusive_lock = Keyring::lock(&path).unwrap();
+        assert!(matches!(
+            Keyring::lock(&path),
+            Err(SecretError::KeyLocked(_))
+        ));
         // Nor does anybody seal with it meanwhile.
-        assert!(matches!(Keyring::hold(&path), Err(SealError::KeyBusy(_))));
-        drop(alone);
-        let sealing = [(); 2].map(|()| Keyring::hold(&path).unwrap().unwrap());
-        assert!(matches!(Keyring::lock(&path), Err(SealError::KeyBusy(_))));
-        drop(sealing);
+        assert!(matches!(
+            Keyring::lock_shared(&path),
+            Err(SecretError::KeyLocked(_))
+        ));
+        drop(exclusive_lock);
+        let shared_locks = [(); 2].map(|()| Keyring::lock_shared(&path).unwrap().unwrap());
+        assert!(matches!(
+            Keyring::lock(&path),
+            Err(SecretError::KeyLocked(_))
+        ));
+        drop(shared_locks);
         Keyring::lock(&path).unwrap();
         let none = path.with_file_name("none");
-        assert!(Keyring::hold(&none).unwrap().is_none());
+        assert!(Keyring::lock_shared(&none).unwrap().is_none());
         assert!(matches!(
             Keyring::lock(&none),
-            Err(SealError::KeyMissing(_))
+            Err(SecretError::KeyMissing(_))
         ));
     }
 
     #[test]
-    fn a_change_of_the_key_can_be_interrupted_and_goes_on() {
+    fn interrupted_key_rotation_resumes() {
         let (_folder, path, old) = keyring();
-        let sealed = old.seal(&"hunter2".into(), HERE).unwrap();
+        let encrypted = old.encrypt(&"hunter2".into(), BINDING).unwrap();
         let keys = Keyring::begin_rotation(&path).unwrap();
-        let resealed = keys
-            .reseal(&sealed, HERE.account, HERE.field)
+        let reencrypted = keys
+            .reencrypt(&encrypted, BINDING.account, BINDING.field)
             .unwrap()
             .unwrap();
         // Interrupted here, it begins again with the same new key.
         let again = Keyring::begin_rotation(&path).unwrap();
         assert!(
             again
-                .reseal(&resealed, HERE.account, HERE.field)
+                .reencrypt(&reencrypted, BINDING.account, BINDING.field)
                 .unwrap()
                 .is_none()
         );
-        for value in [&sealed, &resealed] {
-            assert_eq!(again.open(value, HERE).unwrap().expose_secret(), "hunter2");
+        for value in [&encrypted, &reencrypted] {
+            assert_eq!(
+                again.decrypt(value, BINDING).unwrap().expose_secret(),
+                "hunter2"
+            );
         }
         assert!(
-            old.open(&resealed, HERE).is_err(),
+            old.decrypt(&reencrypted, BINDING).is_err(),
             "the old key does not open what the new one sealed"
         );
         // Whoever does not have the key that seals by now throws none away.
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(old.end_rotation(&path).is_ok() && again.end_rotation(&path).is_err());
+        assert!(old.finish_rotation(&path).is_ok() && again.finish_rotation(&path).is_err());
         std::fs::write(&path, text).unwrap();
         // A link stays one, and the file stays readable for whom it was.
         let link = path.with_file_name("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
         std::fs::set_permissions(&path, mode).unwrap();
-        again.end_rotation(&link).unwrap();
+        again.finish_rotation(&link).unwrap();
         assert!(link.is_symlink());
         let mode = std::fs::metadata(&path).unwrap().permissions();
         assert_eq!(
@@ -349,10 +382,13 @@ mod tests {
         );
         let new = Keyring::load(&path).unwrap();
         assert_eq!(
-            new.open(&resealed, HERE).unwrap().expose_secret(),
+            new.decrypt(&reencrypted, BINDING).unwrap().expose_secret(),
             "hunter2"
         );
-        assert!(new.open(&sealed, HERE).is_err());
-        assert!(new.reseal(&sealed, HERE.account, HERE.field).is_err());
+        assert!(new.decrypt(&encrypted, BINDING).is_err());
+        assert!(
+            new.reencrypt(&encrypted, BINDING.account, BINDING.field)
+                .is_err()
+        );
     }
 }

@@ -8,10 +8,10 @@ use std::io::{Read, Seek, SeekFrom};
 use encoding_rs::{Decoder, DecoderResult, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Stands where text could not be decoded.
-pub(super) const BROKEN: u8 = 0xFF;
+pub(super) const INVALID_BYTE: u8 = 0xFF;
 
 /// Bytes read at a time.
-const PIECE: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// How a file is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,15 +39,15 @@ impl Encoding {
 /// Tells the encoding from the whole file, and leaves the file behind its byte order mark.
 pub(super) fn detect<R: Read + Seek>(file: &mut R) -> std::io::Result<Encoding> {
     file.rewind()?;
-    let mut mark = [0; 3];
-    let marked = read_full(file, &mut mark)?;
-    let (encoding, skip) = match &mark[..marked] {
+    let mut bom = [0; 3];
+    let bom_len = read_full(file, &mut bom)?;
+    let (encoding, skip) = match &bom[..bom_len] {
         [0xFF, 0xFE, ..] => (Encoding::Utf16Le, 2),
         [0xFE, 0xFF, ..] => (Encoding::Utf16Be, 2),
         [0xEF, 0xBB, 0xBF] => (Encoding::Utf8, 3),
         _ => {
             file.rewind()?;
-            (without_mark(file)?, 0)
+            (detect_without_bom(file)?, 0)
         }
     };
     file.seek(SeekFrom::Start(skip))?;
@@ -65,57 +65,57 @@ fn read_full<R: Read>(file: &mut R, buffer: &mut [u8]) -> std::io::Result<usize>
     Ok(filled)
 }
 
-fn without_mark<R: Read>(file: &mut R) -> std::io::Result<Encoding> {
-    let mut buffer = vec![0; PIECE];
-    let (mut kept, mut broken) = (0, false);
+fn detect_without_bom<R: Read>(file: &mut R) -> std::io::Result<Encoding> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    let (mut carried, mut has_invalid) = (0, false);
     loop {
-        let read = read_full(file, &mut buffer[kept..])?;
-        let filled = kept + read;
-        let ended = filled < buffer.len();
-        let mut piece = &buffer[..filled];
-        kept = 0;
+        let read = read_full(file, &mut buffer[carried..])?;
+        let filled = carried + read;
+        let at_eof = filled < buffer.len();
+        let mut chunk = &buffer[..filled];
+        carried = 0;
         loop {
-            let valid = match std::str::from_utf8(piece) {
+            let valid = match std::str::from_utf8(chunk) {
                 Ok(text) => text.len(),
                 Err(error) => error.valid_up_to(),
             };
-            if !piece[..valid].is_ascii() {
+            if !chunk[..valid].is_ascii() {
                 // A valid sequence of several bytes: then the file is UTF-8, and whatever is broken in it is broken.
                 return Ok(Encoding::Utf8);
             }
-            piece = &piece[valid..];
-            match std::str::from_utf8(piece).map_err(|error| error.error_len()) {
+            chunk = &chunk[valid..];
+            match std::str::from_utf8(chunk).map_err(|error| error.error_len()) {
                 Ok(_) => break,
-                Err(None) if !ended => {
-                    kept = piece.len();
+                Err(None) if !at_eof => {
+                    carried = chunk.len();
                     break;
                 }
                 Err(length) => {
-                    broken = true;
-                    piece = &piece[length.unwrap_or(piece.len())..];
+                    has_invalid = true;
+                    chunk = &chunk[length.unwrap_or(chunk.len())..];
                 }
             }
         }
-        if ended {
-            return Ok(if broken {
+        if at_eof {
+            return Ok(if has_invalid {
                 Encoding::Windows1252
             } else {
                 Encoding::Utf8
             });
         }
-        buffer.copy_within(filled - kept..filled, 0);
+        buffer.copy_within(filled - carried..filled, 0);
     }
 }
 
 /// The text of a file as UTF-8, piece by piece.
-pub(super) struct Text<R> {
+pub(super) struct TextReader<R> {
     file: R,
     decoder: Option<Decoder>,
     raw: Vec<u8>,
-    ended: bool,
+    at_eof: bool,
 }
 
-impl<R: Read> Text<R> {
+impl<R: Read> TextReader<R> {
     /// The text from where the file stands.
     pub(super) fn new(file: R, encoding: Encoding) -> Self {
         let decoder = match encoding {
@@ -125,7 +125,7 @@ impl<R: Read> Text<R> {
             Encoding::Windows1252 => Some(WINDOWS_1252.new_decoder_without_bom_handling()),
         };
         let raw = if decoder.is_some() {
-            vec![0; PIECE]
+            vec![0; CHUNK_BYTES]
         } else {
             Vec::new()
         };
@@ -133,40 +133,40 @@ impl<R: Read> Text<R> {
             file,
             decoder,
             raw,
-            ended: false,
+            at_eof: false,
         }
     }
 
     /// Adds more text to `out`, about `wanted` bytes; `false` at the end.
-    pub(super) fn more(&mut self, out: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
-        if self.ended {
+    pub(super) fn read_more(&mut self, out: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
+        if self.at_eof {
             return Ok(false);
         }
         let Some(decoder) = &mut self.decoder else {
-            let (start, wanted) = (out.len(), wanted.max(PIECE));
+            let (start, wanted) = (out.len(), wanted.max(CHUNK_BYTES));
             out.resize(start + wanted, 0);
             let read = read_full(&mut self.file, &mut out[start..])?;
             out.truncate(start + read);
-            self.ended = read < wanted;
+            self.at_eof = read < wanted;
             return Ok(read > 0);
         };
         let start = out.len();
-        let mut piece = Vec::new();
-        while !self.ended && out.len() - start < wanted.max(1) {
+        let mut chunk = Vec::new();
+        while !self.at_eof && out.len() - start < wanted.max(1) {
             let filled = read_full(&mut self.file, &mut self.raw)?;
-            self.ended = filled < self.raw.len();
+            self.at_eof = filled < self.raw.len();
             let mut raw = &self.raw[..filled];
             // Decoding may grow a text threefold; what doesn't fit is asked for again.
-            piece.resize(raw.len() * 3 + 16, 0);
+            chunk.resize(raw.len() * 3 + 16, 0);
             loop {
-                let (result, taken, written) =
-                    decoder.decode_to_utf8_without_replacement(raw, &mut piece, self.ended);
-                out.extend_from_slice(&piece[..written]);
-                raw = &raw[taken..];
+                let (result, consumed, written) =
+                    decoder.decode_to_utf8_without_replacement(raw, &mut chunk, self.at_eof);
+                out.extend_from_slice(&chunk[..written]);
+                raw = &raw[consumed..];
                 match result {
                     DecoderResult::InputEmpty => break,
                     DecoderResult::OutputFull => {}
-                    DecoderResult::Malformed(..) => out.push(BROKEN),
+                    DecoderResult::Malformed(..) => out.push(INVALID_BYTE),
                 }
             }
         }
@@ -183,9 +183,9 @@ mod tests {
     fn decode(bytes: &[u8]) -> (Encoding, Vec<u8>) {
         let mut file = Cursor::new(bytes);
         let encoding = detect(&mut file).unwrap();
-        let mut text = Text::new(file, encoding);
+        let mut text = TextReader::new(file, encoding);
         let mut out = Vec::new();
-        while text.more(&mut out, 1).unwrap() {}
+        while text.read_more(&mut out, 1).unwrap() {}
         (encoding, out)
     }
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_supported_encoding_is_told() {
+    fn supported_encodings_are_detected() {
         check("Zoë".as_bytes(), "Zoë", Encoding::Utf8);
         check(b"\xef\xbb\xbfID", "ID", Encoding::Utf8);
         check(b"\xff\xfeI\0D\0", "ID", Encoding::Utf16Le);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_bytes_in_a_file_that_is_utf8_elsewhere_stay_broken() {
+    fn invalid_bytes_in_utf8_file_stay_invalid() {
         for bytes in [
             &b"Zo\xc3\xab\nM\xfcller"[..],
             b"M\xfcller\nZo\xc3\xab",
@@ -218,25 +218,25 @@ mod tests {
         for bytes in [&b"\xff\xfeI\0D"[..], b"\xff\xfe\x00\xd8I\0"] {
             let (encoding, text) = decode(bytes);
             assert_eq!(encoding, Encoding::Utf16Le);
-            assert!(text.contains(&BROKEN), "{bytes:?}");
+            assert!(text.contains(&INVALID_BYTE), "{bytes:?}");
         }
     }
 
     #[test]
-    fn what_speaks_for_an_encoding_may_come_late_and_across_pieces() {
-        for pad in PIECE - 3..PIECE + 3 {
+    fn encoding_is_detected_across_chunk_boundaries() {
+        for pad in CHUNK_BYTES - 3..CHUNK_BYTES + 3 {
             let mut valid = vec![b'a'; pad];
             valid.extend("é".as_bytes());
             assert_eq!(decode(&valid), (Encoding::Utf8, valid.clone()));
             let mut guessed = vec![b'a'; pad];
             guessed.extend(b"\xe9b");
             assert_eq!(decode(&guessed).0, Encoding::Windows1252);
-            let mut broken = b"\xfc\n".to_vec();
-            broken.extend(&valid);
-            assert_eq!(decode(&broken).0, Encoding::Utf8);
-            let mut cut = vec![b'a'; pad];
-            cut.extend(b"\xc3");
-            assert_eq!(decode(&cut).0, Encoding::Windows1252);
+            let mut invalid = b"\xfc\n".to_vec();
+            invalid.extend(&valid);
+            assert_eq!(decode(&invalid).0, Encoding::Utf8);
+            let mut truncated = vec![b'a'; pad];
+            truncated.extend(b"\xc3");
+            assert_eq!(decode(&truncated).0, Encoding::Windows1252);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::SheetError;
-use crate::model::catalogue::Finding;
+use crate::model::catalog::Finding;
 use crate::model::issue::Issue;
 use crate::table::{Field, Header, NumberColumns};
 use crate::unicode;
@@ -12,7 +12,7 @@ use crate::unicode;
 pub(super) const SEARCH_ROWS: usize = 50;
 
 /// A title in the form by which it is matched.
-fn normalise(title: &str) -> String {
+fn normalize(title: &str) -> String {
     let plain: String = title
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
@@ -29,14 +29,14 @@ fn normalise(title: &str) -> String {
 }
 
 /// A known column, with its ordinal where it is one of `Number 2`, `Number Type 2`, ….
-fn known(normalised: &str) -> Option<(Field, u32)> {
+fn match_column(normalized: &str) -> Option<(Field, u32)> {
     if let Some(field) = Field::ALL
         .iter()
-        .find(|field| unicode::fold(field.as_str()) == normalised)
+        .find(|field| unicode::fold(field.as_str()) == normalized)
     {
         return Some((*field, 1));
     }
-    let (base, ordinal) = normalised.rsplit_once(' ')?;
+    let (base, ordinal) = normalized.rsplit_once(' ')?;
     let ordinal: u32 = ordinal
         .parse()
         .ok()
@@ -48,96 +48,96 @@ fn known(normalised: &str) -> Option<(Field, u32)> {
 }
 
 /// How many known columns a row of titles has; the delimiter that gives most is the right one.
-pub(super) fn count_known(titles: &[String]) -> usize {
+pub(super) fn count_known_columns(titles: &[String]) -> usize {
     titles
         .iter()
-        .filter(|title| known(&normalise(title)).is_some())
+        .filter(|title| match_column(&normalize(title)).is_some())
         .count()
 }
 
 /// Reads the header row, with the issues it gives rise to.
 pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>), SheetError> {
-    let mut places: HashMap<(Field, u32), usize> = HashMap::new();
+    let mut column_indexes: HashMap<(Field, u32), usize> = HashMap::new();
     let mut unknown = Vec::new();
-    for (place, title) in titles.iter().enumerate() {
-        let normalised = normalise(title);
-        match known(&normalised) {
+    for (index, title) in titles.iter().enumerate() {
+        let normalized = normalize(title);
+        match match_column(&normalized) {
             Some(column) => {
-                if places.insert(column, place).is_some() {
+                if column_indexes.insert(column, index).is_some() {
                     return Err(SheetError::HeaderDuplicate {
                         row,
-                        title: shown(title),
+                        title: display_title(title),
                     });
                 }
             }
-            None if normalised.is_empty() => {}
-            None => unknown.push((place, normalised)),
+            None if normalized.is_empty() => {}
+            None => unknown.push((index, normalized)),
         }
     }
     let mut seen = HashSet::new();
-    for (place, normalised) in &unknown {
-        if !seen.insert(normalised) {
+    for (index, normalized) in &unknown {
+        if !seen.insert(normalized) {
             return Err(SheetError::HeaderDuplicate {
                 row,
-                title: shown(&titles[*place]),
+                title: display_title(&titles[*index]),
             });
         }
     }
     let missing: Vec<String> = Field::ALL
         .iter()
-        .filter(|field| field.is_required() && !places.contains_key(&(**field, 1)))
+        .filter(|field| field.is_required() && !column_indexes.contains_key(&(**field, 1)))
         .map(|field| field.as_str().to_owned())
         .collect();
     if !missing.is_empty() {
         let hint = missing_hint(&missing, &unknown, titles);
         return Err(SheetError::HeaderMissing { row, missing, hint });
     }
-    let numbers = number_columns(row, &places)?;
+    let numbers = number_columns(row, &column_indexes)?;
     // Type and description of a number that has no column of its own.
-    let alone = |(field, n): &(Field, u32)| {
-        *field != Field::Number && *n > 1 && !places.contains_key(&(Field::Number, *n))
+    let orphaned = |(field, n): &(Field, u32)| {
+        *field != Field::Number && *n > 1 && !column_indexes.contains_key(&(Field::Number, *n))
     };
-    let alone = places.iter().filter(|(column, _)| alone(column));
-    unknown.extend(alone.map(|(_, place)| (*place, normalise(&titles[*place]))));
+    let orphaned = column_indexes.iter().filter(|(column, _)| orphaned(column));
+    unknown.extend(orphaned.map(|(_, index)| (*index, normalize(&titles[*index]))));
     unknown.sort_unstable();
     let mut issues = Vec::new();
     for field in Field::ALL
         .iter()
-        .filter(|field| !field.is_required() && !places.contains_key(&(**field, 1)))
+        .filter(|field| !field.is_required() && !column_indexes.contains_key(&(**field, 1)))
     {
         issues.push(Issue {
             column: Some(field.as_str().into()),
             ..Issue::new(Finding::ColumnMissing)
         });
     }
-    for (place, normalised) in &unknown {
-        let title = shown(&titles[*place]);
-        let wanted = |field, n| !places.contains_key(&(field, n));
-        let meant = match known(normalised) {
+    for (index, normalized) in &unknown {
+        let title = display_title(&titles[*index]);
+        let is_candidate = |field, n| !column_indexes.contains_key(&(field, n));
+        let suggestion = match match_column(normalized) {
             // It is written right, and what it belongs to isn't there.
             Some(_) => None,
-            None => numbered_meant(normalised, wanted).or_else(|| {
-                let field = did_you_mean(normalised, |field| wanted(field, 1))?;
+            None => suggest_numbered_column(normalized, is_candidate).or_else(|| {
+                let field = suggest_field(normalized, |field| is_candidate(field, 1))?;
                 Some(field.as_str().to_owned())
             }),
         };
-        let finding = if meant.is_some() {
+        let finding = if suggestion.is_some() {
             Finding::ColumnMisspelled
         } else {
             Finding::ColumnUnknown
         };
         issues.push(Issue {
             row: Some(row),
-            column_place: u32::try_from(*place).ok(),
+            column_index: u32::try_from(*index).ok(),
             value: Some(title.clone()),
             column: Some(title.into()),
-            ..Issue::clashing(finding, &meant.unwrap_or_default(), 0)
+            ..Issue::with_reference(finding, &suggestion.unwrap_or_default(), 0)
         });
     }
-    let found: Vec<(Field, usize)> = places
+    let found: Vec<(Field, usize)> = column_indexes
         .iter()
         .filter(|((_, ordinal), _)| *ordinal == 1)
-        .map(|((field, _), place)| (*field, *place))
+        .map(|((field, _), index)| (*field, *index))
         .collect();
     let titles = titles
         .iter()
@@ -148,14 +148,14 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
 
 fn number_columns(
     row: u32,
-    places: &HashMap<(Field, u32), usize>,
+    column_indexes: &HashMap<(Field, u32), usize>,
 ) -> Result<Vec<NumberColumns>, SheetError> {
     let mut numbers = Vec::new();
-    for ((field, ordinal), place) in places {
+    for ((field, ordinal), index) in column_indexes {
         if *field != Field::Number {
             continue;
         }
-        let Some(number_type) = places.get(&(Field::NumberType, *ordinal)) else {
+        let Some(number_type) = column_indexes.get(&(Field::NumberType, *ordinal)) else {
             return Err(SheetError::HeaderMissing {
                 row,
                 missing: vec![format!("Number Type {ordinal}")],
@@ -164,51 +164,56 @@ fn number_columns(
         };
         numbers.push(NumberColumns {
             ordinal: *ordinal,
-            number: *place,
+            number: *index,
             number_type: *number_type,
-            description: places.get(&(Field::NumberDescription, *ordinal)).copied(),
+            description: column_indexes
+                .get(&(Field::NumberDescription, *ordinal))
+                .copied(),
         });
     }
     numbers.sort_by_key(|columns| columns.number);
     Ok(numbers)
 }
 
-fn shown(title: &str) -> String {
+fn display_title(title: &str) -> String {
     unicode::shorten(&unicode::clean(title).text, 60)
 }
 
 fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[String]) -> String {
-    let guesses: Vec<String> = unknown
+    let suggestions: Vec<String> = unknown
         .iter()
-        .filter_map(|(place, normalised)| {
-            let meant = did_you_mean(normalised, |field| {
+        .filter_map(|(index, normalized)| {
+            let suggestion = suggest_field(normalized, |field| {
                 missing.iter().any(|m| m == field.as_str())
             })?;
             Some(format!(
-                "`{}` looks like it: rename it to `{meant}`",
-                shown(&titles[*place])
+                "`{}` looks like it: rename it to `{suggestion}`",
+                display_title(&titles[*index])
             ))
         })
         .collect();
-    if guesses.is_empty() {
+    if suggestions.is_empty() {
         "; add it as in the template (`rosterd template`)".to_owned()
     } else {
-        format!("; {}", guesses.join(", "))
+        format!("; {}", suggestions.join(", "))
     }
 }
 
 /// A column of a further number that is written almost right, as `Number2`.
-fn numbered_meant(normalised: &str, wanted: impl Fn(Field, u32) -> bool) -> Option<String> {
-    let base = normalised.trim_end_matches(|c: char| c.is_ascii_digit());
-    let ordinal: u32 = normalised[base.len()..].parse().ok()?;
+fn suggest_numbered_column(
+    normalized: &str,
+    is_candidate: impl Fn(Field, u32) -> bool,
+) -> Option<String> {
+    let base = normalized.trim_end_matches(|c: char| c.is_ascii_digit());
+    let ordinal: u32 = normalized[base.len()..].parse().ok()?;
     let numbered = [Field::Number, Field::NumberType, Field::NumberDescription];
-    let field = did_you_mean(base.trim_end(), |field| {
-        ordinal > 1 && numbered.contains(&field) && wanted(field, ordinal)
+    let field = suggest_field(base.trim_end(), |field| {
+        ordinal > 1 && numbered.contains(&field) && is_candidate(field, ordinal)
     })?;
     Some(format!("{field} {ordinal}"))
 }
 
-fn did_you_mean(normalised: &str, wanted: impl Fn(Field) -> bool) -> Option<Field> {
+fn suggest_field(normalized: &str, is_candidate: impl Fn(Field) -> bool) -> Option<Field> {
     const SYNONYMS: &[(&str, Field)] = &[
         ("phone", Field::Number),
         ("phone number", Field::Number),
@@ -228,16 +233,16 @@ fn did_you_mean(normalised: &str, wanted: impl Fn(Field) -> bool) -> Option<Fiel
     ];
     let synonym = SYNONYMS
         .iter()
-        .find(|(word, _)| *word == normalised)
+        .find(|(word, _)| *word == normalized)
         .map(|(_, field)| *field);
-    synonym.filter(|field| wanted(*field)).or_else(|| {
+    synonym.filter(|field| is_candidate(*field)).or_else(|| {
         Field::ALL
             .iter()
             .copied()
-            .filter(|field| wanted(*field))
+            .filter(|field| is_candidate(*field))
             .map(|field| {
                 (
-                    strsim::damerau_levenshtein(&unicode::fold(field.as_str()), normalised),
+                    strsim::damerau_levenshtein(&unicode::fold(field.as_str()), normalized),
                     field,
                 )
             })
@@ -257,17 +262,17 @@ mod tests {
     }
 
     #[test]
-    fn headers_match_in_any_order_case_and_dress() {
+    fn headers_match_in_any_order_case_and_spacing() {
         let (header, issues) =
             parse(1, &titles("\u{feff}id*|NAME| Groups |number\u{a0}type|Number |Organization  Name*|Title|email address|Number Description|notification priority")).unwrap();
-        assert_eq!(header.place(Field::Id), Some(0));
-        assert_eq!(header.place(Field::NumberType), Some(3));
-        assert_eq!(header.place(Field::OrganizationName), Some(5));
+        assert_eq!(header.column_index(Field::Id), Some(0));
+        assert_eq!(header.column_index(Field::NumberType), Some(3));
+        assert_eq!(header.column_index(Field::OrganizationName), Some(5));
         assert!(issues.is_empty(), "{issues:?}");
     }
 
     #[test]
-    fn missing_required_columns_are_named_with_a_guess() {
+    fn missing_columns_are_named_with_suggestion() {
         let error = parse(1, &titles("ID|Name|Phone|Number Type|Groups"))
             .unwrap_err()
             .to_string();
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_twice_is_refused() {
+    fn duplicate_header_is_rejected() {
         assert!(matches!(
             parse(1, &titles("ID|Name|Number|Number Type|Groups|name *")),
             Err(SheetError::HeaderDuplicate { .. })
@@ -292,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn further_numbers_need_their_type() {
+    fn extra_number_without_type_column_is_rejected() {
         let (header, _) = parse(
             1,
             &titles(
@@ -313,8 +318,8 @@ mod tests {
     }
 
     #[test]
-    fn columns_of_further_numbers_that_lead_nowhere_are_named() {
-        let meant = |columns: &str| {
+    fn orphaned_number_columns_are_reported() {
+        let suggestion = |columns: &str| {
             let (_, issues) = parse(
                 1,
                 &titles(&format!("ID|Name|Number|Number Type|Groups|{columns}")),
@@ -325,25 +330,25 @@ mod tests {
                 .map(|issue| issue.message().into_owned())
                 .collect::<Vec<_>>()
         };
-        for (columns, said) in [
+        for (columns, expected) in [
             ("Number Type 2|Number Description 2", vec!["", ""]),
             ("Number2|Number Type 2", vec!["`Number 2`", ""]),
             ("Numbr 2", vec!["`Number 2`"]),
             ("Number  2|Number Type 2", vec![]),
             ("Shoe 2", vec![""]),
         ] {
-            let messages = meant(columns);
-            assert_eq!(messages.len(), said.len(), "{columns}: {messages:?}");
-            for (message, said) in messages.iter().zip(said) {
-                let guesses = message.contains("did you mean");
-                assert_eq!(guesses, !said.is_empty(), "{message}");
-                assert!(message.contains(said), "{message}");
+            let messages = suggestion(columns);
+            assert_eq!(messages.len(), expected.len(), "{columns}: {messages:?}");
+            for (message, expected) in messages.iter().zip(expected) {
+                let suggestions = message.contains("did you mean");
+                assert_eq!(suggestions, !expected.is_empty(), "{message}");
+                assert!(message.contains(expected), "{message}");
             }
         }
     }
 
     #[test]
-    fn optional_and_unknown_columns_are_one_issue_each() {
+    fn missing_and_unknown_columns_give_one_issue_each() {
         let (_, issues) = parse(
             1,
             &titles("ID|Name|Number|Number Type|Groups|Emial Address|Shoe size"),

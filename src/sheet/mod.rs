@@ -10,7 +10,7 @@ mod sandbox;
 mod sniff;
 mod xlsx;
 
-pub use sandbox::{COMMAND as WORKBOOK_COMMAND, WorkbookReader, read_for_parent};
+pub use sandbox::{COMMAND as WORKBOOK_COMMAND, WorkbookReader, run_worker};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +18,7 @@ use std::io::{BufReader, Cursor, Read, Seek, Write};
 
 use serde::Serialize;
 
-use crate::model::catalogue::Finding;
+use crate::model::catalog::Finding;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::{Issue, column_letters};
 use crate::table::{Field, Header, SheetRow};
@@ -52,7 +52,7 @@ pub struct Format {
 
 /// What is known once a file has been read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub struct SheetInfo {
     /// What it turned out to be.
     pub format: Format,
     /// Its header.
@@ -73,7 +73,7 @@ pub enum SheetError {
     #[error(
         "the workbook's visible sheets are empty; show the sheet with the contacts, or delete those before it"
     )]
-    NothingVisible,
+    VisibleSheetsEmpty,
     /// Neither .xlsx nor .csv.
     #[error("the file is {0}, not a spreadsheet; save the spreadsheet as .xlsx or .csv")]
     NotASpreadsheet(&'static str),
@@ -109,7 +109,7 @@ pub enum SheetError {
     #[error(
         "a quotation mark in the header (row {row}) stands where none may stand; export the file again from the spreadsheet program"
     )]
-    HeaderQuotes {
+    StrayQuoteInHeader {
         /// Row of the header.
         row: u32,
     },
@@ -130,7 +130,7 @@ pub enum SheetError {
         row: u32,
     },
     /// A required column is missing.
-    #[error("the header (row {row}) lacks the required column{} {}{}", plural(.missing), quoted(.missing), .hint)]
+    #[error("the header (row {row}) lacks the required column{} {}{}", plural_suffix(.missing), quote_names(.missing), .hint)]
     HeaderMissing {
         /// Row that was taken for the header.
         row: u32,
@@ -149,7 +149,7 @@ pub enum SheetError {
     },
     /// A workbook that was refused behind the wall, in another process.
     #[error("{}", .0.message)]
-    BehindTheWall(Failure),
+    RejectedByWorker(Failure),
     /// The machine, not the file.
     #[error("the file can't be read on this machine: {0}")]
     Io(#[from] std::io::Error),
@@ -163,12 +163,12 @@ pub enum SheetError {
     },
 }
 
-fn plural(words: &[String]) -> &'static str {
+fn plural_suffix(words: &[String]) -> &'static str {
     if words.len() == 1 { "" } else { "s" }
 }
 
-fn quoted(words: &[String]) -> String {
-    unicode::join_and(
+fn quote_names(words: &[String]) -> String {
+    unicode::join_with_and(
         &words
             .iter()
             .map(|word| format!("`{word}`"))
@@ -181,19 +181,21 @@ impl SheetError {
     #[must_use]
     pub fn code(&self) -> FailureCode {
         match self {
-            Self::Empty | Self::NothingVisible => FailureCode::EmptyFile,
+            Self::Empty | Self::VisibleSheetsEmpty => FailureCode::EmptyFile,
             Self::NotASpreadsheet(_) => FailureCode::NotASpreadsheet,
             Self::PasswordProtected => FailureCode::PasswordProtected,
             Self::WorkbookUnreadable(_) => FailureCode::WorkbookUnreadable,
             Self::WorkbookTooLarge(_) => FailureCode::WorkbookTooLarge,
             Self::Undecodable { .. } => FailureCode::Undecodable,
-            Self::UnclosedQuote { .. } | Self::HeaderQuotes { .. } => FailureCode::UnclosedQuote,
+            Self::UnclosedQuote { .. } | Self::StrayQuoteInHeader { .. } => {
+                FailureCode::UnclosedQuote
+            }
             Self::NulByte { .. } => FailureCode::NulByte,
             Self::HeaderNotFirst { .. } => FailureCode::HeaderNotFirst,
             Self::HeaderMissing { .. } => FailureCode::HeaderMissing,
             Self::HeaderDuplicate { .. } => FailureCode::HeaderDuplicate,
             Self::TooManyRows { .. } => FailureCode::TooManyRows,
-            Self::BehindTheWall(failure) => failure.code,
+            Self::RejectedByWorker(failure) => failure.code,
             Self::Io(_) => FailureCode::Internal,
         }
     }
@@ -207,7 +209,7 @@ impl SheetError {
 
 /// Where the bytes of a file are.
 #[derive(Debug, Clone, Copy)]
-pub enum Content<'a> {
+pub enum FileContent<'a> {
     /// In memory.
     Bytes(&'a [u8]),
     /// On disk; nothing else may read from this handle meanwhile.
@@ -219,29 +221,29 @@ pub enum Content<'a> {
 ///
 /// # Errors
 /// [`SheetError`] if the file is refused; rows handed out before that must be thrown away.
-pub fn read_guarded(
-    content: Content<'_>,
+pub fn read_sandboxed(
+    content: FileContent<'_>,
     reader: &WorkbookReader,
     limits: Limits,
-    mut each: impl FnMut(&Header, &SheetRow),
-) -> Result<Facts, SheetError> {
+    mut on_row: impl FnMut(&Header, &SheetRow),
+) -> Result<SheetInfo, SheetError> {
     let kind = match content {
-        Content::Bytes(bytes) => sniff::sniff(&mut Cursor::new(bytes)),
-        Content::File(file) => sniff::sniff(&mut BufReader::new(file)),
+        FileContent::Bytes(bytes) => sniff::sniff(&mut Cursor::new(bytes)),
+        FileContent::File(file) => sniff::sniff(&mut BufReader::new(file)),
     }?;
     match (kind, reader, content) {
-        (sniff::Kind::Workbook, WorkbookReader::Child(program), Content::File(file)) => {
-            sandbox::read_in_child(program, file, limits, &mut each)
+        (sniff::FileKind::Workbook, WorkbookReader::Child(program), FileContent::File(file)) => {
+            sandbox::read_in_child(program, file, limits, &mut on_row)
         }
-        (sniff::Kind::Workbook, WorkbookReader::Child(program), Content::Bytes(bytes)) => {
+        (sniff::FileKind::Workbook, WorkbookReader::Child(program), FileContent::Bytes(bytes)) => {
             let mut file = tempfile::tempfile()?;
             file.write_all(bytes)?;
-            sandbox::read_in_child(program, &file, limits, &mut each)
+            sandbox::read_in_child(program, &file, limits, &mut on_row)
         }
         // It is read in large pieces and needs no buffer.
-        (sniff::Kind::Text, _, Content::File(file)) => csv::read(file, limits, &mut each),
-        (_, _, Content::File(file)) => read(BufReader::new(file), limits, each),
-        (_, _, Content::Bytes(bytes)) => read(Cursor::new(bytes), limits, each),
+        (sniff::FileKind::Text, _, FileContent::File(file)) => csv::read(file, limits, &mut on_row),
+        (_, _, FileContent::File(file)) => read(BufReader::new(file), limits, on_row),
+        (_, _, FileContent::Bytes(bytes)) => read(Cursor::new(bytes), limits, on_row),
     }
 }
 
@@ -252,16 +254,16 @@ pub fn read_guarded(
 pub fn read<R: Read + Seek>(
     mut file: R,
     limits: Limits,
-    mut each: impl FnMut(&Header, &SheetRow),
-) -> Result<Facts, SheetError> {
+    mut on_row: impl FnMut(&Header, &SheetRow),
+) -> Result<SheetInfo, SheetError> {
     match sniff::sniff(&mut file)? {
-        sniff::Kind::Workbook => {
+        sniff::FileKind::Workbook => {
             let limits = Limits {
                 max_rows: limits.max_rows.min(XLSX_MAX_ROWS),
             };
-            xlsx::read(file, limits, &mut each)
+            xlsx::read(file, limits, &mut on_row)
         }
-        sniff::Kind::Text => csv::read(file, limits, &mut each),
+        sniff::FileKind::Text => csv::read(file, limits, &mut on_row),
     }
 }
 
@@ -275,30 +277,30 @@ pub fn csv_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, SheetErr
 }
 
 /// Where a sheet's rows go once its header is known, and the count that must stay within limits.
-struct Body<'a, F> {
+struct RowSink<'a, F> {
     header: Header,
     limits: Limits,
     rows: u32,
     /// Filled columns without a title, each with the first row in which it is filled.
     untitled: BTreeMap<usize, u32>,
-    has_gap: bool,
-    each: &'a mut F,
+    has_untitled_column: bool,
+    on_row: &'a mut F,
 }
 
-impl<'a, F: FnMut(&Header, &SheetRow)> Body<'a, F> {
-    fn new(header: Header, limits: Limits, each: &'a mut F) -> Self {
+impl<'a, F: FnMut(&Header, &SheetRow)> RowSink<'a, F> {
+    fn new(header: Header, limits: Limits, on_row: &'a mut F) -> Self {
         Self {
-            has_gap: header.titles.iter().any(String::is_empty),
+            has_untitled_column: header.titles.iter().any(String::is_empty),
             header,
             limits,
             rows: 0,
             untitled: BTreeMap::new(),
-            each,
+            on_row,
         }
     }
 
     fn push(&mut self, row: &SheetRow) -> Result<(), SheetError> {
-        if row.is_passed_over() {
+        if row.is_skippable() {
             return Ok(());
         }
         self.rows += 1;
@@ -307,28 +309,30 @@ impl<'a, F: FnMut(&Header, &SheetRow)> Body<'a, F> {
                 limit: self.limits.max_rows,
             });
         }
-        if row.damage.is_none() && (self.has_gap || row.len() > self.header.titles.len()) {
-            self.note_untitled(row);
+        if row.damage.is_none()
+            && (self.has_untitled_column || row.len() > self.header.titles.len())
+        {
+            self.record_untitled_columns(row);
         }
-        (self.each)(&self.header, row);
+        (self.on_row)(&self.header, row);
         Ok(())
     }
 
-    fn note_untitled(&mut self, row: &SheetRow) {
+    fn record_untitled_columns(&mut self, row: &SheetRow) {
         let titles = &self.header.titles;
-        for (place, cell) in row.cells().enumerate() {
-            if titles.get(place).is_none_or(String::is_empty) && !cell.is_blank() {
-                self.untitled.entry(place).or_insert(row.number);
+        for (index, cell) in row.cells().enumerate() {
+            if titles.get(index).is_none_or(String::is_empty) && !cell.is_blank() {
+                self.untitled.entry(index).or_insert(row.number);
             }
         }
     }
 
     /// The header, and an issue for each filled column without a title.
     fn finish(self) -> (Header, Vec<Issue>) {
-        let issue = |(place, row): (usize, u32)| Issue {
+        let issue = |(index, row): (usize, u32)| Issue {
             row: Some(row),
-            column_place: u32::try_from(place).ok(),
-            column: Some(column_letters(place).into()),
+            column_index: u32::try_from(index).ok(),
+            column: Some(column_letters(index).into()),
             ..Issue::new(Finding::ColumnUntitled)
         };
         let issues = self.untitled.into_iter().map(issue).collect();

@@ -6,31 +6,31 @@ use super::SheetError;
 
 /// What can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FileKind {
     /// An Office Open XML workbook, or something so close that opening it decides.
     Workbook,
     /// Text; a CSV file as far as can be told.
     Text,
 }
 
-const OLE: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
+const OLE_MAGIC: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
 
 /// Where a tar archive says that it is one.
-const TAR_AT: usize = 257;
+const TAR_MAGIC_OFFSET: usize = 257;
 
 /// Bytes in which a text is told from markup and JSON.
-const HEAD: u64 = 4 << 10;
+const SNIFF_BYTES: u64 = 4 << 10;
 
-pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
+pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
     file.rewind()?;
     let mut head = Vec::new();
-    file.by_ref().take(HEAD).read_to_end(&mut head)?;
+    file.by_ref().take(SNIFF_BYTES).read_to_end(&mut head)?;
     let bytes = &head[..];
-    if bytes.starts_with(OLE) {
-        return Err(ole(file)?);
+    if bytes.starts_with(OLE_MAGIC) {
+        return Err(classify_ole(file)?);
     }
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
-        return archive(file);
+        return classify_zip(file);
     }
     for (magic, what) in [
         (&b"%PDF"[..], "a PDF document"),
@@ -50,20 +50,20 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
             return Err(SheetError::NotASpreadsheet(what));
         }
     }
-    for (is_it, what) in [
+    for (matches_kind, what) in [
         (is_tar(bytes), "a tar archive"),
         (is_bzip2(bytes), "a bzip2 archive"),
         (is_sylk(bytes), "a SYLK file"),
     ] {
-        if is_it {
+        if matches_kind {
             return Err(SheetError::NotASpreadsheet(what));
         }
     }
-    text(bytes)
+    classify_text(bytes)
 }
 
 fn is_tar(bytes: &[u8]) -> bool {
-    let magic = bytes.get(TAR_AT..).unwrap_or_default();
+    let magic = bytes.get(TAR_MAGIC_OFFSET..).unwrap_or_default();
     magic.starts_with(b"ustar\0") || magic.starts_with(b"ustar  ")
 }
 
@@ -74,7 +74,7 @@ fn is_bzip2(bytes: &[u8]) -> bool {
     block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38")
 }
 
-/// A CSV file may begin so as well (`ID;Phone`), but its second line is none of SYLK's.
+/// A CSV file may begin so as well (`ID;PhoneCells`), but its second line is none of SYLK's.
 fn is_sylk(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| matches!(byte, b'\r' | b'\n'));
     let begins = lines.next().is_some_and(|line| line.starts_with(b"ID;P"));
@@ -83,16 +83,16 @@ fn is_sylk(bytes: &[u8]) -> bool {
 }
 
 /// An encrypted .xlsx is an OLE file with a certain stream; its name is UTF-16 in the directory.
-fn ole<R: Read + Seek>(file: &mut R) -> Result<SheetError, SheetError> {
+fn classify_ole<R: Read + Seek>(file: &mut R) -> Result<SheetError, SheetError> {
     let name: Vec<u8> = "EncryptedPackage"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
     file.rewind()?;
-    let mut window = Vec::new();
+    let mut buffer = Vec::new();
     loop {
-        let read = file.by_ref().take(1 << 20).read_to_end(&mut window)?;
-        if contains(&window, &name) {
+        let read = file.by_ref().take(1 << 20).read_to_end(&mut buffer)?;
+        if contains(&buffer, &name) {
             return Ok(SheetError::PasswordProtected);
         }
         if read == 0 {
@@ -100,11 +100,11 @@ fn ole<R: Read + Seek>(file: &mut R) -> Result<SheetError, SheetError> {
                 "a legacy .xls workbook or another old Office file",
             ));
         }
-        window.drain(..window.len().saturating_sub(name.len()));
+        buffer.drain(..buffer.len().saturating_sub(name.len()));
     }
 }
 
-fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
+fn classify_text(bytes: &[u8]) -> Result<FileKind, SheetError> {
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let utf16 = match bytes {
         [0xFF, 0xFE, rest @ ..] => Some((rest, u16::from_le_bytes as fn([u8; 2]) -> u16)),
@@ -122,11 +122,11 @@ fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
     let head = head.trim_ascii_start();
     if head.is_empty() {
         // White space that long may hide anything; the reader of text decides.
-        let whole = (bytes.len() as u64) < HEAD;
-        return if whole {
+        let is_whole_file = (bytes.len() as u64) < SNIFF_BYTES;
+        return if is_whole_file {
             Err(SheetError::Empty)
         } else {
-            Ok(Kind::Text)
+            Ok(FileKind::Text)
         };
     }
     let head: String = head.chars().take(1024).collect();
@@ -149,10 +149,10 @@ fn text(bytes: &[u8]) -> Result<Kind, SheetError> {
     {
         return Err(SheetError::NotASpreadsheet("JSON data"));
     }
-    Ok(Kind::Text)
+    Ok(FileKind::Text)
 }
 
-fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
+fn classify_zip<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
     let Ok(mut archive) = zip::ZipArchive::new(file) else {
         return Err(SheetError::WorkbookUnreadable(
             "it is cut off or damaged".to_owned(),
@@ -168,16 +168,16 @@ fn archive<R: Read + Seek>(file: &mut R) -> Result<Kind, SheetError> {
     if has("xl/workbook.bin") {
         return Err(SheetError::NotASpreadsheet("a binary workbook (.xlsb)"));
     }
-    let mut places = 0..archive.len();
-    if places.any(|place| {
+    let mut indexes = 0..archive.len();
+    if indexes.any(|index| {
         archive
-            .by_index_raw(place)
+            .by_index_raw(index)
             .is_ok_and(|part| part.encrypted())
     }) {
         return Err(SheetError::PasswordProtected);
     }
     if has("[Content_Types].xml") && (starts("xl/") || !(starts("word/") || starts("ppt/"))) {
-        return Ok(Kind::Workbook);
+        return Ok(FileKind::Workbook);
     }
     Err(SheetError::NotASpreadsheet(if starts("word/") {
         "a Word document"
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_spreadsheet_is_called_by_its_name() {
+    fn non_spreadsheets_are_named_in_the_error() {
         let utf16 = |text: &str| -> Vec<u8> {
             let units = text.encode_utf16().flat_map(u16::to_le_bytes);
             [0xFF, 0xFE].into_iter().chain(units).collect()
@@ -260,17 +260,17 @@ mod tests {
             plain("BZh1,Name"),
             plain("ID;Phone;Name\n1;604;Ann\n"),
         ] {
-            assert!(matches!(sniff(&mut Cursor::new(text)), Ok(Kind::Text)));
+            assert!(matches!(sniff(&mut Cursor::new(text)), Ok(FileKind::Text)));
         }
     }
 
     #[test]
-    fn an_archive_with_a_password_is_called_so() {
+    fn encrypted_zip_is_reported_as_password_protected() {
         let mut bytes = archive_of(&["[Content_Types].xml", "xl/workbook.xml"]);
         // The lowest bit of a part's flags, in its header and in the directory.
         for (magic, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
-            let places: Vec<usize> = memchr::memmem::find_iter(&bytes, magic).collect();
-            for at in places {
+            let indexes: Vec<usize> = memchr::memmem::find_iter(&bytes, magic).collect();
+            for at in indexes {
                 bytes[at + flags] |= 1;
             }
         }

@@ -8,26 +8,26 @@ use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxE
 
 use self::value::cell_value;
 use super::sandbox::zip_limits;
-use super::{Body, Facts, Format, Limits, SheetError, header};
+use super::{Format, Limits, RowSink, SheetError, SheetInfo, header};
 use crate::model::issue::Issue;
 use crate::table::{Header, SheetRow};
 
 /// Most columns: beyond them nothing of ours can be, and each row would have to hold them.
 const MAX_COLUMNS: u32 = 1_024;
 /// Most bytes of text in a row.
-const MAX_ROW_TEXT: usize = 4 << 20;
+const MAX_ROW_TEXT_BYTES: usize = 4 << 20;
 /// Most bytes of text in a sheet. Cells share strings, so that a small file may have any amount of it; a CSV file could
 /// not have more.
-const MAX_SHEET_TEXT: usize = 64 << 20;
+const MAX_SHEET_TEXT_BYTES: usize = 64 << 20;
 /// Most filled cells of a sheet.
-const MAX_CELLS: u32 = 4_000_000;
+const MAX_FILLED_CELLS: u32 = 4_000_000;
 
 pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     mut file: R,
     limits: Limits,
-    each: &mut F,
-) -> Result<Facts, SheetError> {
-    let parts = zip_limits::check(&mut file)?;
+    on_row: &mut F,
+) -> Result<SheetInfo, SheetError> {
+    let features = zip_limits::check_limits(&mut file)?;
     let mut workbook = Xlsx::new(file).map_err(|error| unreadable(&error))?;
     let sheets: Vec<String> = workbook
         .sheets_metadata()
@@ -36,9 +36,9 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         .map(|sheet| sheet.name.clone())
         .collect();
     let all_visible = sheets.len() == workbook.sheets_metadata().len();
-    let mut first_refusal = None;
+    let mut first_error = None;
     for name in sheets {
-        let merged = if parts.has_merged_cells {
+        let merged = if features.has_merged_cells {
             workbook
                 .merge_cells_by_sheet_name(&name)
                 .map_err(|error| unreadable(&error))?
@@ -47,12 +47,12 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         };
         let layout = Layout {
             merged,
-            has_formulas: parts.has_formulas,
+            has_formulas: features.has_formulas,
         };
         match find_header(&mut workbook, &name, &layout)? {
-            Found::Header(header, mut issues) => {
-                let body = Body::new(*header, limits, each);
-                let (header, untitled) = read_body(&mut workbook, &name, &layout, body)?;
+            HeaderSearch::Header(header, mut issues) => {
+                let sink = RowSink::new(*header, limits, on_row);
+                let (header, untitled) = read_sheet_rows(&mut workbook, &name, &layout, sink)?;
                 issues.extend(untitled);
                 let format = Format {
                     format: "xlsx",
@@ -60,7 +60,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
                     delimiter: None,
                     sheet: Some(name),
                 };
-                return Ok(Facts {
+                return Ok(SheetInfo {
                     format,
                     header,
                     issues,
@@ -68,17 +68,17 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
                 });
             }
             // A header that is there but wrong is what the sender must hear of, not the lack of one elsewhere.
-            Found::Refused(error) if is_flawed_header(&error) => return Err(error),
-            Found::Refused(error) => first_refusal = first_refusal.or(Some(error)),
-            Found::Blank => {}
+            HeaderSearch::Rejected(error) if is_flawed_header(&error) => return Err(error),
+            HeaderSearch::Rejected(error) => first_error = first_error.or(Some(error)),
+            HeaderSearch::Blank => {}
         }
     }
-    let nothing = if all_visible {
+    let empty_error = if all_visible {
         SheetError::Empty
     } else {
-        SheetError::NothingVisible
+        SheetError::VisibleSheetsEmpty
     };
-    Err(first_refusal.unwrap_or(nothing))
+    Err(first_error.unwrap_or(empty_error))
 }
 
 /// Whether that is the header of a contact list with something wrong. An old list on a further sheet must not be taken for
@@ -98,9 +98,9 @@ struct Layout {
     has_formulas: bool,
 }
 
-enum Found {
+enum HeaderSearch {
     Header(Box<Header>, Vec<Issue>),
-    Refused(SheetError),
+    Rejected(SheetError),
     Blank,
 }
 
@@ -108,119 +108,128 @@ fn find_header<R: Read + Seek>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
     layout: &Layout,
-) -> Result<Found, SheetError> {
-    let mut refused = None;
+) -> Result<HeaderSearch, SheetError> {
+    let mut missing_error = None;
     let mut found = None;
     let mut searched = 0;
-    let outcome = each_row(workbook, sheet, layout, &mut |row| {
+    let result = for_each_row(workbook, sheet, layout, &mut |row| {
         if row.is_blank() {
             return Ok(true);
         }
-        let titles: Vec<String> = row.cells().map(|cell| cell.shown().to_owned()).collect();
+        let titles: Vec<String> = row
+            .cells()
+            .map(|cell| cell.display_text().to_owned())
+            .collect();
         searched += 1;
-        match (header::parse(row.number, &titles), refused.is_none()) {
-            (Ok((header, issues)), true) => found = Some(Found::Header(Box::new(header), issues)),
+        match (header::parse(row.number, &titles), missing_error.is_none()) {
+            (Ok((header, issues)), true) => {
+                found = Some(HeaderSearch::Header(Box::new(header), issues))
+            }
             (Ok(_), false) => {
-                found = Some(Found::Refused(SheetError::HeaderNotFirst {
+                found = Some(HeaderSearch::Rejected(SheetError::HeaderNotFirst {
                     row: row.number,
                 }));
             }
-            (Err(error @ SheetError::HeaderMissing { .. }), true) => refused = Some(error),
-            (Err(error), true) => found = Some(Found::Refused(error)),
+            (Err(error @ SheetError::HeaderMissing { .. }), true) => missing_error = Some(error),
+            (Err(error), true) => found = Some(HeaderSearch::Rejected(error)),
             (Err(_), false) => {}
         }
         Ok(found.is_none() && searched <= header::SEARCH_ROWS)
     });
-    outcome?;
+    result?;
     Ok(found
-        .or(refused.map(Found::Refused))
-        .unwrap_or(Found::Blank))
+        .or(missing_error.map(HeaderSearch::Rejected))
+        .unwrap_or(HeaderSearch::Blank))
 }
 
-fn read_body<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
+fn read_sheet_rows<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
     layout: &Layout,
-    mut body: Body<'_, F>,
+    mut sink: RowSink<'_, F>,
 ) -> Result<(Header, Vec<Issue>), SheetError> {
-    let header_row = body.header.row;
-    each_row(workbook, sheet, layout, &mut |row| {
+    let header_row = sink.header.row;
+    for_each_row(workbook, sheet, layout, &mut |row| {
         if row.number > header_row {
-            body.push(row)?;
+            sink.push(row)?;
         }
         Ok(true)
     })?;
-    Ok(body.finish())
+    Ok(sink.finish())
 }
 
 /// Puts the cells of a sheet together to rows; stops where `each` says `false`.
-fn each_row<R: Read + Seek>(
+fn for_each_row<R: Read + Seek>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
     layout: &Layout,
-    each: &mut impl FnMut(&SheetRow) -> Result<bool, SheetError>,
+    on_row: &mut impl FnMut(&SheetRow) -> Result<bool, SheetError>,
 ) -> Result<(), SheetError> {
     let mut cells = workbook
         .worksheet_cells_reader(sheet)
         .map_err(|error| unreadable(&error))?;
-    let mut rows = Rows {
+    let mut assembler = RowAssembler {
         sheet,
-        merged: Merged::new(&layout.merged),
+        merged: MergedRanges::new(&layout.merged),
         row: SheetRow::default(),
-        shown: String::new(),
-        filled: 0,
-        text: 0,
-        each,
+        scratch: String::new(),
+        cell_count: 0,
+        text_bytes: 0,
+        on_row,
     };
     // What is found is looked at where it lies: copies would cost more than the rest. Asking for formulas costs time, too, so
     // that is done only where there may be any.
     loop {
-        let go_on = if layout.has_formulas {
+        let wants_more = if layout.has_formulas {
             match &cells.next_cell_with_formula_metadata() {
-                Ok(Some(cell)) => rows.take(cell.pos, &cell.value, cell.formula.is_some())?,
-                Ok(None) => return rows.finish(),
+                Ok(Some(cell)) => {
+                    assembler.push_cell(cell.pos, &cell.value, cell.formula.is_some())?
+                }
+                Ok(None) => return assembler.finish(),
                 Err(error) => return Err(unreadable(error)),
             }
         } else {
             match &cells.next_cell() {
-                Ok(Some(cell)) => rows.take(cell.get_position(), cell.get_value(), false)?,
-                Ok(None) => return rows.finish(),
+                Ok(Some(cell)) => {
+                    assembler.push_cell(cell.get_position(), cell.get_value(), false)?
+                }
+                Ok(None) => return assembler.finish(),
                 Err(error) => return Err(unreadable(error)),
             }
         };
-        if !go_on {
+        if !wants_more {
             return Ok(());
         }
     }
 }
 
 /// The rows of a sheet, as its cells come.
-struct Rows<'a, F> {
+struct RowAssembler<'a, F> {
     /// Its name.
     sheet: &'a str,
-    merged: Merged,
+    merged: MergedRanges,
     /// The one whose cells are coming.
     row: SheetRow,
     /// Text of a cell that has none of its own.
-    shown: String,
+    scratch: String,
     /// Filled cells so far.
-    filled: u32,
+    cell_count: u32,
     /// Bytes of their text.
-    text: usize,
-    each: &'a mut F,
+    text_bytes: usize,
+    on_row: &'a mut F,
 }
 
-impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> Rows<'_, F> {
+impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> RowAssembler<'_, F> {
     /// Takes the next cell; row and column count from 0. `false` where no more are wanted.
     #[inline]
-    fn take(
+    fn push_cell(
         &mut self,
         position: (u32, u32),
         value: &DataRef<'_>,
         has_formula: bool,
     ) -> Result<bool, SheetError> {
         let (number, column) = (position.0.saturating_add(1), position.1);
-        let Some(cell) = cell_value(value, has_formula, &mut self.shown)? else {
+        let Some(cell) = cell_value(value, has_formula, &mut self.scratch)? else {
             return Ok(true);
         };
         if column >= MAX_COLUMNS {
@@ -238,28 +247,28 @@ impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> Rows<'_, F> {
             return Ok(true);
         }
         if number > self.row.number {
-            if !self.row.is_empty() && !(self.each)(&self.row)? {
+            if !self.row.is_empty() && !(self.on_row)(&self.row)? {
                 return Ok(false);
             }
-            self.row.restart(number);
+            self.row.reset_to(number);
         }
-        let place = column as usize;
-        if place < self.row.len() {
+        let index = column as usize;
+        if index < self.row.len() {
             return Err(SheetError::WorkbookUnreadable(format!(
                 "the cells of row {number} stand in disorder"
             )));
         }
-        self.filled += 1;
-        self.text += cell.shown().len();
-        if self.filled > MAX_CELLS || self.text > MAX_SHEET_TEXT {
+        self.cell_count += 1;
+        self.text_bytes += cell.display_text().len();
+        if self.cell_count > MAX_FILLED_CELLS || self.text_bytes > MAX_SHEET_TEXT_BYTES {
             return Err(too_large(format_args!(
                 "the sheet `{}` has more cells or text than a contact list can have",
                 self.sheet
             )));
         }
-        self.row.pad(place);
+        self.row.pad(index);
         self.row.push(cell);
-        if self.row.text_len() > MAX_ROW_TEXT {
+        if self.row.text_len() > MAX_ROW_TEXT_BYTES {
             return Err(too_large(format_args!("row {number} has too much text")));
         }
         Ok(true)
@@ -268,18 +277,18 @@ impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> Rows<'_, F> {
     /// Hands out the last row.
     fn finish(self) -> Result<(), SheetError> {
         if !self.row.is_empty() {
-            (self.each)(&self.row)?;
+            (self.on_row)(&self.row)?;
         }
         Ok(())
     }
 }
 
-fn too_large(what: std::fmt::Arguments<'_>) -> SheetError {
-    SheetError::WorkbookTooLarge(what.to_string())
+fn too_large(reason: std::fmt::Arguments<'_>) -> SheetError {
+    SheetError::WorkbookTooLarge(reason.to_string())
 }
 
 /// The merged ranges of a sheet whose rows come in order.
-struct Merged {
+struct MergedRanges {
     ranges: Vec<Dimensions>,
     /// The next range that is still to come.
     next: usize,
@@ -288,7 +297,7 @@ struct Merged {
     row: u32,
 }
 
-impl Merged {
+impl MergedRanges {
     fn new(ranges: &[Dimensions]) -> Self {
         let mut ranges = ranges.to_vec();
         ranges.sort_unstable_by_key(|range| range.start);
@@ -301,22 +310,26 @@ impl Merged {
     }
 
     /// Whether a cell lies under a merged range and is not its top left one: nobody sees what is in it.
-    fn covers(&mut self, place: (u32, u32)) -> bool {
+    fn covers(&mut self, position: (u32, u32)) -> bool {
         if self.ranges.is_empty() {
             return false;
         }
-        if place.0 != self.row {
-            self.row = place.0;
-            self.active.retain(|range| range.end.0 >= place.0);
+        if position.0 != self.row {
+            self.row = position.0;
+            self.active.retain(|range| range.end.0 >= position.0);
         }
-        while let Some(range) = self.ranges.get(self.next).filter(|r| r.start.0 <= place.0) {
+        while let Some(range) = self
+            .ranges
+            .get(self.next)
+            .filter(|r| r.start.0 <= position.0)
+        {
             self.active
-                .extend((range.end.0 >= place.0).then_some(*range));
+                .extend((range.end.0 >= position.0).then_some(*range));
             self.next += 1;
         }
         self.active
             .iter()
-            .any(|range| range.start != place && range.contains(place.0, place.1))
+            .any(|range| range.start != position && range.contains(position.0, position.1))
     }
 }
 

@@ -1,20 +1,10 @@
 //! Accounts and their admins.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::{Store, StoreError, broken_constraint, failed, known_word};
+use super::{Store, StoreError, known_word, query_error, violated_constraint};
 use crate::model::AccountId;
 use crate::model::account::{Account, AccountRef, Admin};
-
-/// An admin as the commands show it.
-#[derive(Debug, Clone, Serialize)]
-pub struct AdminRow {
-    /// Address.
-    pub email: String,
-    /// `all` or `problems`.
-    pub notify: String,
-}
 
 struct AccountLookup {
     id: i64,
@@ -50,11 +40,11 @@ impl Store {
         time_zone: &str,
         admins: &[String],
     ) -> Result<AccountId, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         let id = sqlx::query_scalar!("INSERT INTO accounts (name, time_zone) VALUES ($1, $2) RETURNING id", name, time_zone)
             .fetch_one(&mut *tx)
             .await
-            .map_err(|error| match broken_constraint(&error) {
+            .map_err(|error| match violated_constraint(&error) {
                 Some("accounts_name_unique") => StoreError::Refused(format!("there is an account `{name}` already")),
                 Some("accounts_name_not_a_number") => {
                     StoreError::Refused(format!("`{name}` is all digits and would be taken for an id; add a letter"))
@@ -63,18 +53,18 @@ impl Store {
                 Some("accounts_time_zone_known") => StoreError::Refused(format!(
                     "`{time_zone}` is not an IANA time zone; write it as America/Vancouver or Europe/Oslo"
                 )),
-                _ => failed("add the account")(error),
+                _ => query_error("add the account")(error),
             })?;
         sqlx::query!("INSERT INTO account_admins (account_id, email) SELECT $1, email FROM unnest($2::text[]) AS email ON CONFLICT DO NOTHING", id, admins)
             .execute(&mut *tx)
             .await
-            .map_err(|error| match broken_constraint(&error) {
+            .map_err(|error| match violated_constraint(&error) {
                 Some("account_admins_email_plausible") => {
                     StoreError::Refused(format!("one of these is not an e-mail address: {}", admins.join(", ")))
                 }
-                _ => failed("add the admins")(error),
+                _ => query_error("add the admins")(error),
             })?;
-        tx.commit().await.map_err(failed("add the account"))?;
+        tx.commit().await.map_err(query_error("add the account"))?;
         Ok(AccountId(id))
     }
 
@@ -90,7 +80,7 @@ impl Store {
         let rows = rows
             .fetch_all(&self.pool)
             .await
-            .map_err(failed("list the accounts"))?;
+            .map_err(query_error("list the accounts"))?;
         Ok(rows.into_iter().map(Account::from).collect())
     }
 
@@ -112,7 +102,7 @@ impl Store {
         let row = row
             .fetch_optional(&self.pool)
             .await
-            .map_err(failed("look up the account"))?;
+            .map_err(query_error("look up the account"))?;
         row.map(Account::from).ok_or_else(|| {
             StoreError::Refused(format!(
                 "there is no account `{wanted}`; see `rosterd account list`"
@@ -131,7 +121,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("read the admins"))?;
+        .map_err(query_error("read the admins"))?;
         rows.into_iter()
             .map(|row| {
                 Ok(Admin {
@@ -156,7 +146,7 @@ impl Store {
         let row = row
             .fetch_one(&self.pool)
             .await
-            .map_err(failed("count the contacts"))?;
+            .map_err(query_error("count the contacts"))?;
         Ok((row.contacts, row.groups))
     }
 
@@ -164,7 +154,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn set_enabled(&self, account: AccountId, enabled: bool) -> Result<(), StoreError> {
+    pub async fn set_import_enabled(
+        &self,
+        account: AccountId,
+        enabled: bool,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE accounts
              SET import_enabled = $2,
@@ -176,7 +170,7 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("switch the imports of the account"))?;
+        .map_err(query_error("switch the imports of the account"))?;
         Ok(())
     }
 
@@ -188,7 +182,7 @@ impl Store {
         sqlx::query!("DELETE FROM accounts WHERE id = $1", account.0)
             .execute(&self.pool)
             .await
-            .map_err(failed("delete the account"))?;
+            .map_err(query_error("delete the account"))?;
         Ok(())
     }
 }

@@ -6,28 +6,28 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::insert::{self, position};
-use super::{StoreError, failed};
+use super::{StoreError, query_error};
 use crate::compact::Contacts;
 use crate::model::contact::{ContactState, Number};
 use crate::model::plan::{Change, GroupChange, Plan};
 use crate::model::{AccountId, ContactId};
 
 /// Marks what this transaction writes as ours, so that the lock lets it pass.
-pub(super) async fn mark_as_ours(db: &mut PgConnection) -> Result<(), StoreError> {
+pub(super) async fn mark_as_writer(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!("SELECT set_config('rosterd.writer', 'on', true)")
         .fetch_one(db)
         .await
-        .map_err(failed("pass the lock"))?;
+        .map_err(query_error("pass the lock"))?;
     Ok(())
 }
 
 /// Before rows with foreign keys are written: Postgres looks up each key of each row by a statement of its own, which must
 /// not be planned anew each time, as it is while what is stored is read.
-pub(super) async fn keep_plans(db: &mut PgConnection) -> Result<(), StoreError> {
+pub(super) async fn allow_cached_plans(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!("SELECT set_config('plan_cache_mode', 'auto', true)")
         .fetch_one(db)
         .await
-        .map_err(failed("keep plans"))?;
+        .map_err(query_error("keep plans"))?;
     Ok(())
 }
 
@@ -42,10 +42,10 @@ pub(super) async fn apply(
     if plan.is_empty() {
         return Ok(Vec::new());
     }
-    mark_as_ours(db).await?;
-    keep_plans(db).await?;
+    mark_as_writer(db).await?;
+    allow_cached_plans(db).await?;
     let groups = write_groups(db, account, plan, now).await?;
-    let added = insert::add(db, account, plan, contacts, &groups, now).await?;
+    let added = insert::insert_contacts(db, account, plan, contacts, &groups, now).await?;
     update_contacts(db, plan, now).await?;
     write_numbers(db, plan).await?;
     write_members(db, plan, &groups).await?;
@@ -57,7 +57,7 @@ pub(super) async fn apply(
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("remove contacts"))?;
+    .map_err(query_error("remove contacts"))?;
     Ok(added.into_iter().map(ContactId).collect())
 }
 
@@ -69,22 +69,22 @@ async fn write_groups(
     now: DateTime<Utc>,
 ) -> Result<Vec<i64>, StoreError> {
     let (mut names, mut keys) = (Vec::new(), Vec::new());
-    let (mut written, mut written_names, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut updated_ids, mut updated_names, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for group in &plan.groups {
         match (group.change, group.id) {
             (GroupChange::Add, _) => {
                 names.push(group.name.clone());
                 keys.push(group.name_key.clone());
             }
-            (GroupChange::Write, Some(id)) => {
-                written.push(id.0);
-                written_names.push(group.name.clone());
+            (GroupChange::Update, Some(id)) => {
+                updated_ids.push(id.0);
+                updated_names.push(group.name.clone());
             }
             (GroupChange::Remove, Some(id)) => removed.push(id.0),
             _ => {}
         }
     }
-    let made = sqlx::query!(
+    let inserted = sqlx::query!(
         "INSERT INTO groups (account_id, name, name_key)
          SELECT $1, u.name, u.name_key FROM unnest($2::text[], $3::text[]) AS u (name, name_key)
          RETURNING id, name_key",
@@ -94,16 +94,16 @@ async fn write_groups(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(failed("make groups"))?;
+    .map_err(query_error("make groups"))?;
     sqlx::query!(
         "UPDATE groups g SET name = u.name, removed_at = NULL
          FROM unnest($1::bigint[], $2::text[]) AS u (id, name) WHERE g.id = u.id",
-        &written,
-        &written_names
+        &updated_ids,
+        &updated_names
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("write groups"))?;
+    .map_err(query_error("write groups"))?;
     sqlx::query!(
         "UPDATE groups SET removed_at = $2 WHERE id = ANY ($1)",
         &removed,
@@ -111,9 +111,11 @@ async fn write_groups(
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("remove groups"))?;
-    let id_of: std::collections::HashMap<String, i64> =
-        made.into_iter().map(|row| (row.name_key, row.id)).collect();
+    .map_err(query_error("remove groups"))?;
+    let id_of: std::collections::HashMap<String, i64> = inserted
+        .into_iter()
+        .map(|row| (row.name_key, row.id))
+        .collect();
     Ok(plan
         .groups
         .iter()
@@ -127,13 +129,13 @@ async fn write_groups(
 }
 
 /// Contacts that are stored and get another content.
-fn rewritten(plan: &Plan) -> impl Iterator<Item = &Change> {
-    plan.changed.iter().chain(&plan.put_back)
+fn rewritten_contacts(plan: &Plan) -> impl Iterator<Item = &Change> {
+    plan.changed.iter().chain(&plan.restored_fields)
 }
 
 /// The columns of contacts, as arrays.
 #[derive(Default)]
-struct Columns {
+struct ContactColumns {
     external_ids: Vec<Option<String>>,
     names: Vec<String>,
     organizations: Vec<Option<String>>,
@@ -143,7 +145,7 @@ struct Columns {
     digests: Vec<Vec<u8>>,
 }
 
-impl Columns {
+impl ContactColumns {
     fn push(&mut self, plan: &Plan, state: &ContactState) {
         self.external_ids.push(state.external_id.clone());
         self.names.push(state.name.clone());
@@ -160,9 +162,9 @@ async fn update_contacts(
     plan: &Plan,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let ids: Vec<i64> = rewritten(plan).map(|change| change.id.0).collect();
-    let mut columns = Columns::default();
-    rewritten(plan).for_each(|change| columns.push(plan, &change.after));
+    let ids: Vec<i64> = rewritten_contacts(plan).map(|change| change.id.0).collect();
+    let mut columns = ContactColumns::default();
+    rewritten_contacts(plan).for_each(|change| columns.push(plan, &change.after));
     sqlx::query!(
         "UPDATE contacts c
          SET external_id = u.external_id, name = u.name, organization_name = u.organization_name, title = u.title,
@@ -182,51 +184,51 @@ async fn update_contacts(
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("update contacts"))?;
+    .map_err(query_error("update contacts"))?;
     Ok(())
 }
 
 async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreError> {
-    let ids: Vec<i64> = rewritten(plan).map(|change| change.id.0).collect();
+    let ids: Vec<i64> = rewritten_contacts(plan).map(|change| change.id.0).collect();
     if ids.is_empty() {
         return Ok(());
     }
     // Other programs may have left holes; then a number's place in the list is not its position.
-    let scattered: HashSet<i64> = sqlx::query_scalar!(
+    let with_position_gaps: HashSet<i64> = sqlx::query_scalar!(
         "SELECT contact_id FROM contact_numbers WHERE contact_id = ANY ($1)
          GROUP BY contact_id HAVING max(position) <> count(*)",
         &ids
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(failed("look at the numbers"))?
+    .map_err(query_error("look at the numbers"))?
     .into_iter()
     .collect();
-    let (mut shortened, mut kept): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
-    let mut rows = NumberRows::default();
-    for change in rewritten(plan) {
+    let (mut truncated_contacts, mut kept_counts): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
+    let mut rows = NumberColumns::default();
+    for change in rewritten_contacts(plan) {
         let (before, after) = (&change.before.numbers, &change.after.numbers);
-        if scattered.contains(&change.id.0) {
-            rows.push_different(change.id.0, &[], after);
-            shortened.push(change.id.0);
-            kept.push(0);
+        if with_position_gaps.contains(&change.id.0) {
+            rows.push_changed(change.id.0, &[], after);
+            truncated_contacts.push(change.id.0);
+            kept_counts.push(0);
             continue;
         }
-        rows.push_different(change.id.0, before, after);
+        rows.push_changed(change.id.0, before, after);
         if after.len() < before.len() {
-            shortened.push(change.id.0);
-            kept.push(position(after.len()));
+            truncated_contacts.push(change.id.0);
+            kept_counts.push(position(after.len()));
         }
     }
     sqlx::query!(
         "DELETE FROM contact_numbers n USING unnest($1::bigint[], $2::smallint[]) AS u (contact_id, kept)
          WHERE n.contact_id = u.contact_id AND n.position > u.kept",
-        &shortened,
-        &kept
+        &truncated_contacts,
+        &kept_counts
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("delete numbers"))?;
+    .map_err(query_error("delete numbers"))?;
     sqlx::query!(
         "INSERT INTO contact_numbers (contact_id, position, number, number_type, description)
          SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::text[], $4::text[], $5::text[])
@@ -240,12 +242,12 @@ async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreEr
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("write numbers"))?;
+    .map_err(query_error("write numbers"))?;
     Ok(())
 }
 
 #[derive(Default)]
-struct NumberRows {
+struct NumberColumns {
     contacts: Vec<i64>,
     positions: Vec<i16>,
     numbers: Vec<String>,
@@ -253,15 +255,15 @@ struct NumberRows {
     descriptions: Vec<Option<String>>,
 }
 
-impl NumberRows {
-    fn push_different(&mut self, contact: i64, before: &[Number], after: &[Number]) {
-        for (place, number) in after
+impl NumberColumns {
+    fn push_changed(&mut self, contact: i64, before: &[Number], after: &[Number]) {
+        for (index, number) in after
             .iter()
             .enumerate()
-            .filter(|(place, number)| before.get(*place) != Some(*number))
+            .filter(|(index, number)| before.get(*index) != Some(*number))
         {
             self.contacts.push(contact);
-            self.positions.push(position(place + 1));
+            self.positions.push(position(index + 1));
             self.numbers.push(number.number.as_str().to_owned());
             self.types.push(number.number_type.to_string());
             self.descriptions.push(number.description.clone());
@@ -274,45 +276,45 @@ async fn write_members(
     plan: &Plan,
     groups: &[i64],
 ) -> Result<(), StoreError> {
-    if rewritten(plan).next().is_none() {
+    if rewritten_contacts(plan).next().is_none() {
         return Ok(());
     }
-    let (mut joins, mut joined) = (Vec::new(), Vec::new());
-    let (mut leaves, mut left) = (Vec::new(), Vec::new());
-    let id_of = |place: u32| groups.get(place as usize).copied().unwrap_or(0);
-    for change in rewritten(plan) {
+    let (mut added_contact_ids, mut added_group_ids) = (Vec::new(), Vec::new());
+    let (mut removed_contact_ids, mut removed_group_ids) = (Vec::new(), Vec::new());
+    let id_of = |index: u32| groups.get(index as usize).copied().unwrap_or(0);
+    for change in rewritten_contacts(plan) {
         let (before, after) = (&change.before.groups, &change.after.groups);
-        for place in after
+        for index in after
             .iter()
-            .filter(|place| before.binary_search(place).is_err())
+            .filter(|index| before.binary_search(index).is_err())
         {
-            joins.push(change.id.0);
-            joined.push(id_of(*place));
+            added_contact_ids.push(change.id.0);
+            added_group_ids.push(id_of(*index));
         }
-        for place in before
+        for index in before
             .iter()
-            .filter(|place| after.binary_search(place).is_err())
+            .filter(|index| after.binary_search(index).is_err())
         {
-            leaves.push(change.id.0);
-            left.push(id_of(*place));
+            removed_contact_ids.push(change.id.0);
+            removed_group_ids.push(id_of(*index));
         }
     }
     sqlx::query!(
         "DELETE FROM group_members m USING unnest($1::bigint[], $2::bigint[]) AS u (contact_id, group_id)
          WHERE m.contact_id = u.contact_id AND m.group_id = u.group_id",
-        &leaves,
-        &left
+        &removed_contact_ids,
+        &removed_group_ids
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("delete members"))?;
+    .map_err(query_error("delete members"))?;
     sqlx::query!(
         "INSERT INTO group_members (contact_id, group_id) SELECT * FROM unnest($1::bigint[], $2::bigint[])",
-        &joins,
-        &joined
+        &added_contact_ids,
+        &added_group_ids
     )
     .execute(&mut *db)
     .await
-    .map_err(failed("add members"))?;
+    .map_err(query_error("add members"))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::PgConnection;
 
 use super::StoreError;
-use super::copy::Rows;
+use super::copy::CopyWriter;
 use crate::compact::Contacts;
 use crate::model::contact::{ContactImage, ContactState};
 use crate::model::plan::{Action, Plan};
@@ -21,22 +21,22 @@ pub(super) async fn record(
     added: &[ContactId],
     applied: bool,
 ) -> Result<(), StoreError> {
-    let into = "import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)";
-    let renumbered: HashMap<&str, ContactId> = plan
-        .renumbered
+    let target = "import_changes (run_id, contact_id, external_id, action, applied, row_number, before, after, same_as)";
+    let possible_id_changes: HashMap<&str, ContactId> = plan
+        .possible_id_changes
         .iter()
         .map(|other| (other.new_id.as_str(), other.contact))
         .collect();
-    let mut rows = Rows::begin(db, into, "record the changes").await?;
-    let mut write = async |change: Recording<'_>| {
+    let mut rows = CopyWriter::begin(db, target, "record the changes").await?;
+    let mut write = async |change: ChangeRecord<'_>| {
         let image = change.after.as_ref().or(change.before.as_ref());
         let external_id = image.and_then(|image| image.external_id);
         let same_as = external_id
             .filter(|_| change.action == Action::Added)
-            .and_then(|id| renumbered.get(id));
+            .and_then(|id| possible_id_changes.get(id));
         rows.bigint(run.0)
             .optional_bigint(change.contact.map(|contact| contact.0))
-            .optional(external_id)
+            .optional_text(external_id)
             .text(change.action.as_str())
             .boolean(change.applied)
             .optional_integer(change.row.and_then(|row| i32::try_from(row).ok()))
@@ -46,9 +46,9 @@ pub(super) async fn record(
             .end()
             .await
     };
-    for (place, addition) in contacts.additions(plan).enumerate() {
-        write(Recording {
-            contact: added.get(place).copied(),
+    for (index, addition) in contacts.additions(plan).enumerate() {
+        write(ChangeRecord {
+            contact: added.get(index).copied(),
             action: Action::Added,
             applied,
             row: Some(addition.row),
@@ -58,7 +58,7 @@ pub(super) async fn record(
         .await?;
     }
     for change in &plan.changed {
-        write(Recording {
+        write(ChangeRecord {
             contact: Some(change.id),
             action: change.action,
             applied,
@@ -71,7 +71,7 @@ pub(super) async fn record(
     let withheld = plan.withheld.iter().map(|removal| (removal, false));
     let removed = plan.removed.iter().map(|removal| (removal, applied));
     for (removal, applied) in removed.chain(withheld) {
-        write(Recording {
+        write(ChangeRecord {
             contact: Some(removal.id),
             action: Action::Removed,
             applied,
@@ -85,7 +85,7 @@ pub(super) async fn record(
 }
 
 /// A row of `import_changes`.
-struct Recording<'a> {
+struct ChangeRecord<'a> {
     contact: Option<ContactId>,
     action: Action,
     applied: bool,

@@ -5,66 +5,66 @@ use serde::Serialize;
 use sqlx::postgres::PgCopyIn;
 use sqlx::{PgConnection, postgres::PgConnection as Connection};
 
-use super::{StoreError, failed};
+use super::{StoreError, query_error};
 
 /// Bytes that are sent in one piece.
-const PIECE: usize = 256 << 10;
+const FLUSH_BYTES: usize = 256 << 10;
 /// What the format begins with: its signature, no flags, no further header.
-const BEGINNING: &[u8] = b"PGCOPY\n\xFF\r\n\0\0\0\0\0\0\0\0\0";
+const HEADER: &[u8] = b"PGCOPY\n\xFF\r\n\0\0\0\0\0\0\0\0\0";
 /// Instead of a count of columns, at the end.
-const END: [u8; 2] = (-1_i16).to_be_bytes();
+const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// Instead of a length.
-const NULL: [u8; 4] = (-1_i32).to_be_bytes();
+const NULL_LENGTH: [u8; 4] = (-1_i32).to_be_bytes();
 /// From the beginning of Unix time to that of Postgres (2000-01-01), microseconds.
-const EPOCH: i64 = 946_684_800_000_000;
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Rows on their way into a table. Each column is of the type that the method says.
-pub(super) struct Rows<'c> {
+pub(super) struct CopyWriter<'c> {
     sink: PgCopyIn<&'c mut Connection>,
-    out: Vec<u8>,
+    buffer: Vec<u8>,
     columns: [u8; 2],
-    begun: bool,
+    row_started: bool,
     operation: &'static str,
 }
 
-impl<'c> Rows<'c> {
-    /// `into` names the table and its columns, as `table (column, …)`.
+impl<'c> CopyWriter<'c> {
+    /// `target` names the table and its columns, as `table (column, …)`.
     pub(super) async fn begin(
         db: &'c mut PgConnection,
-        into: &str,
+        target: &str,
         operation: &'static str,
     ) -> Result<Self, StoreError> {
         let sink = db
-            .copy_in_raw(&format!("COPY {into} FROM STDIN (FORMAT binary)"))
+            .copy_in_raw(&format!("COPY {target} FROM STDIN (FORMAT binary)"))
             .await
-            .map_err(failed(operation))?;
-        let columns = into.matches(',').count() + 1;
-        let mut out = Vec::with_capacity(PIECE + (16 << 10));
-        out.extend_from_slice(BEGINNING);
+            .map_err(query_error(operation))?;
+        let columns = target.matches(',').count() + 1;
+        let mut buffer = Vec::with_capacity(FLUSH_BYTES + (16 << 10));
+        buffer.extend_from_slice(HEADER);
         Ok(Self {
             sink,
-            out,
+            buffer,
             columns: i16::try_from(columns).unwrap_or(i16::MAX).to_be_bytes(),
-            begun: false,
+            row_started: false,
             operation,
         })
     }
 
     fn column(&mut self, content: &[u8]) -> &mut Self {
-        if !self.begun {
-            self.out.extend_from_slice(&self.columns);
-            self.begun = true;
+        if !self.row_started {
+            self.buffer.extend_from_slice(&self.columns);
+            self.row_started = true;
         }
-        self.out.extend_from_slice(&NULL);
-        self.out.extend_from_slice(content);
-        self.set_length(self.out.len() - content.len(), content.len());
+        self.buffer.extend_from_slice(&NULL_LENGTH);
+        self.buffer.extend_from_slice(content);
+        self.set_length(self.buffer.len() - content.len(), content.len());
         self
     }
 
     fn null(&mut self) -> &mut Self {
         self.column(&[]);
-        let end = self.out.len();
-        self.out[end - NULL.len()..].copy_from_slice(&NULL);
+        let end = self.buffer.len();
+        self.buffer[end - NULL_LENGTH.len()..].copy_from_slice(&NULL_LENGTH);
         self
     }
 
@@ -74,7 +74,7 @@ impl<'c> Rows<'c> {
     }
 
     /// The next column: a text or NULL.
-    pub(super) fn optional(&mut self, text: Option<&str>) -> &mut Self {
+    pub(super) fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
         match text {
             Some(text) => self.text(text),
             None => self.null(),
@@ -91,10 +91,10 @@ impl<'c> Rows<'c> {
             return Ok(self.null());
         };
         self.column(VERSION);
-        let begin = self.out.len() - VERSION.len();
-        serde_json::to_writer(&mut self.out, value)
+        let begin = self.buffer.len() - VERSION.len();
+        serde_json::to_writer(&mut self.buffer, value)
             .map_err(|error| StoreError::Refused(format!("JSON can't be written: {error}")))?;
-        let length = self.out.len() - begin;
+        let length = self.buffer.len() - begin;
         self.set_length(begin, length);
         Ok(self)
     }
@@ -103,7 +103,7 @@ impl<'c> Rows<'c> {
     fn set_length(&mut self, begin: usize, length: usize) {
         // Postgres refuses what is longer than that, and so does the sheet.
         let length = i32::try_from(length).unwrap_or(i32::MAX);
-        self.out[begin - NULL.len()..begin].copy_from_slice(&length.to_be_bytes());
+        self.buffer[begin - NULL_LENGTH.len()..begin].copy_from_slice(&length.to_be_bytes());
     }
 
     /// The next column: a `bigint`.
@@ -139,7 +139,7 @@ impl<'c> Rows<'c> {
 
     /// The next column: a `timestamptz`.
     pub(super) fn time(&mut self, time: DateTime<Utc>) -> &mut Self {
-        self.bigint(time.timestamp_micros() - EPOCH)
+        self.bigint(time.timestamp_micros() - POSTGRES_EPOCH_MICROS)
     }
 
     /// The next column: bytes.
@@ -157,8 +157,8 @@ impl<'c> Rows<'c> {
 
     /// Ends the row.
     pub(super) async fn end(&mut self) -> Result<(), StoreError> {
-        self.begun = false;
-        if self.out.len() >= PIECE {
+        self.row_started = false;
+        if self.buffer.len() >= FLUSH_BYTES {
             self.send().await?;
         }
         Ok(())
@@ -166,18 +166,21 @@ impl<'c> Rows<'c> {
 
     async fn send(&mut self) -> Result<(), StoreError> {
         self.sink
-            .send(&self.out[..])
+            .send(&self.buffer[..])
             .await
-            .map_err(failed(self.operation))?;
-        self.out.clear();
+            .map_err(query_error(self.operation))?;
+        self.buffer.clear();
         Ok(())
     }
 
     /// Ends the rows; Postgres has looked at all of them then.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
-        self.out.extend_from_slice(&END);
+        self.buffer.extend_from_slice(&TRAILER);
         self.send().await?;
-        self.sink.finish().await.map_err(failed(self.operation))?;
+        self.sink
+            .finish()
+            .await
+            .map_err(query_error(self.operation))?;
         Ok(())
     }
 }

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, failed};
+use super::{Store, StoreError, query_error};
 use crate::model::AccountId;
-use crate::model::host_key::ShownKey;
+use crate::model::host_key::OfferedHostKey;
 
 impl Store {
     /// Pins the host key of a server (`sftp://host:port`) that has none pinned in the settings, if they are still those
-    /// edited at `edited`. The settings don't count as edited by that.
+    /// edited at `settings_updated_at`. The settings don't count as edited by that.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -16,8 +16,8 @@ impl Store {
         &self,
         account: AccountId,
         server: &str,
-        key: &ShownKey,
-        edited: DateTime<Utc>,
+        key: &OfferedHostKey,
+        settings_updated_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_settings SET sftp_host_key = $2, sftp_host_key_kind = $3, sftp_host_key_of = $4
@@ -27,11 +27,11 @@ impl Store {
             key.fingerprint,
             key.kind.as_str(),
             server,
-            edited
+            settings_updated_at
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("pin the host key"))?;
+        .map_err(query_error("pin the host key"))?;
         Ok(())
     }
 
@@ -43,9 +43,9 @@ impl Store {
         &self,
         account: AccountId,
         server: &str,
-        key: &ShownKey,
+        key: &OfferedHostKey,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         // Unpinned first: a key that changes while its server stays counts as entered by hand.
         sqlx::query!(
             "UPDATE import_settings SET sftp_host_key = NULL
@@ -55,7 +55,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("unpin a host key"))?;
+        .map_err(query_error("unpin a host key"))?;
         sqlx::query!(
             "UPDATE import_settings SET sftp_host_key = $2, sftp_host_key_kind = $3, sftp_host_key_of = $4
              WHERE account_id = $1 AND source = 'sftp'",
@@ -66,7 +66,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("pin the host key"))?;
-        tx.commit().await.map_err(failed("commit"))
+        .map_err(query_error("pin the host key"))?;
+        tx.commit().await.map_err(query_error("commit"))
     }
 }

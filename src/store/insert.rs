@@ -3,15 +3,15 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::copy::Rows;
-use super::{StoreError, failed};
+use super::copy::CopyWriter;
+use super::{StoreError, query_error};
 use crate::compact::Contacts;
 use crate::model::AccountId;
 use crate::model::plan::Plan;
 
 /// Gives back the ids of the added contacts, in the plan's order. `groups` holds the id of each place in the plan's table,
 /// `contacts` are those of the file that it was made for.
-pub(super) async fn add(
+pub(super) async fn insert_contacts(
     db: &mut PgConnection,
     account: AccountId,
     plan: &Plan,
@@ -28,16 +28,16 @@ pub(super) async fn add(
         ids.iter().zip(states)
     };
 
-    let into = "contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)";
-    let mut rows = Rows::begin(db, into, "add contacts").await?;
+    let target = "contacts (id, account_id, external_id, name, organization_name, title, email, notification_priority, digest, created_at, updated_at)";
+    let mut rows = CopyWriter::begin(db, target, "add contacts").await?;
     for (id, state) in added() {
         rows.bigint(*id)
             .bigint(account.0)
-            .optional(state.external_id)
+            .optional_text(state.external_id)
             .text(state.name)
-            .optional(state.organization_name)
-            .optional(state.title)
-            .optional(state.email)
+            .optional_text(state.organization_name)
+            .optional_text(state.title)
+            .optional_text(state.email)
             .text(state.priority.as_str())
             .bytes(&plan.digest(&state))
             .time(now)
@@ -47,25 +47,26 @@ pub(super) async fn add(
     }
     rows.finish().await?;
 
-    let into = "contact_numbers (contact_id, position, number, number_type, description)";
-    let mut rows = Rows::begin(db, into, "add numbers").await?;
+    let target = "contact_numbers (contact_id, position, number, number_type, description)";
+    let mut rows = CopyWriter::begin(db, target, "add numbers").await?;
     for (id, state) in added() {
-        for (place, number) in (1..).zip(&state.numbers) {
+        for (index, number) in (1..).zip(&state.numbers) {
             rows.bigint(*id)
-                .smallint(position(place))
+                .smallint(position(index))
                 .text(number.number.as_str())
                 .text(number.number_type.as_str())
-                .optional(number.description)
+                .optional_text(number.description)
                 .end()
                 .await?;
         }
     }
     rows.finish().await?;
 
-    let mut rows = Rows::begin(db, "group_members (contact_id, group_id)", "add members").await?;
+    let mut rows =
+        CopyWriter::begin(db, "group_members (contact_id, group_id)", "add members").await?;
     for (id, state) in added() {
-        for place in &state.groups {
-            let group = groups.get(*place as usize).copied().unwrap_or(0);
+        for index in &state.groups {
+            let group = groups.get(*index as usize).copied().unwrap_or(0);
             rows.bigint(*id).bigint(group).end().await?;
         }
     }
@@ -84,11 +85,11 @@ async fn reserve_ids(db: &mut PgConnection, count: usize) -> Result<Vec<i64>, St
     )
     .fetch_one(db)
     .await
-    .map_err(failed("reserve ids"))
+    .map_err(query_error("reserve ids"))
 }
 
 /// More numbers than a smallint counts can't come out of a sheet of 1,000,000 rows by accident; they end up refused by
 /// the primary key, and the run fails whole.
-pub(super) fn position(place: usize) -> i16 {
-    i16::try_from(place).unwrap_or(i16::MAX)
+pub(super) fn position(index: usize) -> i16 {
+    i16::try_from(index).unwrap_or(i16::MAX)
 }

@@ -28,15 +28,14 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-pub use accounts::AdminRow;
-pub use outbox::{DueMail, MailTrouble, NewMail};
-pub use outcome::{Conclusion, KnownAfter, StateAfter};
-pub use queue::{Abandoned, Started};
-pub use retention::{Forgotten, Retention};
+pub use outbox::{DueMail, NewMail, UndeliveredMail};
+pub use outcome::{AccountStateUpdate, RowCacheUpdate, RunOutcome};
+pub use queue::{DeadRun, StartResult};
+pub use retention::{DeletedCounts, Retention};
 pub use runs::{ChangeRow, IssueRow, RunRow};
 pub use schedules::{DueSlot, ScheduleRow};
 pub use session::{RunContext, Session};
-pub use settings::{NewSettings, SealedSecret, Settings};
+pub use settings::{EncryptedSecret, NewSettings, Settings};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -53,7 +52,7 @@ pub enum StoreError {
     #[error(
         "the database URL (`DATABASE_URL` or `database.url`) can't be read; write postgres://user:password@host/database"
     )]
-    Url,
+    InvalidUrl,
     /// No connection.
     #[error("no connection to the database ({0}); check DATABASE_URL and that Postgres is up")]
     Unreachable(String),
@@ -62,9 +61,9 @@ pub enum StoreError {
     NotMigrated,
     /// Migration failed.
     #[error("the database could not be migrated: {0}")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    MigrationFailed(#[source] sqlx::migrate::MigrateError),
     /// A statement failed.
-    #[error("the database failed to {operation}: {}", outer(.source))]
+    #[error("the database failed to {operation}: {}", server_message(.source))]
     Query {
         /// What was attempted.
         operation: &'static str,
@@ -83,7 +82,7 @@ pub enum StoreError {
     #[error(
         "another run or another program wrote to the account's contacts at the same time; nothing was changed, run it again"
     )]
-    Interfered,
+    ConcurrentChange,
     /// Imports are switched off.
     #[error(
         "imports are switched off for this account; switch them on with `rosterd account enable`"
@@ -120,7 +119,7 @@ fn known_word<T: FromStr>(column: &'static str, word: &str) -> Result<T, StoreEr
 }
 
 /// The server's own words, or the driver's; never its DETAIL, which repeats rows.
-fn outer(error: &sqlx::Error) -> String {
+fn server_message(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => database.message().to_owned(),
         other => other.to_string(),
@@ -128,7 +127,7 @@ fn outer(error: &sqlx::Error) -> String {
 }
 
 /// Names the operation of a failed statement.
-fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+fn query_error(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |source| match &source {
         sqlx::Error::Database(database) if database.code().as_deref() == Some("42P01") => {
             StoreError::NotMigrated
@@ -140,31 +139,31 @@ fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
         sqlx::Error::Database(database)
             if matches!(database.code().as_deref(), Some("40P01" | "40001")) =>
         {
-            StoreError::Interfered
+            StoreError::ConcurrentChange
         }
         _ => StoreError::Query { operation, source },
     }
 }
 
 /// The name of the constraint that a statement broke.
-fn broken_constraint(error: &sqlx::Error) -> Option<&str> {
+fn violated_constraint(error: &sqlx::Error) -> Option<&str> {
     error
         .as_database_error()
         .and_then(|error| error.constraint())
 }
 
 impl Store {
-    /// Connects; waits up to `patience` for a server that is starting.
+    /// Connects; waits up to `connect_timeout` for a server that is starting.
     ///
     /// # Errors
-    /// [`StoreError::Url`] or [`StoreError::Unreachable`].
+    /// [`StoreError::InvalidUrl`] or [`StoreError::Unreachable`].
     pub async fn connect(
         url: &SecretString,
         max_connections: u32,
-        patience: Duration,
+        connect_timeout: Duration,
     ) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url.expose_secret())
-            .map_err(|_| StoreError::Url)?
+            .map_err(|_| StoreError::InvalidUrl)?
             .application_name("rosterd")
             // A half-open connection must not hold a run for ever.
             .options([
@@ -174,10 +173,10 @@ impl Store {
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
-            .acquire_timeout(patience)
+            .acquire_timeout(connect_timeout)
             .connect_with(options)
             .await
-            .map_err(|error| StoreError::Unreachable(outer(&error)))?;
+            .map_err(|error| StoreError::Unreachable(server_message(&error)))?;
         Ok(Self { pool })
     }
 
@@ -193,7 +192,7 @@ impl Store {
         )
         .fetch_one(&store.pool)
         .await
-        .map_err(failed("look for the database"))?;
+        .map_err(query_error("look for the database"))?;
         if !exists {
             let create = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
             let created = sqlx::query(sqlx::AssertSqlSafe(create))
@@ -204,7 +203,7 @@ impl Store {
                 Err(sqlx::Error::Database(error))
                     if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
                 created => {
-                    created.map_err(failed("create the database"))?;
+                    created.map_err(query_error("create the database"))?;
                 }
             }
         }
@@ -215,9 +214,12 @@ impl Store {
     /// Brings the schema up to date; safe to call from several processes at once.
     ///
     /// # Errors
-    /// [`StoreError::Migrate`].
+    /// [`StoreError::MigrationFailed`].
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        MIGRATOR.run(&self.pool).await.map_err(StoreError::Migrate)
+        MIGRATOR
+            .run(&self.pool)
+            .await
+            .map_err(StoreError::MigrationFailed)
     }
 
     /// Whether the schema is the one this program needs.
@@ -235,7 +237,7 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await
-        .map_err(failed("look at the schema"))?;
+        .map_err(query_error("look at the schema"))?;
         if applied.is_some_and(|applied| applied >= newest) {
             Ok(())
         } else {
@@ -247,14 +249,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if it can't be asked.
-    pub async fn server(
+    pub async fn server_info(
         &self,
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<(String, i64), StoreError> {
         let row = sqlx::query!(r#"SELECT version() AS "version!", clock_timestamp() AS "now!""#)
             .fetch_one(&self.pool)
             .await
-            .map_err(failed("tell its version"))?;
+            .map_err(query_error("tell its version"))?;
         let version = row
             .version
             .split(" on ")

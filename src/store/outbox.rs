@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
-use super::{Store, StoreError, failed};
+use super::{Store, StoreError, query_error};
 use crate::model::{AccountId, RunId};
 
 /// How long a process has for one message before another may take it.
@@ -39,7 +39,7 @@ pub struct DueMail {
 
 /// A message that could not be delivered.
 #[derive(Debug, Clone)]
-pub struct MailTrouble {
+pub struct UndeliveredMail {
     /// To whom.
     pub recipient: String,
     /// Subject line.
@@ -77,7 +77,7 @@ pub(super) async fn queue(
         )
         .execute(&mut *db)
         .await
-        .map_err(failed("queue mail"))?;
+        .map_err(query_error("queue mail"))?;
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn take_due_mail(
+    pub async fn claim_due_mail(
         &self,
         now: DateTime<Utc>,
         run: Option<RunId>,
@@ -109,7 +109,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("take mail from the outbox"))?;
+        .map_err(query_error("take mail from the outbox"))?;
         Ok(rows
             .into_iter()
             .map(|row| DueMail {
@@ -131,7 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; then it will be sent again.
-    pub async fn mail_sent(&self, id: i64, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn record_mail_sent(&self, id: i64, now: DateTime<Utc>) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE mail_outbox SET sent_at = $2, last_error = NULL WHERE id = $1",
             id,
@@ -139,7 +139,7 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("note that mail was sent"))?;
+        .map_err(query_error("note that mail was sent"))?;
         Ok(())
     }
 
@@ -147,24 +147,24 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn mail_failed(
+    pub async fn record_mail_failed(
         &self,
         id: i64,
         error: &str,
         next: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let refused = next.is_none().then_some(now);
+        let failed_at = next.is_none().then_some(now);
         sqlx::query!(
             "UPDATE mail_outbox SET last_error = $2, failed_at = $3, next_attempt_at = coalesce($4, next_attempt_at) WHERE id = $1",
             id,
             error,
-            refused,
+            failed_at,
             next
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("note that mail failed"))?;
+        .map_err(query_error("note that mail failed"))?;
         Ok(())
     }
 
@@ -172,7 +172,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn mail_troubles(&self, now: DateTime<Utc>) -> Result<Vec<MailTrouble>, StoreError> {
+    pub async fn undelivered_mail(
+        &self,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<UndeliveredMail>, StoreError> {
         let rows = sqlx::query!(
             r#"SELECT recipient, subject, coalesce(failed_at, created_at) AS "since!", failed_at IS NOT NULL AS "permanent!", last_error
                FROM mail_outbox
@@ -182,10 +185,10 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("look at the outbox"))?;
+        .map_err(query_error("look at the outbox"))?;
         Ok(rows
             .into_iter()
-            .map(|row| MailTrouble {
+            .map(|row| UndeliveredMail {
                 recipient: row.recipient,
                 subject: row.subject,
                 since: row.since,

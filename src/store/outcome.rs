@@ -2,17 +2,17 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Session, StoreError, failed};
+use super::{Session, StoreError, query_error};
 use crate::model::failure::Failure;
 use crate::model::hold::HoldReason;
-use crate::model::run::{Counts, FailureStreak, FileFacts, RunStatus, Trigger};
-use crate::row_cache::KnownContacts;
+use crate::model::run::{Counts, FailureStreak, FileMetadata, RunStatus, Trigger};
+use crate::row_cache::RowCache;
 
 /// What is to be remembered after an applied run.
 #[derive(Debug, Clone)]
-pub struct StateAfter {
+pub struct AccountStateUpdate {
     /// The file, if it need not be read again when it comes unchanged.
-    pub known_file: Option<FileFacts>,
+    pub last_applied_file: Option<FileMetadata>,
     /// Version of the reader.
     pub reader_version: i32,
     /// Whether the file ended with a newline.
@@ -20,35 +20,35 @@ pub struct StateAfter {
     /// Nameless rows that a person has accepted and that are still there.
     pub accepted_rows: Vec<[u8; 32]>,
     /// Whether the next run must still be confirmed.
-    pub keep_must_confirm: bool,
+    pub keep_confirmation_required: bool,
     /// The active contacts, each with its row, if they are known.
-    pub known: KnownAfter,
+    pub known: RowCacheUpdate,
 }
 
 /// What becomes of the known contacts.
 #[derive(Debug, Clone)]
-pub enum KnownAfter {
+pub enum RowCacheUpdate {
     /// They are the same as before, so many.
-    Same(usize),
+    Keep(usize),
     /// They are these.
-    These(KnownContacts),
+    Replace(RowCache),
     /// Not to be believed any more.
-    Forgotten,
+    Clear,
 }
 
-impl KnownAfter {
+impl RowCacheUpdate {
     fn count(&self) -> Option<usize> {
         match self {
-            Self::Same(count) => Some(*count),
-            Self::These(known) => Some(known.len()),
-            Self::Forgotten => None,
+            Self::Keep(count) => Some(*count),
+            Self::Replace(known) => Some(known.len()),
+            Self::Clear => None,
         }
     }
 }
 
 /// How a run ends.
 #[derive(Debug, Clone)]
-pub struct Conclusion {
+pub struct RunOutcome {
     /// Its status.
     pub status: RunStatus,
     /// Why it failed.
@@ -58,11 +58,11 @@ pub struct Conclusion {
     /// Names of the groups that lose all their members.
     pub emptied_groups: Vec<String>,
     /// What is known of the file.
-    pub file: FileFacts,
+    pub file: FileMetadata,
     /// How many of each; `None` where the file was not read.
     pub counts: Option<Counts>,
     /// Present where the plan was applied.
-    pub state: Option<StateAfter>,
+    pub state: Option<AccountStateUpdate>,
     /// The failure that goes on after this run.
     pub streak: FailureStreak,
 }
@@ -76,16 +76,17 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if another process has taken the run over; then nothing was written.
-    pub async fn conclude(
+    pub async fn finish_run(
         mut self,
-        end: &Conclusion,
+        outcome: &RunOutcome,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         // A revert in which every contact was refused has changed nothing that anybody waits for.
-        let did_any = |c: &Counts| c.added + c.updated + c.removed + c.revived + c.adopted > 0;
-        let reverted =
-            self.run.trigger == Trigger::Revert && end.counts.as_ref().is_some_and(did_any);
-        if end.state.is_some() || end.status == RunStatus::Held || reverted {
+        let changed_any_contact =
+            |c: &Counts| c.added + c.updated + c.removed + c.revived + c.adopted > 0;
+        let reverted = self.run.trigger == Trigger::Revert
+            && outcome.counts.as_ref().is_some_and(changed_any_contact);
+        if outcome.state.is_some() || outcome.status == RunStatus::Held || reverted {
             sqlx::query!(
                 "UPDATE import_runs SET status = 'superseded', superseded_by = $2 WHERE account_id = $1 AND status = 'held'",
                 self.run.account_id.0,
@@ -93,22 +94,30 @@ impl Session {
             )
             .execute(&mut *self.tx)
             .await
-            .map_err(failed("supersede the held run"))?;
+            .map_err(query_error("supersede the held run"))?;
         }
-        self.write_run(end, now).await?;
-        self.write_state(end).await?;
+        self.write_run(outcome, now).await?;
+        self.write_state(outcome).await?;
         sqlx::query("COMMIT")
             .execute(&mut *self.tx)
             .await
-            .map_err(failed("commit"))?;
+            .map_err(query_error("commit"))?;
         self.committed = true;
         Ok(())
     }
 
-    async fn write_run(&mut self, end: &Conclusion, now: DateTime<Utc>) -> Result<(), StoreError> {
-        let counted =
-            |pick: fn(&Counts) -> usize| end.counts.as_ref().map(|counts| count(pick(counts)));
-        let reasons: Vec<String> = end.hold_reasons.iter().map(ToString::to_string).collect();
+    async fn write_run(
+        &mut self,
+        outcome: &RunOutcome,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let count_of =
+            |pick: fn(&Counts) -> usize| outcome.counts.as_ref().map(|counts| count(pick(counts)));
+        let reasons: Vec<String> = outcome
+            .hold_reasons
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let written = sqlx::query!(
             "UPDATE import_runs
              SET status = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL,
@@ -119,30 +128,30 @@ impl Session {
              WHERE id = $1 AND fence = $2 AND status = 'running'",
             self.run.id.0,
             self.run.fence,
-            end.status.as_str(),
+            outcome.status.as_str(),
             now,
             (!reasons.is_empty()).then_some(reasons.as_slice()),
-            end.file.sha256.as_ref().map(<[u8; 32]>::as_slice),
-            end.file.etag,
-            end.file.size_bytes.and_then(|size| i64::try_from(size).ok()),
-            counted(|c| c.rows),
-            counted(|c| c.added),
-            counted(|c| c.updated),
-            counted(|c| c.unchanged),
-            counted(|c| c.removed),
-            counted(|c| c.revived),
-            counted(|c| c.adopted),
-            counted(|c| c.withheld),
-            counted(|c| c.errors),
-            counted(|c| c.warnings),
-            counted(|c| c.contacts_after),
-            end.failure.as_ref().map(|failure| failure.code.as_str()),
-            end.failure.as_ref().map(|failure| failure.message.as_str()),
-            (!end.emptied_groups.is_empty()).then_some(end.emptied_groups.as_slice())
+            outcome.file.sha256.as_ref().map(<[u8; 32]>::as_slice),
+            outcome.file.etag,
+            outcome.file.size_bytes.and_then(|size| i64::try_from(size).ok()),
+            count_of(|c| c.rows),
+            count_of(|c| c.added),
+            count_of(|c| c.updated),
+            count_of(|c| c.unchanged),
+            count_of(|c| c.removed),
+            count_of(|c| c.revived),
+            count_of(|c| c.adopted),
+            count_of(|c| c.withheld),
+            count_of(|c| c.errors),
+            count_of(|c| c.warnings),
+            count_of(|c| c.contacts_after),
+            outcome.failure.as_ref().map(|failure| failure.code.as_str()),
+            outcome.failure.as_ref().map(|failure| failure.message.as_str()),
+            (!outcome.emptied_groups.is_empty()).then_some(outcome.emptied_groups.as_slice())
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(failed("write the run"))?;
+        .map_err(query_error("write the run"))?;
         if written.rows_affected() == 1 {
             Ok(())
         } else {
@@ -151,7 +160,7 @@ impl Session {
     }
 
     /// The same bytes may lie under another `ETag` or time: by those the next run asks.
-    async fn write_validators(&mut self, file: &FileFacts) -> Result<(), StoreError> {
+    async fn write_validators(&mut self, file: &FileMetadata) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_state
              SET etag = coalesce($3, etag), last_modified = coalesce($4, last_modified), mtime = coalesce($5, mtime)
@@ -166,31 +175,31 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(failed("write by what the file is known"))?;
+        .map_err(query_error("write by what the file is known"))?;
         Ok(())
     }
 
-    async fn write_state(&mut self, end: &Conclusion) -> Result<(), StoreError> {
+    async fn write_state(&mut self, outcome: &RunOutcome) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_state SET failing_since = $2, failure_code = $3, failure_mailed_at = $4 WHERE account_id = $1",
             self.run.account_id.0,
-            end.streak.since,
-            end.streak.code,
-            end.streak.mailed_at
+            outcome.streak.since,
+            outcome.streak.code,
+            outcome.streak.mailed_at
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(failed("write the account's state"))?;
-        if end.status == RunStatus::Unchanged {
-            self.write_validators(&end.file).await?;
+        .map_err(query_error("write the account's state"))?;
+        if outcome.status == RunStatus::Unchanged {
+            self.write_validators(&outcome.file).await?;
         }
-        let Some(state) = &end.state else {
+        let Some(state) = &outcome.state else {
             return Ok(());
         };
-        if let KnownAfter::These(known) = &state.known {
-            self.replace_known(known).await?;
+        if let RowCacheUpdate::Replace(known) = &state.known {
+            self.replace_row_cache(known).await?;
         }
-        let file = state.known_file.clone().unwrap_or_default();
+        let file = state.last_applied_file.clone().unwrap_or_default();
         let accepted: Vec<Vec<u8>> = state
             .accepted_rows
             .iter()
@@ -211,13 +220,13 @@ impl Session {
             state.reader_version,
             state.final_newline,
             &accepted,
-            state.keep_must_confirm,
+            state.keep_confirmation_required,
             file.mtime,
             state.known.count().and_then(|count| i32::try_from(count).ok())
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(failed("write the account's state"))?;
+        .map_err(query_error("write the account's state"))?;
         Ok(())
     }
 }

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::session::digest;
-use super::{Session, StoreError, failed, known_word};
+use super::session::parse_digest;
+use super::{Session, StoreError, known_word, query_error};
 use crate::compact::Issues;
-use crate::model::hold::Approved;
-use crate::model::issue::{Issue, IssueIdentities, Severity, Wording, column_of};
+use crate::model::hold::ApprovedPlan;
+use crate::model::issue::{Issue, IssueIdentities, MessageSource, Severity, column_from_cell};
 use crate::model::row::RowInError;
 use crate::model::{ContactId, RunId};
 
 /// Issues of an earlier run that are read in one piece.
-const ISSUES_AT_ONCE: i64 = 10_000;
+const ISSUES_PER_BATCH: i64 = 10_000;
 
 impl Session {
     /// Rows in error of a run.
@@ -26,43 +26,46 @@ impl Session {
         )
         .fetch_all(&mut *self.tx)
         .await
-        .map_err(failed("read the rows in error"))?;
+        .map_err(query_error("read the rows in error"))?;
         let rows = rows.into_iter();
         Ok(rows
             .filter_map(|row| match row.external_id {
                 Some(id) => Some(RowInError::Contact(id)),
-                None => row.row_digest.and_then(digest).map(RowInError::Nameless),
+                None => row
+                    .row_digest
+                    .and_then(parse_digest)
+                    .map(RowInError::Unidentified),
             })
             .collect())
     }
 
-    /// Which issues an earlier run had, and of its errors those that are not among the ones of `now`.
+    /// Which issues an earlier run had, and of its errors those that are not among the ones of `current`.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn issues_since(
+    pub async fn compare_issues(
         &mut self,
         run: RunId,
-        now: &IssueIdentities,
+        current: &IssueIdentities,
     ) -> Result<(IssueIdentities, Issues), StoreError> {
-        let (mut identities, mut gone) = (Vec::new(), Issues::default());
-        let mut read_to = 0;
+        let (mut identities, mut fixed) = (Vec::new(), Issues::default());
+        let mut last_id = 0;
         // Piece by piece: there may be a million.
         loop {
             let rows = sqlx::query!(
                 "SELECT id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
                  FROM import_issues WHERE run_id = $1 AND id > $2 ORDER BY id LIMIT $3",
                 run.0,
-                read_to,
-                ISSUES_AT_ONCE
+                last_id,
+                ISSUES_PER_BATCH
             )
             .fetch_all(&mut *self.tx)
             .await
-            .map_err(failed("read the issues"))?;
+            .map_err(query_error("read the issues"))?;
             let Some(last) = rows.last() else {
-                return Ok((identities.into_iter().collect(), gone));
+                return Ok((identities.into_iter().collect(), fixed));
             };
-            read_to = last.id;
+            last_id = last.id;
             for row in rows {
                 let severity = known_word("severity", &row.severity)?;
                 let code = known_word("code", &row.code)?;
@@ -71,16 +74,16 @@ impl Session {
                     code,
                     row: row.row_number.and_then(|row| u32::try_from(row).ok()),
                     column: row.column_name.map(Into::into),
-                    column_place: row.cell.as_deref().and_then(column_of),
+                    column_index: row.cell.as_deref().and_then(column_from_cell),
                     value: row.value,
                     external_id: row.external_id,
                     contact_name: row.contact_name,
-                    wording: Wording::Stored(row.message),
-                    row_digest: row.row_digest.and_then(digest),
+                    message_source: MessageSource::Stored(row.message),
+                    row_digest: row.row_digest.and_then(parse_digest),
                 };
                 let identity = issue.identity();
-                if severity == Severity::Error && !now.contains(identity) {
-                    gone.push(&issue);
+                if severity == Severity::Error && !current.contains(identity) {
+                    fixed.push(&issue);
                 }
                 identities.push(identity);
             }
@@ -101,7 +104,7 @@ impl Session {
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(failed("look for the last run"))?;
+        .map_err(query_error("look for the last run"))?;
         Ok(id.map(RunId))
     }
 
@@ -109,7 +112,7 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn approved(&mut self, subject: RunId) -> Result<Option<Approved>, StoreError> {
+    pub async fn approved(&mut self, subject: RunId) -> Result<Option<ApprovedPlan>, StoreError> {
         let run = sqlx::query!(
             r#"SELECT r.sha256, r.keep_ids, r.hold_reasons,
                       (r.status = 'held' OR (r.status = 'succeeded_with_issues' AND r.withheld > 0 AND r.id = s.applied_run_id)) AS "waits!"
@@ -120,7 +123,7 @@ impl Session {
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(failed("read the approved run"))?;
+        .map_err(query_error("read the approved run"))?;
         let Some(run) = run.filter(|run| run.waits) else {
             return Ok(None);
         };
@@ -130,7 +133,7 @@ impl Session {
         )
         .fetch_all(&mut *self.tx)
         .await
-        .map_err(failed("read the approved changes"))?;
+        .map_err(query_error("read the approved changes"))?;
         if run.keep_ids {
             // Whoever approves this one in its turn has seen the same.
             sqlx::query!(
@@ -139,10 +142,10 @@ impl Session {
             )
             .execute(&mut *self.tx)
             .await
-            .map_err(failed("note whose records are kept"))?;
+            .map_err(query_error("note whose records are kept"))?;
         }
-        let mut approved = Approved {
-            sha256: run.sha256.and_then(digest),
+        let mut approved = ApprovedPlan {
+            sha256: run.sha256.and_then(parse_digest),
             in_error: self.rows_in_error(subject).await?,
             keep_ids: run.keep_ids,
             hold_reasons: run
@@ -151,7 +154,7 @@ impl Session {
                 .flatten()
                 .map(|reason| known_word("hold_reasons", reason))
                 .collect::<Result<_, _>>()?,
-            ..Approved::default()
+            ..ApprovedPlan::default()
         };
         for change in changes {
             let Some(contact) = change.contact_id.map(ContactId) else {

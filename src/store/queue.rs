@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Store, StoreError, broken_constraint, failed, known_word};
+use super::{Store, StoreError, known_word, query_error, violated_constraint};
 use crate::model::run::{ClaimedRun, NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 
@@ -14,27 +14,27 @@ const MAX_ATTEMPTS: i32 = 3;
 
 /// What came of starting a run here and now.
 #[derive(Debug)]
-pub enum Started {
+pub enum StartResult {
     /// It is ours.
     Run(ClaimedRun),
-    /// Another run of the account is under way.
-    Busy(RunId),
+    /// Another run of the account is under way; `None` if it has just ended.
+    Busy(Option<RunId>),
 }
 
 /// A run whose process died, and which is not tried again.
 #[derive(Debug)]
-pub struct Abandoned {
+pub struct DeadRun {
     /// The run, now ours to end.
     pub run: ClaimedRun,
     /// Its file killed its process repeatedly (else it was a local file's run, which only its command could go on with).
-    pub repeatedly: bool,
+    pub crashed_repeatedly: bool,
 }
 
-fn until(now: DateTime<Utc>, lease: Duration) -> DateTime<Utc> {
+fn lease_expiry(now: DateTime<Utc>, lease: Duration) -> DateTime<Utc> {
     now + TimeDelta::from_std(lease).unwrap_or(TimeDelta::MAX)
 }
 
-fn claimed(
+fn claimed_run(
     id: i64,
     account: i64,
     trigger: &str,
@@ -70,7 +70,7 @@ impl Store {
         lease: Duration,
         limit: i64,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         let rows = sqlx::query!(
             "WITH next AS (
                  SELECT r.id
@@ -90,7 +90,7 @@ impl Store {
              FROM next WHERE r.id = next.id
              RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.keep_ids, r.forced, r.fence, r.attempts",
             owner,
-            until(now, lease),
+            lease_expiry(now, lease),
             now,
             limit
         )
@@ -98,15 +98,15 @@ impl Store {
         .await;
         let rows = match rows {
             // Another daemon was faster by a hair; the next tick will tell.
-            Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
+            Err(error) if violated_constraint(&error) == Some("import_runs_one_running") => {
                 return Ok(Vec::new());
             }
-            other => other.map_err(failed("claim runs"))?,
+            other => other.map_err(query_error("claim runs"))?,
         };
         let runs = rows
             .iter()
             .map(|r| {
-                claimed(
+                claimed_run(
                     r.id,
                     r.account_id,
                     &r.trigger,
@@ -131,9 +131,9 @@ impl Store {
             )
             .execute(&mut *tx)
             .await
-            .map_err(failed("claim runs"))?;
+            .map_err(query_error("claim runs"))?;
         }
-        tx.commit().await.map_err(failed("claim runs"))?;
+        tx.commit().await.map_err(query_error("claim runs"))?;
         Ok(runs)
     }
 
@@ -147,10 +147,10 @@ impl Store {
         now: DateTime<Utc>,
         owner: &str,
         lease: Duration,
-    ) -> Result<Started, StoreError> {
+    ) -> Result<StartResult, StoreError> {
         // Asked first: each attempt to insert would use up an id, and whoever waits asks often.
         if let Some(running) = self.running(new.account_id).await? {
-            return Ok(Started::Busy(running));
+            return Ok(StartResult::Busy(Some(running)));
         }
         let inserted = sqlx::query!(
             "INSERT INTO import_runs (account_id, trigger, origin, subject_run_id, keep_ids, forced, status, requested_at, started_at, attempts, fence, lease_owner, lease_until)
@@ -162,14 +162,14 @@ impl Store {
             new.subject.map(|subject| subject.0),
             now,
             owner,
-            until(now, lease),
+            lease_expiry(now, lease),
             new.keep_ids,
             new.forced
         )
         .fetch_one(&self.pool)
         .await;
         match inserted {
-            Ok(row) => Ok(Started::Run(ClaimedRun {
+            Ok(row) => Ok(StartResult::Run(ClaimedRun {
                 id: RunId(row.id),
                 account_id: new.account_id,
                 trigger: new.trigger,
@@ -180,12 +180,12 @@ impl Store {
                 fence: 1,
                 attempts: 1,
             })),
-            Err(error) if broken_constraint(&error) == Some("import_runs_one_running") => {
+            Err(error) if violated_constraint(&error) == Some("import_runs_one_running") => {
                 // Over in between: the caller asks again.
                 let running = self.running(new.account_id).await?;
-                Ok(Started::Busy(running.unwrap_or(RunId(0))))
+                Ok(StartResult::Busy(running))
             }
-            Err(error) => Err(failed("start the run")(error)),
+            Err(error) => Err(query_error("start the run")(error)),
         }
     }
 
@@ -196,7 +196,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await
-        .map_err(failed("look for the running import"))?;
+        .map_err(query_error("look for the running import"))?;
         Ok(running.map(RunId))
     }
 
@@ -214,11 +214,11 @@ impl Store {
             "UPDATE import_runs SET lease_until = $3 WHERE id = $1 AND fence = $2 AND status = 'running'",
             run.id.0,
             run.fence,
-            until(now, lease)
+            lease_expiry(now, lease)
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("renew the lease"))?;
+        .map_err(query_error("renew the lease"))?;
         Ok(renewed.rows_affected() == 1)
     }
 
@@ -227,16 +227,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn count_attempts(&self, run: &ClaimedRun, more: i32) -> Result<(), StoreError> {
+    pub async fn adjust_attempts(&self, run: &ClaimedRun, delta: i32) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_runs SET attempts = attempts + $3 WHERE id = $1 AND fence = $2 AND status = 'running'",
             run.id.0,
             run.fence,
-            more
+            delta
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("count the attempts"))?;
+        .map_err(query_error("count the attempts"))?;
         Ok(())
     }
 
@@ -244,7 +244,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn hand_back(&self, run: &ClaimedRun) -> Result<(), StoreError> {
+    pub async fn requeue(&self, run: &ClaimedRun) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_runs SET status = 'queued', attempts = attempts - 1, lease_owner = NULL, lease_until = NULL
              WHERE id = $1 AND fence = $2 AND status = 'running'",
@@ -253,7 +253,7 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("hand the run back"))?;
+        .map_err(query_error("hand the run back"))?;
         Ok(())
     }
 
@@ -261,7 +261,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn give_up(&self, run: &ClaimedRun, now: DateTime<Utc>) -> Result<(), StoreError> {
+    pub async fn fail_stopped_run(
+        &self,
+        run: &ClaimedRun,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_runs
              SET status = 'failed', finished_at = $3, lease_owner = NULL, lease_until = NULL,
@@ -273,7 +277,7 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(failed("end the stopped run"))?;
+        .map_err(query_error("end the stopped run"))?;
         Ok(())
     }
 
@@ -281,13 +285,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn take_over_dead(
+    pub async fn recover_expired_runs(
         &self,
         now: DateTime<Utc>,
         owner: &str,
         lease: Duration,
-    ) -> Result<Vec<Abandoned>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+    ) -> Result<Vec<DeadRun>, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         sqlx::query!(
             "UPDATE import_runs SET status = 'queued', lease_owner = NULL, lease_until = NULL
              WHERE id IN (
@@ -299,7 +303,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("take up runs of dead processes"))?;
+        .map_err(query_error("take up runs of dead processes"))?;
         let rows = sqlx::query!(
             "UPDATE import_runs r SET lease_owner = $2, lease_until = $3, fence = fence + 1
              WHERE id IN (
@@ -307,17 +311,17 @@ impl Store {
              RETURNING r.id, r.account_id, r.trigger, r.origin, r.subject_run_id, r.keep_ids, r.forced, r.fence, r.attempts",
             now,
             owner,
-            until(now, lease)
+            lease_expiry(now, lease)
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(failed("take up runs of dead processes"))?;
+        .map_err(query_error("take up runs of dead processes"))?;
         tx.commit()
             .await
-            .map_err(failed("take up runs of dead processes"))?;
+            .map_err(query_error("take up runs of dead processes"))?;
         rows.iter()
             .map(|r| {
-                let run = claimed(
+                let run = claimed_run(
                     r.id,
                     r.account_id,
                     &r.trigger,
@@ -327,8 +331,8 @@ impl Store {
                     r.fence,
                     r.attempts,
                 )?;
-                Ok(Abandoned {
-                    repeatedly: run.origin == Origin::Source,
+                Ok(DeadRun {
+                    crashed_repeatedly: run.origin == Origin::Source,
                     run,
                 })
             })

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::apply::mark_as_ours;
-use super::{Store, StoreError, failed};
+use super::apply::mark_as_writer;
+use super::{Store, StoreError, query_error};
 use crate::model::AccountId;
 
 /// How long what is kept, days.
@@ -22,7 +22,7 @@ pub struct Retention {
 
 /// How many of each were forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Forgotten {
+pub struct DeletedCounts {
     /// Contacts deleted, or blanked where another table points at them.
     pub contacts: u64,
     /// Runs whose issues and images were deleted.
@@ -33,40 +33,42 @@ pub struct Forgotten {
     pub mails: u64,
 }
 
-impl Forgotten {
+impl DeletedCounts {
     /// Whether there was anything to forget.
     #[must_use]
-    pub fn is_nothing(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
 /// Mail that no server has taken for so many days is given up, unless history is kept longer.
-const GIVE_UP_DAYS: u32 = 180;
+const MAX_UNSENT_MAIL_DAYS: u32 = 180;
 /// Contacts, runs or messages in one transaction.
-const BATCH: i64 = 1_000;
+const BATCH_SIZE: i64 = 1_000;
 
 impl Store {
     /// Forgets what is older than it may get.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; what was forgotten before stays so.
-    pub async fn forget(
+    pub async fn delete_old_data(
         &self,
         retention: Retention,
         now: DateTime<Utc>,
-    ) -> Result<Forgotten, StoreError> {
+    ) -> Result<DeletedCounts, StoreError> {
         let before = |days: u32| now - TimeDelta::days(days.into());
         // Each for itself: what fails in one must not keep the others for ever.
         let contacts = self
             .purge_contacts(before(retention.removed_days), now)
             .await;
-        let histories = self.forget_histories(before(retention.issues_days)).await;
-        let runs = self.forget_runs(before(retention.runs_days)).await;
+        let histories = self
+            .delete_old_issues_and_images(before(retention.issues_days))
+            .await;
+        let runs = self.delete_old_runs(before(retention.runs_days)).await;
         let (sent, refused) = (before(retention.outbox_days), before(retention.issues_days));
-        let given_up = before(retention.issues_days.max(GIVE_UP_DAYS));
-        let mails = self.forget_mails([sent, refused, given_up]).await;
-        Ok(Forgotten {
+        let needs_full_read = before(retention.issues_days.max(MAX_UNSENT_MAIL_DAYS));
+        let mails = self.delete_old_mail([sent, refused, needs_full_read]).await;
+        Ok(DeletedCounts {
             contacts: contacts?,
             histories: histories?,
             runs: runs?,
@@ -85,14 +87,14 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("look for contacts to purge"))?;
+        .map_err(query_error("look for contacts to purge"))?;
         let (mut purged, mut failure) = (0, None);
         for account in accounts {
             loop {
                 match self.purge_batch(AccountId(account), before, now).await {
                     Ok(batch) => {
                         purged += batch;
-                        if batch < BATCH.unsigned_abs() {
+                        if batch < BATCH_SIZE.unsigned_abs() {
                             break;
                         }
                     }
@@ -113,30 +115,30 @@ impl Store {
         before: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         // A run may be about to revive one of them.
-        let free = sqlx::query_scalar!(
+        let locked = sqlx::query_scalar!(
             "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED",
             account.0
         )
         .fetch_optional(&mut *tx)
         .await
-        .map_err(failed("lock the account"))?;
-        if free.is_none() {
+        .map_err(query_error("lock the account"))?;
+        if locked.is_none() {
             return Ok(0);
         }
-        mark_as_ours(&mut tx).await?;
+        mark_as_writer(&mut tx).await?;
         let ids = sqlx::query_scalar!(
             "SELECT id FROM contacts WHERE account_id = $1 AND removed_at < $2 AND purged_at IS NULL ORDER BY id LIMIT $3
              -- Neither restored nor pointed at by another program until this is through.
              FOR UPDATE",
             account.0,
             before,
-            BATCH
+            BATCH_SIZE
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(failed("look for contacts to purge"))?;
+        .map_err(query_error("look for contacts to purge"))?;
         sqlx::query!(
             "DELETE FROM import_issues i USING contacts c
              WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = c.external_id
@@ -148,7 +150,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("forget the issues of a contact"))?;
+        .map_err(query_error("forget the issues of a contact"))?;
         sqlx::query!(
             "DELETE FROM import_changes
              WHERE run_id IN (SELECT id FROM import_runs WHERE account_id = $1) AND contact_id = ANY ($2)",
@@ -157,11 +159,11 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("forget the images of a contact"))?;
+        .map_err(query_error("forget the images of a contact"))?;
         let in_use = sqlx::query_scalar!(r#"SELECT contacts_in_use($1) AS "id!""#, &ids)
             .fetch_all(&mut *tx)
             .await
-            .map_err(failed("look who points at a contact"))?;
+            .map_err(query_error("look who points at a contact"))?;
         sqlx::query!(
             "DELETE FROM contacts WHERE id = ANY ($1) AND id <> ALL ($2)",
             &ids,
@@ -169,7 +171,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("purge contacts"))?;
+        .map_err(query_error("purge contacts"))?;
         sqlx::query!(
             "WITH gone AS (DELETE FROM contact_numbers WHERE contact_id = ANY ($1)),
                   left_groups AS (DELETE FROM group_members WHERE contact_id = ANY ($1))
@@ -182,16 +184,16 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("blank contacts"))?;
-        tx.commit().await.map_err(failed("purge contacts"))?;
+        .map_err(query_error("blank contacts"))?;
+        tx.commit().await.map_err(query_error("purge contacts"))?;
         Ok(ids.len() as u64)
     }
 
     /// Issues and images of old runs. What the next run is compared with stays, and what a person may still approve.
-    async fn forget_histories(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut forgotten = 0;
+    async fn delete_old_issues_and_images(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut deleted = 0;
         loop {
-            let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+            let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
             let runs = sqlx::query_scalar!(
                 "SELECT r.id FROM import_runs r
                  WHERE r.finished_at < $1 AND r.status <> 'held'
@@ -200,11 +202,11 @@ impl Store {
                         OR EXISTS (SELECT FROM import_changes c WHERE c.run_id = r.id AND (c.before IS NOT NULL OR c.after IS NOT NULL)))
                  LIMIT $2",
                 before,
-                BATCH
+                BATCH_SIZE
             )
             .fetch_all(&mut *tx)
             .await
-            .map_err(failed("look for old runs"))?;
+            .map_err(query_error("look for old runs"))?;
             sqlx::query!(
                 "DELETE FROM import_issues i WHERE run_id = ANY ($1)
                    AND NOT EXISTS (SELECT FROM import_state s WHERE s.applied_run_id = i.run_id)",
@@ -212,24 +214,24 @@ impl Store {
             )
             .execute(&mut *tx)
             .await
-            .map_err(failed("forget issues"))?;
+            .map_err(query_error("forget issues"))?;
             sqlx::query!(
                 "UPDATE import_changes SET before = NULL, after = NULL WHERE run_id = ANY ($1)",
                 &runs
             )
             .execute(&mut *tx)
             .await
-            .map_err(failed("forget images"))?;
-            tx.commit().await.map_err(failed("forget issues"))?;
-            forgotten += runs.len() as u64;
-            if runs.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
-                return Ok(forgotten);
+            .map_err(query_error("forget images"))?;
+            tx.commit().await.map_err(query_error("forget issues"))?;
+            deleted += runs.len() as u64;
+            if runs.len() < usize::try_from(BATCH_SIZE).unwrap_or(usize::MAX) {
+                return Ok(deleted);
             }
         }
     }
 
-    async fn forget_runs(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let mut forgotten = 0;
+    async fn delete_old_runs(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
+        let mut deleted = 0;
         loop {
             let batch = sqlx::query!(
                 "DELETE FROM import_runs WHERE id IN (
@@ -238,24 +240,24 @@ impl Store {
                        AND NOT EXISTS (SELECT FROM import_state s WHERE s.applied_run_id = r.id)
                      LIMIT $2)",
                 before,
-                BATCH
+                BATCH_SIZE
             )
             .execute(&self.pool)
             .await
-            .map_err(failed("forget runs"))?
+            .map_err(query_error("forget runs"))?
             .rows_affected();
-            forgotten += batch;
-            if batch < BATCH.unsigned_abs() {
-                return Ok(forgotten);
+            deleted += batch;
+            if batch < BATCH_SIZE.unsigned_abs() {
+                return Ok(deleted);
             }
         }
     }
 
-    async fn forget_mails(
+    async fn delete_old_mail(
         &self,
         [sent_before, refused_before, queued_before]: [DateTime<Utc>; 3],
     ) -> Result<u64, StoreError> {
-        let mut forgotten = 0;
+        let mut deleted = 0;
         loop {
             let batch = sqlx::query_scalar!(
                 r#"DELETE FROM mail_outbox WHERE id IN (
@@ -265,22 +267,25 @@ impl Store {
                 sent_before,
                 refused_before,
                 queued_before,
-                BATCH
+                BATCH_SIZE
             )
             .fetch_all(&self.pool)
             .await
-            .map_err(failed("forget mail"))?;
-            let given_up = batch.iter().filter(|given_up| **given_up).count();
-            if given_up > 0 {
+            .map_err(query_error("forget mail"))?;
+            let needs_full_read = batch
+                .iter()
+                .filter(|needs_full_read| **needs_full_read)
+                .count();
+            if needs_full_read > 0 {
                 tracing::warn!(
-                    mails = given_up,
+                    mails = needs_full_read,
                     "mail that no server has taken for so long is given up"
                 );
             }
             let batch = batch.len() as u64;
-            forgotten += batch;
-            if batch < BATCH.unsigned_abs() {
-                return Ok(forgotten);
+            deleted += batch;
+            if batch < BATCH_SIZE.unsigned_abs() {
+                return Ok(deleted);
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What a run did, for undoing it, and what an undone run leaves behind in the account's state.
 
-use super::{Session, Store, StoreError, failed};
+use super::{Session, Store, StoreError, query_error};
 use crate::model::contact::ContactImage;
-use crate::model::plan::Recorded;
+use crate::model::plan::RecordedChange;
 use crate::model::{ContactId, RunId};
 
 impl Session {
@@ -10,7 +10,10 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails, or what is recorded can't be understood.
-    pub async fn recorded(&mut self, run: RunId) -> Result<Vec<Recorded>, StoreError> {
+    pub async fn recorded_changes(
+        &mut self,
+        run: RunId,
+    ) -> Result<Vec<RecordedChange>, StoreError> {
         let account = self.account().0;
         let rows = sqlx::query!(
             r#"SELECT c.contact_id AS "contact_id!", c.action, c.external_id, c.before, c.after
@@ -22,8 +25,8 @@ impl Session {
         )
         .fetch_all(self.db())
         .await
-        .map_err(failed("read what the run did"))?;
-        let unreadable = |contact: i64| {
+        .map_err(query_error("read what the run did"))?;
+        let unreadable_error = |contact: i64| {
             StoreError::Refused(format!(
                 "what run {run} did to contact {contact} is recorded in a form that this version can't read"
             ))
@@ -34,13 +37,13 @@ impl Session {
             };
         rows.into_iter()
             .map(|row| {
-                let wrong = || unreadable(row.contact_id);
-                Ok(Recorded {
+                let unreadable_record = || unreadable_error(row.contact_id);
+                Ok(RecordedChange {
                     contact: ContactId(row.contact_id),
-                    action: row.action.parse().map_err(|_| wrong())?,
+                    action: row.action.parse().map_err(|_| unreadable_record())?,
                     external_id: row.external_id,
-                    before: image(row.before).map_err(|_| wrong())?,
-                    after: image(row.after).map_err(|_| wrong())?,
+                    before: image(row.before).map_err(|_| unreadable_record())?,
+                    after: image(row.after).map_err(|_| unreadable_record())?,
                 })
             })
             .collect()
@@ -50,7 +53,7 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn await_confirmation(&mut self) -> Result<(), StoreError> {
+    pub async fn require_confirmation(&mut self) -> Result<(), StoreError> {
         let account = self.account().0;
         sqlx::query!(
             "UPDATE import_state SET must_confirm = 'after_revert' WHERE account_id = $1",
@@ -58,11 +61,11 @@ impl Session {
         )
         .execute(self.db())
         .await
-        .map_err(failed("write the account's state"))?;
+        .map_err(query_error("write the account's state"))?;
         sqlx::query!("SELECT forget_applied_file($1)", account)
             .fetch_one(self.db())
             .await
-            .map_err(failed("write the account's state"))?;
+            .map_err(query_error("write the account's state"))?;
         Ok(())
     }
 }
@@ -80,7 +83,7 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await
-        .map_err(failed("read what the run did"))?;
+        .map_err(query_error("read what the run did"))?;
         if changed {
             return Ok(());
         }

@@ -2,26 +2,26 @@
 
 use sqlx::PgConnection;
 
-use super::{Session, Store, StoreError, failed};
+use super::{Session, Store, StoreError, query_error};
 use crate::model::AccountId;
-use crate::row_cache::KnownContacts;
+use crate::row_cache::RowCache;
 
 /// Contacts in a piece: 1.5 MiB, which is what is in memory twice while it is read or written.
-const PIECE: usize = 1 << 16;
+const CHUNK_CONTACTS: usize = 1 << 16;
 
 impl Store {
     /// The known contacts of an account, if there are as many as its state says.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn known_contacts(
+    pub async fn load_row_cache(
         &self,
         account: AccountId,
         count: usize,
-    ) -> Result<Option<KnownContacts>, StoreError> {
-        let mut known = KnownContacts::with_capacity(count);
-        let mut sound = true;
-        for piece in 0..pieces(count) {
+    ) -> Result<Option<RowCache>, StoreError> {
+        let mut known = RowCache::with_capacity(count);
+        let mut is_complete = true;
+        for piece in 0..byte_chunks(count) {
             let rows = sqlx::query_scalar!(
                 "SELECT rows FROM import_rows WHERE account_id = $1 AND piece = $2",
                 account.0,
@@ -29,10 +29,10 @@ impl Store {
             )
             .fetch_optional(&self.pool)
             .await
-            .map_err(failed("read the known contacts"))?;
-            sound &= rows.is_some_and(|rows| known.extend_from_bytes(&rows));
+            .map_err(query_error("read the known contacts"))?;
+            is_complete &= rows.is_some_and(|rows| known.extend_from_bytes(&rows));
         }
-        Ok((sound && known.len() == count).then_some(known))
+        Ok((is_complete && known.len() == count).then_some(known))
     }
 }
 
@@ -41,28 +41,28 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn replace_known(&mut self, known: &KnownContacts) -> Result<(), StoreError> {
+    pub async fn replace_row_cache(&mut self, known: &RowCache) -> Result<(), StoreError> {
         let account = self.account().0;
         sqlx::query!(
             "DELETE FROM import_rows WHERE account_id = $1 AND piece >= $2",
             account,
-            pieces(known.len())
+            byte_chunks(known.len())
         )
         .execute(self.db())
         .await
-        .map_err(failed("forget the known contacts"))?;
-        for (piece, rows) in (0..).zip(known.pieces(PIECE)) {
-            write_piece(self.db(), account, piece, rows).await?;
+        .map_err(query_error("forget the known contacts"))?;
+        for (piece, rows) in (0..).zip(known.byte_chunks(CHUNK_CONTACTS)) {
+            write_chunk(self.db(), account, piece, rows).await?;
         }
         Ok(())
     }
 }
 
-fn pieces(count: usize) -> i32 {
-    i32::try_from(count.div_ceil(PIECE)).unwrap_or(i32::MAX)
+fn byte_chunks(count: usize) -> i32 {
+    i32::try_from(count.div_ceil(CHUNK_CONTACTS)).unwrap_or(i32::MAX)
 }
 
-async fn write_piece(
+async fn write_chunk(
     db: &mut PgConnection,
     account: i64,
     piece: i32,
@@ -77,6 +77,6 @@ async fn write_piece(
     )
     .execute(db)
     .await
-    .map_err(failed("write the known contacts"))?;
+    .map_err(query_error("write the known contacts"))?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
-use super::{Store, StoreError, failed};
+use super::{Store, StoreError, query_error};
 use crate::model::digest::hex;
 use crate::model::run::RunStatus;
 use crate::model::{AccountId, RunId};
@@ -114,7 +114,7 @@ impl Store {
         let row = row
             .fetch_optional(&self.pool)
             .await
-            .map_err(failed("read the run"))?;
+            .map_err(query_error("read the run"))?;
         row.ok_or_else(|| {
             StoreError::Refused(format!("there is no run {id}; see `rosterd runs list`"))
         })
@@ -141,7 +141,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("list the runs"))
+        .map_err(query_error("list the runs"))
     }
 
     /// The issues of a run, in the order of the sheet.
@@ -157,7 +157,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("read the issues"))
+        .map_err(query_error("read the issues"))
     }
 
     /// What a run changed, or would change.
@@ -173,7 +173,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("read the changes"))
+        .map_err(query_error("read the changes"))
     }
 
     /// The last applied run of an account.
@@ -187,7 +187,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await
-        .map_err(failed("look for the last applied run"))?;
+        .map_err(query_error("look for the last applied run"))?;
         Ok(id.flatten().map(RunId))
     }
 
@@ -200,12 +200,12 @@ impl Store {
             sqlx::query!("UPDATE import_runs SET status = 'rejected', finished_at = $2 WHERE id = $1 AND status = 'held'", id.0, now)
                 .execute(&self.pool)
                 .await
-                .map_err(failed("reject the run"))?;
+                .map_err(query_error("reject the run"))?;
         if rejected.rows_affected() == 1 {
             return Ok(());
         }
         let run = self.run(id).await?;
-        Err(StoreError::Refused(run.waits_no_more()))
+        Err(StoreError::Refused(run.not_pending_message()))
     }
 }
 
@@ -226,7 +226,7 @@ impl RunRow {
 
     /// Why there is nothing to approve or reject.
     #[must_use]
-    pub fn waits_no_more(&self) -> String {
+    pub fn not_pending_message(&self) -> String {
         match self.superseded_by {
             Some(successor) => format!(
                 "run {} was superseded by run {successor}; look at that one",

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Duration, NaiveTime, Timelike, Utc};
 
-use super::{Store, StoreError, failed, known_word};
+use super::{Store, StoreError, known_word, query_error};
 use crate::model::AccountId;
 use crate::model::schedule::Schedule;
 
@@ -54,8 +54,8 @@ impl TryFrom<ScheduleLookup> for ScheduleRow {
 }
 
 fn schedule(days: &[String], at: NaiveTime, enabled: bool) -> Result<Schedule, StoreError> {
-    let part = |value: u32| i8::try_from(value).unwrap_or(0);
-    let at = jiff::civil::time(part(at.hour()), part(at.minute()), part(at.second()), 0);
+    let to_i8 = |value: u32| i8::try_from(value).unwrap_or(0);
+    let at = jiff::civil::time(to_i8(at.hour()), to_i8(at.minute()), to_i8(at.second()), 0);
     Ok(Schedule {
         days: days
             .iter()
@@ -79,7 +79,7 @@ impl Store {
         let rows = rows
             .fetch_all(&self.pool)
             .await
-            .map_err(failed("read the schedule"))?;
+            .map_err(query_error("read the schedule"))?;
         rows.iter()
             .map(|row| schedule(&row.days, row.at, row.enabled))
             .collect()
@@ -94,14 +94,14 @@ impl Store {
         account: AccountId,
         schedules: &[Schedule],
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         sqlx::query!(
             "DELETE FROM import_schedules WHERE account_id = $1",
             account.0
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("replace the schedule"))?;
+        .map_err(query_error("replace the schedule"))?;
         for schedule in schedules {
             let days: Vec<String> = schedule.days.iter().map(ToString::to_string).collect();
             let at = schedule.at.to_string();
@@ -114,23 +114,25 @@ impl Store {
             )
             .execute(&mut *tx)
             .await
-            .map_err(failed("replace the schedule"))?;
+            .map_err(query_error("replace the schedule"))?;
         }
-        tx.commit().await.map_err(failed("replace the schedule"))
+        tx.commit()
+            .await
+            .map_err(query_error("replace the schedule"))
     }
 
     /// Takes up to `limit` slots that are due at `now`, queues a run for each account that shall run, and sets each
-    /// row's next run as `next` computes it; all in one transaction, so that each slot is served exactly once.
+    /// row's next run as `next_run` computes it; all in one transaction, so that each slot is served exactly once.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; then nothing was taken.
-    pub async fn take_due_slots(
+    pub async fn queue_due_slots(
         &self,
         now: DateTime<Utc>,
         limit: i64,
-        next: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
+        next_run: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
     ) -> Result<Vec<DueSlot>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         let rows = sqlx::query!(
             r#"SELECT s.id, s.account_id, s.days::text[] AS "days!", s.at, s.enabled, s.next_run_at AS "due_at!",
                       a.time_zone, (a.import_enabled AND a.set_aside_at IS NULL) AS "runs!"
@@ -144,7 +146,7 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(failed("look for due imports"))?;
+        .map_err(query_error("look for due imports"))?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -185,13 +187,15 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("queue the due imports"))?;
-        let nexts: Vec<(i64, Option<DateTime<Utc>>)> = slots
+        .map_err(query_error("queue the due imports"))?;
+        let next_runs: Vec<(i64, Option<DateTime<Utc>>)> = slots
             .iter()
-            .map(|slot| (slot.row.id, next(&slot.row)))
+            .map(|slot| (slot.row.id, next_run(&slot.row)))
             .collect();
-        set_next(&mut tx, &nexts).await?;
-        tx.commit().await.map_err(failed("queue the due imports"))?;
+        set_next_runs(&mut tx, &next_runs).await?;
+        tx.commit()
+            .await
+            .map_err(query_error("queue the due imports"))?;
         Ok(slots)
     }
 
@@ -199,13 +203,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn follow_edits(
+    pub async fn refresh_edited_schedules(
         &self,
         now: DateTime<Utc>,
         limit: i64,
-        next: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
+        next_run: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
     ) -> Result<usize, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         let rows = sqlx::query_as!(
             ScheduleLookup,
             r#"SELECT s.id, s.days::text[] AS "days!", s.at, s.enabled, a.time_zone
@@ -220,35 +224,35 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(failed("look for edited schedules"))?;
+        .map_err(query_error("look for edited schedules"))?;
         let rows = rows
             .into_iter()
             .map(ScheduleRow::try_from)
             .collect::<Result<Vec<_>, _>>()?;
-        let next_of = |row: &ScheduleRow| {
+        let next_for = |row: &ScheduleRow| {
             if row.schedule.enabled {
-                next(row)
+                next_run(row)
             } else {
                 None
             }
         };
-        let nexts: Vec<(i64, Option<DateTime<Utc>>)> =
-            rows.iter().map(|row| (row.id, next_of(row))).collect();
-        if !nexts.is_empty() {
-            set_next(&mut tx, &nexts).await?;
+        let next_runs: Vec<(i64, Option<DateTime<Utc>>)> =
+            rows.iter().map(|row| (row.id, next_for(row))).collect();
+        if !next_runs.is_empty() {
+            set_next_runs(&mut tx, &next_runs).await?;
         }
         tx.commit()
             .await
-            .map_err(failed("follow edited schedules"))?;
-        Ok(nexts.len())
+            .map_err(query_error("follow edited schedules"))?;
+        Ok(next_runs.len())
     }
 }
 
-async fn set_next(
+async fn set_next_runs(
     tx: &mut sqlx::PgTransaction<'_>,
-    nexts: &[(i64, Option<DateTime<Utc>>)],
+    next_runs: &[(i64, Option<DateTime<Utc>>)],
 ) -> Result<(), StoreError> {
-    let (ids, times): (Vec<i64>, Vec<Option<DateTime<Utc>>>) = nexts.iter().copied().unzip();
+    let (ids, times): (Vec<i64>, Vec<Option<DateTime<Utc>>>) = next_runs.iter().copied().unzip();
     sqlx::query!(
         "UPDATE import_schedules s
          SET next_run_at = u.next_run_at, edited = false
@@ -259,6 +263,6 @@ async fn set_next(
     )
     .execute(&mut **tx)
     .await
-    .map_err(failed("set the next runs"))?;
+    .map_err(query_error("set the next runs"))?;
     Ok(())
 }

@@ -9,14 +9,14 @@ use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 
-use super::copy::Rows;
+use super::copy::CopyWriter;
 use super::{
-    NewMail, Settings, Store, StoreError, apply, audit, failed, known_word, outbox, snapshot,
+    NewMail, Settings, Store, StoreError, apply, audit, known_word, outbox, query_error, snapshot,
 };
 use crate::compact::{Contacts, Issues};
 use crate::model::hold::{HoldReason, HoldRules};
 use crate::model::plan::Plan;
-use crate::model::run::{ClaimedRun, FailureStreak, FileFacts};
+use crate::model::run::{ClaimedRun, FailureStreak, FileMetadata};
 use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, RunId};
 
@@ -28,7 +28,7 @@ pub struct RunContext {
     /// What the next run must have confirmed.
     pub must_confirm: Option<HoldReason>,
     /// The last applied file, if it need not be read again when it comes unchanged.
-    pub known_file: Option<FileFacts>,
+    pub last_applied_file: Option<FileMetadata>,
     /// Version of the reader that read it.
     pub reader_version: Option<i32>,
     /// Whether it ended with a newline.
@@ -62,7 +62,7 @@ impl Drop for Session {
 }
 
 /// Postgres holds no NUL, wherever one may have slipped through.
-fn clean(text: &str) -> Cow<'_, str> {
+fn replace_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{FFFD}"))
     } else {
@@ -70,7 +70,7 @@ fn clean(text: &str) -> Cow<'_, str> {
     }
 }
 
-pub(super) fn digest(bytes: Vec<u8>) -> Option<[u8; 32]> {
+pub(super) fn parse_digest(bytes: Vec<u8>) -> Option<[u8; 32]> {
     bytes.try_into().ok()
 }
 
@@ -84,7 +84,7 @@ impl Store {
             .pool
             .acquire()
             .await
-            .map_err(failed("get a connection"))?;
+            .map_err(query_error("get a connection"))?;
         let mut session = Session {
             tx,
             run: run.clone(),
@@ -95,14 +95,14 @@ impl Store {
         sqlx::raw_sql("BEGIN; SET LOCAL plan_cache_mode = force_custom_plan")
             .execute(session.db())
             .await
-            .map_err(failed("begin"))?;
+            .map_err(query_error("begin"))?;
         sqlx::query!(
             "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE",
             run.account_id.0
         )
         .fetch_optional(session.db())
         .await
-        .map_err(failed("lock the account"))?
+        .map_err(query_error("lock the account"))?
         .ok_or(StoreError::LeaseLost)?;
         Ok(session)
     }
@@ -116,7 +116,7 @@ impl Store {
             .pool
             .acquire()
             .await
-            .map_err(failed("get a connection"))?;
+            .map_err(query_error("get a connection"))?;
         context(&mut db, run).await
     }
 }
@@ -131,9 +131,9 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
     )
     .fetch_optional(db)
     .await
-    .map_err(failed("read the account's state"))?
+    .map_err(query_error("read the account's state"))?
     .ok_or(StoreError::LeaseLost)?;
-    let sha256 = row.sha256.and_then(digest);
+    let sha256 = row.sha256.and_then(parse_digest);
     Ok(RunContext {
         import_enabled: row.import_enabled,
         must_confirm: row
@@ -141,7 +141,7 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
             .as_deref()
             .map(|reason| known_word("must_confirm", reason))
             .transpose()?,
-        known_file: sha256.map(|sha256| FileFacts {
+        last_applied_file: sha256.map(|sha256| FileMetadata {
             sha256: Some(sha256),
             size_bytes: row.size_bytes.and_then(|size| u64::try_from(size).ok()),
             etag: row.etag,
@@ -150,7 +150,11 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
         }),
         reader_version: row.reader_version,
         final_newline: row.final_newline,
-        accepted_rows: row.accepted_rows.into_iter().filter_map(digest).collect(),
+        accepted_rows: row
+            .accepted_rows
+            .into_iter()
+            .filter_map(parse_digest)
+            .collect(),
         streak: FailureStreak {
             since: row.failing_since,
             code: row.failure_code,
@@ -185,7 +189,7 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError::ImportDisabled`] or [`StoreError::SettingsChanged`].
-    pub async fn check_still_wanted(
+    pub async fn ensure_settings_current(
         &mut self,
         settings: Option<&Settings>,
     ) -> Result<(), StoreError> {
@@ -196,7 +200,7 @@ impl Session {
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(failed("lock the settings"))?;
+        .map_err(query_error("lock the settings"))?;
         let row = sqlx::query!(
             r#"SELECT a.import_enabled, s.updated_at AS "updated_at?"
                FROM accounts a LEFT JOIN import_settings s ON s.account_id = a.id WHERE a.id = $1"#,
@@ -204,7 +208,7 @@ impl Session {
         )
         .fetch_one(&mut *self.tx)
         .await
-        .map_err(failed("look at the account"))?;
+        .map_err(query_error("look at the account"))?;
         if !row.import_enabled {
             return Err(StoreError::ImportDisabled);
         }
@@ -226,7 +230,7 @@ impl Session {
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(failed("read the limits"))?;
+        .map_err(query_error("read the limits"))?;
         row.map(|row| {
             super::settings::hold_rules(
                 row.hold_removed_percent,
@@ -238,16 +242,16 @@ impl Session {
         .transpose()
     }
 
-    /// All groups of the account, and all contacts but those that are stored exactly as the file says. `in_file` holds the
+    /// All groups of the account, and all contacts but those that are stored exactly as the file says. `file_digests` holds the
     /// digest of each contact of the file ([`Contacts::digests`](crate::compact::Contacts::digests)).
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn differing(
+    pub async fn load_differing(
         &mut self,
-        in_file: &[Option<[u8; 32]>],
+        file_digests: &[Option<[u8; 32]>],
     ) -> Result<Snapshot, StoreError> {
-        snapshot::load_differing(&mut self.tx, self.run.account_id, in_file).await
+        snapshot::load_differing(&mut self.tx, self.run.account_id, file_digests).await
     }
 
     /// All groups of the account, these active contacts of it, and the removed ones that have one of these external IDs;
@@ -255,12 +259,12 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn others(
+    pub async fn load_uncached(
         &mut self,
         others: &[ContactId],
         external_ids: &[String],
     ) -> Result<Snapshot, StoreError> {
-        snapshot::load_others(&mut self.tx, self.run.account_id, others, external_ids).await
+        snapshot::load_uncached(&mut self.tx, self.run.account_id, others, external_ids).await
     }
 
     /// All contacts and groups of the account.
@@ -312,11 +316,11 @@ impl Session {
         if issues.is_empty() {
             return Ok(());
         }
-        apply::keep_plans(&mut self.tx).await?;
+        apply::allow_cached_plans(&mut self.tx).await?;
         let (run, account) = (self.run.id.0, self.run.account_id.0);
         let into = "import_issues (run_id, account_id, severity, code, row_number, column_name, cell, value, external_id, \
                     contact_name, message, is_new, row_digest)";
-        let mut rows = Rows::begin(&mut self.tx, into, "record the issues").await?;
+        let mut rows = CopyWriter::begin(&mut self.tx, into, "record the issues").await?;
         for (issue, is_new) in issues.iter().zip(is_new) {
             let cell = issue.cell();
             let texts = [
@@ -332,9 +336,9 @@ impl Session {
                 .text(issue.code.as_str())
                 .optional_integer(issue.row.and_then(|row| i32::try_from(row).ok()));
             for text in texts {
-                rows.optional(text.map(clean).as_deref());
+                rows.optional_text(text.map(replace_nul).as_deref());
             }
-            rows.text(&clean(&issue.message()))
+            rows.text(&replace_nul(&issue.message()))
                 .boolean(*is_new)
                 .optional_bytes(issue.row_digest.as_ref().map(<[u8; 32]>::as_slice));
             rows.end().await?;
@@ -365,7 +369,11 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn set_aside(&mut self, now: DateTime<Utc>, reason: &str) -> Result<(), StoreError> {
+    pub async fn quarantine_account(
+        &mut self,
+        now: DateTime<Utc>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE accounts SET set_aside_at = $2, set_aside_reason = $3 WHERE id = $1",
             self.run.account_id.0,
@@ -374,7 +382,7 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(failed("set the account aside"))?;
+        .map_err(query_error("set the account aside"))?;
         Ok(())
     }
 
@@ -382,14 +390,14 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn take_back(&mut self) -> Result<(), StoreError> {
+    pub async fn clear_quarantine(&mut self) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE accounts SET set_aside_at = NULL, set_aside_reason = NULL WHERE id = $1 AND set_aside_at IS NOT NULL",
             self.run.account_id.0
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(failed("take the account back"))?;
+        .map_err(query_error("take the account back"))?;
         Ok(())
     }
 }

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, broken_constraint, failed, known_word};
+use super::{Store, StoreError, known_word, query_error, violated_constraint};
 use crate::address::Address;
 use crate::model::AccountId;
 use crate::model::hold::HoldRules;
-use crate::model::host_key::{HostKeyKind, Pin};
-use crate::model::settings::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
+use crate::model::host_key::{HostKeyKind, PinnedHostKey};
+use crate::model::settings::{PASSWORD_COLUMN, S3_SECRET_COLUMN, SourceKind};
 
 /// The import settings of an account.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct Settings {
     /// SFTP port.
     pub sftp_port: Option<i32>,
     /// Pinned host keys of SFTP servers: the one that stands in the settings, then those of servers that they named before.
-    pub pins: Vec<Pin>,
+    pub pins: Vec<PinnedHostKey>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key id.
@@ -52,19 +52,20 @@ impl Settings {
 
     /// The pinned host key of the server that the address names.
     #[must_use]
-    pub fn host_key(&self) -> Option<&Pin> {
+    pub fn host_key(&self) -> Option<&PinnedHostKey> {
         let server = self.origin()?;
-        let is_its = |pin: &&Pin| pin.server.as_ref().is_none_or(|of| *of == server);
-        self.pins.iter().find(is_its)
+        let is_for_server =
+            |pin: &&PinnedHostKey| pin.server.as_ref().is_none_or(|of| *of == server);
+        self.pins.iter().find(is_for_server)
     }
 
     /// Whether the file is looked for in the same way: at the same address, with the same user, password and host key.
     #[must_use]
-    pub fn asks_like(&self, other: &Self) -> bool {
-        self.way() == other.way()
+    pub fn has_same_request(&self, other: &Self) -> bool {
+        self.request_fields() == other.request_fields()
     }
 
-    fn way(&self) -> impl PartialEq {
+    fn request_fields(&self) -> impl PartialEq {
         (
             self.source,
             (&self.url, self.sftp_port, &self.pins),
@@ -92,7 +93,7 @@ pub struct NewSettings {
     /// SFTP port.
     pub sftp_port: Option<u16>,
     /// Host key that is to stay pinned, for this SFTP server or another.
-    pub pin: Option<Pin>,
+    pub pin: Option<PinnedHostKey>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key id.
@@ -139,7 +140,7 @@ pub(super) fn hold_rules(
 
 /// A sealed secret as stored.
 #[derive(Debug, Clone)]
-pub struct SealedSecret {
+pub struct EncryptedSecret {
     /// Whose.
     pub account: AccountId,
     /// `accounts.name`
@@ -147,7 +148,7 @@ pub struct SealedSecret {
     /// The column that it stands in.
     pub field: &'static str,
     /// As stored.
-    pub sealed: Vec<u8>,
+    pub ciphertext: Vec<u8>,
 }
 
 impl Store {
@@ -164,10 +165,10 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("read the import settings"))?;
-        let pin = |fingerprint, kind: Option<&str>, server| -> Result<Pin, StoreError> {
+        .map_err(query_error("read the import settings"))?;
+        let pin = |fingerprint, kind: Option<&str>, server| -> Result<PinnedHostKey, StoreError> {
             let kind = kind.map(|kind| known_word("sftp_host_key_kind", kind));
-            Ok(Pin {
+            Ok(PinnedHostKey {
                 fingerprint,
                 kind: kind.transpose()?,
                 server,
@@ -242,14 +243,14 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(|error| match broken_constraint(&error) {
+        .map_err(|error| match violated_constraint(&error) {
             Some("import_settings_url_without_credentials") => StoreError::Refused(
                 "the web address carries a user name or password; give those with --username and --password-file".to_owned(),
             ),
             Some("import_settings_url_printable") => {
                 StoreError::Refused("the web address contains a line break or another control character".to_owned())
             }
-            _ => failed("store the import settings")(error),
+            _ => query_error("store the import settings")(error),
         })?;
         Ok(())
     }
@@ -258,7 +259,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn sealed_secrets(&self) -> Result<Vec<SealedSecret>, StoreError> {
+    pub async fn encrypted_secrets(&self) -> Result<Vec<EncryptedSecret>, StoreError> {
         let rows = sqlx::query!(
             "SELECT a.id, a.name, s.password_sealed, s.s3_secret_sealed
              FROM import_settings s JOIN accounts a ON a.id = s.account_id
@@ -266,54 +267,54 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("read the sealed secrets"))?;
-        let of_row = |field, sealed: Option<Vec<u8>>, account, name: &str| {
-            sealed.map(|sealed| SealedSecret {
+        .map_err(query_error("read the sealed secrets"))?;
+        let secret_of = |field, ciphertext: Option<Vec<u8>>, account, name: &str| {
+            ciphertext.map(|ciphertext| EncryptedSecret {
                 account: AccountId(account),
                 account_name: name.to_owned(),
                 field,
-                sealed,
+                ciphertext,
             })
         };
         Ok(rows
             .into_iter()
             .flat_map(|row| {
                 [
-                    of_row(PASSWORD_FIELD, row.password_sealed, row.id, &row.name),
-                    of_row(S3_SECRET_FIELD, row.s3_secret_sealed, row.id, &row.name),
+                    secret_of(PASSWORD_COLUMN, row.password_sealed, row.id, &row.name),
+                    secret_of(S3_SECRET_COLUMN, row.s3_secret_sealed, row.id, &row.name),
                 ]
             })
             .flatten()
             .collect())
     }
 
-    /// Puts `resealed` in the place of a secret, unless it was entered anew meanwhile.
+    /// Puts `reencrypted` in the place of a secret, unless it was entered anew meanwhile.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn replace_secret(
         &self,
-        secret: &SealedSecret,
-        resealed: &[u8],
+        secret: &EncryptedSecret,
+        reencrypted: &[u8],
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(failed("begin"))?;
+        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
         // The secret is the same: that is no edit of the settings.
         sqlx::query!("SELECT set_config('rosterd.resealing', 'on', true)")
             .fetch_one(&mut *tx)
             .await
-            .map_err(failed("say that a secret is sealed anew"))?;
+            .map_err(query_error("say that a secret is sealed anew"))?;
         sqlx::query!(
             "UPDATE import_settings
              SET password_sealed = CASE WHEN password_sealed = $2 THEN $3 ELSE password_sealed END,
                  s3_secret_sealed = CASE WHEN s3_secret_sealed = $2 THEN $3 ELSE s3_secret_sealed END
              WHERE account_id = $1 AND (password_sealed = $2 OR s3_secret_sealed = $2)",
             secret.account.0,
-            secret.sealed,
-            resealed
+            secret.ciphertext,
+            reencrypted
         )
         .execute(&mut *tx)
         .await
-        .map_err(failed("write a sealed secret"))?;
-        tx.commit().await.map_err(failed("commit"))
+        .map_err(query_error("write a sealed secret"))?;
+        tx.commit().await.map_err(query_error("commit"))
     }
 }

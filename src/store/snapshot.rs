@@ -3,18 +3,18 @@
 use hashbrown::HashMap;
 use sqlx::PgConnection;
 
-use super::{StoreError, failed, known_word};
+use super::{StoreError, known_word, query_error};
 use crate::model::contact::{ContactState, Number, PhoneNumber, StoredContact};
 use crate::model::group::StoredGroup;
 use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, GroupId};
 
 /// Everything of an account, but for the contacts that are stored exactly as the file says: of those only the digests are
-/// looked at. `in_file` holds the digest of each contact of the file, as far as the file alone decides it.
+/// looked at. `file_digests` holds the digest of each contact of the file, as far as the file alone decides it.
 pub(super) async fn load_differing(
     db: &mut PgConnection,
     account: AccountId,
-    in_file: &[Option<[u8; 32]>],
+    file_digests: &[Option<[u8; 32]>],
 ) -> Result<Snapshot, StoreError> {
     // One value instead of as many rows: rows cost more than what is in them.
     let stored = sqlx::query!(
@@ -25,21 +25,21 @@ pub(super) async fn load_differing(
     )
     .fetch_one(&mut *db)
     .await
-    .map_err(failed("read the digests"))?;
+    .map_err(query_error("read the digests"))?;
     let digests = stored.digests.unwrap_or_default();
     let (stored_digests, _) = digests.as_chunks::<40>();
     let mut id_of: HashMap<[u8; 32], ContactId> = HashMap::with_capacity(stored_digests.len());
     let mut ids = stored.others.unwrap_or_default();
-    for packed in stored_digests {
+    for encoded in stored_digests {
         let (mut digest, mut id) = ([0; 32], [0; 8]);
-        digest.copy_from_slice(&packed[..32]);
-        id.copy_from_slice(&packed[32..]);
+        digest.copy_from_slice(&encoded[..32]);
+        id.copy_from_slice(&encoded[32..]);
         // Two that were made by hand may be alike to the last letter.
-        let twin = id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
-        ids.extend(twin.map(|twin| twin.0));
+        let duplicate_of = id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
+        ids.extend(duplicate_of.map(|duplicate_of| duplicate_of.0));
     }
     // What is left of them is not in the file.
-    let settled = in_file
+    let already_stored = file_digests
         .iter()
         .map(|digest| digest.as_ref().and_then(|digest| id_of.remove(digest)))
         .collect();
@@ -48,14 +48,14 @@ pub(super) async fn load_differing(
     Ok(Snapshot {
         groups,
         contacts,
-        settled,
-        filled: Vec::new(),
+        already_stored,
+        groups_with_cached_members: Vec::new(),
     })
 }
 
 /// Of an account of which most contacts are known to be stored as the file says: the groups, the other contacts, and
 /// the removed ones that have one of these external IDs. `others` are the active contacts that are not among the known.
-pub(super) async fn load_others(
+pub(super) async fn load_uncached(
     db: &mut PgConnection,
     account: AccountId,
     others: &[ContactId],
@@ -73,21 +73,21 @@ pub(super) async fn load_others(
         )
         .fetch_all(&mut *db)
         .await
-        .map_err(failed("look for contacts that come back"))?;
+        .map_err(query_error("look for contacts that come back"))?;
         ids.extend(removed);
     }
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
-    let filled = filled(db, &groups, &ids).await?;
+    let groups_with_cached_members = groups_with_cached_members(db, &groups, &ids).await?;
     Ok(Snapshot {
         groups,
         contacts,
-        settled: Vec::new(),
-        filled,
+        already_stored: Vec::new(),
+        groups_with_cached_members,
     })
 }
 
 /// Which groups have active members that are not among these contacts.
-async fn filled(
+async fn groups_with_cached_members(
     db: &mut PgConnection,
     groups: &[StoredGroup],
     contacts: &[i64],
@@ -110,7 +110,7 @@ async fn filled(
     )
     .fetch_all(db)
     .await
-    .map_err(failed("look for members"))
+    .map_err(query_error("look for members"))
 }
 
 /// Everything of an account.
@@ -121,7 +121,7 @@ pub(super) async fn load(
     let ids = sqlx::query_scalar!("SELECT id FROM contacts WHERE account_id = $1", account.0)
         .fetch_all(&mut *db)
         .await
-        .map_err(failed("look for the contacts"))?;
+        .map_err(query_error("look for the contacts"))?;
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
     Ok(Snapshot {
         groups,
@@ -142,7 +142,7 @@ async fn load_contacts(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(failed("read the groups"))?
+    .map_err(query_error("read the groups"))?
     .into_iter()
     .map(|row| StoredGroup { id: GroupId(row.id), name: row.name, name_key: row.name_key, removed: row.removed })
     .collect();
@@ -157,7 +157,7 @@ async fn load_contacts(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(failed("read the contacts"))?
+    .map_err(query_error("read the contacts"))?
     .into_iter()
     .map(|row| Ok(StoredContact {
         id: ContactId(row.id),
@@ -175,10 +175,10 @@ async fn load_contacts(
     }))
     .collect::<Result<_, StoreError>>()?;
 
-    let place_of: HashMap<i64, usize> = contacts
+    let index_of: HashMap<i64, usize> = contacts
         .iter()
         .enumerate()
-        .map(|(place, contact)| (contact.id.0, place))
+        .map(|(index, contact)| (contact.id.0, index))
         .collect();
     let numbers = sqlx::query!(
         "SELECT contact_id, number, number_type, description
@@ -187,20 +187,20 @@ async fn load_contacts(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(failed("read the numbers"))?;
+    .map_err(query_error("read the numbers"))?;
     for row in numbers {
-        if let Some(place) = place_of.get(&row.contact_id) {
-            contacts[*place].state.numbers.push(Number {
-                number: PhoneNumber::stored(&row.number),
+        if let Some(index) = index_of.get(&row.contact_id) {
+            contacts[*index].state.numbers.push(Number {
+                number: PhoneNumber::from_stored(&row.number),
                 number_type: known_word("number_type", &row.number_type)?,
                 description: row.description,
             });
         }
     }
 
-    let group_place: HashMap<i64, u32> = (0..)
+    let group_index: HashMap<i64, u32> = (0..)
         .zip(&groups)
-        .map(|(place, group)| (group.id.0, place))
+        .map(|(index, group)| (group.id.0, index))
         .collect();
     let members = sqlx::query!(
         "SELECT contact_id, group_id FROM group_members WHERE contact_id = ANY ($1)",
@@ -208,11 +208,11 @@ async fn load_contacts(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(failed("read the members"))?;
+    .map_err(query_error("read the members"))?;
     for row in members {
         if let (Some(contact), Some(group)) = (
-            place_of.get(&row.contact_id),
-            group_place.get(&row.group_id),
+            index_of.get(&row.contact_id),
+            group_index.get(&row.group_id),
         ) {
             contacts[*contact].state.groups.push(*group);
         }

@@ -4,21 +4,21 @@ use crate::unicode;
 
 /// What a cell says, after cleaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reading<T> {
+pub(super) enum CellValue<T> {
     /// Nothing.
     Blank,
     /// This.
     Value(T),
     /// Something that can't be used; an issue says why.
-    Bad,
+    Invalid,
 }
 
-impl<T> Reading<T> {
-    pub(super) fn map<U>(self, f: impl FnOnce(T) -> Reading<U>) -> Reading<U> {
+impl<T> CellValue<T> {
+    pub(super) fn map<U>(self, f: impl FnOnce(T) -> CellValue<U>) -> CellValue<U> {
         match self {
-            Self::Blank => Reading::Blank,
+            Self::Blank => CellValue::Blank,
             Self::Value(value) => f(value),
-            Self::Bad => Reading::Bad,
+            Self::Invalid => CellValue::Invalid,
         }
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_excel_rounded_are_recognised() {
+    fn scientific_notation_is_detected() {
         for text in ["6.04E+09", "6E+09", "1.234567E+15", "6.0E+123"] {
             assert!(is_scientific(text), "{text}");
         }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_from_what_is_none() {
+    fn is_email_accepts_valid_and_rejects_invalid() {
         for text in [
             "jane@example.org",
             "J.O'Neil+x@mail.example.co.uk",

@@ -2,29 +2,29 @@
 
 use std::borrow::Cow;
 
-use super::cells::Reading;
+use super::cells::CellValue;
 use super::group_cell;
-use super::row::{Phone, RowReader};
-use crate::compact::Packing;
-use crate::model::contact::Said;
+use super::row::{PhoneCells, RowReader};
+use crate::compact::ContactEncoder;
+use crate::model::contact::FieldUpdate;
 use crate::table::Field;
 
 impl<'a> RowReader<'a> {
     /// Packs the row as a whole contact, if it is one and nothing has to be said of it; else nothing is noted.
-    pub(super) fn pack(&mut self, packing: Packing<'_>) -> bool {
-        let noted = self.issues.len();
-        let packed = noted == 0 && self.pack_silent(packing).is_some();
-        self.issues.truncate(noted);
-        if !packed {
-            self.forget_numbers();
+    pub(super) fn encode(&mut self, encoder: ContactEncoder<'_>) -> bool {
+        let issue_count = self.issues.len();
+        let encoded = issue_count == 0 && self.try_encode(encoder).is_some();
+        self.issues.truncate(issue_count);
+        if !encoded {
+            self.clear_numbers();
         }
-        packed
+        encoded
     }
 
-    fn pack_silent(&mut self, mut packing: Packing<'_>) -> Option<()> {
+    fn try_encode(&mut self, mut encoder: ContactEncoder<'_>) -> Option<()> {
         for columns in self.number_columns() {
             match self.phone(*columns) {
-                Phone::Number {
+                PhoneCells::Number {
                     number,
                     number_type,
                     description,
@@ -33,16 +33,16 @@ impl<'a> RowReader<'a> {
                     if earlier.contains(&number) {
                         return None;
                     }
-                    packing.number(number, number_type, description.as_deref());
+                    encoder.number(number, number_type, description.as_deref());
                 }
-                Phone::None if columns.ordinal > 1 => {}
-                Phone::None | Phone::TypeAlone | Phone::Bad => return None,
+                PhoneCells::None if columns.ordinal > 1 => {}
+                PhoneCells::None | PhoneCells::TypeOnly | PhoneCells::Invalid => return None,
             }
         }
-        let Some(Reading::Value(name)) = self.field(Field::Name) else {
+        let Some(CellValue::Value(name)) = self.field(Field::Name) else {
             return None;
         };
-        let Some(Reading::Value(groups)) = self.groups() else {
+        let Some(CellValue::Value(groups)) = self.groups() else {
             return None;
         };
         let texts = [
@@ -51,26 +51,26 @@ impl<'a> RowReader<'a> {
             self.email(),
         ];
         let priority = match self.priority() {
-            None => Said::Nothing,
-            Some(Reading::Value(priority)) => Said::This(Some(priority)),
-            Some(Reading::Blank) => Said::This(None),
-            Some(Reading::Bad) => return None,
+            None => FieldUpdate::Keep,
+            Some(CellValue::Value(priority)) => FieldUpdate::Set(Some(priority)),
+            Some(CellValue::Blank) => FieldUpdate::Set(None),
+            Some(CellValue::Invalid) => return None,
         };
         if !self.issues.is_empty() {
             return None;
         }
-        let said = |reading: &Option<Reading<Cow<'a, str>>>| match reading {
-            Some(Reading::Value(text)) => Said::This(Some(text.clone())),
-            Some(Reading::Blank) => Said::This(None),
-            Some(Reading::Bad) | None => Said::Nothing,
+        let update = |cell_value: &Option<CellValue<Cow<'a, str>>>| match cell_value {
+            Some(CellValue::Value(text)) => FieldUpdate::Set(Some(text.clone())),
+            Some(CellValue::Blank) => FieldUpdate::Set(None),
+            Some(CellValue::Invalid) | None => FieldUpdate::Keep,
         };
-        let [organization, title, email] = texts.each_ref().map(said);
-        packing.fields(
+        let [organization, title, email] = texts.each_ref().map(update);
+        encoder.fields(
             &name,
             [organization.as_deref(), title.as_deref(), email.as_deref()],
             priority,
         );
-        packing.finish(group_cell::split(&groups).into_iter(), &[self.number()]);
+        encoder.finish(group_cell::split(&groups).into_iter(), &[self.number()]);
         Some(())
     }
 }

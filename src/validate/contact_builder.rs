@@ -3,160 +3,158 @@
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::cells::Reading;
+use super::cells::CellValue;
 use super::group_cell;
-use super::row::{Phone, RowReader, column_name};
-use crate::model::catalogue::Finding;
-use crate::model::contact::{ExternalId, FileContact, FileNumber, PhoneNumber, Priority, Said};
+use super::row::{PhoneCells, RowReader, column_name};
+use crate::model::catalog::Finding;
+use crate::model::contact::{
+    ExternalId, FieldUpdate, FileContact, FileNumber, PhoneNumber, Priority,
+};
 use crate::model::group::name_key;
-use crate::model::issue::{Issue, VALUE_LIMIT};
+use crate::model::issue::{Issue, MAX_VALUE_CHARS};
 use crate::table::Field;
 use crate::unicode;
 
 /// A field put together from several rows.
 #[derive(Debug)]
-struct Merged<T> {
+struct MergedField<T> {
     value: Option<(T, u32)>,
     /// The sheet has the column.
-    present: bool,
+    has_column: bool,
     /// A row holds something that can't be used.
-    bad: bool,
+    has_bad_value: bool,
 }
 
-impl<T> Default for Merged<T> {
+impl<T> Default for MergedField<T> {
     fn default() -> Self {
         Self {
             value: None,
-            present: false,
-            bad: false,
+            has_column: false,
+            has_bad_value: false,
         }
     }
 }
 
-impl<T: Clone> Merged<T> {
+impl<T: Clone> MergedField<T> {
     /// Takes one row's reading; gives back the earlier value and its row if the two disagree.
-    fn take(
+    fn merge(
         &mut self,
         row: u32,
-        reading: Option<Reading<T>>,
+        cell_value: Option<CellValue<T>>,
         same: impl Fn(&T, &T) -> bool,
     ) -> Option<(T, u32, T)> {
-        self.present |= reading.is_some();
-        match reading {
-            Some(Reading::Value(value)) => match &self.value {
+        self.has_column |= cell_value.is_some();
+        match cell_value {
+            Some(CellValue::Value(value)) => match &self.value {
                 None => self.value = Some((value, row)),
                 Some((earlier, earlier_row)) if !same(earlier, &value) => {
                     return Some((earlier.clone(), *earlier_row, value));
                 }
                 Some(_) => {}
             },
-            Some(Reading::Bad) => self.bad = true,
-            Some(Reading::Blank) | None => {}
+            Some(CellValue::Invalid) => self.has_bad_value = true,
+            Some(CellValue::Blank) | None => {}
         }
         None
     }
 
     /// What a single row said, when a second one comes. In a sheet that has the column nothing was said where the value
     /// was bad.
-    fn again(said: Said<Option<T>>, row: u32, present: bool) -> Self {
-        let bad = present && matches!(said, Said::Nothing);
-        let value = match said {
-            Said::This(Some(value)) => Some((value, row)),
-            Said::This(None) | Said::Nothing => None,
+    fn resume(update: FieldUpdate<Option<T>>, row: u32, has_column: bool) -> Self {
+        let has_bad_value = has_column && matches!(update, FieldUpdate::Keep);
+        let value = match update {
+            FieldUpdate::Set(Some(value)) => Some((value, row)),
+            FieldUpdate::Set(None) | FieldUpdate::Keep => None,
         };
         Self {
             value,
-            present,
-            bad,
+            has_column,
+            has_bad_value,
         }
     }
 
-    fn said(self) -> Said<Option<T>> {
+    fn update(self) -> FieldUpdate<Option<T>> {
         match self.value {
-            Some((value, _)) => Said::This(Some(value)),
-            None if !self.present || self.bad => Said::Nothing,
-            None => Said::This(None),
+            Some((value, _)) => FieldUpdate::Set(Some(value)),
+            None if !self.has_column || self.has_bad_value => FieldUpdate::Keep,
+            None => FieldUpdate::Set(None),
         }
     }
 }
 
 /// A contact put together row by row.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct ContactBuilder {
     pub(super) id: ExternalId,
     rows: Vec<u32>,
     /// Fingerprint of the first row.
     first: Option<u64>,
     /// Further rows by fingerprint.
     seen: HashMap<u64, u32>,
-    name: Merged<String>,
-    organization_name: Merged<String>,
-    title: Merged<String>,
-    email: Merged<String>,
-    priority: Merged<Priority>,
-    groups: Merged<Vec<String>>,
+    name: MergedField<String>,
+    organization_name: MergedField<String>,
+    title: MergedField<String>,
+    email: MergedField<String>,
+    priority: MergedField<Priority>,
+    groups: MergedField<Vec<String>>,
     numbers: Vec<FileNumber>,
-    known_numbers: HashSet<PhoneNumber>,
-    number_bad: bool,
-    types_alone: Vec<(u32, u32)>,
+    seen_numbers: HashSet<PhoneNumber>,
+    has_bad_number: bool,
+    types_without_number: Vec<(u32, u32)>,
     failed: bool,
 }
 
-impl Draft {
+impl ContactBuilder {
     pub(super) fn new(id: ExternalId) -> Self {
         Self {
             id,
             rows: Vec::new(),
             first: None,
             seen: HashMap::new(),
-            name: Merged::default(),
-            organization_name: Merged::default(),
-            title: Merged::default(),
-            email: Merged::default(),
-            priority: Merged::default(),
-            groups: Merged::default(),
+            name: MergedField::default(),
+            organization_name: MergedField::default(),
+            title: MergedField::default(),
+            email: MergedField::default(),
+            priority: MergedField::default(),
+            groups: MergedField::default(),
             numbers: Vec::new(),
-            known_numbers: HashSet::new(),
-            number_bad: false,
-            types_alone: Vec::new(),
+            seen_numbers: HashSet::new(),
+            has_bad_number: false,
+            types_without_number: Vec::new(),
             failed: false,
         }
     }
 
     /// Takes up again what was a contact after its first row, whose fingerprint this is.
-    pub(super) fn again(
-        contact: FileContact,
-        fingerprint: u64,
-        has: impl Fn(Field) -> bool,
-    ) -> Self {
+    pub(super) fn resume(contact: FileContact, row_hash: u64, has: impl Fn(Field) -> bool) -> Self {
         let row = contact.rows.first().copied().unwrap_or_default();
         Self {
             rows: contact.rows,
-            first: Some(fingerprint),
-            name: Merged::again(Said::This(Some(contact.name)), row, true),
-            organization_name: Merged::again(
+            first: Some(row_hash),
+            name: MergedField::resume(FieldUpdate::Set(Some(contact.name)), row, true),
+            organization_name: MergedField::resume(
                 contact.organization_name,
                 row,
                 has(Field::OrganizationName),
             ),
-            title: Merged::again(contact.title, row, has(Field::Title)),
-            email: Merged::again(contact.email, row, has(Field::Email)),
-            priority: Merged::again(contact.priority, row, has(Field::Priority)),
-            groups: Merged::again(Said::This(Some(contact.groups)), row, true),
-            known_numbers: contact.numbers.iter().map(|n| n.number).collect(),
-            number_bad: contact.keeps_numbers,
+            title: MergedField::resume(contact.title, row, has(Field::Title)),
+            email: MergedField::resume(contact.email, row, has(Field::Email)),
+            priority: MergedField::resume(contact.priority, row, has(Field::Priority)),
+            groups: MergedField::resume(FieldUpdate::Set(Some(contact.groups)), row, true),
+            seen_numbers: contact.numbers.iter().map(|n| n.number).collect(),
+            has_bad_number: contact.keep_stored_numbers,
             numbers: contact.numbers,
             ..Self::new(contact.external_id)
         }
     }
 
     /// Whether it is a whole contact with nothing to be said of it as such.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         !self.failed
             && self.name.value.is_some()
             && self.groups.value.is_some()
             && !self.numbers.is_empty()
-            && self.types_alone.is_empty()
+            && self.types_without_number.is_empty()
     }
 
     pub(super) fn row_count(&self) -> usize {
@@ -173,67 +171,73 @@ impl Draft {
 
     /// The name for messages, where known.
     pub(super) fn name(&self) -> Option<String> {
-        self.name.value.as_ref().map(|(name, _)| shown_name(name))
+        self.name.value.as_ref().map(|(name, _)| display_name(name))
     }
 
     /// Takes one more row of the contact.
-    pub(super) fn add_row(&mut self, reader: &mut RowReader<'_>, fingerprint: u64) {
+    pub(super) fn add_row(&mut self, reader: &mut RowReader<'_>, row_hash: u64) {
         let row = reader.number();
         self.rows.push(row);
-        if let Some(twin) = self.twin(row, fingerprint) {
-            reader.note_clash(Finding::DuplicateRow, (Field::Id, 1), "", "", twin);
+        if let Some(duplicate_of) = self.duplicate_of(row, row_hash) {
+            reader.add_issue_with_reference(
+                Finding::DuplicateRow,
+                (Field::Id, 1),
+                "",
+                "",
+                duplicate_of,
+            );
             return;
         }
-        let reading = owned(reader.field(Field::Name));
-        disagreement(
+        let cell_value = owned_value(reader.field(Field::Name));
+        note_disagreement(
             reader,
             Field::Name,
-            self.name.take(row, reading, |a, b| a == b),
+            self.name.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
-        let reading = owned(reader.field(Field::OrganizationName));
-        disagreement(
+        let cell_value = owned_value(reader.field(Field::OrganizationName));
+        note_disagreement(
             reader,
             Field::OrganizationName,
-            self.organization_name.take(row, reading, |a, b| a == b),
+            self.organization_name.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
-        let reading = owned(reader.field(Field::Title));
-        disagreement(
+        let cell_value = owned_value(reader.field(Field::Title));
+        note_disagreement(
             reader,
             Field::Title,
-            self.title.take(row, reading, |a, b| a == b),
+            self.title.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
-        let reading = owned(reader.email());
-        disagreement(
+        let cell_value = owned_value(reader.email());
+        note_disagreement(
             reader,
             Field::Email,
-            self.email.take(row, reading, |a, b| a == b),
+            self.email.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
-        let reading = reader.priority();
-        disagreement(
+        let cell_value = reader.priority();
+        note_disagreement(
             reader,
             Field::Priority,
-            self.priority.take(row, reading, |a, b| a == b),
+            self.priority.merge(row, cell_value, |a, b| a == b),
             ToString::to_string,
         );
-        let reading = reader.groups().map(|reading| {
-            reading.map(|cell| {
+        let cell_value = reader.groups().map(|cell_value| {
+            cell_value.map(|cell| {
                 let names = group_cell::split(&cell).into_iter();
-                Reading::Value(names.map(str::to_owned).collect())
+                CellValue::Value(names.map(str::to_owned).collect())
             })
         });
-        disagreement(
+        note_disagreement(
             reader,
             Field::Groups,
-            self.groups.take(row, reading, same_groups),
+            self.groups.merge(row, cell_value, same_groups),
             |groups| groups.join(", "),
         );
         for columns in reader.number_columns() {
             match reader.phone(*columns) {
-                Phone::Number {
+                PhoneCells::Number {
                     number,
                     number_type,
                     description,
@@ -245,44 +249,44 @@ impl Draft {
                     };
                     self.add_number(reader, columns.ordinal, number);
                 }
-                Phone::TypeAlone => self.types_alone.push((row, columns.ordinal)),
-                Phone::Bad => self.number_bad = true,
-                Phone::None => {}
+                PhoneCells::TypeOnly => self.types_without_number.push((row, columns.ordinal)),
+                PhoneCells::Invalid => self.has_bad_number = true,
+                PhoneCells::None => {}
             }
         }
         self.failed |= reader.has_error();
     }
 
     /// The earlier row with the same content.
-    fn twin(&mut self, row: u32, fingerprint: u64) -> Option<u32> {
-        if *self.first.get_or_insert(fingerprint) == fingerprint {
+    fn duplicate_of(&mut self, row: u32, row_hash: u64) -> Option<u32> {
+        if *self.first.get_or_insert(row_hash) == row_hash {
             return self.first_row().filter(|first| *first != row);
         }
-        let twin = *self.seen.entry(fingerprint).or_insert(row);
-        (twin != row).then_some(twin)
+        let duplicate_of = *self.seen.entry(row_hash).or_insert(row);
+        (duplicate_of != row).then_some(duplicate_of)
     }
 
     fn add_number(&mut self, reader: &mut RowReader<'_>, ordinal: u32, number: FileNumber) {
-        let known = match &self.numbers[..] {
+        let is_repeat = match &self.numbers[..] {
             // A contact with a single number, as most are, needs no set.
             [] => false,
             [only] if only.number == number.number => true,
             [only] => {
-                self.known_numbers.insert(only.number);
-                !self.known_numbers.insert(number.number)
+                self.seen_numbers.insert(only.number);
+                !self.seen_numbers.insert(number.number)
             }
-            _ => !self.known_numbers.insert(number.number),
+            _ => !self.seen_numbers.insert(number.number),
         };
-        if known {
+        if is_repeat {
             let digits = number.number.as_str();
-            reader.note(Finding::DuplicateNumber, Field::Number, ordinal, digits);
+            reader.add_issue(Finding::DuplicateNumber, Field::Number, ordinal, digits);
         } else {
             self.numbers.push(number);
         }
     }
 
     /// The file may be cut off in this contact's row.
-    pub(super) fn distrust(&mut self) -> Issue {
+    pub(super) fn mark_in_error(&mut self) -> Issue {
         self.failed = true;
         Issue {
             row: self.rows.last().copied(),
@@ -291,42 +295,48 @@ impl Draft {
     }
 
     /// A further row of this contact is damaged; said of a contact that is not in error already.
-    pub(super) fn distrust_row(&mut self, row: u32) -> Option<Issue> {
+    pub(super) fn mark_row_damaged(&mut self, row: u32) -> Option<Issue> {
         let was_sound = !std::mem::replace(&mut self.failed, true);
         was_sound.then(|| Issue {
             row: self.first_row(),
-            ..Issue::clashing(Finding::RowOfContactDamaged, "", row)
+            ..Issue::with_reference(Finding::ContactRowDamaged, "", row)
         })
     }
 
     /// Judges what only shows on the contact put together.
-    pub(super) fn judge(&mut self) -> Vec<Issue> {
+    pub(super) fn validate_contact(&mut self) -> Vec<Issue> {
         let mut issues = Vec::new();
         let row = self.first_row();
         let mut missing = |field: Field| {
-            issues.push(on_column(
+            issues.push(column_issue(
                 Finding::RequiredMissing,
                 field.as_str().into(),
                 row,
             ));
         };
         for (field, absent) in [
-            (Field::Name, self.name.value.is_none() && !self.name.bad),
-            (Field::Number, self.numbers.is_empty() && !self.number_bad),
+            (
+                Field::Name,
+                self.name.value.is_none() && !self.name.has_bad_value,
+            ),
+            (
+                Field::Number,
+                self.numbers.is_empty() && !self.has_bad_number,
+            ),
             (
                 Field::Groups,
-                self.groups.value.is_none() && !self.groups.bad,
+                self.groups.value.is_none() && !self.groups.has_bad_value,
             ),
         ] {
             if absent {
                 missing(field);
             }
         }
-        self.failed |= !issues.is_empty() || self.number_bad && self.numbers.is_empty();
+        self.failed |= !issues.is_empty() || self.has_bad_number && self.numbers.is_empty();
         if !self.numbers.is_empty() {
-            issues.extend(self.types_alone.iter().map(|(row, ordinal)| {
+            issues.extend(self.types_without_number.iter().map(|(row, ordinal)| {
                 let column = column_name(Field::NumberType, *ordinal);
-                on_column(Finding::TypeWithoutNumber, column, Some(*row))
+                column_issue(Finding::TypeWithoutNumber, column, Some(*row))
             }));
         }
         issues
@@ -340,25 +350,25 @@ impl Draft {
         Some(FileContact {
             external_id: self.id,
             name: self.name.value?.0,
-            organization_name: self.organization_name.said(),
-            title: self.title.said(),
-            email: self.email.said(),
-            priority: self.priority.said(),
+            organization_name: self.organization_name.update(),
+            title: self.title.update(),
+            email: self.email.update(),
+            priority: self.priority.update(),
             numbers: self.numbers,
-            keeps_numbers: self.number_bad,
+            keep_stored_numbers: self.has_bad_number,
             groups: self.groups.value?.0,
             rows: self.rows,
         })
     }
 }
 
-fn owned(reading: Option<Reading<Cow<'_, str>>>) -> Option<Reading<String>> {
-    Some(reading?.map(|text| Reading::Value(text.into_owned())))
+fn owned_value(cell_value: Option<CellValue<Cow<'_, str>>>) -> Option<CellValue<String>> {
+    Some(cell_value?.map(|text| CellValue::Value(text.into_owned())))
 }
 
 /// A name as it is shown in messages.
-pub(super) fn shown_name(name: &str) -> String {
-    unicode::shorten(name, VALUE_LIMIT)
+pub(super) fn display_name(name: &str) -> String {
+    unicode::shorten(name, MAX_VALUE_CHARS)
 }
 
 #[expect(clippy::ptr_arg, reason = "compares what a merged field holds")]
@@ -372,7 +382,7 @@ fn same_groups(one: &Vec<String>, other: &Vec<String>) -> bool {
     keys(one) == keys(other)
 }
 
-fn disagreement<T>(
+fn note_disagreement<T>(
     reader: &mut RowReader<'_>,
     field: Field,
     found: Option<(T, u32, T)>,
@@ -380,7 +390,7 @@ fn disagreement<T>(
 ) {
     if let Some((earlier, row, value)) = found {
         let other = unicode::shorten(&show(&earlier), 60);
-        reader.note_clash(
+        reader.add_issue_with_reference(
             Finding::RowsDisagree,
             (field, 1),
             &show(&value),
@@ -391,7 +401,7 @@ fn disagreement<T>(
 }
 
 /// A finding on a column of a row.
-fn on_column(finding: Finding, column: Cow<'static, str>, row: Option<u32>) -> Issue {
+fn column_issue(finding: Finding, column: Cow<'static, str>, row: Option<u32>) -> Issue {
     Issue {
         row,
         column: Some(column),

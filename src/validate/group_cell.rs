@@ -6,16 +6,16 @@ use crate::model::group::name_key;
 use crate::unicode;
 
 /// Names in a cell that are held against each other one by one.
-const FEW: usize = 8;
+const LINEAR_SEARCH_MAX: usize = 8;
 
 /// Whether a `Groups` cell names no group.
 #[must_use]
 pub fn is_blank(cell: &str) -> bool {
-    trimmed(cell).all(str::is_empty)
+    split_names(cell).all(str::is_empty)
 }
 
 /// What stands between the commas, trimmed.
-fn trimmed(cell: &str) -> impl Iterator<Item = &str> {
+fn split_names(cell: &str) -> impl Iterator<Item = &str> {
     let mut start = 0;
     let ends = memchr::memchr_iter(b',', cell.as_bytes()).chain([cell.len()]);
     ends.map(move |end| {
@@ -31,18 +31,18 @@ pub fn split(cell: &str) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     // By which repeats are told where there are many.
     let mut keys = HashSet::new();
-    for name in trimmed(cell) {
-        if names.len() == FEW && keys.is_empty() {
+    for name in split_names(cell) {
+        if names.len() == LINEAR_SEARCH_MAX && keys.is_empty() {
             keys.extend(names.iter().map(|name| name_key(name)));
         }
-        let known = if names.len() < FEW {
+        let is_repeat = if names.len() < LINEAR_SEARCH_MAX {
             names
                 .iter()
-                .any(|other| unicode::is_same_folded(name, other))
+                .any(|other| unicode::eq_ignore_case(name, other))
         } else {
             !keys.insert(name_key(name))
         };
-        if !name.is_empty() && !known {
+        if !name.is_empty() && !is_repeat {
             names.push(name);
         }
     }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_is_split_at_commas_without_blanks_and_repeats() {
+    fn split_drops_blank_and_repeated_names() {
         assert_eq!(
             split(" Search Team, , Medics ,search team,"),
             ["Search Team", "Medics"]

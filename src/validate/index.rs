@@ -10,21 +10,21 @@ use crate::unicode;
 
 /// Which place has which ID, and which IDs look like another.
 #[derive(Debug, Default)]
-pub(super) struct Ids {
+pub(super) struct IdIndex {
     /// The first of those that look alike.
-    by_look: Index,
+    by_folded_id: HashIndex,
     /// The others.
-    by_id: Index,
-    alike: Vec<(usize, usize)>,
-    scratch: String,
+    by_id: HashIndex,
+    similar: Vec<(usize, usize)>,
+    buffer: String,
 }
 
-impl Ids {
-    /// The place that has this ID; where none has, `place` has it from now on. `id_of` gives the ID of an earlier place.
-    pub(super) fn find_or_keep<'a>(
+impl IdIndex {
+    /// The place that has this ID; where none has, `position` has it from now on. `id_of` gives the ID of an earlier place.
+    pub(super) fn find_or_insert<'a>(
         &mut self,
         id: &str,
-        place: usize,
+        position: usize,
         id_of: impl Fn(usize) -> &'a str,
     ) -> Option<usize> {
         // First the exact ones: an ID that is found there costs no look at the others, however long they are.
@@ -32,106 +32,114 @@ impl Ids {
         if exact.is_some() {
             return exact;
         }
-        let bare = without_zeros(id);
-        let look = folded(bare, &mut self.scratch);
-        let is_alike = |other: usize| unicode::is_same_folded(without_zeros(id_of(other)), bare);
-        let first = self.by_look.find_or_keep(&look, place, is_alike)?;
+        let stripped = strip_leading_zeros(id);
+        let folded_id = fold_into_buffer(stripped, &mut self.buffer);
+        let is_similar =
+            |other: usize| unicode::eq_ignore_case(strip_leading_zeros(id_of(other)), stripped);
+        let first = self
+            .by_folded_id
+            .find_or_insert(&folded_id, position, is_similar)?;
         if id_of(first) == id {
             return Some(first);
         }
-        let known = self
+        let existing = self
             .by_id
-            .find_or_keep(id, place, |other| id_of(other) == id);
-        if known.is_none() {
-            self.alike.push((place, first));
+            .find_or_insert(id, position, |other| id_of(other) == id);
+        if existing.is_none() {
+            self.similar.push((position, first));
         }
-        known
+        existing
     }
 
     /// The place that has this ID. `id_of` gives the ID of a place.
     pub(super) fn find<'a>(&self, id: &str, id_of: impl Fn(usize) -> &'a str) -> Option<usize> {
         let exact = self.by_id.find(id, |other| id_of(other) == id);
         exact.or_else(|| {
-            let look = folded(without_zeros(id), &mut String::new()).into_owned();
-            self.by_look.find(&look, |first| id_of(first) == id)
+            let folded_id =
+                fold_into_buffer(strip_leading_zeros(id), &mut String::new()).into_owned();
+            self.by_folded_id
+                .find(&folded_id, |first| id_of(first) == id)
         })
     }
 
     /// Each place whose ID looks like an earlier one, with the first such place.
-    pub(super) fn alike(&self) -> &[(usize, usize)] {
-        &self.alike
+    pub(super) fn similar(&self) -> &[(usize, usize)] {
+        &self.similar
     }
 }
 
-/// The text folded, in `scratch` where that needs no more than small letters.
-pub(super) fn folded<'a>(text: &str, scratch: &'a mut String) -> Cow<'a, str> {
+/// The text folded, in `buffer` where that needs no more than small letters.
+pub(super) fn fold_into_buffer<'a>(text: &str, buffer: &'a mut String) -> Cow<'a, str> {
     if !text.is_ascii() {
         return Cow::Owned(unicode::fold(text));
     }
-    scratch.clear();
-    scratch.push_str(text);
-    scratch.make_ascii_lowercase();
-    Cow::Borrowed(scratch)
+    buffer.clear();
+    buffer.push_str(text);
+    buffer.make_ascii_lowercase();
+    Cow::Borrowed(buffer)
 }
 
 /// The ID without its leading zeros, which people and programs lose.
-pub(super) fn without_zeros(id: &str) -> &str {
+pub(super) fn strip_leading_zeros(id: &str) -> &str {
     id.trim_start_matches('0')
 }
 
 /// Which place has which text; the texts themselves lie elsewhere.
 #[derive(Debug, Default)]
-struct Index {
+struct HashIndex {
     slots: HashTable<Slot>,
-    state: DefaultHashBuilder,
+    hash_builder: DefaultHashBuilder,
 }
 
 /// Half of the hash is kept, so that a table that grows need not look at the texts again.
 #[derive(Debug)]
 struct Slot {
     hash: u32,
-    place: u32,
+    position: u32,
 }
 
-impl Index {
+impl HashIndex {
     /// The place that has this text.
     fn find(&self, text: &str, is_same: impl Fn(usize) -> bool) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
-        let hash = half(self.state.hash_one(text));
-        let is = |slot: &Slot| slot.hash == hash && is_same(slot.place as usize);
-        let slot = self.slots.find(spread(hash), is)?;
-        Some(slot.place as usize)
+        let hash = upper_half(self.hash_builder.hash_one(text));
+        let is_match = |slot: &Slot| slot.hash == hash && is_same(slot.position as usize);
+        let slot = self.slots.find(mix_hash(hash), is_match)?;
+        Some(slot.position as usize)
     }
 
-    /// The place that has this text, by `is_same`; where none has, `place` has it from now on.
-    fn find_or_keep(
+    /// The place that has this text, by `is_same`; where none has, `position` has it from now on.
+    fn find_or_insert(
         &mut self,
         text: &str,
-        place: usize,
+        position: usize,
         is_same: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let hash = half(self.state.hash_one(text));
-        let is = |slot: &Slot| slot.hash == hash && is_same(slot.place as usize);
-        match self.slots.entry(spread(hash), is, |slot| spread(slot.hash)) {
-            Entry::Occupied(slot) => Some(slot.get().place as usize),
+        let hash = upper_half(self.hash_builder.hash_one(text));
+        let is_match = |slot: &Slot| slot.hash == hash && is_same(slot.position as usize);
+        match self
+            .slots
+            .entry(mix_hash(hash), is_match, |slot| mix_hash(slot.hash))
+        {
+            Entry::Occupied(slot) => Some(slot.get().position as usize),
             Entry::Vacant(slot) => {
                 // There are fewer rows than that in any sheet.
-                let place = u32::try_from(place).unwrap_or(u32::MAX);
-                slot.insert(Slot { hash, place });
+                let position = u32::try_from(position).unwrap_or(u32::MAX);
+                slot.insert(Slot { hash, position });
                 None
             }
         }
     }
 }
 
-fn half(hash: u64) -> u32 {
+fn upper_half(hash: u64) -> u32 {
     u32::try_from(hash >> 32).unwrap_or_default()
 }
 
 /// Over all bits, as the table wants them.
-fn spread(hash: u32) -> u64 {
+fn mix_hash(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
@@ -140,25 +148,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_found_again_where_it_was_first() {
+    fn repeated_text_returns_first_position() {
         let texts: Vec<String> = (0..10_000).map(|n| format!("{}", n % 5_000)).collect();
-        let mut index = Index::default();
-        for (place, text) in texts.iter().enumerate() {
-            let found = index.find_or_keep(text, place, |other| texts[other] == *text);
-            assert_eq!(found, (place >= 5_000).then(|| place - 5_000));
+        let mut index = HashIndex::default();
+        for (position, text) in texts.iter().enumerate() {
+            let found = index.find_or_insert(text, position, |other| texts[other] == *text);
+            assert_eq!(found, (position >= 5_000).then(|| position - 5_000));
         }
     }
 
     #[test]
-    fn ids_that_look_alike_are_kept_apart_and_told() {
+    fn similar_ids_stay_distinct_and_are_reported() {
         let ids = ["7", "A1", "007", "a1", "07", "A1", "a1", "007", "b"];
-        let (mut known, mut found) = (Ids::default(), Vec::new());
-        for (place, id) in ids.iter().enumerate() {
-            found.push(known.find_or_keep(id, place, |other| ids[other]));
+        let (mut existing, mut found) = (IdIndex::default(), Vec::new());
+        for (position, id) in ids.iter().enumerate() {
+            found.push(existing.find_or_insert(id, position, |other| ids[other]));
         }
         let new = [None; 5];
         assert_eq!(found[..5], new);
         assert_eq!(found[5..], [Some(1), Some(3), Some(2), None]);
-        assert_eq!(known.alike(), [(2, 0), (3, 1), (4, 0)]);
+        assert_eq!(existing.similar(), [(2, 0), (3, 1), (4, 0)]);
     }
 }

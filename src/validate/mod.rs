@@ -6,7 +6,7 @@
 mod cells;
 mod compact_row;
 mod contact_builder;
-mod cross;
+mod cross_checks;
 mod group_cell;
 mod incremental;
 mod index;
@@ -15,17 +15,17 @@ mod row;
 use hashbrown::DefaultHashBuilder;
 
 use crate::compact::{Contacts, Issues};
-use crate::model::catalogue::Finding;
+use crate::model::catalog::Finding;
 use crate::model::contact::{ExternalId, PhoneNumber};
 use crate::model::issue::Issue;
-use crate::model::row::{NamelessRow, RowInError};
-use crate::parsed_sheet::Roster;
-use crate::row_cache::{RowMark, RowMarker};
+use crate::model::row::{RowInError, UnidentifiedRow};
+use crate::parsed_sheet::ParsedSheet;
+use crate::row_cache::{RowFingerprint, RowHasher};
 use crate::table::{Field, Header, SheetRow};
-use contact_builder::Draft;
-use cross::Numbers;
-pub use incremental::{Skimmed, Skimmer};
-use index::Ids;
+use contact_builder::ContactBuilder;
+use cross_checks::SeenNumbers;
+pub use incremental::{IncrementalReader, IncrementalResult};
+use index::IdIndex;
 use row::{RowIdentity, RowReader};
 
 /// Row 2 of the template, in the order of [`Field::ALL`] (SPEC §2.3).
@@ -47,68 +47,73 @@ pub const EXAMPLE_ROW: [&str; Field::ALL.len()] = [
 /// A contact that is whole after its first row, as nearly all are, is packed at once; one that has more rows, or is in
 /// error, stays a draft.
 #[derive(Debug, Default)]
-pub struct Collector {
-    packed: Contacts,
-    drafts: Vec<Draft>,
+pub struct Validator {
+    encoded: Contacts,
+    builders: Vec<ContactBuilder>,
     /// In the order of the sheet.
-    known: Vec<Known>,
-    /// Places in `known`, by ID.
-    ids: Ids,
-    numbers: Numbers,
+    slots: Vec<ContactSlot>,
+    /// Places in `slots`, by ID.
+    ids: IdIndex,
+    numbers: SeenNumbers,
     /// By which rows are hashed.
-    state: DefaultHashBuilder,
-    /// Those of a contact by its place in `known`; it is named in the end.
+    hash_builder: DefaultHashBuilder,
+    /// Those of a contact by its place in `slots`; it is named in the end.
     issues: Issues,
-    nameless: Vec<NamelessRow>,
+    unidentified: Vec<UnidentifiedRow>,
     /// What stands in the ID column of damaged rows, with their numbers.
-    damaged: Vec<(String, u32)>,
+    damaged_ids: Vec<(String, u32)>,
     row_count: usize,
     last: Option<usize>,
     header: Header,
-    marks: Option<Marks>,
+    row_fingerprints: Option<FingerprintTracker>,
 }
 
 /// Marks of rows, where they are kept.
 #[derive(Debug, Default)]
-struct Marks {
+struct FingerprintTracker {
     /// Made when the header is known.
-    marker: Option<RowMarker>,
-    /// In the order of `known`; none for a contact of several rows, or of which something has to be said.
-    of_known: Vec<Option<RowMark>>,
+    row_hasher: Option<RowHasher>,
+    /// In the order of `slots`; none for a contact of several rows, or of which something has to be said.
+    by_contact: Vec<Option<RowFingerprint>>,
 }
 
 /// Where a contact is.
 #[derive(Debug, Clone, Copy)]
-enum Known {
+enum ContactSlot {
     /// Packed, at this place, with the fingerprint of its row.
-    Packed(usize, u64),
+    Encoded(usize, u64),
     /// Among the drafts, at this place.
-    Draft(usize),
+    Building(usize),
 }
 
-impl Collector {
+impl Validator {
     /// One that also keeps by which row each contact is known again.
     #[must_use]
-    pub fn marking() -> Self {
+    pub fn with_fingerprints() -> Self {
         Self {
-            marks: Some(Marks::default()),
+            row_fingerprints: Some(FingerprintTracker::default()),
             ..Self::default()
         }
     }
 
     /// Takes the next row.
     pub fn push(&mut self, header: &Header, row: &SheetRow) {
-        let mark = self.marks.as_mut().map(|marks| {
-            let marker = &mut marks.marker;
-            marker
-                .get_or_insert_with(|| RowMarker::new(header))
-                .mark(row)
+        let row_fingerprint = self.row_fingerprints.as_mut().map(|row_fingerprints| {
+            let row_hasher = &mut row_fingerprints.row_hasher;
+            row_hasher
+                .get_or_insert_with(|| RowHasher::new(header))
+                .row_fingerprint(row)
         });
-        self.push_marked(header, row, mark);
+        self.push_with_fingerprint(header, row, row_fingerprint);
     }
 
     /// Takes the next row, which has this mark.
-    fn push_marked(&mut self, header: &Header, row: &SheetRow, mark: Option<RowMark>) {
+    fn push_with_fingerprint(
+        &mut self,
+        header: &Header,
+        row: &SheetRow,
+        row_fingerprint: Option<RowFingerprint>,
+    ) {
         if self.row_count == 0 {
             self.header = header.clone();
         }
@@ -116,243 +121,256 @@ impl Collector {
         self.last = None;
         let mut reader = RowReader::new(header, row);
         if reader.is_example() {
-            reader.note(Finding::ExampleRow, Field::Id, 1, EXAMPLE_ROW[0]);
-            self.keep_issues(None, reader.into_issues());
+            reader.add_issue(Finding::ExampleRow, Field::Id, 1, EXAMPLE_ROW[0]);
+            self.record_issues(None, reader.into_issues());
             return;
         }
         match reader.identity() {
             RowIdentity::Contact(id) => {
-                let place = self.take(header, &id, &mut reader);
+                let position = self.add_contact_row(header, &id, &mut reader);
                 for number in reader.numbers() {
-                    self.numbers.take(*number);
+                    self.numbers.push(*number);
                 }
-                self.last = Some(place);
-                if let Some(marks) = &mut self.marks {
-                    if place < marks.of_known.len() {
-                        marks.of_known[place] = None;
+                self.last = Some(position);
+                if let Some(row_fingerprints) = &mut self.row_fingerprints {
+                    if position < row_fingerprints.by_contact.len() {
+                        row_fingerprints.by_contact[position] = None;
                     } else {
-                        marks.of_known.push(mark);
+                        row_fingerprints.by_contact.push(row_fingerprint);
                     }
                 }
-                self.keep_issues(Some(place), reader.into_issues());
+                self.record_issues(Some(position), reader.into_issues());
             }
-            RowIdentity::Nameless => {
-                self.damaged.extend(reader.damaged_id());
-                self.nameless.push(NamelessRow {
+            RowIdentity::Unidentified => {
+                self.damaged_ids.extend(reader.damaged_id());
+                self.unidentified.push(UnidentifiedRow {
                     row: row.number,
                     digest: reader.digest(),
                 });
-                self.keep_issues(None, reader.into_nameless_issues());
+                self.record_issues(None, reader.into_unidentified_issues());
             }
-            RowIdentity::Ignored => self.keep_issues(None, reader.into_issues()),
+            RowIdentity::Ignored => self.record_issues(None, reader.into_issues()),
         }
     }
 
-    /// Takes a row of the contact with this ID; its place in `known`.
-    fn take(&mut self, header: &Header, id: &str, reader: &mut RowReader<'_>) -> usize {
-        let fingerprint = reader.fingerprint(&self.state);
+    /// Takes a row of the contact with this ID; its place in `slots`.
+    fn add_contact_row(&mut self, header: &Header, id: &str, reader: &mut RowReader<'_>) -> usize {
+        let row_hash = reader.row_hash(&self.hash_builder);
         let Self {
-            packed,
-            drafts,
-            known,
+            encoded,
+            builders,
+            slots,
             ids,
             ..
         } = self;
-        let id_of = |place: usize| external_id(packed, drafts, known[place]);
-        let Some(place) = ids.find_or_keep(id, known.len(), id_of) else {
-            known.push(if reader.pack(packed.begin(id)) {
-                Known::Packed(packed.len() - 1, fingerprint)
+        let id_of = |position: usize| external_id(encoded, builders, slots[position]);
+        let Some(position) = ids.find_or_insert(id, slots.len(), id_of) else {
+            slots.push(if reader.encode(encoded.begin_contact(id)) {
+                ContactSlot::Encoded(encoded.len() - 1, row_hash)
             } else {
-                let mut draft = Draft::new(ExternalId::stored(id.to_owned()));
-                draft.add_row(reader, fingerprint);
-                if draft.is_sound() {
-                    packed.extend(draft.into_contact());
-                    Known::Packed(packed.len() - 1, fingerprint)
+                let mut builder = ContactBuilder::new(ExternalId::from_stored(id.to_owned()));
+                builder.add_row(reader, row_hash);
+                if builder.is_complete() {
+                    encoded.extend(builder.into_contact());
+                    ContactSlot::Encoded(encoded.len() - 1, row_hash)
                 } else {
-                    drafts.push(draft);
-                    Known::Draft(drafts.len() - 1)
+                    builders.push(builder);
+                    ContactSlot::Building(builders.len() - 1)
                 }
             });
-            return known.len() - 1;
+            return slots.len() - 1;
         };
-        let draft = match known[place] {
-            Known::Draft(draft) => draft,
-            Known::Packed(contact, fingerprint) => {
-                let contact = packed.get(contact);
-                let has = |field| header.place(field).is_some();
-                drafts.push(Draft::again(contact, fingerprint, has));
-                known[place] = Known::Draft(drafts.len() - 1);
-                drafts.len() - 1
+        let builder = match slots[position] {
+            ContactSlot::Building(builder) => builder,
+            ContactSlot::Encoded(contact, row_hash) => {
+                let contact = encoded.get(contact);
+                let has = |field| header.column_index(field).is_some();
+                builders.push(ContactBuilder::resume(contact, row_hash, has));
+                slots[position] = ContactSlot::Building(builders.len() - 1);
+                builders.len() - 1
             }
         };
-        drafts[draft].add_row(reader, fingerprint);
-        place
+        builders[builder].add_row(reader, row_hash);
+        position
     }
 
     /// Keeps what was found, of the contact at this place, with the place of its column.
-    fn keep_issues(&mut self, place: Option<usize>, issues: Vec<Issue>) {
-        if let (Some(place), Some(marks), false) = (place, &mut self.marks, issues.is_empty()) {
+    fn record_issues(&mut self, position: Option<usize>, issues: Vec<Issue>) {
+        if let (Some(position), Some(row_fingerprints), false) =
+            (position, &mut self.row_fingerprints, issues.is_empty())
+        {
             // Something has to be said of it every time.
-            marks.of_known[place] = None;
+            row_fingerprints.by_contact[position] = None;
         }
         for mut issue in issues {
             let column = issue.column.as_deref();
-            let column = column.and_then(|name| self.header.place_named(name));
-            issue.column_place = column.and_then(|column| u32::try_from(column).ok());
-            match place.and_then(|place| u32::try_from(place).ok()) {
-                Some(contact) => self.issues.push_of(contact, &issue),
+            let column = column.and_then(|name| self.header.column_index_by_name(name));
+            issue.column_index = column.and_then(|column| u32::try_from(column).ok());
+            match position.and_then(|position| u32::try_from(position).ok()) {
+                Some(contact) => self.issues.push_for_contact(contact, &issue),
                 None => self.issues.push(&issue),
             }
         }
     }
 
-    /// Judges what only shows once all rows are in. `maybe_cut`: the file lacks the final newline that the last applied
+    /// Judges what only shows once all rows are in. `maybe_truncated`: the file lacks the final newline that the last applied
     /// one had, so its last contact can't be trusted. `file_issues` are those about the file as a whole.
     #[must_use]
-    pub fn finish(mut self, file_issues: &[Issue], maybe_cut: bool) -> Roster {
-        if maybe_cut && let Some(place) = self.last {
-            self.distrust(place, |draft| Some(draft.distrust()));
+    pub fn finish(mut self, file_issues: &[Issue], maybe_truncated: bool) -> ParsedSheet {
+        if maybe_truncated && let Some(position) = self.last {
+            self.mark_in_error(position, |builder| Some(builder.mark_in_error()));
         }
-        for (id, row) in std::mem::take(&mut self.damaged) {
-            if let Some(place) = self.ids.find(&id, |place| self.id(place)) {
-                self.distrust(place, |draft| draft.distrust_row(row));
+        for (id, row) in std::mem::take(&mut self.damaged_ids) {
+            if let Some(position) = self.ids.find(&id, |position| self.id(position)) {
+                self.mark_in_error(position, |builder| builder.mark_row_damaged(row));
             }
         }
-        for place in 0..self.known.len() {
-            if let Known::Draft(draft) = self.known[place] {
-                let issues = self.drafts[draft].judge();
-                self.keep_issues(Some(place), issues);
+        for position in 0..self.slots.len() {
+            if let ContactSlot::Building(builder) = self.slots[position] {
+                let issues = self.builders[builder].validate_contact();
+                self.record_issues(Some(position), issues);
             }
         }
-        let found = cross::check(
-            self.known.len(),
+        let found = cross_checks::check(
+            self.slots.len(),
             &self.ids,
             std::mem::take(&mut self.numbers),
-            |place| self.id(place),
-            |place, numbers| self.numbers(place, numbers),
-            |place| self.first_row(place),
+            |position| self.id(position),
+            |position, numbers| self.numbers(position, numbers),
+            |position| self.first_row(position),
         );
         for found in found {
-            if let Some(marks) = &mut self.marks {
-                marks.of_known[found.other] = None;
+            if let Some(row_fingerprints) = &mut self.row_fingerprints {
+                row_fingerprints.by_contact[found.other] = None;
             }
-            self.keep_issues(Some(found.place), vec![found.issue]);
+            self.record_issues(Some(found.position), vec![found.issue]);
         }
-        self.into_roster(file_issues, maybe_cut)
+        self.into_parsed_sheet(file_issues, maybe_truncated)
     }
 
     /// Makes a contact one in error, for the reason that its draft gives.
-    fn distrust(&mut self, place: usize, reason: impl FnOnce(&mut Draft) -> Option<Issue>) {
-        let draft = match self.known[place] {
-            Known::Draft(draft) => draft,
-            Known::Packed(contact, fingerprint) => {
-                let contact = self.packed.get(contact);
-                self.drafts
-                    .push(Draft::again(contact, fingerprint, |_| true));
-                self.known[place] = Known::Draft(self.drafts.len() - 1);
-                self.drafts.len() - 1
+    fn mark_in_error(
+        &mut self,
+        position: usize,
+        reason: impl FnOnce(&mut ContactBuilder) -> Option<Issue>,
+    ) {
+        let builder = match self.slots[position] {
+            ContactSlot::Building(builder) => builder,
+            ContactSlot::Encoded(contact, row_hash) => {
+                let contact = self.encoded.get(contact);
+                self.builders
+                    .push(ContactBuilder::resume(contact, row_hash, |_| true));
+                self.slots[position] = ContactSlot::Building(self.builders.len() - 1);
+                self.builders.len() - 1
             }
         };
-        let issue = reason(&mut self.drafts[draft]);
-        self.keep_issues(Some(place), issue.into_iter().collect());
+        let issue = reason(&mut self.builders[builder]);
+        self.record_issues(Some(position), issue.into_iter().collect());
     }
 
-    fn id(&self, place: usize) -> &str {
-        external_id(&self.packed, &self.drafts, self.known[place])
+    fn id(&self, position: usize) -> &str {
+        external_id(&self.encoded, &self.builders, self.slots[position])
     }
 
-    fn numbers(&self, place: usize, numbers: &mut Vec<PhoneNumber>) {
-        match self.known[place] {
-            Known::Packed(contact, _) => numbers.extend(self.packed.packed(contact).numbers()),
-            Known::Draft(draft) => {
-                let of_draft = self.drafts[draft].numbers().iter();
+    fn numbers(&self, position: usize, numbers: &mut Vec<PhoneNumber>) {
+        match self.slots[position] {
+            ContactSlot::Encoded(contact, _) => {
+                numbers.extend(self.encoded.encoded(contact).numbers())
+            }
+            ContactSlot::Building(builder) => {
+                let of_draft = self.builders[builder].numbers().iter();
                 numbers.extend(of_draft.map(|n| n.number));
             }
         }
     }
 
-    fn first_row(&self, place: usize) -> Option<u32> {
-        match self.known[place] {
-            Known::Packed(contact, _) => Some(self.packed.packed(contact).first_row()),
-            Known::Draft(draft) => self.drafts[draft].first_row(),
+    fn first_row(&self, position: usize) -> Option<u32> {
+        match self.slots[position] {
+            ContactSlot::Encoded(contact, _) => Some(self.encoded.encoded(contact).first_row()),
+            ContactSlot::Building(builder) => self.builders[builder].first_row(),
         }
     }
 
-    fn name(&self, place: usize) -> Option<String> {
-        match self.known[place] {
-            Known::Packed(contact, _) => {
-                Some(contact_builder::shown_name(&self.packed.get(contact).name))
-            }
-            Known::Draft(draft) => self.drafts[draft].name(),
+    fn name(&self, position: usize) -> Option<String> {
+        match self.slots[position] {
+            ContactSlot::Encoded(contact, _) => Some(contact_builder::display_name(
+                &self.encoded.get(contact).name,
+            )),
+            ContactSlot::Building(builder) => self.builders[builder].name(),
         }
     }
 
-    fn into_roster(mut self, file_issues: &[Issue], maybe_cut: bool) -> Roster {
+    fn into_parsed_sheet(mut self, file_issues: &[Issue], maybe_truncated: bool) -> ParsedSheet {
         let mut issues = std::mem::take(&mut self.issues);
-        issues.name_contacts(|place| {
-            let place = place as usize;
-            (self.id(place).to_owned(), self.name(place))
+        issues.set_contact_names(|position| {
+            let position = position as usize;
+            (self.id(position).to_owned(), self.name(position))
         });
         for issue in file_issues {
             issues.push(issue);
         }
         issues.sort();
         let mut rows_in_error: Vec<RowInError> = self
-            .nameless
+            .unidentified
             .iter()
-            .map(|row| RowInError::Nameless(row.digest))
+            .map(|row| RowInError::Unidentified(row.digest))
             .collect();
-        let mut marks = self
-            .marks
+        let mut row_fingerprints = self
+            .row_fingerprints
             .take()
-            .map_or_else(Vec::new, |marks| marks.of_known);
-        let mut roster = Roster {
-            contacts: self.packed,
-            nameless: self.nameless,
-            maybe_cut,
+            .map_or_else(Vec::new, |row_fingerprints| row_fingerprints.by_contact);
+        let mut parsed = ParsedSheet {
+            contacts: self.encoded,
+            unidentified: self.unidentified,
+            maybe_truncated,
             row_count: self.row_count,
             issues,
-            ..Roster::default()
+            ..ParsedSheet::default()
         };
-        if !self.drafts.is_empty() {
-            let mut drafts: Vec<Option<Draft>> = self.drafts.into_iter().map(Some).collect();
-            let mut order = Vec::with_capacity(self.known.len());
-            let mut in_error = vec![false; marks.len()];
-            for (place, known) in self.known.into_iter().enumerate() {
-                let draft = match known {
-                    Known::Packed(contact, _) => {
+        if !self.builders.is_empty() {
+            let mut builders: Vec<Option<ContactBuilder>> =
+                self.builders.into_iter().map(Some).collect();
+            let mut order = Vec::with_capacity(self.slots.len());
+            let mut in_error = vec![false; row_fingerprints.len()];
+            for (position, slots) in self.slots.into_iter().enumerate() {
+                let builder = match slots {
+                    ContactSlot::Encoded(contact, _) => {
                         order.push(contact);
                         continue;
                     }
-                    Known::Draft(draft) => drafts[draft].take(),
+                    ContactSlot::Building(builder) => builders[builder].take(),
                 };
-                let Some(draft) = draft else { continue };
-                let (id, rows) = (draft.id.as_str().to_owned(), draft.row_count());
-                if let Some(contact) = draft.into_contact() {
-                    order.push(roster.contacts.len());
-                    roster.contacts.push(&contact);
+                let Some(builder) = builder else { continue };
+                let (id, rows) = (builder.id.as_str().to_owned(), builder.row_count());
+                if let Some(contact) = builder.into_contact() {
+                    order.push(parsed.contacts.len());
+                    parsed.contacts.push(&contact);
                 } else {
                     rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
-                    roster.in_error.insert(id);
-                    if let Some(in_error) = in_error.get_mut(place) {
+                    parsed.in_error.insert(id);
+                    if let Some(in_error) = in_error.get_mut(position) {
                         *in_error = true;
                     }
                 }
             }
-            roster.contacts.arrange(&order);
+            parsed.contacts.reorder(&order);
             let mut in_error = in_error.into_iter();
-            marks.retain(|_| in_error.next() != Some(true));
+            row_fingerprints.retain(|_| in_error.next() != Some(true));
         }
-        roster.marks = marks;
-        roster.rows_in_error = rows_in_error;
-        roster
+        parsed.row_fingerprints = row_fingerprints;
+        parsed.rows_in_error = rows_in_error;
+        parsed
     }
 }
 
-fn external_id<'a>(packed: &'a Contacts, drafts: &'a [Draft], known: Known) -> &'a str {
-    match known {
-        Known::Packed(contact, _) => packed.packed(contact).external_id,
-        Known::Draft(draft) => drafts[draft].id.as_str(),
+fn external_id<'a>(
+    encoded: &'a Contacts,
+    builders: &'a [ContactBuilder],
+    slots: ContactSlot,
+) -> &'a str {
+    match slots {
+        ContactSlot::Encoded(contact, _) => encoded.encoded(contact).external_id,
+        ContactSlot::Building(builder) => builders[builder].id.as_str(),
     }
 }
 

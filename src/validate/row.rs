@@ -6,12 +6,12 @@ use std::hash::{BuildHasher, Hasher};
 use hashbrown::DefaultHashBuilder;
 
 use super::EXAMPLE_ROW;
-use super::cells::{Reading, is_email, is_scientific};
+use super::cells::{CellValue, is_email, is_scientific};
 use super::group_cell;
-use crate::model::catalogue::Finding;
-use crate::model::contact::{NumberType, PhoneNumber, PhoneNumberError, Priority, Said};
+use crate::model::catalog::Finding;
+use crate::model::contact::{FieldUpdate, NumberType, PhoneNumber, PhoneNumberError, Priority};
 use crate::model::digest::TextDigest;
-use crate::model::issue::{Issue, Severity, VALUE_LIMIT};
+use crate::model::issue::{Issue, MAX_VALUE_CHARS, Severity};
 use crate::table::{Cell, CellKind, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::unicode::{self, Cleaned};
 
@@ -21,7 +21,7 @@ pub(super) enum RowIdentity<'a> {
     /// This contact's; the text of its ID.
     Contact(Cow<'a, str>),
     /// Somebody's, but nobody can know whose.
-    Nameless,
+    Unidentified,
     /// Nobody's.
     Ignored,
 }
@@ -31,9 +31,9 @@ pub(super) struct RowReader<'a> {
     header: &'a Header,
     row: &'a SheetRow,
     /// No cell needs more cleaning than trimming.
-    plain: bool,
+    trim_only: bool,
     /// Nor does any need that.
-    tidy: bool,
+    all_trimmed: bool,
     /// The numbers that were read so far.
     numbers: Vec<PhoneNumber>,
     pub(super) issues: Vec<Issue>,
@@ -41,12 +41,12 @@ pub(super) struct RowReader<'a> {
 
 impl<'a> RowReader<'a> {
     pub(super) fn new(header: &'a Header, row: &'a SheetRow) -> Self {
-        let plain = unicode::is_plain(row.layout().0);
+        let trim_only = unicode::needs_only_trimming(row.layout().0);
         Self {
             header,
             row,
-            plain,
-            tidy: plain && row.is_trimmed(),
+            trim_only,
+            all_trimmed: trim_only && row.is_trimmed(),
             numbers: Vec::new(),
             issues: Vec::new(),
         }
@@ -57,9 +57,13 @@ impl<'a> RowReader<'a> {
     }
 
     fn clean(&self, raw: &'a str) -> Cleaned<'a> {
-        if self.plain {
+        if self.trim_only {
             return Cleaned {
-                text: Cow::Borrowed(if self.tidy { raw } else { unicode::trim(raw) }),
+                text: Cow::Borrowed(if self.all_trimmed {
+                    raw
+                } else {
+                    unicode::trim(raw)
+                }),
                 had_line_break: false,
                 has_control: false,
             };
@@ -73,7 +77,7 @@ impl<'a> RowReader<'a> {
     }
 
     /// As if no number had been read so far.
-    pub(super) fn forget_numbers(&mut self) {
+    pub(super) fn clear_numbers(&mut self) {
         self.numbers.clear();
     }
 
@@ -82,8 +86,8 @@ impl<'a> RowReader<'a> {
     }
 
     /// Of a nameless row only what makes it so counts; each such issue carries the row's digest and its name.
-    pub(super) fn into_nameless_issues(self) -> Vec<Issue> {
-        let (digest, name) = (self.digest(), self.plain(Field::Name));
+    pub(super) fn into_unidentified_issues(self) -> Vec<Issue> {
+        let (digest, name) = (self.digest(), self.cleaned_text(Field::Name));
         let errors = self
             .issues
             .into_iter()
@@ -91,7 +95,7 @@ impl<'a> RowReader<'a> {
         errors
             .map(|issue| Issue {
                 row_digest: Some(digest),
-                contact_name: (!name.is_empty()).then(|| unicode::shorten(&name, VALUE_LIMIT)),
+                contact_name: (!name.is_empty()).then(|| unicode::shorten(&name, MAX_VALUE_CHARS)),
                 ..issue
             })
             .collect()
@@ -100,15 +104,15 @@ impl<'a> RowReader<'a> {
     /// SHA-256 of the row's cells: the same for the same content, whatever the row's number.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = TextDigest::default();
-        for cell in self.filled_cells() {
-            digest.push(Some(&unicode::clean(cell.shown()).text));
+        for cell in self.cells_to_last_filled() {
+            digest.push(Some(&unicode::clean(cell.display_text()).text));
         }
         digest.finish()
     }
 
     /// A quick hash of the row's cells, by which a row that stands twice is noticed.
-    pub(super) fn fingerprint(&self, state: &DefaultHashBuilder) -> u64 {
-        let mut hasher = state.build_hasher();
+    pub(super) fn row_hash(&self, hash_builder: &DefaultHashBuilder) -> u64 {
+        let mut hasher = hash_builder.build_hasher();
         let (text, cells) = self.row.layout();
         // A formula without a value fills its cell, though it has no text.
         let last = self.row.cells().rposition(|cell| !cell.is_blank());
@@ -118,50 +122,52 @@ impl<'a> RowReader<'a> {
             hasher.write_u8(kind as u8);
         };
         let mut trimmed = String::new();
-        if self.tidy {
+        if self.all_trimmed {
             for (kind, end) in cells {
                 hash(*kind, *end);
             }
         } else {
             for ((kind, _), cell) in cells.iter().zip(self.row.cells()) {
-                trimmed.push_str(unicode::trim(cell.shown()));
+                trimmed.push_str(unicode::trim(cell.display_text()));
                 hash(*kind, trimmed.len());
             }
         }
-        hasher.write(if self.tidy { text } else { &trimmed }.as_bytes());
+        hasher.write(if self.all_trimmed { text } else { &trimmed }.as_bytes());
         hasher.finish()
     }
 
     /// The cells up to the last that isn't blank.
-    fn filled_cells(&self) -> impl Iterator<Item = Cell<'a>> {
+    fn cells_to_last_filled(&self) -> impl Iterator<Item = Cell<'a>> {
         let last = self.row.cells().rposition(|cell| !cell.is_blank());
         self.row.cells().take(last.map_or(0, |last| last + 1))
     }
 
-    fn cell(&self, place: usize) -> Cell<'a> {
-        self.row.cell(place)
+    fn cell(&self, column_index: usize) -> Cell<'a> {
+        self.row.cell(column_index)
     }
 
-    fn plain(&self, field: Field) -> Cow<'a, str> {
-        self.header.place(field).map_or(Cow::Borrowed(""), |place| {
-            self.clean(self.cell(place).shown()).text
-        })
+    fn cleaned_text(&self, field: Field) -> Cow<'a, str> {
+        self.header
+            .column_index(field)
+            .map_or(Cow::Borrowed(""), |column_index| {
+                self.clean(self.cell(column_index).display_text()).text
+            })
     }
 
     pub(super) fn is_example(&self) -> bool {
-        self.plain(Field::Id) == EXAMPLE_ROW[0]
+        self.cleaned_text(Field::Id) == EXAMPLE_ROW[0]
             && Field::ALL.iter().zip(EXAMPLE_ROW).all(|(field, example)| {
-                self.header.place(*field).is_none() || self.plain(*field) == example
+                self.header.column_index(*field).is_none() || self.cleaned_text(*field) == example
             })
     }
 
     /// Notes a finding on a cell. `ordinal` is that of a numbered column, else 1.
-    pub(super) fn note(&mut self, finding: Finding, field: Field, ordinal: u32, value: &str) {
-        self.note_clash(finding, (field, ordinal), value, "", 0);
+    pub(super) fn add_issue(&mut self, finding: Finding, field: Field, ordinal: u32, value: &str) {
+        self.add_issue_with_reference(finding, (field, ordinal), value, "", 0);
     }
 
-    /// As [`RowReader::note`], of a finding whose text names another one too, or another row (0 for none).
-    pub(super) fn note_clash(
+    /// As [`RowReader::add_issue`], of a finding whose text names another one too, or another row (0 for none).
+    pub(super) fn add_issue_with_reference(
         &mut self,
         finding: Finding,
         (field, ordinal): (Field, u32),
@@ -172,8 +178,8 @@ impl<'a> RowReader<'a> {
         self.issues.push(Issue {
             row: Some(self.row.number),
             column: Some(column_name(field, ordinal)),
-            value: (!value.is_empty()).then(|| unicode::shorten(value, VALUE_LIMIT)),
-            ..Issue::clashing(finding, other, row)
+            value: (!value.is_empty()).then(|| unicode::shorten(value, MAX_VALUE_CHARS)),
+            ..Issue::with_reference(finding, other, row)
         });
     }
 
@@ -183,53 +189,53 @@ impl<'a> RowReader<'a> {
             // All of the row is one cell.
             return None;
         }
-        let id = self.plain(Field::Id);
+        let id = self.cleaned_text(Field::Id);
         (!id.is_empty()).then(|| (id.into_owned(), self.row.number))
     }
 
     /// Whose row this is; notes what makes it nameless.
     pub(super) fn identity(&mut self) -> RowIdentity<'a> {
         if let Some(damage) = self.row.damage {
-            let id = self.plain(Field::Id);
-            self.note(of_damage(damage), Field::Id, 1, &id);
-            return RowIdentity::Nameless;
+            let id = self.cleaned_text(Field::Id);
+            self.add_issue(finding_for_damage(damage), Field::Id, 1, &id);
+            return RowIdentity::Unidentified;
         }
-        let Some(place) = self.header.place(Field::Id) else {
+        let Some(column_index) = self.header.column_index(Field::Id) else {
             return RowIdentity::Ignored;
         };
-        let cell = self.cell(place);
+        let cell = self.cell(column_index);
         let finding = match cell {
             Cell::Text(raw) => {
                 let cleaned = self.clean(raw);
                 if cleaned.text.is_empty() {
-                    let place = self.header.place(Field::Name);
-                    let formula = place.map(|place| self.cell(place));
-                    let named = !self.plain(Field::Name).is_empty()
-                        || matches!(formula, Some(Cell::FormulaWithoutValue));
-                    if !named && !self.has_number() {
-                        self.note(Finding::RowIgnored, Field::Id, 1, "");
+                    let column_index = self.header.column_index(Field::Name);
+                    let name_cell = column_index.map(|column_index| self.cell(column_index));
+                    let has_name = !self.cleaned_text(Field::Name).is_empty()
+                        || matches!(name_cell, Some(Cell::FormulaWithoutValue));
+                    if !has_name && !self.has_number() {
+                        self.add_issue(Finding::RowIgnored, Field::Id, 1, "");
                         return RowIdentity::Ignored;
                     }
                     Finding::IdMissing
                 } else if cleaned.has_control {
-                    Finding::IdControl
+                    Finding::IdControlCharacter
                 } else if is_scientific(&cleaned.text) {
                     Finding::IdRounded
                 } else if unicode::is_placeholder(&cleaned.text) {
                     Finding::IdPlaceholder
                 } else {
                     if cleaned.had_line_break {
-                        self.note(Finding::LineBreak, Field::Id, 1, &cleaned.text);
+                        self.add_issue(Finding::LineBreak, Field::Id, 1, &cleaned.text);
                     }
                     return RowIdentity::Contact(cleaned.text);
                 }
             }
             Cell::Rounded(_) => Finding::IdRounded,
-            Cell::Error(_) => Finding::IdError,
-            Cell::FormulaWithoutValue => Finding::IdFormula,
+            Cell::Error(_) => Finding::IdCellError,
+            Cell::FormulaWithoutValue => Finding::IdFormulaWithoutValue,
         };
-        self.note(finding, Field::Id, 1, cell.shown());
-        RowIdentity::Nameless
+        self.add_issue(finding, Field::Id, 1, cell.display_text());
+        RowIdentity::Unidentified
     }
 
     fn has_number(&self) -> bool {
@@ -240,18 +246,18 @@ impl<'a> RowReader<'a> {
     }
 
     /// The cleaned text of a cell; notes errors, control characters and placeholders.
-    fn text(&mut self, field: Field, ordinal: u32, place: usize) -> Reading<Cow<'a, str>> {
+    fn text(&mut self, field: Field, ordinal: u32, column_index: usize) -> CellValue<Cow<'a, str>> {
         let required = field.is_required() && ordinal == 1;
-        let raw = match self.cell(place) {
+        let raw = match self.cell(column_index) {
             Cell::Text(raw) | Cell::Rounded(raw) => raw,
-            Cell::Error(shown) => {
+            Cell::Error(display_text) => {
                 let finding = if required {
                     Finding::CellError
                 } else {
                     Finding::CellErrorOptional
                 };
-                self.note(finding, field, ordinal, shown);
-                return Reading::Bad;
+                self.add_issue(finding, field, ordinal, display_text);
+                return CellValue::Invalid;
             }
             Cell::FormulaWithoutValue => {
                 let finding = if required {
@@ -259,113 +265,124 @@ impl<'a> RowReader<'a> {
                 } else {
                     Finding::FormulaWithoutValueOptional
                 };
-                self.note(finding, field, ordinal, "");
-                return Reading::Bad;
+                self.add_issue(finding, field, ordinal, "");
+                return CellValue::Invalid;
             }
         };
         let cleaned = self.clean(raw);
         if cleaned.text.is_empty() {
-            return Reading::Blank;
+            return CellValue::Blank;
         }
         if cleaned.has_control {
-            self.note(Finding::ControlCharacter, field, ordinal, &cleaned.text);
-            return Reading::Bad;
+            self.add_issue(Finding::ControlCharacter, field, ordinal, &cleaned.text);
+            return CellValue::Invalid;
         }
         if cleaned.had_line_break {
-            self.note(Finding::LineBreak, field, ordinal, &cleaned.text);
+            self.add_issue(Finding::LineBreak, field, ordinal, &cleaned.text);
         }
         if unicode::is_placeholder(&cleaned.text) {
             return if required {
-                self.note(Finding::RequiredPlaceholder, field, ordinal, &cleaned.text);
-                Reading::Bad
+                self.add_issue(Finding::RequiredPlaceholder, field, ordinal, &cleaned.text);
+                CellValue::Invalid
             } else {
-                self.note(Finding::OptionalPlaceholder, field, ordinal, &cleaned.text);
-                Reading::Blank
+                self.add_issue(Finding::OptionalPlaceholder, field, ordinal, &cleaned.text);
+                CellValue::Blank
             };
         }
-        Reading::Value(cleaned.text)
+        CellValue::Value(cleaned.text)
     }
 
     /// A text column; `None` where the sheet has no such column.
-    pub(super) fn field(&mut self, field: Field) -> Option<Reading<Cow<'a, str>>> {
-        let place = self.header.place(field)?;
-        Some(self.text(field, 1, place))
+    pub(super) fn field(&mut self, field: Field) -> Option<CellValue<Cow<'a, str>>> {
+        let column_index = self.header.column_index(field)?;
+        Some(self.text(field, 1, column_index))
     }
 
-    pub(super) fn email(&mut self) -> Option<Reading<Cow<'a, str>>> {
-        let reading = self.field(Field::Email)?;
-        Some(reading.map(|email| {
+    pub(super) fn email(&mut self) -> Option<CellValue<Cow<'a, str>>> {
+        let cell_value = self.field(Field::Email)?;
+        Some(cell_value.map(|email| {
             if is_email(&email) {
-                return Reading::Value(email);
+                return CellValue::Value(email);
             }
-            self.note(Finding::EmailInvalid, Field::Email, 1, &email);
-            Reading::Bad
+            self.add_issue(Finding::EmailInvalid, Field::Email, 1, &email);
+            CellValue::Invalid
         }))
     }
 
-    pub(super) fn priority(&mut self) -> Option<Reading<Priority>> {
-        let reading = self.field(Field::Priority)?;
-        Some(reading.map(|word| {
-            if let Some(priority) = Priority::parse_any_case(&word) {
-                return Reading::Value(priority);
+    pub(super) fn priority(&mut self) -> Option<CellValue<Priority>> {
+        let cell_value = self.field(Field::Priority)?;
+        Some(cell_value.map(|word| {
+            if let Some(priority) = Priority::parse_ignore_case(&word) {
+                return CellValue::Value(priority);
             }
-            self.note(Finding::PriorityUnknown, Field::Priority, 1, &word);
-            Reading::Bad
+            self.add_issue(Finding::PriorityUnknown, Field::Priority, 1, &word);
+            CellValue::Invalid
         }))
     }
 
     /// The names of the groups, still in one text.
-    pub(super) fn groups(&mut self) -> Option<Reading<Cow<'a, str>>> {
-        let reading = self.field(Field::Groups)?;
-        Some(reading.map(|cell| {
+    pub(super) fn groups(&mut self) -> Option<CellValue<Cow<'a, str>>> {
+        let cell_value = self.field(Field::Groups)?;
+        Some(cell_value.map(|cell| {
             if memchr::memchr(b';', cell.as_bytes()).is_some() {
-                self.note(Finding::SemicolonInGroups, Field::Groups, 1, &cell);
+                self.add_issue(Finding::SemicolonInGroups, Field::Groups, 1, &cell);
             }
             if group_cell::is_blank(&cell) {
-                Reading::Blank
+                CellValue::Blank
             } else {
-                Reading::Value(cell)
+                CellValue::Value(cell)
             }
         }))
     }
 
     /// The number in these columns.
-    pub(super) fn phone(&mut self, columns: NumberColumns) -> Phone<'a> {
+    pub(super) fn phone(&mut self, columns: NumberColumns) -> PhoneCells<'a> {
         let ordinal = columns.ordinal;
-        let number = if let Cell::Rounded(shown) = self.cell(columns.number) {
-            self.note(Finding::NumberScientific, Field::Number, ordinal, shown);
-            Reading::Bad
+        let number = if let Cell::Rounded(display_text) = self.cell(columns.number) {
+            self.add_issue(
+                Finding::NumberScientific,
+                Field::Number,
+                ordinal,
+                display_text,
+            );
+            CellValue::Invalid
         } else {
             self.text(Field::Number, ordinal, columns.number)
         };
         let text = match number {
-            Reading::Blank => {
-                let typed = matches!(self.cell(columns.number_type), Cell::Text(raw) if {
+            CellValue::Blank => {
+                let has_type = matches!(self.cell(columns.number_type), Cell::Text(raw) if {
                     let cleaned = self.clean(raw).text;
                     !cleaned.is_empty() && !unicode::is_placeholder(&cleaned)
                 });
-                return if typed { Phone::TypeAlone } else { Phone::None };
+                return if has_type {
+                    PhoneCells::TypeOnly
+                } else {
+                    PhoneCells::None
+                };
             }
-            Reading::Bad => return Phone::Bad,
-            Reading::Value(text) => text,
+            CellValue::Invalid => return PhoneCells::Invalid,
+            CellValue::Value(text) => text,
         };
         let number = self.phone_number(ordinal, &text);
         let number_type = self.number_type(columns, &text);
         let description = match columns.description {
-            None => Said::Nothing,
-            Some(place) => match self.text(Field::NumberDescription, ordinal, place) {
-                Reading::Blank => Said::This(None),
-                Reading::Value(text) => Said::This(Some(text)),
-                Reading::Bad => Said::Nothing,
-            },
+            None => FieldUpdate::Keep,
+            Some(column_index) => {
+                match self.text(Field::NumberDescription, ordinal, column_index) {
+                    CellValue::Blank => FieldUpdate::Set(None),
+                    CellValue::Value(text) => FieldUpdate::Set(Some(text)),
+                    CellValue::Invalid => FieldUpdate::Keep,
+                }
+            }
         };
         match (number, number_type) {
-            (Some(number), Some(number_type)) => Phone::Number {
+            (Some(number), Some(number_type)) => PhoneCells::Number {
                 number,
                 number_type,
                 description,
             },
-            _ => Phone::Bad,
+            _ => PhoneCells::Invalid,
         }
     }
 
@@ -382,17 +399,17 @@ impl<'a> RowReader<'a> {
                 Err(PhoneNumberError::NotNanp) => Finding::NumberNotNanp,
             }
         };
-        self.note(finding, Field::Number, ordinal, text);
+        self.add_issue(finding, Field::Number, ordinal, text);
         None
     }
 
     fn number_type(&mut self, columns: NumberColumns, number: &str) -> Option<NumberType> {
         let ordinal = columns.ordinal;
         match self.text(Field::NumberType, ordinal, columns.number_type) {
-            Reading::Value(word) => {
-                let found = NumberType::parse_any_case(&word);
+            CellValue::Value(word) => {
+                let found = NumberType::parse_ignore_case(&word);
                 if found.is_none() {
-                    self.note(
+                    self.add_issue(
                         Finding::NumberTypeUnknown,
                         Field::NumberType,
                         ordinal,
@@ -401,13 +418,13 @@ impl<'a> RowReader<'a> {
                 }
                 found
             }
-            Reading::Blank => {
+            CellValue::Blank => {
                 let column = (Field::NumberType, ordinal);
                 let number = unicode::shorten(number, 60);
-                self.note_clash(Finding::NumberTypeMissing, column, "", &number, 0);
+                self.add_issue_with_reference(Finding::NumberTypeMissing, column, "", &number, 0);
                 None
             }
-            Reading::Bad => None,
+            CellValue::Invalid => None,
         }
     }
 
@@ -423,22 +440,22 @@ impl<'a> RowReader<'a> {
     }
 }
 
-fn of_damage(damage: Damage) -> Finding {
+fn finding_for_damage(damage: Damage) -> Finding {
     match damage {
-        Damage::SurplusCells => Finding::RowSurplus,
+        Damage::SurplusCells => Finding::RowSurplusCells,
         Damage::TextAfterQuote => Finding::RowTextAfterQuote,
         Damage::StrayQuote => Finding::RowStrayQuote,
-        Damage::SwallowedRecord => Finding::RowSwallowed,
-        Damage::TornRecord => Finding::RowTorn,
-        Damage::LineEnd => Finding::RowLineEnd,
-        Damage::Shifted => Finding::RowShifted,
+        Damage::EmbeddedRecord => Finding::RowInQuotedCell,
+        Damage::SplitRecord => Finding::RowSplit,
+        Damage::PartialLineEnd => Finding::RowPartialLineEnd,
+        Damage::ShiftedCells => Finding::RowShifted,
         Damage::OtherDelimiter => Finding::RowOtherDelimiter,
     }
 }
 
 /// What the columns of a number hold.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Phone<'a> {
+pub(super) enum PhoneCells<'a> {
     /// A number.
     Number {
         /// Ten digits.
@@ -446,14 +463,14 @@ pub(super) enum Phone<'a> {
         /// Its kind.
         number_type: NumberType,
         /// Description, if there is such a column.
-        description: Said<Option<Cow<'a, str>>>,
+        description: FieldUpdate<Option<Cow<'a, str>>>,
     },
     /// Nothing.
     None,
     /// A type without a number.
-    TypeAlone,
+    TypeOnly,
     /// A number that can't be used; an issue says why.
-    Bad,
+    Invalid,
 }
 
 /// The name of a column, with its ordinal where it is a further number's.

@@ -2,16 +2,16 @@
 
 use super::*;
 use crate::model::ContactId;
-use crate::model::contact::{Priority, Said};
+use crate::model::contact::{FieldUpdate, Priority};
 use crate::model::issue::{Code, Issue};
-use crate::row_cache::{KnownContact, KnownContacts};
+use crate::row_cache::{CachedContact, RowCache};
 use crate::table::{Cell, Damage, NumberColumns};
 
 fn header() -> Header {
-    let places: Vec<(Field, usize)> = Field::ALL
+    let column_indexes: Vec<(Field, usize)> = Field::ALL
         .iter()
         .enumerate()
-        .map(|(place, field)| (*field, place))
+        .map(|(column_index, field)| (*field, column_index))
         .collect();
     let titles = Field::ALL
         .iter()
@@ -23,7 +23,7 @@ fn header() -> Header {
         number_type: 5,
         description: Some(6),
     }];
-    Header::new(1, titles, &places, numbers)
+    Header::new(1, titles, &column_indexes, numbers)
 }
 
 fn sheet_row(number: u32, line: &str, damage: Option<Damage>) -> SheetRow {
@@ -35,52 +35,52 @@ fn sheet_row(number: u32, line: &str, damage: Option<Damage>) -> SheetRow {
     row
 }
 
-fn roster_of(lines: &[&str]) -> Roster {
-    let mut collector = Collector::default();
+fn parse_lines(lines: &[&str]) -> ParsedSheet {
+    let mut validator = Validator::default();
     for (number, line) in (2..).zip(lines) {
-        collector.push(&header(), &sheet_row(number, line, None));
+        validator.push(&header(), &sheet_row(number, line, None));
     }
-    collector.finish(&[], false)
+    validator.finish(&[], false)
 }
 
 /// Rows in, codes out, with the number of contacts that came through.
 #[track_caller]
-fn check(lines: &[&str], codes: &[&str], contacts: usize) -> Roster {
-    let roster = roster_of(lines);
-    let found: Vec<&str> = roster
+fn check(lines: &[&str], codes: &[&str], contacts: usize) -> ParsedSheet {
+    let parsed = parse_lines(lines);
+    let found: Vec<&str> = parsed
         .issues
         .iter()
         .map(|issue| issue.code.as_str())
         .collect();
     assert_eq!(
-        (found.as_slice(), roster.contacts.len()),
+        (found.as_slice(), parsed.contacts.len()),
         (codes, contacts),
         "{:#?}",
-        roster.issues
+        parsed.issues
     );
-    roster
+    parsed
 }
 
-fn first_issue(roster: &Roster) -> Issue {
-    roster.issues.iter().next().unwrap()
+fn first_issue(parsed: &ParsedSheet) -> Issue {
+    parsed.issues.iter().next().unwrap()
 }
 
-const GOOD: &str = "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A, B";
+const VALID_ROW: &str = "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A, B";
 
 #[test]
-fn a_good_row_is_a_contact() {
-    let roster = check(&[GOOD], &[], 1);
-    let contact = roster.contacts.get(0);
+fn valid_row_becomes_contact() {
+    let parsed = check(&[VALID_ROW], &[], 1);
+    let contact = parsed.contacts.get(0);
     assert_eq!(
         (contact.name.as_str(), contact.rows.as_slice()),
         ("Ann", &[2][..])
     );
-    assert_eq!(contact.priority, Said::This(Some(Priority::High)));
+    assert_eq!(contact.priority, FieldUpdate::Set(Some(Priority::High)));
     assert_eq!(contact.groups, ["A", "B"]);
 }
 
 #[test]
-fn a_blank_priority_agrees_with_any_other() {
+fn blank_priority_agrees_with_any_value() {
     let rows = |first: &str, second: &str| {
         [
             format!("1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|{first}|A, B"),
@@ -89,10 +89,10 @@ fn a_blank_priority_agrees_with_any_other() {
     };
     for (first, second) in [("", "High"), ("High", "")] {
         let [first, second] = rows(first, second);
-        let roster = check(&[&first, &second], &[], 1);
+        let parsed = check(&[&first, &second], &[], 1);
         assert_eq!(
-            roster.contacts.get(0).priority,
-            Said::This(Some(Priority::High))
+            parsed.contacts.get(0).priority,
+            FieldUpdate::Set(Some(Priority::High))
         );
     }
     let [first, second] = rows("Normal", "High");
@@ -100,35 +100,38 @@ fn a_blank_priority_agrees_with_any_other() {
 }
 
 #[test]
-fn blank_optional_cells_clear_and_bad_ones_keep() {
-    let roster = check(&["1|Ann|||6045550101|mobile|||| A"], &[], 1);
-    let contact = roster.contacts.get(0);
+fn blank_optional_cell_clears_and_invalid_one_keeps() {
+    let parsed = check(&["1|Ann|||6045550101|mobile|||| A"], &[], 1);
+    let contact = parsed.contacts.get(0);
     assert_eq!(
         (&contact.title, &contact.priority),
-        (&Said::This(None), &Said::This(None))
+        (&FieldUpdate::Set(None), &FieldUpdate::Set(None))
     );
-    let roster = check(
+    let parsed = check(
         &["1|Ann|||6045550101|mobile||nobody|urgent|A"],
         &["email_invalid", "priority_unknown"],
         1,
     );
     assert_eq!(
         (
-            &roster.contacts.get(0).email,
-            &roster.contacts.get(0).priority
+            &parsed.contacts.get(0).email,
+            &parsed.contacts.get(0).priority
         ),
-        (&Said::Nothing, &Said::Nothing)
+        (&FieldUpdate::Keep, &FieldUpdate::Keep)
     );
-    let roster = check(
+    let parsed = check(
         &["1|Ann|n/a||6045550101|mobile||||A"],
         &["placeholder_in_optional"],
         1,
     );
-    assert_eq!(roster.contacts.get(0).organization_name, Said::This(None));
+    assert_eq!(
+        parsed.contacts.get(0).organization_name,
+        FieldUpdate::Set(None)
+    );
 }
 
 #[test]
-fn what_is_required_is_an_error_where_it_is_missing() {
+fn missing_or_invalid_required_value_is_an_error() {
     check(&["1||||6045550101|mobile||||A"], &["required_missing"], 0);
     check(&["1|Ann||||||||A"], &["required_missing"], 0);
     check(&["1|Ann||||mobile||||A"], &["required_missing"], 0);
@@ -164,7 +167,7 @@ fn what_is_required_is_an_error_where_it_is_missing() {
 }
 
 #[test]
-fn rows_without_a_knowable_id_are_nameless() {
+fn row_without_readable_id_is_unidentified() {
     for (line, code) in [
         ("|Ann|||6045550101|mobile||||A", "id_missing"),
         ("6.04E+09|Ann|||6045550101|mobile||||A", "id_unreadable"),
@@ -174,26 +177,30 @@ fn rows_without_a_knowable_id_are_nameless() {
             "placeholder_in_required",
         ),
     ] {
-        let roster = check(&[line, GOOD], &[code, "number_shared"][..1], 1);
-        assert_eq!(roster.nameless.len(), 1, "{line}");
-        let issue = first_issue(&roster);
-        assert_eq!(issue.row_digest, Some(roster.nameless[0].digest));
+        let parsed = check(&[line, VALID_ROW], &[code, "number_shared"][..1], 1);
+        assert_eq!(parsed.unidentified.len(), 1, "{line}");
+        let issue = first_issue(&parsed);
+        assert_eq!(issue.row_digest, Some(parsed.unidentified[0].digest));
         assert_eq!(issue.contact_name.as_deref(), Some("Ann"));
     }
-    let roster = check(&["||Org|||||||A", GOOD], &["row_without_id_ignored"], 1);
-    assert!(roster.nameless.is_empty());
+    let parsed = check(
+        &["||Org|||||||A", VALID_ROW],
+        &["row_without_id_ignored"],
+        1,
+    );
+    assert!(parsed.unidentified.is_empty());
 }
 
 #[test]
-fn a_nameless_row_is_known_again_wherever_it_stands() {
+fn unidentified_row_digest_ignores_row_number() {
     let line = "|Ann|||6045550101|mobile||||A";
-    let (one, other) = (roster_of(&[line]), roster_of(&[GOOD, line]));
-    assert_eq!(one.nameless[0].digest, other.nameless[0].digest);
+    let (one, other) = (parse_lines(&[line]), parse_lines(&[VALID_ROW, line]));
+    assert_eq!(one.unidentified[0].digest, other.unidentified[0].digest);
 }
 
 #[test]
-fn rows_of_one_id_make_one_contact() {
-    let roster = check(
+fn rows_with_same_id_merge_into_one_contact() {
+    let parsed = check(
         &[
             "1|Ann|||6045550101|mobile|cell|||A, B",
             "1||||6045550102|landline|home|||b,a",
@@ -203,8 +210,8 @@ fn rows_of_one_id_make_one_contact() {
     );
     assert_eq!(
         (
-            roster.contacts.get(0).numbers.len(),
-            roster.contacts.get(0).rows.as_slice()
+            parsed.contacts.get(0).numbers.len(),
+            parsed.contacts.get(0).rows.as_slice()
         ),
         (2, &[2, 3][..])
     );
@@ -224,20 +231,28 @@ fn rows_of_one_id_make_one_contact() {
         &["rows_disagree"],
         0,
     );
-    check(&[GOOD, GOOD], &["duplicate_row"], 1);
+    check(&[VALID_ROW, VALID_ROW], &["duplicate_row"], 1);
     check(
-        &[GOOD, "1||||604-555-0101|mobile||||"],
+        &[VALID_ROW, "1||||604-555-0101|mobile||||"],
         &["duplicate_number"],
         1,
     );
-    check(&[GOOD, "1||||123|mobile||||"], &["number_not_10_digits"], 0);
-    check(&[GOOD, "1|||||mobile||||"], &["type_without_number"], 1);
+    check(
+        &[VALID_ROW, "1||||123|mobile||||"],
+        &["number_not_10_digits"],
+        0,
+    );
+    check(
+        &[VALID_ROW, "1|||||mobile||||"],
+        &["type_without_number"],
+        1,
+    );
 }
 
 #[test]
-fn contacts_are_held_against_each_other() {
+fn shared_numbers_and_similar_ids_are_reported() {
     check(
-        &[GOOD, "2|Bob|||6045550101|mobile||||A"],
+        &[VALID_ROW, "2|Bob|||6045550101|mobile||||A"],
         &["number_shared"],
         2,
     );
@@ -260,31 +275,31 @@ fn contacts_are_held_against_each_other() {
 }
 
 #[test]
-fn the_example_row_is_skipped_only_if_unchanged() {
+fn example_row_is_skipped_only_if_unchanged() {
     let example = EXAMPLE_ROW.join("|");
-    check(&[&example, GOOD], &["example_row"], 1);
+    check(&[&example, VALID_ROW], &["example_row"], 1);
     check(
-        &[&example.replace("Jane Example", "Jane Doe"), GOOD],
+        &[&example.replace("Jane Example", "Jane Doe"), VALID_ROW],
         &[],
         2,
     );
 }
 
 #[test]
-fn a_file_that_may_be_cut_puts_its_last_contact_in_error() {
-    let mut collector = Collector::default();
-    for (number, line) in [(2, GOOD), (3, "2|Bob|||6045550102|mobile||||A")] {
-        collector.push(&header(), &sheet_row(number, line, None));
+fn truncated_file_puts_last_contact_in_error() {
+    let mut validator = Validator::default();
+    for (number, line) in [(2, VALID_ROW), (3, "2|Bob|||6045550102|mobile||||A")] {
+        validator.push(&header(), &sheet_row(number, line, None));
     }
-    let roster = collector.finish(&[], true);
-    assert_eq!(first_issue(&roster).code, Code::LastRowMaybeCut);
-    assert!(roster.in_error.contains("2") && roster.maybe_cut && roster.contacts.len() == 1);
+    let parsed = validator.finish(&[], true);
+    assert_eq!(first_issue(&parsed).code, Code::LastRowMaybeCut);
+    assert!(parsed.in_error.contains("2") && parsed.maybe_truncated && parsed.contacts.len() == 1);
 }
 
 #[test]
-fn cells_are_named_as_in_the_spreadsheet() {
-    let roster = roster_of(&[GOOD, "2|Bob|||60455501|mobile||||A"]);
-    let issue = first_issue(&roster);
+fn issue_names_spreadsheet_cell() {
+    let parsed = parse_lines(&[VALID_ROW, "2|Bob|||60455501|mobile||||A"]);
+    let issue = first_issue(&parsed);
     assert_eq!(
         (issue.cell().as_deref(), issue.row, issue.column.as_deref()),
         (Some("E3"), Some(3), Some("Number"))
@@ -296,7 +311,7 @@ fn cells_are_named_as_in_the_spreadsheet() {
 }
 
 /// Six contacts: two share a number, one has a comment to be made, three have nothing to be said of.
-const LAST_TIME: [&str; 6] = [
+const PREVIOUS_ROWS: [&str; 6] = [
     "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A, B",
     "2|Bob|Org|EMT|604-555-0102|mobile||bob@example.org|High|A",
     "é3|Cem||EMT|6045550103|mobile|||Normal|A",
@@ -305,77 +320,86 @@ const LAST_TIME: [&str; 6] = [
     "6|Fay|n/a|EMT|6045550106|mobile|||Normal|B",
 ];
 
-fn known_from(lines: &[&str]) -> KnownContacts {
-    let mut collector = Collector::marking();
+fn row_cache_from(lines: &[&str]) -> RowCache {
+    let mut validator = Validator::with_fingerprints();
     for (number, line) in (2..).zip(lines) {
-        collector.push(&header(), &sheet_row(number, line, None));
+        validator.push(&header(), &sheet_row(number, line, None));
     }
-    let roster = collector.finish(&[], false);
-    let mut known = KnownContacts::default();
-    for (id, mark) in (1..).zip(roster.marks) {
+    let parsed = validator.finish(&[], false);
+    let mut known = RowCache::default();
+    for (id, row_fingerprint) in (1..).zip(parsed.row_fingerprints) {
         let id = ContactId(id);
-        known.push(KnownContact { id, mark });
+        known.push(CachedContact {
+            id,
+            row_fingerprint,
+        });
     }
     known
 }
 
-/// What is said of a file after [`LAST_TIME`], and which of those contacts were not met.
-fn skim(lines: &[&str], maybe_cut: bool) -> Option<(Roster, Vec<i64>)> {
-    let mut skimmer = Skimmer::new(known_from(&LAST_TIME));
+/// What is said of a file after [`PREVIOUS_ROWS`], and which of those contacts were not met.
+fn read_incrementally(lines: &[&str], maybe_truncated: bool) -> Option<(ParsedSheet, Vec<i64>)> {
+    let mut reader = IncrementalReader::new(row_cache_from(&PREVIOUS_ROWS));
     for (number, line) in (2..).zip(lines) {
-        skimmer.push(&header(), &sheet_row(number, line, None));
+        reader.push(&header(), &sheet_row(number, line, None));
     }
-    let found = skimmer.finish(&[], maybe_cut)?;
-    let others = found.known.iter().zip(&found.met);
-    let others = others.filter(|(_, met)| !**met).map(|(one, _)| one.id.0);
-    Some((found.roster, others.collect()))
+    let found = reader.finish(&[], maybe_truncated)?;
+    let others = found.cache.iter().zip(&found.seen);
+    let others = others.filter(|(_, seen)| !**seen).map(|(one, _)| one.id.0);
+    Some((found.parsed, others.collect()))
 }
 
 #[test]
-fn only_contacts_of_which_nothing_is_said_are_known_by_their_rows() {
-    let known: Vec<bool> = known_from(&LAST_TIME)
+fn only_contacts_without_issues_have_fingerprints() {
+    let known: Vec<bool> = row_cache_from(&PREVIOUS_ROWS)
         .iter()
-        .map(|one| one.mark.is_some())
+        .map(|one| one.row_fingerprint.is_some())
         .collect();
     assert_eq!(known, [true, true, true, false, false, false]);
-    let known = known_from(&[LAST_TIME[0], LAST_TIME[1], LAST_TIME[0]]);
-    assert!(known.iter().next().unwrap().mark.is_none());
+    let known = row_cache_from(&[PREVIOUS_ROWS[0], PREVIOUS_ROWS[1], PREVIOUS_ROWS[0]]);
+    assert!(known.iter().next().unwrap().row_fingerprint.is_none());
 }
 
 #[test]
-fn known_rows_are_passed_over_in_any_order_and_the_others_judged() {
-    let in_order = skim(&LAST_TIME, false).unwrap();
-    let mut reversed = LAST_TIME;
+fn incremental_read_skips_cached_rows_in_any_order() {
+    let in_order = read_incrementally(&PREVIOUS_ROWS, false).unwrap();
+    let mut reversed = PREVIOUS_ROWS;
     reversed.reverse();
     let edited = "2|Bob|Org|EMT|604-555-0199|mobile||bob@example.org|High|A";
-    for (lines, known, judged, others) in [
-        (LAST_TIME.to_vec(), 3, 3, vec![4, 5, 6]),
+    for (lines, known, validated, others) in [
+        (PREVIOUS_ROWS.to_vec(), 3, 3, vec![4, 5, 6]),
         (reversed.to_vec(), 3, 3, vec![4, 5, 6]),
         (
-            [&LAST_TIME[..1], &[edited], &LAST_TIME[2..]].concat(),
+            [&PREVIOUS_ROWS[..1], &[edited], &PREVIOUS_ROWS[2..]].concat(),
             2,
             4,
             vec![2, 4, 5, 6],
         ),
-        (LAST_TIME[1..].to_vec(), 2, 3, vec![1, 4, 5, 6]),
+        (PREVIOUS_ROWS[1..].to_vec(), 2, 3, vec![1, 4, 5, 6]),
     ] {
-        let (roster, unmet) = skim(&lines, false).unwrap();
-        let whole = roster_of(&lines);
-        assert_eq!((roster.known, roster.contacts.len()), (known, judged));
-        assert_eq!(unmet, others);
+        let (parsed, unseen) = read_incrementally(&lines, false).unwrap();
+        let full = parse_lines(&lines);
+        assert_eq!(
+            (parsed.cached_contacts, parsed.contacts.len()),
+            (known, validated)
+        );
+        assert_eq!(unseen, others);
         // Whatever is said of the whole file is said here, too.
-        assert_eq!(roster.issues, whole.issues);
-        assert_eq!(roster.row_count, whole.row_count);
-        assert_eq!(roster.known + roster.contacts.len(), whole.contacts.len());
+        assert_eq!(parsed.issues, full.issues);
+        assert_eq!(parsed.row_count, full.row_count);
+        assert_eq!(
+            parsed.cached_contacts + parsed.contacts.len(),
+            full.contacts.len()
+        );
     }
     assert_eq!(in_order.0.issues.len(), 2);
 }
 
 #[test]
-fn a_file_in_which_passed_rows_may_matter_is_read_whole() {
-    let with = |line| [&LAST_TIME[..], &[line]].concat();
+fn conflict_with_skipped_row_forces_full_read() {
+    let with = |line| [&PREVIOUS_ROWS[..], &[line]].concat();
     for (what, line) in [
-        ("the same row twice", LAST_TIME[0]),
+        ("the same row twice", PREVIOUS_ROWS[0]),
         (
             "a second row of a contact",
             "1|Ann|Org|EMT|6045550111|mobile|cell|ann@example.org|High|A, B",
@@ -393,20 +417,26 @@ fn a_file_in_which_passed_rows_may_matter_is_read_whole() {
             "7|Ian||EMT|(604) 555-0101|mobile|||Normal|A",
         ),
     ] {
-        assert!(skim(&with(line), false).is_none(), "{what}");
+        assert!(read_incrementally(&with(line), false).is_none(), "{what}");
     }
-    assert!(skim(&LAST_TIME, true).is_none(), "the last row is in doubt");
+    assert!(
+        read_incrementally(&PREVIOUS_ROWS, true).is_none(),
+        "the last row is in doubt"
+    );
     let new: Vec<String> = (10..40)
         .map(|n| format!("{n}|Ian||EMT|60455502{n}|mobile|||Normal|A"))
         .collect();
     let new: Vec<&str> = new.iter().map(String::as_str).collect();
-    assert!(skim(&new, false).is_none(), "nearly all is new");
+    assert!(
+        read_incrementally(&new, false).is_none(),
+        "nearly all is new"
+    );
     let other = "7|Ian||EMT|6045550107|mobile|||Normal|A";
-    assert!(skim(&with(other), false).is_some());
+    assert!(read_incrementally(&with(other), false).is_some());
 }
 
 #[test]
-fn a_row_that_differs_by_a_formula_without_value_is_no_duplicate() {
+fn row_differing_by_empty_formula_is_not_duplicate() {
     // The last column is the e-mail address here; the formula has no text, but says that there is one.
     let titles = [
         "ID",
@@ -432,42 +462,46 @@ fn a_row_that_differs_by_a_formula_without_value_is_no_duplicate() {
     }];
     let header = Header::new(1, titles.map(str::to_owned).to_vec(), &fields, numbers);
     for name in ["Ann", " Ann "] {
-        let mut collector = Collector::default();
+        let mut validator = Validator::default();
         for (number, last) in [(2, Cell::BLANK), (3, Cell::FormulaWithoutValue)] {
             let mut row = SheetRow::new(number);
             for cell in ["7", name, "6045550101", "mobile", "A"] {
                 row.push(Cell::Text(cell));
             }
             row.push(last);
-            collector.push(&header, &row);
+            validator.push(&header, &row);
         }
-        let roster = collector.finish(&[], false);
-        let codes: Vec<&str> = roster
+        let parsed = validator.finish(&[], false);
+        let codes: Vec<&str> = parsed
             .issues
             .iter()
             .map(|issue| issue.code.as_str())
             .collect();
         assert!(!codes.contains(&"duplicate_row"), "{codes:?}");
-        assert_eq!(roster.contacts.get(0).email, Said::Nothing);
+        assert_eq!(parsed.contacts.get(0).email, FieldUpdate::Keep);
     }
 }
 
 /// What a damaged row would have said of a contact that has other rows is not known.
 #[test]
-fn a_contact_of_which_one_row_is_damaged_is_left_as_it_is() {
-    let mut collector = Collector::marking();
+fn contact_with_damaged_row_is_in_error() {
+    let mut validator = Validator::with_fingerprints();
     for (number, line, damage) in [
-        (2, GOOD, None),
-        (3, &GOOD.replace("1|", "2|").replace("0101", "0102"), None),
-        (4, "1||||6045550103|pager||||", Some(Damage::Shifted)),
+        (2, VALID_ROW, None),
+        (
+            3,
+            &VALID_ROW.replace("1|", "2|").replace("0101", "0102"),
+            None,
+        ),
+        (4, "1||||6045550103|pager||||", Some(Damage::ShiftedCells)),
     ] {
-        collector.push(&header(), &sheet_row(number, line, damage));
+        validator.push(&header(), &sheet_row(number, line, damage));
     }
-    let roster = collector.finish(&[], false);
-    assert_eq!(roster.in_error, ["1".to_owned()].into());
-    assert_eq!(roster.contacts.len(), 1);
-    assert_eq!(roster.nameless.len(), 1);
-    let issue = first_issue(&roster);
+    let parsed = validator.finish(&[], false);
+    assert_eq!(parsed.in_error, ["1".to_owned()].into());
+    assert_eq!(parsed.contacts.len(), 1);
+    assert_eq!(parsed.unidentified.len(), 1);
+    let issue = first_issue(&parsed);
     assert_eq!(
         (issue.row, issue.external_id.as_deref()),
         (Some(2), Some("1"))

@@ -9,7 +9,8 @@ use std::time::Duration;
 use rosterd::address::Address;
 use rosterd::clock::SystemClock;
 use rosterd::fetch::{
-    Credentials, FetchError, Fetcher, HostKey, Limits, NetworkPolicy, Outcome, Place, Request,
+    Credentials, FetchError, FetchTarget, Fetcher, HostKeyVerifier, Limits, NetworkPolicy, Outcome,
+    Request,
 };
 use rosterd::model::failure::FailureCode;
 use rosterd::model::settings::SourceKind;
@@ -305,14 +306,14 @@ fn fetcher(extra_ca: Option<&str>) -> Fetcher {
 /// The result for an address as an admin may enter it, for both a connection test and an import.
 async fn fetch(with: &Fetcher, kind: SourceKind, url: &str) -> Result<(), FailureCode> {
     let source = source(kind, url)?;
-    let reached = with.reach(&source).await;
-    let answered = reached.and_then(|reached| reached.answered.map(drop));
+    let reached = with.check_reachability(&source).await;
+    let answered = reached.and_then(|reached| reached.peer.map(drop));
     let file = fetch_only(with, source).await;
     file.and(answered.map_err(|error| code(&error)))
 }
 
 /// Fetches as an import does, without a connection test.
-async fn fetch_only(with: &Fetcher, source: Place) -> Result<(), FailureCode> {
+async fn fetch_only(with: &Fetcher, source: FetchTarget) -> Result<(), FailureCode> {
     let request = Request::new(source);
     let ignore_progress = Arc::new(|_| {}) as _;
     let file = with.fetch(&request, &ignore_progress).await.map(drop);
@@ -329,23 +330,23 @@ fn code(error: &FetchError) -> FailureCode {
     error.code()
 }
 
-fn source(kind: SourceKind, url: &str) -> Result<Place, FailureCode> {
+fn source(kind: SourceKind, url: &str) -> Result<FetchTarget, FailureCode> {
     let address = Address::parse(kind, url, None).map_err(|_| FailureCode::SettingsIncomplete)?;
     let credentials = Credentials {
         username: "jane".to_owned(),
         password: "hunter2".into(),
     };
     Ok(match address {
-        Address::Web(url) => Place::Web {
+        Address::Http(url) => FetchTarget::Http {
             url,
             credentials: Some(credentials),
         },
-        Address::Sftp(address) => Place::Sftp {
+        Address::Sftp(address) => FetchTarget::Sftp {
             address,
             credentials,
-            host_key: HostKey::default(),
+            host_key: HostKeyVerifier::default(),
         },
-        Address::S3(address) => Place::S3 {
+        Address::S3(address) => FetchTarget::S3 {
             address,
             region: "us-east-1".to_owned(),
             credentials,
@@ -403,7 +404,7 @@ async fn check_aws_host_names_in_namespace() {
                 else {
                     panic!("not an S3 address: {url}");
                 };
-                Request::new(Place::S3 {
+                Request::new(FetchTarget::S3 {
                     address,
                     region: "us-west-2".to_owned(),
                     credentials: Credentials {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rosterd::import::{self, Reading};
 use rosterd::model::contact::FileContact;
 use rosterd::model::issue::Code;
-use rosterd::sheet::{Content, SheetError, WorkbookReader};
+use rosterd::sheet::{FileContent, SheetError, WorkbookReader};
 
 const ROWS: usize = 200;
 const COLUMNS: &str = "ID,Name,Organization Name,Title,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
@@ -38,7 +38,7 @@ struct Sample {
 
 fn read(bytes: &[u8]) -> Result<Reading, SheetError> {
     import::read(
-        Content::Bytes(bytes),
+        FileContent::Bytes(bytes),
         &WorkbookReader::InProcess,
         100_000,
         Some(true),
@@ -131,18 +131,18 @@ impl Sample {
         in_quotes.push(false);
         let reading = read(&bytes).unwrap();
         assert!(
-            reading.roster.issues.is_empty(),
+            reading.parsed.issues.is_empty(),
             "{:#?}",
-            reading.roster.issues
+            reading.parsed.issues
         );
-        assert_eq!(reading.roster.contacts.len(), ROWS - ROWS / 10);
+        assert_eq!(reading.parsed.contacts.len(), ROWS - ROWS / 10);
         Self {
             bytes,
             dialect,
             in_quotes,
             escaped_quotes,
             record_ends,
-            contacts: reading.roster.contacts.iter().collect(),
+            contacts: reading.parsed.contacts.iter().collect(),
         }
     }
 }
@@ -214,7 +214,7 @@ fn unreported_change(sample: &Sample, bytes: &[u8]) -> Option<String> {
     let Ok(reading) = read(bytes) else {
         return None;
     };
-    let sheet = &reading.roster;
+    let sheet = &reading.parsed;
     // An issue about the whole file covers every contact in it.
     let file_has_issue = sheet.issues.iter().any(|issue| {
         matches!(
@@ -244,7 +244,8 @@ fn unreported_change(sample: &Sample, bytes: &[u8]) -> Option<String> {
         let in_id_column = issue.column.as_deref() == Some("ID");
         issue.code == Code::EncodingGuessed || in_id_column && issue.code == Code::LineBreakInCell
     });
-    let removals_withheld = !sheet.nameless.is_empty() || sheet.maybe_cut || id_may_differ;
+    let removals_withheld =
+        !sheet.unidentified.is_empty() || sheet.maybe_truncated || id_may_differ;
     // Both lists are in sheet order: skip the contacts that match at the start and at the end.
     let mut found: Vec<FileContact> = sheet.contacts.iter().collect();
     let mut expected = &sample.contacts[..];

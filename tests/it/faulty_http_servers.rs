@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rosterd::address::S3Address;
 use rosterd::clock::SystemClock;
-use rosterd::fetch::{Fetcher, Limits, NetworkPolicy, Place, Request};
+use rosterd::fetch::{FetchTarget, Fetcher, Limits, NetworkPolicy, Request};
 use rosterd::model::AccountId;
-use rosterd::model::settings::{S3_SECRET_FIELD, SourceKind};
+use rosterd::model::settings::{S3_SECRET_COLUMN, SourceKind};
 use rosterd::store::NewSettings;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -351,7 +351,7 @@ async fn s3_settings(app: &TestApp, account: AccountId, port: u16) {
     let origin = S3Address::parse(&url).unwrap().origin();
     let new = NewSettings {
         s3_access_key_id: Some("id".to_owned()),
-        s3_secret_sealed: Some(app.encrypt_secret(account, S3_SECRET_FIELD, "secret", &origin)),
+        s3_secret_sealed: Some(app.encrypt_secret(account, S3_SECRET_COLUMN, "secret", &origin)),
         ..NewSettings::new(SourceKind::S3, &url)
     };
     app.store.save_settings(account, &new).await.unwrap();
@@ -602,7 +602,7 @@ async fn per_host_limit_does_not_delay_other_hosts() {
         let fetcher = Arc::clone(&fetcher);
         let url = format!("http://127.0.0.1:{port}/x.csv").parse().unwrap();
         all.spawn(async move {
-            let location = Place::Web {
+            let location = FetchTarget::Http {
                 url,
                 credentials: None,
             };

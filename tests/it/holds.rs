@@ -131,8 +131,8 @@ async fn first_import_after_enabling_with_changes_is_held() {
     let app = TestApp::start().await;
     let account = app.account(contacts_csv(1..=20)).await;
     app.import(account).await;
-    app.store.set_enabled(account, false).await.unwrap();
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let run = app.import_sheet(account, contacts_csv(1..=19)).await;
     assert_eq!(
         (run.status.as_str(), run.hold_reasons.as_deref()),
@@ -166,7 +166,7 @@ async fn manual_contact_matching_a_row_is_adopted_with_its_id() {
     app.serve(contacts_csv(1..=3));
     app.set_https_source(account, &app.https.url("/contacts.csv"))
         .await;
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let held = app.import(account).await;
     assert_eq!((held.status.as_str(), held.adopted), ("held", Some(1)));
     let run = app.approve(account, held.id).await;
@@ -379,11 +379,11 @@ async fn approval_from_before_disabling_is_held_for_new_contacts() {
     app.import(account).await;
     let held = app.import_sheet(account, contacts_csv(1..=20)).await;
     assert_eq!(held.status, "held");
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.execute("INSERT INTO contacts (account_id, name) SELECT id, 'Manual Entry' FROM accounts")
         .await
         .unwrap();
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let again = app.approve(account, held.id).await;
     assert_eq!((again.status.as_str(), again.removed), ("held", Some(21)));
     // The new held run lists all removals.

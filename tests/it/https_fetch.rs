@@ -2,7 +2,7 @@
 
 use rosterd::address::Address;
 use rosterd::model::AccountId;
-use rosterd::model::settings::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
+use rosterd::model::settings::{PASSWORD_COLUMN, S3_SECRET_COLUMN, SourceKind};
 use rosterd::store::NewSettings;
 use std::io::Write;
 
@@ -89,7 +89,10 @@ async fn copied_password_or_lost_key_cannot_be_decrypted() {
     )
     .await
     .unwrap();
-    app.store.set_enabled(copying_account, true).await.unwrap();
+    app.store
+        .set_import_enabled(copying_account, true)
+        .await
+        .unwrap();
     let (_, requests) = import_failure(&app, copying_account, "secret_unreadable").await;
     assert_eq!(requests, 0);
 
@@ -279,9 +282,9 @@ async fn unusable_response_has_failure_code_and_retry_count() {
 fn encrypted_secret_for(app: &TestApp, account: AccountId, kind: SourceKind, url: &str) -> Vec<u8> {
     let origin = Address::parse(kind, url, None).unwrap().origin();
     let field = if kind == SourceKind::S3 {
-        S3_SECRET_FIELD
+        S3_SECRET_COLUMN
     } else {
-        PASSWORD_FIELD
+        PASSWORD_COLUMN
     };
     app.encrypt_secret(account, field, "hunter2", &origin)
 }
@@ -294,13 +297,13 @@ async fn private_address_in_any_notation_is_refused() {
     })
     .await;
     let account = app.account(contacts_csv(1..=3)).await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.execute(
         "INSERT INTO contacts (account_id, external_id, name) SELECT id, '1', 'Jane' FROM accounts",
     )
     .await
     .unwrap();
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let port = app.https.address.port();
     for host in [
         "localhost",

@@ -325,7 +325,7 @@ async fn import_does_not_change_other_accounts() {
         .serve("/other.csv", Reply::ok(contacts_csv(1..=5)));
     app.set_https_source(other, &app.https.url("/other.csv"))
         .await;
-    app.store.set_enabled(other, true).await.unwrap();
+    app.store.set_import_enabled(other, true).await.unwrap();
     let run = app.import(other).await;
     assert_eq!((run.status.as_str(), run.added), ("succeeded", Some(5)));
     let after = app.snapshot().await;
@@ -390,7 +390,7 @@ async fn long_ids_and_ids_differing_only_in_case_are_distinct() {
 #[tokio::test]
 async fn stored_digest_equals_digest_of_the_parsed_file() {
     use rosterd::import;
-    use rosterd::sheet::{Content, WorkbookReader};
+    use rosterd::sheet::{FileContent, WorkbookReader};
     let app = TestApp::start().await;
     let header = format!("{HEADER},Number 2,Number Type 2,Number Description 2");
     let sheet = format!(
@@ -401,10 +401,10 @@ async fn stored_digest_equals_digest_of_the_parsed_file() {
     );
     let account = app.account(sheet.clone()).await;
     assert_eq!(app.import(account).await.added, Some(3));
-    let content = Content::Bytes(sheet.as_bytes());
+    let content = FileContent::Bytes(sheet.as_bytes());
     let reading = import::read(content, &WorkbookReader::InProcess, 100, None).unwrap();
     let mut parsed: Vec<Vec<u8>> = reading
-        .roster
+        .parsed
         .contacts
         .digests()
         .into_iter()

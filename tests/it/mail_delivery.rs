@@ -20,7 +20,7 @@ async fn refused_recipient_does_not_block_other_admins() {
     let messages = app.smtp.messages();
     assert_eq!(messages.len(), 1);
     assert_eq!(messages[0].to, ["admin@example.org"]);
-    let failures = app.store.mail_troubles(app.now()).await.unwrap();
+    let failures = app.store.undelivered_mail(app.now()).await.unwrap();
     assert_eq!(
         (
             failures.len(),

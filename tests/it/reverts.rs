@@ -70,14 +70,14 @@ async fn revert_restores_state_before_the_import() {
 async fn revert_restores_both_of_two_identical_manual_contacts() {
     let app = TestApp::start().await;
     let account = app.account(contacts_csv(1..=30)).await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     for _ in 0..2 {
         app.execute("WITH made AS (INSERT INTO contacts (account_id, name) SELECT id, 'Twin' FROM accounts RETURNING id)
                      INSERT INTO contact_numbers (contact_id, position, number, number_type) SELECT id, 1, '2505550199', 'pager' FROM made")
             .await
             .unwrap();
     }
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let held = app.import(account).await;
     assert_eq!((held.status.as_str(), held.removed), ("held", Some(2)));
     let applied = app.approve(account, held.id).await;
@@ -108,7 +108,7 @@ async fn revert_skips_and_reports_contacts_changed_since() {
         n => row(n),
     }));
     app.import_sheet(account, sheet).await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.execute("UPDATE contacts SET title = 'Chief' WHERE external_id = '3'")
         .await
         .unwrap();
@@ -194,7 +194,7 @@ async fn revert_of_unchanged_or_foreign_run_fails() {
 async fn revert_undoes_adoption_and_new_ids() {
     let app = TestApp::start().await;
     let account = app.account(contacts_csv(1..=20)).await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.execute(
         "WITH c AS (INSERT INTO contacts (account_id, name) SELECT id, 'Name 1' FROM accounts RETURNING id)
          INSERT INTO contact_numbers (contact_id, position, number, number_type) SELECT id, 1, '6045550001', 'mobile' FROM c",
@@ -202,7 +202,7 @@ async fn revert_undoes_adoption_and_new_ids() {
     .await
     .unwrap();
     let before_adoption = app.state().await;
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let held = app.import(account).await;
     let first = app.approve(account, held.id).await;
     assert_eq!((first.adopted, first.added), (Some(1), Some(19)));

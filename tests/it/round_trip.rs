@@ -9,10 +9,10 @@ use proptest::sample::select;
 use proptest::test_runner::TestCaseResult;
 use rosterd::import;
 use rosterd::model::contact::{
-    ExternalId, FileContact, FileNumber, NumberType, PhoneNumber, Priority, Said,
+    ExternalId, FieldUpdate, FileContact, FileNumber, NumberType, PhoneNumber, Priority,
 };
 use rosterd::model::issue::Severity;
-use rosterd::sheet::{Content, WorkbookReader};
+use rosterd::sheet::{FileContent, WorkbookReader};
 use rosterd::unicode;
 use rust_xlsxwriter::Workbook;
 
@@ -159,19 +159,19 @@ fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
                     .map(|((number, number_type), description)| FileNumber {
                         number: PhoneNumber::parse(&number).unwrap(),
                         number_type,
-                        description: Said::This(description),
+                        description: FieldUpdate::Set(description),
                     })
                     .collect();
                 // All groups share one cell, which as a whole must not be a placeholder.
                 let valid = !groups.is_empty() && !unicode::is_placeholder(&groups.join(", "));
                 valid.then(|| FileContact {
-                    keeps_numbers: false,
+                    keep_stored_numbers: false,
                     external_id: ExternalId::parse(&id).unwrap(),
                     name,
-                    organization_name: Said::This(organization),
-                    title: Said::This(title),
-                    email: Said::This(email),
-                    priority: Said::This(Some(priority)),
+                    organization_name: FieldUpdate::Set(organization),
+                    title: FieldUpdate::Set(title),
+                    email: FieldUpdate::Set(email),
+                    priority: FieldUpdate::Set(Some(priority)),
                     numbers,
                     groups,
                     rows: Vec::new(),
@@ -188,9 +188,9 @@ fn contacts(pattern: &'static str) -> impl Strategy<Value = Vec<FileContact>> {
     })
 }
 
-fn cell<T: ToString>(said: &Said<Option<T>>) -> String {
+fn cell<T: ToString>(said: &FieldUpdate<Option<T>>) -> String {
     match said {
-        Said::This(Some(value)) => value.to_string(),
+        FieldUpdate::Set(Some(value)) => value.to_string(),
         _ => String::new(),
     }
 }
@@ -206,7 +206,7 @@ fn rows(contacts: &mut [FileContact], layout: &Layout) -> Vec<Vec<String>> {
                 cell(&number.description),
             ]
         };
-        let Said::This(Some(priority)) = contact.priority else {
+        let FieldUpdate::Set(Some(priority)) = contact.priority else {
             unreachable!("every generated contact has a priority")
         };
         for (n, first) in contact.numbers.iter().enumerate() {
@@ -327,20 +327,20 @@ fn as_workbook(rows: &[Vec<String>], layout: &Layout, numbers_as_numbers: bool) 
 
 fn assert_reads_back(file: &[u8], contacts: &[FileContact]) -> TestCaseResult {
     let read = import::read(
-        Content::Bytes(file),
+        FileContent::Bytes(file),
         &WorkbookReader::InProcess,
         10_000,
         None,
     );
     let reading = read.map_err(|error| TestCaseError::fail(format!("refused: {error}")))?;
     let errors: Vec<_> = reading
-        .roster
+        .parsed
         .issues
         .iter()
         .filter(|issue| issue.severity == Severity::Error)
         .collect();
     prop_assert!(errors.is_empty(), "{errors:#?}");
-    let found: Vec<FileContact> = reading.roster.contacts.iter().collect();
+    let found: Vec<FileContact> = reading.parsed.contacts.iter().collect();
     prop_assert_eq!(&found[..], contacts);
     Ok(())
 }

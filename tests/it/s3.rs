@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use rosterd::model::AccountId;
-use rosterd::model::settings::{S3_SECRET_FIELD, SourceKind};
+use rosterd::model::settings::{S3_SECRET_COLUMN, SourceKind};
 use rosterd::store::NewSettings;
 
 use crate::support::https_server::Reply;
@@ -26,7 +26,7 @@ async fn settings(app: &TestApp, account: AccountId, url: &str, keys: &Keys<'_>)
     let origin = rosterd::address::S3Address::parse(url).unwrap().origin();
     let new = NewSettings {
         s3_access_key_id: Some(keys.id.to_owned()),
-        s3_secret_sealed: Some(app.encrypt_secret(account, S3_SECRET_FIELD, keys.secret, &origin)),
+        s3_secret_sealed: Some(app.encrypt_secret(account, S3_SECRET_COLUMN, keys.secret, &origin)),
         s3_region: Some("ca-central-1".to_owned()),
         ..NewSettings::new(SourceKind::S3, url)
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::model::AccountId;
-use rosterd::model::run::{FailureStreak, FileFacts, NewRun, Origin};
-use rosterd::store::Started;
+use rosterd::model::run::{FailureStreak, FileMetadata, NewRun, Origin};
+use rosterd::store::StartResult;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -155,7 +155,7 @@ async fn slots_while_imports_are_disabled_are_never_caught_up() {
     let app = TestApp::start().await;
     let account = app.account(contacts_csv(1..=20)).await;
     app.schedule(account, "{sun}", "05:00").await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.advance(TimeDelta::hours(2));
     app.run_until_idle().await;
     assert_eq!(
@@ -164,7 +164,7 @@ async fn slots_while_imports_are_disabled_are_never_caught_up() {
     );
     // The slot passes while imports are disabled and no daemon polls.
     app.advance(TimeDelta::days(7));
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     app.run_until_idle().await;
     assert_eq!(
         (app.runs().await, app.next_run().await),
@@ -190,7 +190,7 @@ async fn slot_runs_once_with_several_daemons() {
             loop {
                 let slots = app
                     .store
-                    .take_due_slots(now, 7, |_| Some(now + TimeDelta::days(1)))
+                    .queue_due_slots(now, 7, |_| Some(now + TimeDelta::days(1)))
                     .await
                     .unwrap()
                     .len();
@@ -261,7 +261,7 @@ async fn crashed_run_is_retried_and_quarantined_after_three_crashes() {
         assert_eq!(claimed[0].attempts, attempt);
         assert!(
             app.store
-                .take_over_dead(app.now(), "other", lease)
+                .recover_expired_runs(app.now(), "other", lease)
                 .await
                 .unwrap()
                 .is_empty(),
@@ -271,7 +271,7 @@ async fn crashed_run_is_retried_and_quarantined_after_three_crashes() {
         if attempt < 3 {
             assert!(
                 app.store
-                    .take_over_dead(app.now(), "other", lease)
+                    .recover_expired_runs(app.now(), "other", lease)
                     .await
                     .unwrap()
                     .is_empty()
@@ -332,7 +332,7 @@ async fn process_with_expired_lease_cannot_commit() {
     assert_eq!(app.contacts().await.len(), 20);
     assert!(!app.store.renew_lease(&old, app.now(), lease).await.unwrap());
     let session = app.store.open_session(&old).await.unwrap();
-    let end = rosterd::store::Conclusion {
+    let end = rosterd::store::RunOutcome {
         status: rosterd::model::run::RunStatus::Failed,
         failure: Some(rosterd::model::failure::Failure::new(
             rosterd::model::failure::FailureCode::Internal,
@@ -340,13 +340,13 @@ async fn process_with_expired_lease_cannot_commit() {
         )),
         hold_reasons: Vec::new(),
         emptied_groups: Vec::new(),
-        file: FileFacts::default(),
+        file: FileMetadata::default(),
         counts: None,
         state: None,
         streak: FailureStreak::default(),
     };
     assert!(matches!(
-        session.conclude(&end, app.now()).await,
+        session.finish_run(&end, app.now()).await,
         Err(rosterd::store::StoreError::LeaseLost)
     ));
     assert_eq!(
@@ -365,11 +365,11 @@ async fn waiting_for_a_running_import_consumes_no_run_ids() {
         app.store
             .start_run(new, app.now(), "test", Duration::from_mins(1))
     };
-    let Started::Run(first) = start().await.unwrap() else {
+    let StartResult::Run(first) = start().await.unwrap() else {
         panic!("no other run is active");
     };
     for _ in 0..5 {
-        let Started::Busy(other) = start().await.unwrap() else {
+        let StartResult::Busy(other) = start().await.unwrap() else {
             panic!("the first run is active");
         };
         assert_eq!(other, first.id);
@@ -379,7 +379,7 @@ async fn waiting_for_a_running_import_consumes_no_run_ids() {
         .execute(&app.pool)
         .await
         .unwrap();
-    let Started::Run(second) = start().await.unwrap() else {
+    let StartResult::Run(second) = start().await.unwrap() else {
         panic!("no run is active any more");
     };
     assert_eq!(second.id.0, first.id.0 + 1);
@@ -404,7 +404,7 @@ async fn add_team(app: &TestApp, number: i32, url: &str) {
         .await
         .unwrap();
     app.set_https_source(account, url).await;
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
 }
 
 /// Queues an import of every account, the one with the lowest ID last.
@@ -440,7 +440,7 @@ async fn wait_until_runs_wait(app: &TestApp, runs: i64) {
 }
 
 async fn assert_all_six_are_requeued(app: &TestApp) {
-    app.dispatcher.idle().await;
+    app.dispatcher.wait_idle().await;
     let queued = app
         .count("SELECT count(*) FROM import_runs WHERE status = 'queued' AND attempts = 0")
         .await;
@@ -511,7 +511,7 @@ async fn slow_downloads_do_not_block_other_accounts() {
     wait_until_runs_wait(&app, 6).await;
     app.lifecycle.soft.cancel();
     app.lifecycle.hard.cancel();
-    app.dispatcher.idle().await;
+    app.dispatcher.wait_idle().await;
     let queued = "SELECT count(*) FROM import_runs WHERE status = 'queued'";
     assert_eq!(app.count(queued).await, 6);
 }
@@ -585,7 +585,7 @@ async fn settings_edited_during_backoff_are_used_by_the_retry() {
     wait_until_runs_wait(&app, 1).await;
     app.set_https_source(account, &app.https.url("/contacts.csv"))
         .await;
-    app.dispatcher.idle().await;
+    app.dispatcher.wait_idle().await;
     let run = &app.store.runs(Some(account), 1).await.unwrap()[0];
     assert_eq!((run.status.as_str(), run.added), ("succeeded", Some(20)));
     let request_count = |path: &str| {

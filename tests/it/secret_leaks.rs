@@ -309,7 +309,7 @@ async fn key_rotation_keeps_secrets_usable() {
         );
     }
     drop(exclusive_lock);
-    let shared_lock = rosterd::secrets::Keyring::hold(&key_file).unwrap();
+    let shared_lock = rosterd::secrets::Keyring::lock_shared(&key_file).unwrap();
     assert_eq!(run_cli(&app, &["key", "rotate"]).await.code, 1);
     drop(shared_lock);
     let after = (

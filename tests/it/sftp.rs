@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use rosterd::model::AccountId;
-use rosterd::model::host_key::{HostKeyKind, ShownKey};
-use rosterd::model::settings::{PASSWORD_FIELD, SourceKind};
+use rosterd::model::host_key::{HostKeyKind, OfferedHostKey};
+use rosterd::model::settings::{PASSWORD_COLUMN, SourceKind};
 use rosterd::store::NewSettings;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub async fn settings(app: &TestApp, account: AccountId, url: &str, port: u16, p
         username: Some(USER.to_owned()),
         password_sealed: Some(app.encrypt_secret(
             account,
-            PASSWORD_FIELD,
+            PASSWORD_COLUMN,
             password,
             &format!("sftp://127.0.0.1:{port}"),
         )),
@@ -118,7 +118,7 @@ async fn path_is_tried_from_root_and_from_home_directory() {
         sftp_port: Some(server.address.port()),
         password_sealed: Some(app.encrypt_secret(
             account,
-            PASSWORD_FIELD,
+            PASSWORD_COLUMN,
             PASSWORD,
             &format!("sftp://127.0.0.1:{}", server.address.port()),
         )),
@@ -227,7 +227,7 @@ async fn changed_host_key_gets_no_password_until_trusted() {
     assert_eq!(server.connections() - connections, 1, "not retried");
     assert_eq!(app.snapshot().await, before);
     assert_eq!(pinned(&app).await, Some(old), "the pinned key is unchanged");
-    let key = ShownKey {
+    let key = OfferedHostKey {
         fingerprint: server.fingerprint(),
         kind: HostKeyKind::Ed25519,
     };

@@ -120,12 +120,12 @@ async fn annotated_sheet_highlights_and_explains_invalid_cells() {
             ("K4", "email_invalid"),
             ("K5", "id_missing"),
         ] {
-            let rule = rosterd::model::catalogue::CATALOGUE
+            let rule = rosterd::model::catalog::CATALOG
                 .iter()
                 .find(|rule| rule.code.as_str() == code)
                 .unwrap();
             assert!(
-                found[cell].contains(rule.remedy.split(['{', ';']).next().unwrap()),
+                found[cell].contains(rule.fix.split(['{', ';']).next().unwrap()),
                 "{input} {cell}: {}",
                 found[cell]
             );

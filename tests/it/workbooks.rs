@@ -5,7 +5,7 @@ use std::io::{Cursor, Read, Write};
 use rosterd::import::{self, Reading};
 use rosterd::model::failure::FailureCode;
 use rosterd::model::issue::Severity;
-use rosterd::sheet::{self, Content, Limits, SheetError, WORKBOOK_COMMAND, WorkbookReader};
+use rosterd::sheet::{self, FileContent, Limits, SheetError, WORKBOOK_COMMAND, WorkbookReader};
 use rust_xlsxwriter::{Formula, Workbook, Worksheet};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -16,7 +16,7 @@ const TITLES: [&str; 6] = ["ID", "Name", "Number", "Number Type", "Groups", "Tit
 
 fn read(workbook: &[u8]) -> Result<Reading, SheetError> {
     import::read(
-        Content::Bytes(workbook),
+        FileContent::Bytes(workbook),
         &WorkbookReader::InProcess,
         10_000,
         None,
@@ -31,7 +31,7 @@ fn write_list(sheet: &mut Worksheet, titles: &[&str], first_row: u32, name: &str
 }
 
 fn names(reading: &Reading) -> Vec<String> {
-    let contacts = reading.roster.contacts.iter();
+    let contacts = reading.parsed.contacts.iter();
     contacts.map(|contact| contact.name).collect()
 }
 
@@ -105,7 +105,7 @@ fn workbook_with_hidden_list_is_not_reported_as_empty() {
     book.add_worksheet();
     write_list(book.add_worksheet().set_hidden(true), &TITLES, 0, "Jane");
     let error = read(&book.save_to_buffer().unwrap()).unwrap_err();
-    assert!(matches!(error, SheetError::NothingVisible), "{error}");
+    assert!(matches!(error, SheetError::VisibleSheetsEmpty), "{error}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn formula_without_value_is_found_in_any_sheet_path() {
     for (book, location) in [(default_path, "default path"), (other_path, "other path")] {
         let reading = read(&book).unwrap();
         let codes: Vec<&str> = reading
-            .roster
+            .parsed
             .issues
             .iter()
             .filter(|issue| issue.row.is_some())
@@ -156,9 +156,12 @@ fn error_in_second_number_keeps_stored_numbers() {
         (name.to_owned(), text.replace("t=\"str\"", "t=\"e\""))
     });
     let reading = read(&book).unwrap();
-    let contact = reading.roster.contacts.get(0);
-    assert_eq!((contact.numbers.len(), contact.keeps_numbers), (1, true));
-    let issues = reading.roster.issues.iter().filter(|i| i.row.is_some());
+    let contact = reading.parsed.contacts.get(0);
+    assert_eq!(
+        (contact.numbers.len(), contact.keep_stored_numbers),
+        (1, true)
+    );
+    let issues = reading.parsed.issues.iter().filter(|i| i.row.is_some());
     let found: Vec<_> = issues.map(|i| (i.code.as_str(), i.severity)).collect();
     assert_eq!(found, [("cell_error", Severity::Warning)]);
 }
@@ -176,7 +179,7 @@ fn row_with_only_an_uncalculated_name_is_unidentified() {
             text.replace("<f>B9</f><v>0</v>", "<f>B9</f>"),
         )
     });
-    assert_eq!(read(&book).unwrap().roster.nameless.len(), 1);
+    assert_eq!(read(&book).unwrap().parsed.unidentified.len(), 1);
 }
 
 /// A sheet of maximum length with an error in every cell that can have one, read with a data limit of 256 MiB.
@@ -221,9 +224,9 @@ fn sheet_with_errors_in_every_row_stays_within_memory_limit() {
 
 /// The number of rows returned, and the outcome.
 fn rows(workbook: &[u8], reader: &WorkbookReader) -> (usize, Result<(), SheetError>) {
-    let (content, limits) = (Content::Bytes(workbook), Limits { max_rows: 10_000 });
+    let (content, limits) = (FileContent::Bytes(workbook), Limits { max_rows: 10_000 });
     let mut rows = 0;
-    let read = sheet::read_guarded(content, reader, limits, |_, _| rows += 1);
+    let read = sheet::read_sandboxed(content, reader, limits, |_, _| rows += 1);
     (rows, read.map(|_| ()))
 }
 

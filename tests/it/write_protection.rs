@@ -58,7 +58,7 @@ async fn group_member_from_another_account_is_refused() {
                 SELECT g.id, c.id FROM groups g, contacts c WHERE c.name = 'Ann' LIMIT 1";
     let error = app.execute(join).await.unwrap_err().to_string();
     assert!(error.contains("managed by an import"), "{error}");
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     let error = app.execute(join).await.unwrap_err();
     assert_eq!(
         error
@@ -73,7 +73,7 @@ async fn write_while_imports_are_disabled_forces_reread() {
     let app = TestApp::start().await;
     let account = app.account(contacts_csv(1..=20)).await;
     app.import(account).await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.execute("UPDATE contact_numbers SET number = '6045559999' WHERE contact_id = (SELECT id FROM contacts WHERE external_id = '1')").await.unwrap();
     assert_eq!(
         app.count("SELECT count(*) FROM contacts WHERE digest IS NULL")
@@ -85,7 +85,7 @@ async fn write_while_imports_are_disabled_forces_reread() {
         (run.status.as_str(), run.failure_code.as_deref()),
         ("failed", Some("import_disabled"))
     );
-    app.store.set_enabled(account, true).await.unwrap();
+    app.store.set_import_enabled(account, true).await.unwrap();
     let run = app.import(account).await;
     assert_eq!(
         (run.status.as_str(), run.updated),
@@ -132,7 +132,7 @@ async fn external_write_is_corrected_by_the_same_file() {
         "TRUNCATE group_members",
         "UPDATE contact_numbers SET position = 3 WHERE contact_id = (SELECT id FROM contacts WHERE external_id = '7')",
     ] {
-        app.store.set_enabled(account, false).await.unwrap();
+        app.store.set_import_enabled(account, false).await.unwrap();
         app.execute(sql).await.unwrap();
         app.execute("UPDATE import_state SET must_confirm = NULL")
             .await
@@ -276,7 +276,7 @@ async fn numbers_at_shifted_positions_are_updated_correctly() {
     };
     let account = app.account(sheet((1..=3).map(two).collect())).await;
     app.import(account).await;
-    app.store.set_enabled(account, false).await.unwrap();
+    app.store.set_import_enabled(account, false).await.unwrap();
     app.execute("UPDATE contact_numbers SET position = position + 4")
         .await
         .unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use rust_xlsxwriter::{Color, Format, Workbook};
 
-use crate::cli::template::TEXT;
+use crate::cli::template::TEXT_FORMAT_INDEX;
 use crate::compact::Issues;
 use crate::import::Reading;
 use crate::model::issue::{Issue, Severity};
@@ -16,9 +16,9 @@ use crate::unicode;
 /// Longest text of a cell in a workbook, characters.
 const MAX_CELL_CHARS: usize = 32_767;
 /// Cells further to the right are not written back: the explanation would stand where nobody finds it.
-const MAX_WIDTH: usize = 200;
+const MAX_COLUMNS: usize = 200;
 /// Title of the explaining column.
-const TITLE: &str = "What to mend";
+const EXPLANATION_TITLE: &str = "What to mend";
 
 struct Formats {
     plain: Format,
@@ -32,7 +32,7 @@ struct Formats {
 impl Formats {
     fn new() -> Self {
         // As text: what is mended by hand here keeps its zeros and digits.
-        let plain = Format::new().set_num_format_index(TEXT);
+        let plain = Format::new().set_num_format_index(TEXT_FORMAT_INDEX);
         let filled = |color| plain.clone().set_background_color(Color::RGB(color));
         Self {
             header: plain.clone().set_bold(),
@@ -60,62 +60,76 @@ pub(super) struct Annotator<'a> {
     workbook: Workbook,
     formats: Formats,
     found: &'a Issues,
-    explanations: u16,
+    explanation_column: u16,
 }
 
 impl<'a> Annotator<'a> {
     /// For a sheet whose widest row has so many cells. Until it is saved it lies, without a name, in this folder.
-    pub(super) fn new(reading: &'a Reading, widest: usize, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        reading: &'a Reading,
+        max_cells: usize,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
         let header = &reading.facts.header;
         // Behind the last column, and behind those without a title of which something is said.
         let width = reading
-            .roster
+            .parsed
             .issues
             .iter()
-            .filter_map(|issue| issue.column_place)
+            .filter_map(|issue| issue.column_index)
             .max()
             .map_or(0, |last| last as usize + 1)
             .max(header.titles.len())
-            .max(widest.min(MAX_WIDTH));
-        let explanations = u16::try_from(width).context("the sheet is too wide for a workbook")?;
+            .max(max_cells.min(MAX_COLUMNS));
+        let explanation_column =
+            u16::try_from(width).context("the sheet is too wide for a workbook")?;
         let mut workbook = Workbook::new();
         workbook.set_tempdir(folder)?;
         workbook.add_worksheet_with_constant_memory()?;
         let mut annotator = Self {
             workbook,
             formats: Formats::new(),
-            found: &reading.roster.issues,
-            explanations,
+            found: &reading.parsed.issues,
+            explanation_column,
         };
-        annotator.begin(header)?;
+        annotator.write_header(header)?;
         Ok(annotator)
     }
 
-    fn begin(&mut self, header: &Header) -> anyhow::Result<()> {
+    fn write_header(&mut self, header: &Header) -> anyhow::Result<()> {
         let sheet = self.workbook.worksheet_from_index(0)?;
         sheet.set_name("Contacts")?;
-        for column in 0..self.explanations {
+        for column in 0..self.explanation_column {
             sheet.set_column_width(column, 22)?;
         }
-        sheet.set_column_width(self.explanations, 80)?;
+        sheet.set_column_width(self.explanation_column, 80)?;
         let row = header.row.saturating_sub(1);
-        let of_header: Vec<Issue> = self.found.of_row(Some(header.row)).collect();
+        let header_issues: Vec<Issue> = self.found.issues_of_row(Some(header.row)).collect();
         for (column, title) in (0..).zip(&header.titles) {
-            let format = match severity_of(&of_header, column) {
+            let format = match severity_of(&header_issues, column) {
                 None => &self.formats.header,
                 some => self.formats.of(some),
             };
-            sheet.write_string_with_format(row, column, fitting(title), format)?;
+            sheet.write_string_with_format(row, column, truncate_for_cell(title), format)?;
         }
-        sheet.write_string_with_format(row, self.explanations, TITLE, &self.formats.header)?;
+        sheet.write_string_with_format(
+            row,
+            self.explanation_column,
+            EXPLANATION_TITLE,
+            &self.formats.header,
+        )?;
         // What is about the whole file stands beside the header.
-        let issues: Vec<Issue> = self.found.of_row(None).chain(of_header).collect();
+        let issues: Vec<Issue> = self
+            .found
+            .issues_of_row(None)
+            .chain(header_issues)
+            .collect();
         if !issues.is_empty() {
-            let text = format!("{TITLE}\n{}", explained(&issues));
+            let text = format!("{EXPLANATION_TITLE}\n{}", explanation_text(&issues));
             sheet.write_string_with_format(
                 row,
-                self.explanations,
-                fitting(&text),
+                self.explanation_column,
+                truncate_for_cell(&text),
                 &self.formats.explanation,
             )?;
         }
@@ -124,31 +138,36 @@ impl<'a> Annotator<'a> {
     }
 
     /// Writes a row where it stood.
-    pub(super) fn push(&mut self, row: &SheetRow) -> anyhow::Result<()> {
+    pub(super) fn write_row(&mut self, row: &SheetRow) -> anyhow::Result<()> {
         let sheet = self.workbook.worksheet_from_index(0)?;
-        let place = row.number.saturating_sub(1);
-        let last = usize::from(self.explanations);
-        let found: Vec<Issue> = self.found.of_row(Some(row.number)).collect();
+        let sheet_row = row.number.saturating_sub(1);
+        let last = usize::from(self.explanation_column);
+        let found: Vec<Issue> = self.found.issues_of_row(Some(row.number)).collect();
         for (column, cell) in (0..).zip(row.cells().take(last)) {
             let severity = match row.damage {
                 Some(_) => Some(Severity::Error),
                 None => severity_of(&found, column),
             };
             let format = self.formats.of(severity);
-            sheet.write_string_with_format(place, column, fitting(cell.shown()), format)?;
+            sheet.write_string_with_format(
+                sheet_row,
+                column,
+                truncate_for_cell(cell.display_text()),
+                format,
+            )?;
         }
         // Faulty cells that the row does not have, because they are blank.
-        for column in (0..self.explanations).skip(row.len()) {
+        for column in (0..self.explanation_column).skip(row.len()) {
             let severity = severity_of(&found, column);
             if severity.is_some() {
-                sheet.write_blank(place, column, self.formats.of(severity))?;
+                sheet.write_blank(sheet_row, column, self.formats.of(severity))?;
             }
         }
         if !found.is_empty() {
             sheet.write_string_with_format(
-                place,
-                self.explanations,
-                fitting(&explained(&found)),
+                sheet_row,
+                self.explanation_column,
+                truncate_for_cell(&explanation_text(&found)),
                 &self.formats.explanation,
             )?;
         }
@@ -167,7 +186,7 @@ impl<'a> Annotator<'a> {
             header.row.saturating_sub(1),
             0,
             last.max(header.row).saturating_sub(1),
-            self.explanations,
+            self.explanation_column,
         )?;
         self.workbook
             .save(path)
@@ -180,12 +199,16 @@ fn severity_of(found: &[Issue], column: u16) -> Option<Severity> {
     let column = u32::from(column);
     found
         .iter()
-        .filter(|issue| issue.column_place.is_none_or(|place| place == column))
+        .filter(|issue| {
+            issue
+                .column_index
+                .is_none_or(|sheet_row| sheet_row == column)
+        })
         .map(|issue| issue.severity)
         .min()
 }
 
-fn explained(issues: &[Issue]) -> String {
+fn explanation_text(issues: &[Issue]) -> String {
     let lines: Vec<String> = issues
         .iter()
         .map(|issue| {
@@ -198,6 +221,6 @@ fn explained(issues: &[Issue]) -> String {
     lines.join("\n")
 }
 
-fn fitting(text: &str) -> String {
+fn truncate_for_cell(text: &str) -> String {
     unicode::shorten(text, MAX_CELL_CHARS)
 }

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, Serializer};
 use super::plan_summary::PlanSummary;
 use crate::compact::{Contacts, Issues};
 use crate::import::{Preview, Reading};
-use crate::model::contact::{ExternalId, FileContact, FileNumber, Number, Priority, Said};
+use crate::model::contact::{ExternalId, FieldUpdate, FileContact, FileNumber, Number, Priority};
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
 
@@ -14,8 +14,8 @@ use crate::model::failure::Failure;
 pub(super) struct Document<'a> {
     file: File<'a>,
     failure: Option<Failure>,
-    contacts: AllContacts<'a>,
-    issues: AllIssues<'a>,
+    contacts: ContactSeq<'a>,
+    issues: IssueSeq<'a>,
     /// How many more were found, where there are too many to list.
     #[serde(skip_serializing_if = "Option::is_none")]
     issues_omitted: Option<usize>,
@@ -33,9 +33,9 @@ struct File<'a> {
     sha256: Option<String>,
 }
 
-struct AllContacts<'a>(Option<&'a Contacts>);
+struct ContactSeq<'a>(Option<&'a Contacts>);
 
-impl Serialize for AllContacts<'_> {
+impl Serialize for ContactSeq<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(
             self.0
@@ -46,9 +46,9 @@ impl Serialize for AllContacts<'_> {
     }
 }
 
-struct AllIssues<'a>(Option<&'a Issues>);
+struct IssueSeq<'a>(Option<&'a Issues>);
 
-impl Serialize for AllIssues<'_> {
+impl Serialize for IssueSeq<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(self.0.iter().flat_map(|issues| issues.iter()))
     }
@@ -59,24 +59,24 @@ impl<'a> Document<'a> {
         let sha256 = preview.file.sha256.map(|digest| hex(&digest));
         let (file, contacts, issues) = match preview.reading.as_deref() {
             Err(_) => (File::default(), None, None),
-            Ok(Reading { facts, roster, .. }) => (
+            Ok(Reading { facts, parsed, .. }) => (
                 File {
                     format: Some(facts.format.format),
                     encoding: facts.format.encoding,
                     delimiter: facts.format.delimiter,
                     sheet: facts.format.sheet.as_deref(),
-                    rows: Some(roster.row_count),
+                    rows: Some(parsed.row_count),
                     sha256: None,
                 },
-                Some(&roster.contacts),
-                Some(&roster.issues),
+                Some(&parsed.contacts),
+                Some(&parsed.issues),
             ),
         };
         Self {
             file: File { sha256, ..file },
             failure: preview.failure(),
-            contacts: AllContacts(contacts),
-            issues: AllIssues(issues),
+            contacts: ContactSeq(contacts),
+            issues: IssueSeq(issues),
             issues_omitted: issues.map(Issues::omitted).filter(|count| *count > 0),
             plan: preview
                 .plan
@@ -106,14 +106,14 @@ impl From<FileContact> for Contact {
         let number = |number: FileNumber| Number {
             number: number.number,
             number_type: number.number_type,
-            description: said(number.description),
+            description: update(number.description),
         };
         Self {
             external_id: contact.external_id,
             name: contact.name,
-            organization_name: said(contact.organization_name),
-            title: said(contact.title),
-            email: said(contact.email),
+            organization_name: update(contact.organization_name),
+            title: update(contact.title),
+            email: update(contact.email),
             notification_priority: contact
                 .priority
                 .or_stored(|| None)
@@ -126,6 +126,6 @@ impl From<FileContact> for Contact {
 }
 
 /// What the file says of a field; `null` where it says nothing.
-fn said(said: Said<Option<String>>) -> Option<String> {
-    said.or_stored(|| None)
+fn update(update: FieldUpdate<Option<String>>) -> Option<String> {
+    update.or_stored(|| None)
 }

@@ -20,8 +20,8 @@ use crate::import::{self, Preview, Reading};
 use crate::model::digest::FileDigest;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::{Code, Severity};
-use crate::model::run::FileFacts;
-use crate::sheet::{self, Content, Limits, WorkbookReader};
+use crate::model::run::FileMetadata;
+use crate::sheet::{self, FileContent, Limits, WorkbookReader};
 use annotated::Annotator;
 
 #[derive(Debug, ClapArgs)]
@@ -35,11 +35,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Result<Exit> {
     let limit = config.fetch.max_bytes;
-    let same = |path: &PathBuf| {
+    let is_input_file = |path: &PathBuf| {
         let [one, other] = [path, &args.file].map(std::fs::canonicalize);
         one.is_ok_and(|one| other.is_ok_and(|other| one == other))
     };
-    if let Some(path) = args.annotated.as_ref().filter(|path| same(path)) {
+    if let Some(path) = args.annotated.as_ref().filter(|path| is_input_file(path)) {
         anyhow::bail!(
             "`{}` is the file that is checked; write the annotated sheet to another one",
             path.display()
@@ -48,11 +48,11 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
     let mut file = open(&args.file, limit)?;
     let facts = facts(&mut file, limit, format)
         .with_context(|| format!("file `{}` can't be read", args.file.display()))?;
-    let workbooks = WorkbookReader::own_child();
+    let workbooks = WorkbookReader::current_exe();
     let reading = if facts.size_bytes.is_some_and(|size| size > limit) {
         too_large(limit).reading
     } else {
-        let content = Content::File(&file);
+        let content = FileContent::File(&file);
         import::read(content, &workbooks, config.import.max_rows, None)
             .map(Arc::new)
             .map_err(|error| error.failure())
@@ -84,7 +84,7 @@ pub(super) fn too_large(limit: u64) -> Preview {
         "the file is larger than {limit} bytes; delete what does not belong to the contact list"
     );
     Preview {
-        file: FileFacts::default(),
+        file: FileMetadata::default(),
         reading: Err(Failure::new(FailureCode::TooLarge, message)),
         plan: None,
     }
@@ -110,11 +110,11 @@ fn open(path: &Path, limit: u64) -> anyhow::Result<File> {
 }
 
 /// Size of a file, and where it is shown its SHA-256; of one that is too large the size only.
-fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileFacts> {
+fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileMetadata> {
     let size = file.metadata()?.len();
-    let mut facts = FileFacts {
+    let mut facts = FileMetadata {
         size_bytes: Some(size),
-        ..FileFacts::default()
+        ..FileMetadata::default()
     };
     if size <= limit && format == Format::Json {
         let mut digest = FileDigest::default();
@@ -134,26 +134,26 @@ fn annotate(
     path: &Path,
 ) -> anyhow::Result<()> {
     // Damaged rows may have more cells than the header, and whoever mends them there wants all of them.
-    let mut widest = 0;
-    let mut issues = reading.roster.issues.iter();
+    let mut max_cells = 0;
+    let mut issues = reading.parsed.issues.iter();
     if issues.any(|issue| issue.code == Code::RowDamaged) {
-        sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
-            widest = widest.max(row.len());
+        sheet::read_sandboxed(FileContent::File(file), workbooks, limits, |_, row| {
+            max_cells = max_cells.max(row.len());
         })?;
     }
     // Where the workbook will be there must be room for it anyway.
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let mut annotator = Annotator::new(reading, widest, folder.unwrap_or(Path::new(".")))?;
+    let mut annotator = Annotator::new(reading, max_cells, folder.unwrap_or(Path::new(".")))?;
     let mut outcome = Ok(());
-    let facts = sheet::read_guarded(Content::File(file), workbooks, limits, |_, row| {
+    let facts = sheet::read_sandboxed(FileContent::File(file), workbooks, limits, |_, row| {
         if outcome.is_ok() {
-            outcome = annotator.push(row);
+            outcome = annotator.write_row(row);
         }
     })?;
     outcome?;
     annotator.save(&facts.header, path)?;
     // Standard output may be JSON for a script.
-    output::note(format!("annotated sheet written to {}", path.display()))?;
+    output::print_note(format!("annotated sheet written to {}", path.display()))?;
     Ok(())
 }
 
@@ -172,12 +172,12 @@ pub(super) fn exit(preview: &Preview) -> Exit {
 }
 
 fn has_errors(reading: &Reading) -> bool {
-    reading.roster.issues.count(Severity::Error) > 0
+    reading.parsed.issues.count(Severity::Error) > 0
 }
 
 pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => output::json(&json::Document::of(preview)),
-        Format::Text => output::styled(|out| text::print(preview, out)),
+        Format::Json => output::print_json(&json::Document::of(preview)),
+        Format::Text => output::with_colors(|out| text::print(preview, out)),
     }
 }

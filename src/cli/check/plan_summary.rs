@@ -50,7 +50,7 @@ impl PlanSummary {
             added: plan
                 .added
                 .iter()
-                .map(|place| contacts.packed(*place).external_id.to_owned())
+                .map(|place| contacts.encoded(*place).external_id.to_owned())
                 .collect(),
             updated: of(Action::Updated),
             removed: plan.removed.iter().map(|r| label(&r.before)).collect(),

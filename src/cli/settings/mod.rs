@@ -6,9 +6,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::app::App;
-use super::output::{Format, json as print_json, line, or_blank};
+use super::output::{Format, or_empty, print_json, print_line};
 use super::{Exit, account_ref};
-use crate::import::{Step, Trusted};
+use crate::import::{Step, TrustOutcome};
 use crate::model::account::AccountRef;
 use crate::model::hold::HoldRules;
 use crate::model::settings::SourceKind;
@@ -56,24 +56,24 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
 
 async fn test(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<Exit> {
     let account = app.store.account(wanted).await?;
-    let steps = app.importer()?.probe(&account).await?;
-    let is_whole = steps.iter().all(|step| step.outcome.is_ok());
+    let steps = app.importer()?.test_connection(&account).await?;
+    let all_passed = steps.iter().all(|step| step.outcome.is_ok());
     if format == Format::Json {
         let steps: Vec<_> = steps.iter().map(step_to_json).collect();
-        print_json(&json!({ "ok": is_whole, "steps": steps }))?;
+        print_json(&json!({ "ok": all_passed, "steps": steps }))?;
     } else {
         for step in &steps {
             let name = step_title(step);
             match &step.outcome {
-                Ok(found) => line(format!("✓ {name:<14} {found}"))?,
-                Err(failure) => line(format!(
+                Ok(found) => print_line(format!("✓ {name:<14} {found}"))?,
+                Err(failure) => print_line(format!(
                     "✗ {name:<14} {}: {}",
                     failure.code, failure.message
                 ))?,
             }
         }
     }
-    Ok(if is_whole { Exit::Done } else { Exit::Failed })
+    Ok(if all_passed { Exit::Done } else { Exit::Failed })
 }
 
 fn step_title(step: &Step) -> String {
@@ -97,15 +97,15 @@ async fn trust(app: &App, wanted: &AccountRef, fingerprint: Option<&str>) -> any
         .trust_host_key(&account, fingerprint)
         .await?
     {
-        Trusted::Pinned { present, replaced } => {
+        TrustOutcome::Pinned { current, replaced } => {
             if let Some(replaced) = replaced {
-                line(format!("no longer pinned: {}", replaced.fingerprint))?;
+                print_line(format!("no longer pinned: {}", replaced.fingerprint))?;
             }
-            Ok(line(format!("pinned: {}", present.fingerprint))?)
+            Ok(print_line(format!("pinned: {}", current.fingerprint))?)
         }
-        Trusted::Not(present) => anyhow::bail!(
+        TrustOutcome::Mismatch(current) => anyhow::bail!(
             "the server shows {}, not {}; nothing was pinned",
-            present.fingerprint,
+            current.fingerprint,
             fingerprint.unwrap_or_default()
         ),
     }
@@ -119,42 +119,48 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         return print_json(&json!({ "settings": shown }));
     }
     let Some(settings) = settings else {
-        return Ok(line(format!(
+        return Ok(print_line(format!(
             "`{}` has no import settings yet",
             account.name
         ))?);
     };
-    let presence = |sealed: &Option<Vec<u8>>| if sealed.is_some() { "set" } else { "not set" };
-    line(format!("source    {}", settings.source))?;
-    line(format!("url       {}", or_blank(settings.url.as_deref())))?;
+    let presence = |ciphertext: &Option<Vec<u8>>| {
+        if ciphertext.is_some() {
+            "set"
+        } else {
+            "not set"
+        }
+    };
+    print_line(format!("source    {}", settings.source))?;
+    print_line(format!("url       {}", or_empty(settings.url.as_deref())))?;
     if matches!(settings.source, SourceKind::HttpsBasic | SourceKind::Sftp) {
-        line(format!(
+        print_line(format!(
             "username  {}",
-            or_blank(settings.username.as_deref())
+            or_empty(settings.username.as_deref())
         ))?;
-        line(format!("password  {}", presence(&settings.password_sealed)))?;
+        print_line(format!("password  {}", presence(&settings.password_sealed)))?;
     }
     if settings.source == SourceKind::Sftp {
         let port = settings.sftp_port.map(|port| port.to_string());
-        line(format!(
+        print_line(format!(
             "port      {}",
             port.as_deref().unwrap_or("22, or as in the url")
         ))?;
-        line(format!(
+        print_line(format!(
             "host key  {}",
             fingerprint(&settings).unwrap_or("none yet; the first import pins it")
         ))?;
     }
     if settings.source == SourceKind::S3 {
-        line(format!(
+        print_line(format!(
             "region    {}",
             settings.s3_region.as_deref().unwrap_or("as in the url")
         ))?;
-        line(format!(
+        print_line(format!(
             "key id    {}",
-            or_blank(settings.s3_access_key_id.as_deref())
+            or_empty(settings.s3_access_key_id.as_deref())
         ))?;
-        line(format!(
+        print_line(format!(
             "secret    {}",
             presence(&settings.s3_secret_sealed)
         ))?;
@@ -165,7 +171,7 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         changed_percent,
         error_percent,
     } = settings.hold_rules;
-    line(format!(
+    print_line(format!(
         "held if   more than {removed_percent} % and more than {removed_count} contacts would be removed, \
          more than {changed_percent} % changed, or more than {error_percent} % of the rows newly in error"
     ))?;

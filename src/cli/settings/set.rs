@@ -7,13 +7,13 @@ use secrecy::SecretString;
 
 use super::super::account_ref;
 use super::super::app::{App, read_secret};
-use super::super::output::line;
+use super::super::output::print_line;
 use crate::address::Address;
 use crate::import::s3_region;
 use crate::model::account::{Account, AccountRef};
-use crate::model::host_key::Pin;
-use crate::model::settings::{PASSWORD_FIELD, S3_SECRET_FIELD, SourceKind};
-use crate::secrets::{Binding, Keyring, sealed_for};
+use crate::model::host_key::PinnedHostKey;
+use crate::model::settings::{PASSWORD_COLUMN, S3_SECRET_COLUMN, SourceKind};
+use crate::secrets::{Binding, Keyring, bound_origin};
 use crate::store::{NewSettings, Settings};
 
 #[derive(Debug, ClapArgs)]
@@ -57,7 +57,7 @@ impl Args {
     fn check_source(&self) -> anyhow::Result<()> {
         use SourceKind::{HttpsBasic, S3, Sftp};
         let login: &[_] = &[HttpsBasic, Sftp];
-        for (flag, is_given, sources) in [
+        for (flag, is_set, sources) in [
             ("--username", self.username.is_some(), login),
             ("--password-file", self.password_file.is_some(), login),
             ("--sftp-port", self.sftp_port.is_some(), &[Sftp]),
@@ -65,11 +65,11 @@ impl Args {
             ("--s3-access-key-id", self.s3_access_key_id.is_some(), &[S3]),
             ("--secret-file", self.secret_file.is_some(), &[S3]),
         ] {
-            let belongs: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
+            let allowed_sources: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
             anyhow::ensure!(
-                !is_given || sources.contains(&self.source),
+                !is_set || sources.contains(&self.source),
                 "{flag} belongs to {}, not to the source {}",
-                belongs.join(" and "),
+                allowed_sources.join(" and "),
                 self.source
             );
         }
@@ -86,10 +86,10 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         .or(args.secret_file.as_deref());
     let given = given.map(read_secret).transpose()?;
     // From here until it is stored the secret is that of one key.
-    let _held = Keyring::hold(&app.config.key_file())?;
+    let _key_lock = Keyring::lock_shared(&app.config.key_file())?;
     // What is not given again stays, as long as the source is of the same kind.
     let stored = app.store.settings(account.id).await?;
-    let stored = stored.filter(|stored| kind(stored.source) == kind(args.source));
+    let stored = stored.filter(|stored| source_family(stored.source) == source_family(args.source));
     let stored = stored.as_ref();
     let (address, sftp_port) = address(args, stored)?;
     check_scheme(&address, app)?;
@@ -97,10 +97,10 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         sftp_port,
         ..NewSettings::new(args.source, args.url.trim())
     };
-    let secret = Secret::of(args.source, given.as_ref(), &address, stored);
+    let secret = SecretInput::of(args.source, given.as_ref(), &address, stored);
     match &address {
-        Address::Web(_) if secret.is_none() => {}
-        Address::Web(_) | Address::Sftp(_) => {
+        Address::Http(_) if secret.is_none() => {}
+        Address::Http(_) | Address::Sftp(_) => {
             new.username = args.username.clone().or_else(|| stored?.username.clone());
             let username = new.username.as_deref().unwrap_or_default();
             anyhow::ensure!(
@@ -116,17 +116,17 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
             );
         }
         Address::S3(address) => {
-            let kept = || {
+            let stored_value = || {
                 stored?
                     .s3_region
                     .clone()
                     .filter(|_| address.region.is_none())
             };
-            new.s3_region = args.s3_region.clone().or_else(kept);
+            new.s3_region = args.s3_region.clone().or_else(stored_value);
             s3_region(address, new.s3_region.as_deref())
                 .map_err(|what| anyhow::anyhow!("{what} (--s3-region)"))?;
-            let kept = || stored?.s3_access_key_id.clone();
-            new.s3_access_key_id = args.s3_access_key_id.clone().or_else(kept);
+            let stored_value = || stored?.s3_access_key_id.clone();
+            new.s3_access_key_id = args.s3_access_key_id.clone().or_else(stored_value);
             anyhow::ensure!(
                 new.s3_access_key_id.is_some(),
                 "s3 needs an access key id: add --s3-access-key-id"
@@ -135,26 +135,25 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
     }
     if let Some(secret) = &secret {
         let sealed = Some(secret.sealed(app, &account)?);
-        if secret.field == PASSWORD_FIELD {
+        if secret.field == PASSWORD_COLUMN {
             new.password_sealed = sealed;
         } else {
             new.s3_secret_sealed = sealed;
         }
-        new.pin = stored.and_then(|stored| kept_pin(stored, secret));
+        new.pin = stored.and_then(|stored| retained_pin(stored, secret));
     }
     app.store.save_settings(account.id, &new).await?;
-    line(format!("settings of `{}` stored", account.name))?;
-    let present = app.store.settings(account.id).await?;
-    let is_pinned = present.is_some_and(|present| present.host_key().is_some());
+    print_line(format!("settings of `{}` stored", account.name))?;
+    let current = app.store.settings(account.id).await?;
+    let is_pinned = current.is_some_and(|current| current.host_key().is_some());
     if args.source == SourceKind::Sftp && !is_pinned {
-        line(
+        print_line(
             "no host key of this server is pinned: the first import pins the one it is shown, `rosterd settings trust` the present one",
         )?;
     }
-    if let Some(secret) =
-        secret.filter(|secret| secret.given.is_none() && !secret.is_for_this_origin())
+    if let Some(secret) = secret.filter(|secret| secret.given.is_none() && !secret.matches_origin())
     {
-        line(format!(
+        print_line(format!(
             "the stored {} was entered for another address and is not sent to this one; enter it again with {}",
             secret.noun, secret.flag
         ))?;
@@ -163,7 +162,7 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
 }
 
 /// Public and private web files have the address in common.
-fn kind(source: SourceKind) -> SourceKind {
+fn source_family(source: SourceKind) -> SourceKind {
     if source == SourceKind::HttpsBasic {
         SourceKind::Https
     } else {
@@ -174,10 +173,10 @@ fn kind(source: SourceKind) -> SourceKind {
 /// The address, and the port of an SFTP server as it is to be stored.
 fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, Option<u16>)> {
     let parse = |port| Address::parse(args.source, &args.url, port);
-    let kept = stored.and_then(Settings::port);
+    let stored_value = stored.and_then(Settings::port);
     let port = args
         .sftp_port
-        .or(kept)
+        .or(stored_value)
         .filter(|_| args.source == SourceKind::Sftp);
     match parse(port) {
         // An address that names another port than the stored one means it.
@@ -187,12 +186,12 @@ fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, O
 }
 
 /// The pinned host key stays, and remains that of its server: whoever goes there again finds it pinned.
-fn kept_pin(stored: &Settings, secret: &Secret<'_>) -> Option<Pin> {
+fn retained_pin(stored: &Settings, secret: &SecretInput<'_>) -> Option<PinnedHostKey> {
     let pin = stored.pins.first()?.clone();
     // One that was entered for whichever server is that of the address so far, or of the one that the password was for.
-    let of_password = || secret.is_for_this_origin().then(|| secret.origin.clone());
-    let server = pin.server.or_else(of_password);
-    Some(Pin {
+    let password_origin = || secret.matches_origin().then(|| secret.origin.clone());
+    let server = pin.server.or_else(password_origin);
+    Some(PinnedHostKey {
         server: Some(server.or_else(|| stored.origin())?),
         ..pin
     })
@@ -201,23 +200,23 @@ fn kept_pin(stored: &Settings, secret: &Secret<'_>) -> Option<Pin> {
 /// Only https, unless the operator allows http.
 fn check_scheme(address: &Address, app: &App) -> anyhow::Result<()> {
     let scheme = match address {
-        Address::Web(url) => url.scheme(),
+        Address::Http(url) => url.scheme(),
         Address::S3(address) => address
             .endpoint
             .as_ref()
             .map_or("https", |url| url.scheme()),
         Address::Sftp(_) => return Ok(()),
     };
-    let plain_allowed = app.config.fetch.allow_plain_http && scheme == "http";
+    let http_allowed = app.config.fetch.allow_plain_http && scheme == "http";
     anyhow::ensure!(
-        scheme == "https" || plain_allowed,
+        scheme == "https" || http_allowed,
         "addresses that begin with {scheme}:// are not fetched; enter one that begins with https://",
     );
     Ok(())
 }
 
 /// The secret that a source needs: as given, or as stored.
-struct Secret<'a> {
+struct SecretInput<'a> {
     field: &'static str,
     noun: &'static str,
     flag: &'static str,
@@ -227,7 +226,7 @@ struct Secret<'a> {
     source: SourceKind,
 }
 
-impl<'a> Secret<'a> {
+impl<'a> SecretInput<'a> {
     fn of(
         source: SourceKind,
         given: Option<&'a SecretString>,
@@ -238,7 +237,7 @@ impl<'a> Secret<'a> {
         match source {
             SourceKind::Https => None,
             SourceKind::HttpsBasic | SourceKind::Sftp => Some(Self {
-                field: PASSWORD_FIELD,
+                field: PASSWORD_COLUMN,
                 noun: "password",
                 flag: "--password-file",
                 given,
@@ -247,7 +246,7 @@ impl<'a> Secret<'a> {
                 source,
             }),
             SourceKind::S3 => Some(Self {
-                field: S3_SECRET_FIELD,
+                field: S3_SECRET_COLUMN,
                 noun: "secret key",
                 flag: "--secret-file",
                 given,
@@ -259,8 +258,8 @@ impl<'a> Secret<'a> {
     }
 
     /// Whether the stored one was entered for the address that is being stored.
-    fn is_for_this_origin(&self) -> bool {
-        self.stored.and_then(sealed_for) == Some(self.origin.as_str())
+    fn matches_origin(&self) -> bool {
+        self.stored.and_then(bound_origin) == Some(self.origin.as_str())
     }
 
     fn sealed(&self, app: &App, account: &Account) -> anyhow::Result<Vec<u8>> {
@@ -275,6 +274,6 @@ impl<'a> Secret<'a> {
             field: self.field,
             origin: &self.origin,
         };
-        Ok(keys.seal(secret, binding)?)
+        Ok(keys.encrypt(secret, binding)?)
     }
 }

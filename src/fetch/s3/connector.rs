@@ -12,94 +12,97 @@ use aws_smithy_runtime_api::http::StatusCode;
 use url::Url;
 
 use crate::fetch::FetchError;
-use crate::fetch::complete_body::Whole;
-use crate::fetch::http::Web;
+use crate::fetch::complete_body::CompleteBody;
+use crate::fetch::http::HttpFetcher;
 
 /// There was no answer: the connector says why.
-pub(super) fn not_sent(host: &str, error: &SdkError<GetObjectError, HttpResponse>) -> FetchError {
+pub(super) fn dispatch_error(
+    host: &str,
+    error: &SdkError<GetObjectError, HttpResponse>,
+) -> FetchError {
     if let SdkError::DispatchFailure(failure) = error
         && let Some(error) = failure.as_connector_error()
-        && let Some(refused) =
-            std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<NotSent>())
+        && let Some(carried) =
+            std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<CarriedError>())
     {
-        return refused.take(host);
+        return carried.take_error(host);
     }
     FetchError::ProtocolError {
         host: host.to_owned(),
-        why: error.to_string(),
+        reason: error.to_string(),
     }
 }
 
 /// Carries an error of ours through the SDK, which hands back only a reference.
 #[derive(Debug, thiserror::Error)]
 #[error("not sent")]
-struct NotSent(std::sync::Mutex<Option<FetchError>>);
+struct CarriedError(std::sync::Mutex<Option<FetchError>>);
 
-impl NotSent {
-    fn take(&self, host: &str) -> FetchError {
+impl CarriedError {
+    fn take_error(&self, host: &str) -> FetchError {
         let mut error = self
             .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         error.take().unwrap_or_else(|| FetchError::ConnectFailed {
             host: host.to_owned(),
-            why: "not sent".to_owned(),
+            reason: "not sent".to_owned(),
         })
     }
 }
 
 /// Sends the SDK's requests through our client.
 #[derive(Debug)]
-pub(super) struct Connector(pub(super) Web);
+pub(super) struct Connector(pub(super) HttpFetcher);
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let web = self.0.clone();
+        let fetcher = self.0.clone();
         HttpConnectorFuture::new(async move {
-            send(&web, request)
-                .await
-                .map_err(|error| ConnectorError::other(NotSent(Some(error).into()).into(), None))
+            send(&fetcher, request).await.map_err(|error| {
+                ConnectorError::other(CarriedError(Some(error).into()).into(), None)
+            })
         })
     }
 }
 
 /// Most bytes of a refusal that are looked at: the SDK would hold all of it in memory, and any server may be an endpoint.
-const LONGEST_REFUSAL: usize = 64 << 10;
+const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// What a refusal says, as far as it is of use; what comes before it breaks off or takes too long says enough.
-async fn beginning(response: &mut reqwest::Response, patience: Duration) -> Vec<u8> {
+async fn read_error_body(response: &mut reqwest::Response, timeout: Duration) -> Vec<u8> {
     let mut body = Vec::new();
-    let listen = async {
-        while body.len() < LONGEST_REFUSAL
-            && let Ok(Some(piece)) = response.chunk().await
+    let read = async {
+        while body.len() < MAX_ERROR_BODY_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
         {
-            body.extend_from_slice(&piece);
+            body.extend_from_slice(&chunk);
         }
     };
-    let _ = tokio::time::timeout(patience, listen).await;
-    body.truncate(LONGEST_REFUSAL);
+    let _ = tokio::time::timeout(timeout, read).await;
+    body.truncate(MAX_ERROR_BODY_BYTES);
     body
 }
 
-async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchError> {
-    let malformed = |why: String| FetchError::ProtocolError {
+async fn send(fetcher: &HttpFetcher, request: HttpRequest) -> Result<HttpResponse, FetchError> {
+    let malformed = |reason: String| FetchError::ProtocolError {
         host: "S3".to_owned(),
-        why,
+        reason,
     };
     let url = Url::parse(request.uri()).map_err(|error| malformed(error.to_string()))?;
     let method = request
         .method()
         .parse()
         .map_err(|_| malformed("an odd method".to_owned()))?;
-    let mut ours = reqwest::Request::new(method, url.clone());
+    let mut http_request = reqwest::Request::new(method, url.clone());
     for (name, value) in request.headers() {
         let name = reqwest::header::HeaderName::try_from(name)
             .map_err(|error| malformed(error.to_string()))?;
         let value = reqwest::header::HeaderValue::try_from(value)
             .map_err(|error| malformed(error.to_string()))?;
-        ours.headers_mut().append(name, value);
+        http_request.headers_mut().append(name, value);
     }
-    let mut response = web.send(&url, ours, &|| {}).await?;
+    let mut response = fetcher.send(&url, http_request, &|| {}).await?;
     let status = response.status().as_u16();
     if matches!(status, 201..300) {
         // A part of a file, or none: nothing that was asked for.
@@ -114,17 +117,17 @@ async fn send(web: &Web, request: HttpRequest) -> Result<HttpResponse, FetchErro
         .map_err(|error| malformed(error.to_string()))?;
     let headers = response.headers().clone();
     let body = if response.status().is_success() {
-        SdkBody::from_body_1_x(Whole::of(response))
+        SdkBody::from_body_1_x(CompleteBody::new(response))
     } else {
-        SdkBody::from(beginning(&mut response, web.patience()).await)
+        SdkBody::from(read_error_body(&mut response, fetcher.idle_timeout()).await)
     };
-    let mut answer = HttpResponse::new(status, body);
+    let mut sdk_response = HttpResponse::new(status, body);
     for (name, value) in &headers {
         if let Ok(value) = value.to_str() {
-            answer
+            sdk_response
                 .headers_mut()
                 .append(name.as_str().to_owned(), value.to_owned());
         }
     }
-    Ok(answer)
+    Ok(sdk_response)
 }

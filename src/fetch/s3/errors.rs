@@ -7,21 +7,21 @@ use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::Bucket;
-use super::connector::not_sent;
+use super::connector::dispatch_error;
 use crate::address::is_region;
 use crate::fetch::FetchError;
-use crate::fetch::times::asked_wait;
+use crate::fetch::http_date::parse_retry_after;
 
 impl Bucket<'_> {
     /// Why the object with this key did not come.
-    pub(super) fn classify(
+    pub(super) fn classify_error(
         &self,
         key: &str,
         error: &SdkError<GetObjectError, HttpResponse>,
     ) -> FetchError {
         let host = self.host.clone();
         let Some(raw) = error.raw_response() else {
-            return not_sent(&host, error);
+            return dispatch_error(&host, error);
         };
         let status = raw.status().as_u16();
         let body = raw
@@ -31,20 +31,20 @@ impl Bucket<'_> {
             .unwrap_or_default();
         let code = error.code().unwrap_or_default();
         let object = || format!("s3://{}/{key}", self.address.bucket);
-        let right_region = || {
+        let find_actual_region = || {
             let header = raw.headers().get("x-amz-bucket-region");
             header
                 .map(str::to_owned)
-                .or_else(|| Some(element(&body, "Region")?.to_owned()))
+                .or_else(|| Some(xml_element_text(&body, "Region")?.to_owned()))
                 .filter(|region| is_region(region))
         };
         match (code, status) {
             ("InvalidAccessKeyId" | "NotSignedUp", _) => FetchError::S3UnknownKeyId(host),
             ("SignatureDoesNotMatch", _) => FetchError::S3WrongSecret(host),
-            ("AuthorizationHeaderMalformed", _) if right_region().is_none() => {
+            ("AuthorizationHeaderMalformed", _) if find_actual_region().is_none() => {
                 FetchError::S3UnknownKeyId(host)
             }
-            (_, 301 | 307) if code.is_empty() && right_region().is_none() => {
+            (_, 301 | 307) if code.is_empty() && find_actual_region().is_none() => {
                 FetchError::HttpStatus {
                     host,
                     status,
@@ -60,8 +60,9 @@ impl Bucket<'_> {
             )
             | (_, 301 | 307) => FetchError::S3WrongRegion {
                 bucket: self.address.bucket.clone(),
-                asked: self.region.to_owned(),
-                right: right_region().filter(|right| right != self.region),
+                configured_region: self.region.to_owned(),
+                actual_region: find_actual_region()
+                    .filter(|actual_region| actual_region != self.region),
             },
             ("NoSuchBucket" | "InvalidBucketName", _) => {
                 FetchError::S3NoBucket(self.address.bucket.clone())
@@ -78,11 +79,11 @@ impl Bucket<'_> {
             ("NoSuchKey" | "NoSuchVersion", _) | (_, 404 | 410) => FetchError::NotFound(object()),
             ("RequestTimeout", _) => FetchError::TimedOut {
                 host,
-                what: "no answer",
+                reason: "no answer",
             },
             (_, 200..=299) => FetchError::ProtocolError {
                 host,
-                why: "it sends the file with headers that can't be read".to_owned(),
+                reason: "it sends the file with headers that can't be read".to_owned(),
             },
             (_, 401) => FetchError::Unauthorized(host),
             (_, 403) => FetchError::Forbidden(host),
@@ -102,11 +103,11 @@ impl Bucket<'_> {
 
 fn retry_after(raw: &HttpResponse) -> Option<Duration> {
     let headers = raw.headers();
-    asked_wait(headers.get("retry-after")?, headers.get("date"))
+    parse_retry_after(headers.get("retry-after")?, headers.get("date"))
 }
 
 /// Text of the first such element in one of S3's answers.
-fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+fn xml_element_text<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     Some(rest.split_once("</")?.0)
 }

@@ -10,25 +10,25 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Config, Credentials as Keys, Region, RequestChecksumCalculation,
+    BehaviorVersion, Config, Credentials as SdkCredentials, Region, RequestChecksumCalculation,
     ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use secrecy::ExposeSecret;
 
-use super::download::Intake;
-use super::encoding::Encoding;
-use super::http::{Web, find};
-use super::throughput::Meter;
-use super::{Credentials, FetchError, Fetched, Outcome, Progress, Validators};
+use super::content_encoding::ContentEncoding;
+use super::download::Download;
+use super::http::{HttpFetcher, find_cause};
+use super::throughput::TransferMonitor;
+use super::{Credentials, FetchError, FetchedFile, Outcome, Progress, Validators};
 use crate::address::S3Address;
 use connector::Connector;
 
 /// The host that requests for a bucket at AWS go to.
 pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    if stands_in_path(&address.bucket) {
+    if needs_path_style(&address.bucket) {
         format!("s3.{region}.amazonaws.com{suffix}")
     } else {
         format!("{}.s3.{region}.amazonaws.com{suffix}", address.bucket)
@@ -37,7 +37,7 @@ pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
 
 /// Whether a bucket at AWS can be no part of a host name: a certificate for `*.s3…` does not cover dots, and buckets of the
 /// first years may have capitals and underscores.
-fn stands_in_path(bucket: &str) -> bool {
+fn needs_path_style(bucket: &str) -> bool {
     bucket.contains(|c: char| c == '.' || c == '_' || c.is_ascii_uppercase())
 }
 
@@ -47,66 +47,69 @@ pub(super) struct Bucket<'a> {
     address: &'a S3Address,
     region: &'a str,
     host: String,
-    meter: &'a Meter,
+    monitor: &'a TransferMonitor,
 }
 
 impl<'a> Bucket<'a> {
     pub(super) fn new(
-        web: Web,
+        fetcher: HttpFetcher,
         address: &'a S3Address,
         region: &'a str,
         credentials: &Credentials,
         host: String,
-        meter: &'a Meter,
+        monitor: &'a TransferMonitor,
     ) -> Self {
-        let connector = SharedHttpConnector::new(Connector(web));
+        let connector = SharedHttpConnector::new(Connector(fetcher));
         Self {
             client: client(address, region, credentials, connector),
             address,
             region,
             host,
-            meter,
+            monitor,
         }
     }
 
     pub(super) async fn fetch(
         &self,
-        known: Option<&Validators>,
+        previous: Option<&Validators>,
         limit: u64,
     ) -> Result<Outcome, FetchError> {
-        let etag = known.and_then(|known| known.etag.as_deref());
-        let mut refused = None;
+        let etag = previous.and_then(|previous| previous.etag.as_deref());
+        let mut first_error = None;
         for key in &self.address.keys {
             match self.get(key, etag).await {
                 Ok(Some(object)) => {
-                    self.meter.tell(Progress::LoggedIn);
+                    self.monitor.report(Progress::LoggedIn);
                     return self.body(object, limit).await.map(Outcome::File);
                 }
                 Ok(None) => return Ok(Outcome::NotModified),
                 // Who may not list a bucket is told "denied" of keys that are not there.
                 Err((error @ (FetchError::NotFound(_) | FetchError::Forbidden(_)), deleted)) => {
-                    refused.get_or_insert((error, deleted));
+                    first_error.get_or_insert((error, deleted));
                 }
                 Err((error, _)) => return Err(error),
             }
         }
         let no_bucket = || FetchError::S3NoBucket(self.address.bucket.clone());
-        let (refused, deleted) = refused.unwrap_or_else(|| (no_bucket(), false));
+        let (first_error, deleted) = first_error.unwrap_or_else(|| (no_bucket(), false));
         // Not every server says by itself whether it is the object or the bucket that is not there.
-        if !deleted && matches!(refused, FetchError::NotFound(_)) && self.is_missing().await {
+        if !deleted
+            && matches!(first_error, FetchError::NotFound(_))
+            && self.bucket_is_missing().await
+        {
             return Err(no_bucket());
         }
-        Err(refused)
+        Err(first_error)
     }
 
-    async fn is_missing(&self) -> bool {
-        let asked = self
+    async fn bucket_is_missing(&self) -> bool {
+        let response = self
             .client
             .head_bucket()
             .bucket(&self.address.bucket)
             .send()
             .await;
-        asked.is_err_and(|error| {
+        response.is_err_and(|error| {
             error
                 .raw_response()
                 .is_some_and(|raw| raw.status().as_u16() == 404)
@@ -125,23 +128,23 @@ impl<'a> Bucket<'a> {
             .bucket(&self.address.bucket)
             .key(key);
         let get = get.set_if_none_match(etag.map(str::to_owned));
-        let answered = get.send().await;
-        let is_answer = answered
+        let result = get.send().await;
+        let got_response = result
             .as_ref()
             .map_or_else(|error| error.raw_response().is_some(), |_| true);
-        if is_answer {
-            self.meter.tell(Progress::ServerProven);
+        if got_response {
+            self.monitor.report(Progress::ServerAuthenticated);
         }
-        match answered {
+        match result {
             Ok(object) => Ok(Some(object)),
             Err(error) => match error.raw_response() {
                 Some(raw) if raw.status().as_u16() == 304 && etag.is_some() => Ok(None),
                 raw => {
                     let marker = raw.and_then(|raw| raw.headers().get("x-amz-delete-marker"));
-                    let refusal = self.classify(key, &error);
+                    let refusal = self.classify_error(key, &error);
                     if matches!(refusal, FetchError::HttpStatus { .. }) {
                         // An answer all the same.
-                        self.meter.tell(Progress::ServerProven);
+                        self.monitor.report(Progress::ServerAuthenticated);
                     }
                     Err((refusal, marker.is_some()))
                 }
@@ -149,14 +152,19 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    async fn body(&self, mut object: GetObjectOutput, limit: u64) -> Result<Fetched, FetchError> {
-        let declared = object
+    async fn body(
+        &self,
+        mut object: GetObjectOutput,
+        limit: u64,
+    ) -> Result<FetchedFile, FetchError> {
+        let declared_len = object
             .content_length
             .and_then(|length| u64::try_from(length).ok());
-        let encoding = Encoding::named(object.content_encoding.as_deref().into_iter(), &self.host)?;
-        let mut file = Intake::new(&self.host, limit, declared, encoding, self.meter)?;
+        let encoding =
+            ContentEncoding::parse(object.content_encoding.as_deref().into_iter(), &self.host)?;
+        let mut file = Download::new(&self.host, limit, declared_len, encoding, self.monitor)?;
         while let Some(chunk) = object.body.next().await {
-            file.push(&chunk.map_err(|error| self.cut(&error))?)?;
+            file.push(&chunk.map_err(|error| self.body_error(&error))?)?;
         }
         let validators = Validators {
             etag: object.e_tag.filter(|etag| (1..=1024).contains(&etag.len())),
@@ -166,12 +174,12 @@ impl<'a> Bucket<'a> {
     }
 
     /// Why the body of an answer ended too soon.
-    fn cut(&self, error: &(dyn std::error::Error + 'static)) -> FetchError {
+    fn body_error(&self, error: &(dyn std::error::Error + 'static)) -> FetchError {
         let host = self.host.clone();
-        if find::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
+        if find_cause::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
             return FetchError::TimedOut {
                 host,
-                what: "it stopped sending",
+                reason: "it stopped sending",
             };
         }
         FetchError::Incomplete { host }
@@ -186,7 +194,7 @@ fn client(
     connector: SharedHttpConnector,
 ) -> Client {
     // Nothing is taken from the environment, and nothing fills in for an empty key.
-    let keys = Keys::new(
+    let keys = SdkCredentials::new(
         &credentials.username,
         credentials.password.expose_secret(),
         None,
@@ -209,7 +217,7 @@ fn client(
         Some(endpoint) => config
             .endpoint_url(endpoint.as_str())
             .force_path_style(true),
-        None => config.force_path_style(stands_in_path(&address.bucket)),
+        None => config.force_path_style(needs_path_style(&address.bucket)),
     };
     Client::from_conf(config.build())
 }
@@ -227,9 +235,9 @@ mod tests {
 
     /// Notes where a request would have gone, and sends nothing.
     #[derive(Debug, Clone, Default)]
-    struct Noting(Arc<Mutex<Vec<String>>>);
+    struct RecordingConnector(Arc<Mutex<Vec<String>>>);
 
-    impl HttpConnector for Noting {
+    impl HttpConnector for RecordingConnector {
         fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
             self.0.lock().unwrap().push(request.uri().to_owned());
             HttpConnectorFuture::ready(Err(ConnectorError::user("not sent".into())))
@@ -237,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_go_to_the_host_that_is_shown_and_for_the_object_that_is_meant() {
+    async fn request_goes_to_displayed_host_and_object() {
         for (url, region, host, path) in [
             (
                 "s3://sar/a b.csv",
@@ -293,20 +301,20 @@ mod tests {
                 username: "id".to_owned(),
                 password: "secret".into(),
             };
-            let noting = Noting::default();
-            let connector = SharedHttpConnector::new(noting.clone());
+            let recorder = RecordingConnector::default();
+            let connector = SharedHttpConnector::new(recorder.clone());
             let bucket = Bucket {
                 client: client(&address, region, &credentials, connector),
                 address: &address,
                 region,
                 host: aws_host(&address, region),
-                meter: &Meter::new(Arc::new(|_| {})),
+                monitor: &TransferMonitor::new(Arc::new(|_| {})),
             };
             assert_eq!(bucket.host, host, "{url}");
             assert!(bucket.get(&address.keys[0], None).await.is_err());
-            let asked = Url::parse(&noting.0.lock().unwrap()[0]).unwrap();
+            let response = Url::parse(&recorder.0.lock().unwrap()[0]).unwrap();
             assert_eq!(
-                (asked.host_str(), asked.path()),
+                (response.host_str(), response.path()),
                 (Some(host), path),
                 "{url}"
             );

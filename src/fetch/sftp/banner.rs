@@ -7,98 +7,100 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::fetch::FetchError;
-use crate::fetch::network::lost;
+use crate::fetch::network::connection_lost;
 
 /// How long a server may take to speak first, as SSH servers do (and FTP servers that first look up who we are). One that waits
 /// for us may speak another protocol.
-const SPEAKS_FIRST: Duration = Duration::from_secs(5);
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the line begins that the other side's SSH is waiting for.
-const SSH: &[u8] = b"SSH-";
+const SSH_PREFIX: &[u8] = b"SSH-";
 /// Most bytes looked at at once.
-const LOOK: usize = 1024;
+const PEEK_BYTES: usize = 1024;
 /// Most bytes that are taken in before the greeting.
-const LONGEST: usize = 64 << 10;
+const MAX_BANNER_BYTES: usize = 64 << 10;
 
 /// Who begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(super) enum BannerState {
     /// The server has said that it speaks SSH; it still has to be read.
-    First,
+    Received,
     /// The server waits for us.
-    Second,
+    NotReceived,
 }
 
 /// Listens until the server says that it speaks SSH, and takes in what it says before.
-pub(super) async fn wait(
+pub(super) async fn wait_for_banner(
     stream: &mut TcpStream,
     host: &str,
-    patience: Duration,
-) -> Result<Speaks, FetchError> {
-    let end = Instant::now() + patience;
-    let mut heard = 0;
-    let mut begins_line = true;
-    let mut seen = [0; LOOK];
+    timeout: Duration,
+) -> Result<BannerState, FetchError> {
+    let deadline = Instant::now() + timeout;
+    let mut bytes_read = 0;
+    let mut at_line_start = true;
+    let mut buffer = [0; PEEK_BYTES];
     loop {
-        let left = match heard {
-            0 => SPEAKS_FIRST.min(patience),
-            _ => end.saturating_duration_since(Instant::now()),
+        let remaining = match bytes_read {
+            0 => FIRST_BYTE_TIMEOUT.min(timeout),
+            _ => deadline.saturating_duration_since(Instant::now()),
         };
         // Looked at first: where there is always something to read, no timer would go off.
-        if left.is_zero() || heard > LONGEST {
-            return Err(never_ends(host));
+        if remaining.is_zero() || bytes_read > MAX_BANNER_BYTES {
+            return Err(unfinished_banner(host));
         }
-        let Ok(looked) = tokio::time::timeout(left, stream.peek(&mut seen)).await else {
-            return match heard {
-                0 => Ok(Speaks::Second),
-                _ => Err(never_ends(host)),
+        let Ok(peeked) = tokio::time::timeout(remaining, stream.peek(&mut buffer)).await else {
+            return match bytes_read {
+                0 => Ok(BannerState::NotReceived),
+                _ => Err(unfinished_banner(host)),
             };
         };
-        let seen = match looked {
+        let buffer = match peeked {
             // Turned away at the door, as a server with too many guests does.
-            Ok(0) | Err(_) => return Err(turned_away(host)),
-            Ok(length) => &mut seen[..length],
+            Ok(0) | Err(_) => return Err(closed_before_banner(host)),
+            Ok(length) => &mut buffer[..length],
         };
-        let compared = seen.len().min(SSH.len());
-        if begins_line && seen[..compared] == SSH[..compared] {
-            return Ok(Speaks::First);
+        let compared = buffer.len().min(SSH_PREFIX.len());
+        if at_line_start && buffer[..compared] == SSH_PREFIX[..compared] {
+            return Ok(BannerState::Received);
         }
-        if heard == 0 && is_other_protocol(seen) {
+        if bytes_read == 0 && is_other_protocol(buffer) {
             return Err(FetchError::ProtocolError {
                 host: host.to_owned(),
-                why: "it greets in another way than SSH servers do".to_owned(),
+                reason: "it greets in another way than SSH servers do".to_owned(),
             });
         }
-        let line = seen.iter().position(|byte| *byte == b'\n');
-        let taken = line.map_or(seen.len(), |newline| newline + 1);
-        begins_line = line.is_some();
-        heard += taken;
+        let line = buffer.iter().position(|byte| *byte == b'\n');
+        let consumed = line.map_or(buffer.len(), |newline| newline + 1);
+        at_line_start = line.is_some();
+        bytes_read += consumed;
         // It is there already.
-        let read = stream.read_exact(&mut seen[..taken]).await;
-        read.map_err(|error| lost(host, &error))?;
+        let read = stream.read_exact(&mut buffer[..consumed]).await;
+        read.map_err(|error| connection_lost(host, &error))?;
     }
 }
 
 /// Whether these are the first words of FTP, SMTP, POP3, IMAP, VNC, a web server, or of what speaks no text at all.
 fn is_other_protocol(first: &[u8]) -> bool {
-    let known = ["HTTP/", "+OK", "* OK", "* BYE", "RFB "];
+    let known_prefixes = ["HTTP/", "+OK", "* OK", "* BYE", "RFB "];
     let is_status = matches!(first, [a, b, c, b' ' | b'-', ..] if [a, b, c].iter().all(|digit| digit.is_ascii_digit()));
     let is_text = |byte: &u8| !byte.is_ascii_control() || byte.is_ascii_whitespace();
     is_status
-        || known.iter().any(|word| first.starts_with(word.as_bytes()))
+        || known_prefixes
+            .iter()
+            .any(|prefix| first.starts_with(prefix.as_bytes()))
         || !first.iter().all(is_text)
 }
 
-fn never_ends(host: &str) -> FetchError {
+fn unfinished_banner(host: &str) -> FetchError {
     FetchError::TimedOut {
         host: host.to_owned(),
-        what: "it does not finish its greeting",
+        reason: "it does not finish its greeting",
     }
 }
 
-fn turned_away(host: &str) -> FetchError {
+fn closed_before_banner(host: &str) -> FetchError {
     FetchError::ConnectFailed {
         host: host.to_owned(),
-        why: "the server closed the connection instead of greeting".to_owned(),
+        reason: "the server closed the connection instead of greeting".to_owned(),
     }
 }
 
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_protocols_are_known_by_their_first_words() {
+    fn other_protocols_are_detected_by_first_bytes() {
         for greeting in [
             "220 ftp.example.org ready\r\n",
             "220-several lines\r\n",

@@ -23,48 +23,50 @@ const CONNECTION_LOST: i32 = 7;
 const NO_SUCH_PATH: i32 = 10;
 
 /// Ends what libssh2 waits for on its thread once nobody waits for that thread.
-pub(super) struct Hangup(pub(super) Arc<Line>);
+pub(super) struct ShutdownGuard(pub(super) Arc<Connection>);
 
 /// The connection as it is seen beside the library, which has one word for what was refused and what was lost.
-pub(super) struct Line {
+pub(super) struct Connection {
     pub(super) stream: TcpStream,
     /// Host and port.
     pub(super) host: String,
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
 }
 
-impl Line {
+impl Connection {
     /// Whether the other side has hung up, once nobody waits for it any more.
     pub(super) fn is_closed(&self) -> bool {
-        let at_once = self.stream.set_nonblocking(true);
-        let heard = at_once.and_then(|()| self.stream.peek(&mut [0]));
-        match heard {
+        let nonblocking = self.stream.set_nonblocking(true);
+        let peeked = nonblocking.and_then(|()| self.stream.peek(&mut [0]));
+        match peeked {
             Ok(length) => length == 0,
             Err(error) => error.kind() != ErrorKind::WouldBlock,
         }
     }
 
     /// Puts a question to the server, about a file or none.
-    pub(super) fn ask<T>(
+    pub(super) fn call<T>(
         &self,
         file: &str,
-        question: impl FnOnce() -> Result<T, ssh2::Error>,
+        operation: impl FnOnce() -> Result<T, ssh2::Error>,
     ) -> Result<T, FetchError> {
-        let asked = Instant::now();
-        question().map_err(|error| self.explain(asked.elapsed(), file, &error))
+        let started = Instant::now();
+        operation().map_err(|error| self.classify_error(started.elapsed(), file, &error))
     }
 
     /// What became of a password that was given. Whether one counts that got no answer, nobody knows: it is not given again.
-    pub(super) fn once_given(error: FetchError) -> FetchError {
+    pub(super) fn after_password_sent(error: FetchError) -> FetchError {
         match error {
-            FetchError::ConnectFailed { host, .. } => FetchError::HungUpOnPassword(host),
-            FetchError::TimedOut { host, .. } => FetchError::NoWordOnPassword(host),
+            FetchError::ConnectFailed { host, .. } => {
+                FetchError::ConnectionClosedAfterPassword(host)
+            }
+            FetchError::TimedOut { host, .. } => FetchError::NoReplyAfterPassword(host),
             other => other,
         }
     }
 
     /// What an error after so long a wait means.
-    fn explain(&self, waited: Duration, file: &str, error: &ssh2::Error) -> FetchError {
+    fn classify_error(&self, elapsed: Duration, file: &str, error: &ssh2::Error) -> FetchError {
         let host = self.host.clone();
         match error.code() {
             ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH) => FetchError::NotFound(file.to_owned()),
@@ -72,47 +74,53 @@ impl Line {
             ErrorCode::Session(AUTHENTICATION_FAILED | PASSWORD_EXPIRED) => {
                 FetchError::Unauthorized(host)
             }
-            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => self.silent(),
-            ErrorCode::SFTP(CONNECTION_LOST) => self.lost(),
-            _ if self.is_closed() => self.lost(),
+            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => self.timeout_error(),
+            ErrorCode::SFTP(CONNECTION_LOST) => self.closed_error(),
+            _ if self.is_closed() => self.closed_error(),
             // The library counts whole seconds, and may end its wait one too early.
-            _ if waited + Duration::from_secs(1) > self.patience => self.silent(),
+            _ if elapsed + Duration::from_secs(1) > self.timeout => self.timeout_error(),
             // The channel was closed, and the connection stands.
-            ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => self.lost(),
+            ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => {
+                self.closed_error()
+            }
             _ => FetchError::ProtocolError {
                 host,
-                why: format!("SFTP: {}", error.message()),
+                reason: format!("SFTP: {}", error.message()),
             },
         }
     }
 
     /// The same of a log-in by questions, where the library calls everything a refusal.
-    pub(super) fn explain_interactive(&self, waited: Duration, error: &ssh2::Error) -> FetchError {
+    pub(super) fn classify_interactive_error(
+        &self,
+        elapsed: Duration,
+        error: &ssh2::Error,
+    ) -> FetchError {
         if self.is_closed() {
-            return self.lost();
+            return self.closed_error();
         }
-        if waited >= self.patience {
-            return self.silent();
+        if elapsed >= self.timeout {
+            return self.timeout_error();
         }
-        self.explain(waited, "", error)
+        self.classify_error(elapsed, "", error)
     }
 
-    fn silent(&self) -> FetchError {
+    fn timeout_error(&self) -> FetchError {
         FetchError::TimedOut {
             host: self.host.clone(),
-            what: "it stopped sending",
+            reason: "it stopped sending",
         }
     }
 
-    fn lost(&self) -> FetchError {
+    fn closed_error(&self) -> FetchError {
         FetchError::ConnectFailed {
             host: self.host.clone(),
-            why: "the server closed the connection".to_owned(),
+            reason: "the server closed the connection".to_owned(),
         }
     }
 }
 
-impl Drop for Hangup {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
         // Closed already, if it went well.
         let _ = self.0.stream.shutdown(Shutdown::Both);

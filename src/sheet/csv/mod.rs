@@ -3,32 +3,32 @@
 //! The file is read as a stream. `records` splits it and watches the quotes, `dialect` finds the delimiter, `shape` holds
 //! each row against the header and its neighbour.
 
+mod damage_check;
 mod dialect;
 mod records;
-mod shape;
 mod structural_scan;
 
 use std::io::{Read, Seek};
 
-use super::encoding::{self, Encoding, Text};
-use super::{Body, Facts, Format, Limits, SheetError, header};
-use crate::model::catalogue::Finding;
+use super::encoding::{self, Encoding, TextReader};
+use super::{Format, Limits, RowSink, SheetError, SheetInfo, header};
+use crate::model::catalog::Finding;
 use crate::model::issue::Issue;
 use crate::table::{Damage, Header, SheetRow};
-use records::{Record, Records, Shape};
-use shape::Mould;
+use damage_check::RowChecker;
+use records::{ExpectedColumns, Record, Records};
 
 /// Bytes of text in which the delimiter is looked for.
-const HEAD: usize = 256 << 10;
+const DELIMITER_SAMPLE_BYTES: usize = 256 << 10;
 
 pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     file: R,
     limits: Limits,
-    each: &mut F,
-) -> Result<Facts, SheetError> {
-    let (mut records, encoding, delimiter) = open(file)?;
+    on_row: &mut F,
+) -> Result<SheetInfo, SheetError> {
+    let (mut records, encoding, delimiter) = open_records(file)?;
     let mut record = Record::default();
-    if !records.next_filled(&mut record)? {
+    if !records.next_non_blank(&mut record)? {
         return Err(SheetError::Empty);
     }
     let (header, mut issues) = match header::parse(record.row.number, &titles(&record.row)) {
@@ -36,28 +36,28 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
             return Err(SheetError::NotASpreadsheet("a line without end"));
         }
         Ok(_) if record.row.damage.is_some() => {
-            return Err(SheetError::HeaderQuotes {
+            return Err(SheetError::StrayQuoteInHeader {
                 row: record.row.number,
             });
         }
         Ok(found) => found,
         Err(error @ SheetError::HeaderMissing { .. }) => {
-            return Err(header_further_down(&mut records)?.unwrap_or(error));
+            return Err(find_header_below(&mut records)?.unwrap_or(error));
         }
         Err(error) => return Err(error),
     };
-    records.expect(Shape {
+    records.expect_columns(ExpectedColumns {
         width: header.titles.len(),
-        numbers: shape::number_places(&header),
+        numbers: damage_check::number_column_indexes(&header),
     });
-    let mut mould = Mould::new(&header, delimiter, record.line_end);
-    let body = Body::new(header, limits, each);
-    let (header, untitled) = read_rows(&mut records, &mut mould, body)?;
+    let mut checker = RowChecker::new(&header, delimiter, record.line_end);
+    let sink = RowSink::new(header, limits, on_row);
+    let (header, untitled) = read_rows(&mut records, &mut checker, sink)?;
     issues.extend(untitled);
     if encoding == Encoding::Windows1252 {
         issues.push(Issue::new(Finding::EncodingGuessed));
     }
-    let final_newline = records.ended_with_newline(mould.usual_line_end());
+    let final_newline = records.ends_with_newline(checker.dominant_line_end());
     if !final_newline {
         issues.push(Issue::new(Finding::NoFinalNewline));
     }
@@ -67,7 +67,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         delimiter: Some(char::from(delimiter)),
         sheet: None,
     };
-    Ok(Facts {
+    Ok(SheetInfo {
         format,
         header,
         issues,
@@ -76,12 +76,14 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
 }
 
 /// The records of a file, with its encoding and delimiter.
-fn open<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8), SheetError> {
+fn open_records<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8), SheetError> {
     let encoding = encoding::detect(&mut file)?;
-    let mut text = Text::new(file, encoding);
+    let mut text = TextReader::new(file, encoding);
     let mut head = Vec::new();
-    while head.len() < HEAD && text.more(&mut head, HEAD)? {}
-    let (delimiter, declaration) = dialect::find(&head);
+    while head.len() < DELIMITER_SAMPLE_BYTES
+        && text.read_more(&mut head, DELIMITER_SAMPLE_BYTES)?
+    {}
+    let (delimiter, declaration) = dialect::detect(&head);
     head.drain(..declaration);
     Ok((Records::new(text, delimiter, head), encoding, delimiter))
 }
@@ -89,24 +91,24 @@ fn open<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8), Sheet
 /// Hands out the rows below the header; each is held back until its successor is known.
 fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
     records: &mut Records<R>,
-    mould: &mut Mould,
-    mut body: Body<'_, F>,
+    checker: &mut RowChecker,
+    mut sink: RowSink<'_, F>,
 ) -> Result<(Header, Vec<Issue>), SheetError> {
     let (mut before, mut after) = (Record::default(), Record::default());
-    let mut more = records.next_filled(&mut before)?;
-    mould.judge(&mut before.row);
-    mould.judge_first_line_end(&mut before);
-    while more {
-        more = records.next_filled(&mut after)?;
-        if more {
-            mould.judge(&mut after.row);
-            mould.judge_pair(&mut before, &mut after);
+    let mut has_more = records.next_non_blank(&mut before)?;
+    checker.check_row(&mut before.row);
+    checker.check_first_line_end(&mut before);
+    while has_more {
+        has_more = records.next_non_blank(&mut after)?;
+        if has_more {
+            checker.check_row(&mut after.row);
+            checker.check_torn_pair(&mut before, &mut after);
         }
-        mould.judge_line_end(&mut before, more.then_some(&mut after));
-        body.push(&before.row)?;
+        checker.check_line_end(&mut before, has_more.then_some(&mut after));
+        sink.push(&before.row)?;
         std::mem::swap(&mut before, &mut after);
     }
-    Ok(body.finish())
+    Ok(sink.finish())
 }
 
 /// All records of a CSV file of any kind, without regard to a header: what the splitter makes of it.
@@ -115,12 +117,12 @@ fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
 /// [`SheetError`] if it is refused, or if it can't be told what the cells of a record are. A quote within a bare cell is
 /// one, as public collections have it; a list of contacts is held to more.
 pub(super) fn all_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, SheetError> {
-    let (mut records, ..) = open(file)?;
+    let (mut records, ..) = open_records(file)?;
     let mut record = Record::default();
     let mut all = Vec::new();
-    while records.next_filled(&mut record)? {
+    while records.next_non_blank(&mut record)? {
         if !matches!(record.row.damage, None | Some(Damage::StrayQuote)) {
-            return Err(SheetError::HeaderQuotes {
+            return Err(SheetError::StrayQuoteInHeader {
                 row: record.row.number,
             });
         }
@@ -130,15 +132,15 @@ pub(super) fn all_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, S
 }
 
 fn titles(row: &SheetRow) -> Vec<String> {
-    row.cells().map(|cell| cell.shown().to_owned()).collect()
+    row.cells()
+        .map(|cell| cell.display_text().to_owned())
+        .collect()
 }
 
-fn header_further_down<R: Read>(
-    records: &mut Records<R>,
-) -> Result<Option<SheetError>, SheetError> {
+fn find_header_below<R: Read>(records: &mut Records<R>) -> Result<Option<SheetError>, SheetError> {
     let mut record = Record::default();
     for _ in 0..header::SEARCH_ROWS {
-        if !records.next_filled(&mut record)? {
+        if !records.next_non_blank(&mut record)? {
             break;
         }
         if header::parse(record.row.number, &titles(&record.row)).is_ok() {
@@ -159,21 +161,21 @@ mod tests {
 
     const HEADER: &str = "ID,Name,Number,Number Type,Groups";
 
-    fn rows_of(bytes: &[u8]) -> Result<(Facts, Vec<SheetRow>), SheetError> {
+    fn parse_rows(bytes: &[u8]) -> Result<(SheetInfo, Vec<SheetRow>), SheetError> {
         let mut rows = Vec::new();
         let limits = Limits { max_rows: 100 };
-        let facts = read(
+        let info = read(
             Cursor::new(bytes),
             limits,
             &mut |_: &Header, row: &SheetRow| {
                 rows.push(row.clone());
             },
         )?;
-        Ok((facts, rows))
+        Ok((info, rows))
     }
 
     #[test]
-    fn rows_are_numbered_as_spreadsheet_programs_show_them() {
+    fn row_numbers_match_spreadsheet_programs() {
         for eol in ["\n", "\r\n", "\r"] {
             let text = [
                 HEADER,
@@ -186,7 +188,7 @@ mod tests {
                 "",
             ]
             .join(eol);
-            let (_, rows) = rows_of(text.as_bytes()).unwrap();
+            let (_, rows) = parse_rows(text.as_bytes()).unwrap();
             assert_eq!(
                 rows.iter().map(|row| row.number).collect::<Vec<_>>(),
                 [3, 6],
@@ -196,43 +198,43 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_is_found_or_believed() {
+    fn delimiter_is_detected_or_declared() {
         for (delimiter, declared) in [(',', false), (';', false), ('\t', false), (';', true)] {
             let line = HEADER.replace(',', &delimiter.to_string());
             let text = format!(
                 "{}{line}\n1{delimiter}A\n",
                 if declared { "sep=;\n" } else { "" }
             );
-            let (facts, rows) = rows_of(text.as_bytes()).unwrap();
+            let (info, rows) = parse_rows(text.as_bytes()).unwrap();
             assert_eq!(
-                (facts.format.delimiter, rows[0].number),
+                (info.format.delimiter, rows[0].number),
                 (Some(delimiter), 2)
             );
         }
     }
 
     #[test]
-    fn the_line_that_declares_the_delimiter_may_be_filled_up() {
+    fn sep_line_may_be_padded_with_delimiters() {
         for line in ["sep=;;;;;", "sep=;", "\"sep=;\""] {
             let text = format!("{line}\n{}\n1;A\n", HEADER.replace(',', ";"));
-            let (facts, rows) = rows_of(text.as_bytes()).unwrap();
+            let (info, rows) = parse_rows(text.as_bytes()).unwrap();
             assert_eq!(
-                (facts.format.delimiter, rows[0].number),
+                (info.format.delimiter, rows[0].number),
                 (Some(';'), 2),
                 "{line}"
             );
         }
         let text = format!("sep=\\t\n{}\n1\tA\n", HEADER.replace(',', "\t"));
         assert_eq!(
-            rows_of(text.as_bytes()).unwrap().0.format.delimiter,
+            parse_rows(text.as_bytes()).unwrap().0.format.delimiter,
             Some('\t')
         );
     }
 
     #[test]
-    fn an_unclosed_quote_is_refused_with_its_row() {
+    fn unclosed_quote_is_rejected_with_row() {
         let text = format!("{HEADER}\n1,A,2,m,x\n2,B,3,m,\"y\n3,C,4,m,z\n");
-        let error = rows_of(text.as_bytes()).unwrap_err();
+        let error = parse_rows(text.as_bytes()).unwrap_err();
         assert!(
             matches!(error, SheetError::UnclosedQuote { row: 3 }),
             "{error}"
@@ -240,31 +242,31 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_swallowed_a_record_makes_the_row_damaged() {
+    fn cell_containing_record_marks_rows_damaged() {
         let text = format!("{HEADER}\n1,A,2,m,\"x\n2,B,3,m,\"y\"\n3,C,4,m,z\n");
-        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let (_, rows) = parse_rows(text.as_bytes()).unwrap();
         let found: Vec<_> = rows.iter().map(|row| (row.number, row.damage)).collect();
-        let swallowed = Some(Damage::SwallowedRecord);
+        let swallowed = Some(Damage::EmbeddedRecord);
         assert_eq!(found, [(2, swallowed), (3, swallowed), (4, None)]);
     }
 
     /// Rows that end early look like torn ones, but not where each has an ID and a number in its place.
     #[test]
-    fn rows_that_add_numbers_may_end_early() {
+    fn short_row_with_id_and_number_is_accepted() {
         let header = "ID,Name,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
         let rows = "1,A,6045550100,mobile,,,,x\n1,,6045550101,pager\n1,,6045550102,pager,work\n";
-        let (_, rows) = rows_of(format!("{header}\n{rows}").as_bytes()).unwrap();
+        let (_, rows) = parse_rows(format!("{header}\n{rows}").as_bytes()).unwrap();
         let found: Vec<_> = rows.iter().map(|row| row.damage).collect();
         assert_eq!(found, [None, None, None]);
         let text = format!("{HEADER}\n1,A,6045550100,mob\nile,x\n");
-        let (_, rows) = rows_of(text.as_bytes()).unwrap();
-        assert_eq!(rows[0].damage, Some(Damage::TornRecord));
+        let (_, rows) = parse_rows(text.as_bytes()).unwrap();
+        assert_eq!(rows[0].damage, Some(Damage::SplitRecord));
     }
 
     #[test]
-    fn surplus_cells_matter_only_when_filled() {
+    fn blank_surplus_cells_are_ignored() {
         let text = format!("{HEADER}\n1,A,2,m,x,,\n2,B,3,m,y,z\n");
-        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let (_, rows) = parse_rows(text.as_bytes()).unwrap();
         assert_eq!(
             (rows[0].damage, rows[1].damage),
             (None, Some(Damage::SurplusCells))
@@ -272,9 +274,9 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_end_takes_no_memory_and_is_damaged() {
+    fn endless_row_is_capped_and_marked_damaged() {
         let text = format!("{HEADER}\n1,A,2,m,x{}z\n2,B,3,m,y\n", ",".repeat(1 << 20));
-        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let (_, rows) = parse_rows(text.as_bytes()).unwrap();
         assert_eq!(
             (rows[0].damage, rows[1].damage),
             (Some(Damage::SurplusCells), None)
@@ -284,53 +286,53 @@ mod tests {
         for line in ["{}1,A,2,m,x", "{}1,A\"B,2,m,x"] {
             let line = line.replace("{}", &",".repeat(1 << 17));
             let text = format!("{HEADER}\n{line}\n2,B,3,m,y\n");
-            let (_, rows) = rows_of(text.as_bytes()).unwrap();
+            let (_, rows) = parse_rows(text.as_bytes()).unwrap();
             assert_eq!(rows.len(), 2);
             assert_eq!(rows[0].damage, Some(Damage::SurplusCells));
         }
         // Blank ones beyond count for nothing, as ever.
         let text = format!("{HEADER}\n1,A,2,m,x{}\n", ",".repeat(1 << 20));
-        assert_eq!(rows_of(text.as_bytes()).unwrap().1[0].damage, None);
+        assert_eq!(parse_rows(text.as_bytes()).unwrap().1[0].damage, None);
         let text = format!("{HEADER}{}z\n1,A,2,m,x\n", ",".repeat(1 << 20));
         assert!(matches!(
-            rows_of(text.as_bytes()),
+            parse_rows(text.as_bytes()),
             Err(SheetError::NotASpreadsheet(_))
         ));
     }
 
     #[test]
-    fn so_many_columns_as_other_programs_make_are_read() {
+    fn twenty_thousand_columns_are_read() {
         let titles = (0..20_000).fold(String::new(), |titles, n| titles + &format!(",y{n}"));
         let text = format!("{HEADER}{titles}\n1,A,2,m,x{}\n", ",z".repeat(20_000));
-        let (_, rows) = rows_of(text.as_bytes()).unwrap();
+        let (_, rows) = parse_rows(text.as_bytes()).unwrap();
         assert_eq!((rows[0].damage, rows[0].len()), (None, 20_005));
-        assert_eq!(rows[0].cell(4).shown(), "x");
+        assert_eq!(rows[0].cell(4).display_text(), "x");
     }
 
     #[test]
-    fn a_header_below_a_title_is_named_with_its_row() {
+    fn header_below_title_line_is_reported_with_row() {
         let text = format!("Contacts of 2026\n\n{HEADER}\n1,A,2,m,x\n");
         assert!(matches!(
-            rows_of(text.as_bytes()),
+            parse_rows(text.as_bytes()),
             Err(SheetError::HeaderNotFirst { row: 3 })
         ));
     }
 
     #[test]
-    fn nul_bytes_and_empty_files_are_refused() {
+    fn nul_bytes_and_empty_files_are_rejected() {
         assert!(matches!(
-            rows_of(format!("{HEADER}\n1,A\0,2\n").as_bytes()),
+            parse_rows(format!("{HEADER}\n1,A\0,2\n").as_bytes()),
             Err(SheetError::NulByte { row: 2 })
         ));
-        assert!(matches!(rows_of(b"\n \n"), Err(SheetError::Empty)));
+        assert!(matches!(parse_rows(b"\n \n"), Err(SheetError::Empty)));
     }
 
     #[test]
-    fn a_missing_final_newline_is_a_warning() {
-        let (facts, _) = rows_of(format!("{HEADER}\n1,A,2,m,x").as_bytes()).unwrap();
-        assert_eq!(facts.final_newline, Some(false));
+    fn missing_final_newline_is_a_warning() {
+        let (info, _) = parse_rows(format!("{HEADER}\n1,A,2,m,x").as_bytes()).unwrap();
+        assert_eq!(info.final_newline, Some(false));
         assert_eq!(
-            facts.issues.last().map(|issue| issue.code),
+            info.issues.last().map(|issue| issue.code),
             Some(Code::NoFinalNewline)
         );
     }

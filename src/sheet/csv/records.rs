@@ -11,10 +11,10 @@ use std::ops::Range;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 use memchr::{memchr, memchr_iter, memchr2_iter};
 
-use super::structural_scan::Marks;
+use super::structural_scan::StructuralScanner;
 use crate::model::contact::PhoneNumber;
 use crate::sheet::SheetError;
-use crate::sheet::encoding::Text;
+use crate::sheet::encoding::TextReader;
 use crate::table::{Cell, CellKind, Damage, SheetRow};
 
 /// Most cells of a record: four times as many as a spreadsheet program has columns. What has more is damaged, and they are
@@ -23,7 +23,7 @@ pub(super) const MAX_CELLS: usize = 1 << 16;
 
 /// What is known of the columns, by which a swallowed record is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Shape {
+pub(super) struct ExpectedColumns {
     /// Columns of the header; 0 until it is known, and then no cell is suspected.
     pub(super) width: usize,
     /// Places of the number columns.
@@ -32,7 +32,7 @@ pub(super) struct Shape {
 
 /// What separates two records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineEnd {
+pub(super) enum LineTerminator {
     Cr,
     Lf,
     CrLf,
@@ -44,37 +44,37 @@ pub(super) struct Record {
     /// Its cells.
     pub(super) row: SheetRow,
     /// Its first cell is quoted, so it can't be the end of a torn one.
-    pub(super) begins_quoted: bool,
+    pub(super) starts_quoted: bool,
     /// Its last cell is quoted, so it can't be the beginning of a torn one.
     pub(super) ends_quoted: bool,
     /// How it ends; not known of the lines of a damaged one.
-    pub(super) line_end: Option<LineEnd>,
+    pub(super) line_end: Option<LineTerminator>,
 }
 
 /// The records of a text.
 pub(super) struct Records<R> {
-    text: Text<R>,
-    window: Vec<u8>,
+    text: TextReader<R>,
+    buffer: Vec<u8>,
     /// Where the next record begins in the window.
     start: usize,
     /// Row of the last line seen.
     row: u32,
     delimiter: u8,
-    shape: Shape,
-    marks: Marks,
+    expected: ExpectedColumns,
+    scanner: StructuralScanner,
     /// The cells of the last record that was found, as long as it may be sound.
-    pieces: Vec<Piece>,
+    cell_spans: Vec<CellSpan>,
     /// For the lines of damaged records.
-    core: Reader,
+    line_reader: Reader,
     cells: Vec<u8>,
-    ends: Vec<usize>,
+    cell_ends: Vec<usize>,
     /// Lines of a damaged record that are still to be handed out.
-    lines: Option<Lines>,
+    lines: Option<DamagedLines>,
     last_byte: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Lines {
+struct DamagedLines {
     next: usize,
     end: usize,
     damage: Damage,
@@ -82,7 +82,7 @@ struct Lines {
 
 /// A record in the window.
 #[derive(Debug, Clone, Copy)]
-struct Found {
+struct RecordSpan {
     start: usize,
     end: usize,
     /// Behind its line end.
@@ -92,7 +92,7 @@ struct Found {
     /// Its last cell is quoted.
     ends_quoted: bool,
     /// There are line ends in its quoted cells.
-    has_line_ends: bool,
+    has_line_breaks: bool,
     /// Something is in its cells beyond [`MAX_CELLS`].
     has_surplus: bool,
     /// Where its first NUL is.
@@ -101,221 +101,221 @@ struct Found {
 
 /// A cell of a record, from behind one delimiter to the next.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct CellSpan {
     /// In the record.
     start: usize,
     end: usize,
-    quotes: Quotes,
+    quoting: Quoting,
 }
 
 /// The quotes of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quotes {
+enum Quoting {
     None,
     /// At both ends.
-    Around,
+    Quoted,
     /// At both ends, and doubled ones within.
-    Doubled,
+    Escaped,
 }
 
-impl Found {
+impl RecordSpan {
     /// Takes its next cell.
-    fn keep(&mut self, pieces: &mut Vec<Piece>, cell: Range<usize>, quotes: Quotes) {
-        if pieces.len() == MAX_CELLS {
+    fn push_cell(&mut self, cell_spans: &mut Vec<CellSpan>, cell: Range<usize>, quoting: Quoting) {
+        if cell_spans.len() == MAX_CELLS {
             self.has_surplus |= !cell.is_empty();
             return;
         }
-        pieces.push(Piece {
+        cell_spans.push(CellSpan {
             start: cell.start - self.start,
             end: cell.end - self.start,
-            quotes,
+            quoting,
         });
     }
 }
 
-enum Scan {
-    Found(Found),
+enum ScanResult {
+    Complete(RecordSpan),
     /// The window ends before the record does.
-    More,
+    NeedsInput,
     /// The text ends within a quoted cell.
     Unclosed,
 }
 
 impl<R: Read> Records<R> {
     /// The records of `head` and the text that follows it.
-    pub(super) fn new(text: Text<R>, delimiter: u8, head: Vec<u8>) -> Self {
+    pub(super) fn new(text: TextReader<R>, delimiter: u8, head: Vec<u8>) -> Self {
         Self {
             text,
-            window: head,
+            buffer: head,
             start: 0,
             row: 0,
             delimiter,
-            shape: Shape::default(),
-            marks: Marks::new(delimiter),
-            pieces: Vec::new(),
-            core: ReaderBuilder::new().delimiter(delimiter).build(),
+            expected: ExpectedColumns::default(),
+            scanner: StructuralScanner::new(delimiter),
+            cell_spans: Vec::new(),
+            line_reader: ReaderBuilder::new().delimiter(delimiter).build(),
             cells: vec![0; 1 << 10],
-            ends: vec![0; 32],
+            cell_ends: vec![0; 32],
             lines: None,
             last_byte: None,
         }
     }
 
     /// From now on cells that look as if they had swallowed a record of this shape are suspected.
-    pub(super) fn expect(&mut self, shape: Shape) {
-        self.shape = shape;
+    pub(super) fn expect_columns(&mut self, expected: ExpectedColumns) {
+        self.expected = expected;
     }
 
     /// Whether all that was read so far ends with a whole line end, if lines end like this; `false` for an empty text.
-    pub(super) fn ended_with_newline(&self, usual: Option<LineEnd>) -> bool {
+    pub(super) fn ends_with_newline(&self, dominant: Option<LineTerminator>) -> bool {
         match self.last_byte {
             Some(b'\n') => true,
-            Some(b'\r') => usual != Some(LineEnd::CrLf),
+            Some(b'\r') => dominant != Some(LineTerminator::CrLf),
             _ => false,
         }
     }
 
     /// Reads the next row that isn't blank into `record`; `false` at the end.
-    pub(super) fn next_filled(&mut self, record: &mut Record) -> Result<bool, SheetError> {
+    pub(super) fn next_non_blank(&mut self, record: &mut Record) -> Result<bool, SheetError> {
         loop {
-            let more = if let Some(lines) = self.lines.take() {
+            let has_more = if let Some(lines) = self.lines.take() {
                 self.next_line(lines, record)?
             } else {
                 self.next_record(record)?
             };
-            if !more {
+            if !has_more {
                 return Ok(false);
             }
-            if !record.row.is_passed_over() {
+            if !record.row.is_skippable() {
                 return Ok(true);
             }
         }
     }
 
     fn next_record(&mut self, record: &mut Record) -> Result<bool, SheetError> {
-        let Some(found) = self.find()? else {
+        let Some(found) = self.find_record()? else {
             return Ok(false);
         };
         self.start = found.next;
-        self.last_byte = self.window[..found.next].last().copied();
+        self.last_byte = self.buffer[..found.next].last().copied();
         self.row = self.row.saturating_add(1);
         if let Some(nul) = found.nul {
-            let row = self.row + line_breaks(&self.window[found.start..nul]);
+            let row = self.row + count_line_breaks(&self.buffer[found.start..nul]);
             return Err(SheetError::NulByte { row });
         }
-        if let Some(damage) = self.damage_of(&found) {
+        if let Some(damage) = self.classify_damage(&found) {
             self.row -= 1;
-            self.lines = Some(Lines {
+            self.lines = Some(DamagedLines {
                 next: found.start,
                 end: found.end,
                 damage,
             });
             // Blank, and passed over: its lines follow.
-            record.row.restart(self.row);
+            record.row.reset_to(self.row);
             return Ok(true);
         }
-        let first = self.pieces.first();
-        record.begins_quoted = first.is_some_and(|first| first.quotes != Quotes::None);
+        let first = self.cell_spans.first();
+        record.starts_quoted = first.is_some_and(|first| first.quoting != Quoting::None);
         record.ends_quoted = found.ends_quoted;
-        record.line_end = match &self.window[found.end..found.next] {
-            [_, _] => Some(LineEnd::CrLf),
-            b"\r" => Some(LineEnd::Cr),
-            b"\n" => Some(LineEnd::Lf),
+        record.line_end = match &self.buffer[found.end..found.next] {
+            [_, _] => Some(LineTerminator::CrLf),
+            b"\r" => Some(LineTerminator::Cr),
+            b"\n" => Some(LineTerminator::Lf),
             _ => None,
         };
-        self.cells_of(&found, &mut record.row)?;
+        self.read_cells(&found, &mut record.row)?;
         Ok(true)
     }
 
     /// The next line of a damaged record.
-    fn next_line(&mut self, lines: Lines, record: &mut Record) -> Result<bool, SheetError> {
-        let rest = &self.window[lines.next..lines.end];
+    fn next_line(&mut self, lines: DamagedLines, record: &mut Record) -> Result<bool, SheetError> {
+        let rest = &self.buffer[lines.next..lines.end];
         let length = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         let end = lines.next + length;
-        let next = end + line_end_length(&self.window[end..lines.end]);
+        let next = end + line_end_len(&self.buffer[end..lines.end]);
         self.row = self.row.saturating_add(1);
         if next < lines.end {
-            self.lines = Some(Lines { next, ..lines });
+            self.lines = Some(DamagedLines { next, ..lines });
         }
-        let has_surplus = self.cells_of_line(lines.next..end, &mut record.row)?;
+        let has_surplus = self.read_line_cells(lines.next..end, &mut record.row)?;
         record.row.damage = Some(if has_surplus {
             Damage::SurplusCells
         } else {
             lines.damage
         });
-        (record.begins_quoted, record.ends_quoted) = (false, false);
+        (record.starts_quoted, record.ends_quoted) = (false, false);
         record.line_end = None;
         Ok(true)
     }
 
     /// The next record in the window, which grows until it holds it.
-    fn find(&mut self) -> Result<Option<Found>, SheetError> {
-        let mut ended = false;
+    fn find_record(&mut self) -> Result<Option<RecordSpan>, SheetError> {
+        let mut at_eof = false;
         loop {
-            if ended && self.start >= self.window.len() {
+            if at_eof && self.start >= self.buffer.len() {
                 return Ok(None);
             }
-            match self.scan(ended) {
-                Scan::Found(found) => return Ok(Some(found)),
-                Scan::Unclosed => {
+            match self.scan(at_eof) {
+                ScanResult::Complete(found) => return Ok(Some(found)),
+                ScanResult::Unclosed => {
                     return Err(SheetError::UnclosedQuote {
                         row: self.row.saturating_add(1),
                     });
                 }
-                Scan::More => {
-                    self.window.drain(..self.start);
+                ScanResult::NeedsInput => {
+                    self.buffer.drain(..self.start);
                     self.start = 0;
-                    self.marks.restart(0);
+                    self.scanner.reset_to(0);
                     // Twice as much each time: a record as long as the file is not searched again and again.
-                    let wanted = self.window.len();
-                    ended = !self.text.more(&mut self.window, wanted)?;
+                    let wanted = self.buffer.len();
+                    at_eof = !self.text.read_more(&mut self.buffer, wanted)?;
                 }
             }
         }
     }
 
     /// Looks for the end of the record that begins at `start`, and for its cells.
-    fn scan(&mut self, ended: bool) -> Scan {
-        let (text, start) = (&self.window[..], self.start);
-        let mut found = Found {
+    fn scan(&mut self, at_eof: bool) -> ScanResult {
+        let (text, start) = (&self.buffer[..], self.start);
+        let mut found = RecordSpan {
             start,
             end: text.len(),
             next: text.len(),
             damage: None,
             ends_quoted: false,
-            has_line_ends: false,
+            has_line_breaks: false,
             has_surplus: false,
             nul: None,
         };
-        self.pieces.clear();
+        self.cell_spans.clear();
         let mut cell = start;
-        let mut quotes = Quotes::None;
+        let mut quoting = Quoting::None;
         // Behind the quote that closed the last quoted cell.
         let mut closed = None;
         loop {
-            let Some(hit) = self.marks.next(text) else {
-                if !ended {
-                    return Scan::More;
+            let Some(position) = self.scanner.next(text) else {
+                if !at_eof {
+                    return ScanResult::NeedsInput;
                 }
                 break;
             };
             // The second half of the line end before.
-            if hit < start {
+            if position < start {
                 continue;
             }
-            match text[hit] {
-                b'"' if hit == cell => {
-                    let closing = Closing::of(&mut self.marks, text, ended, &mut found);
-                    quotes = match closing {
-                        Closing::At(place, quotes) => {
-                            closed = Some(place + 1);
-                            quotes
+            match text[position] {
+                b'"' if position == cell => {
+                    let closing = ClosingQuote::locate(&mut self.scanner, text, at_eof, &mut found);
+                    quoting = match closing {
+                        ClosingQuote::At(index, quoting) => {
+                            closed = Some(index + 1);
+                            quoting
                         }
-                        Closing::More => return Scan::More,
-                        Closing::Never => return Scan::Unclosed,
+                        ClosingQuote::NeedsInput => return ScanResult::NeedsInput,
+                        ClosingQuote::Missing => return ScanResult::Unclosed,
                     };
                     match closed.and_then(|closed| text.get(closed)) {
-                        None if !ended => return Scan::More,
+                        None if !at_eof => return ScanResult::NeedsInput,
                         None | Some(b'\n' | b'\r') => {}
                         Some(byte) if *byte == self.delimiter => {}
                         Some(_) => {
@@ -325,66 +325,66 @@ impl<R: Read> Records<R> {
                 }
                 b'"' => found.damage = found.damage.or(Some(Damage::StrayQuote)),
                 b'\n' | b'\r' => {
-                    if text[hit] == b'\r' && hit + 1 == text.len() && !ended {
-                        return Scan::More;
+                    if text[position] == b'\r' && position + 1 == text.len() && !at_eof {
+                        return ScanResult::NeedsInput;
                     }
-                    found.end = hit;
-                    found.next = hit + line_end_length(&text[hit..]);
+                    found.end = position;
+                    found.next = position + line_end_len(&text[position..]);
                     break;
                 }
-                0 => found.nul = found.nul.or(Some(hit)),
+                0 => found.nul = found.nul.or(Some(position)),
                 _ => {
-                    found.keep(&mut self.pieces, cell..hit, quotes);
-                    (cell, quotes) = (hit + 1, Quotes::None);
+                    found.push_cell(&mut self.cell_spans, cell..position, quoting);
+                    (cell, quoting) = (position + 1, Quoting::None);
                 }
             }
         }
         found.ends_quoted = closed == Some(found.end);
-        found.keep(&mut self.pieces, cell..found.end, quotes);
-        Scan::Found(found)
+        found.push_cell(&mut self.cell_spans, cell..found.end, quoting);
+        ScanResult::Complete(found)
     }
 
     /// What is wrong with a record, given what is wrong with its quotes. One of several lines has swallowed the others if
     /// its quotes are wrong, or if a line in a quoted cell looks like a record.
-    fn damage_of(&self, found: &Found) -> Option<Damage> {
-        if !found.has_line_ends {
+    fn classify_damage(&self, found: &RecordSpan) -> Option<Damage> {
+        if !found.has_line_breaks {
             return found.damage;
         }
         // The record's own first line begins before any quoted cell that has a line break.
-        let raw = &self.window[found.start..found.end];
+        let raw = &self.buffer[found.start..found.end];
         let mut lines = raw.split(|byte| matches!(byte, b'\n' | b'\r')).skip(1);
         let swallowed = found.damage.is_some()
-            || (self.shape.width > 2 && lines.any(|line| self.looks_like_record(line)));
-        swallowed.then_some(Damage::SwallowedRecord)
+            || (self.expected.width > 2 && lines.any(|line| self.looks_like_record(line)));
+        swallowed.then_some(Damage::EmbeddedRecord)
     }
 
     fn looks_like_record(&self, line: &[u8]) -> bool {
         // Up to the first quote: what follows may be the rest of the record that has swallowed the line.
         let line = &line[..memchr(b'"', line).unwrap_or(line.len())];
-        if memchr_iter(self.delimiter, line).count() + 1 >= self.shape.width {
+        if memchr_iter(self.delimiter, line).count() + 1 >= self.expected.width {
             return true;
         }
-        self.shape.numbers.iter().any(|place| {
-            *place > 0
+        self.expected.numbers.iter().any(|index| {
+            *index > 0
                 && line
                     .split(|byte| *byte == self.delimiter)
-                    .nth(*place)
+                    .nth(*index)
                     .and_then(|cell| std::str::from_utf8(cell).ok())
                     .is_some_and(|cell| PhoneNumber::parse(cell).is_ok())
         })
     }
 
     /// Takes the cells out of a sound record.
-    fn cells_of(&self, found: &Found, row: &mut SheetRow) -> Result<(), SheetError> {
-        row.restart(self.row);
-        let text = simdutf8::basic::from_utf8(&self.window[found.start..found.end])
+    fn read_cells(&self, found: &RecordSpan, row: &mut SheetRow) -> Result<(), SheetError> {
+        row.reset_to(self.row);
+        let text = simdutf8::basic::from_utf8(&self.buffer[found.start..found.end])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        for piece in &self.pieces {
-            match piece.quotes {
-                Quotes::None => row.push(Cell::Text(&text[piece.start..piece.end])),
-                Quotes::Around => row.push(Cell::Text(&text[piece.start + 1..piece.end - 1])),
-                Quotes::Doubled => {
-                    let text = text[piece.start + 1..piece.end - 1].replace("\"\"", "\"");
+        for span in &self.cell_spans {
+            match span.quoting {
+                Quoting::None => row.push(Cell::Text(&text[span.start..span.end])),
+                Quoting::Quoted => row.push(Cell::Text(&text[span.start + 1..span.end - 1])),
+                Quoting::Escaped => {
+                    let text = text[span.start + 1..span.end - 1].replace("\"\"", "\"");
                     row.push(Cell::Text(&text));
                 }
             }
@@ -396,26 +396,32 @@ impl<R: Read> Records<R> {
     }
 
     /// Takes the cells out of a line of a damaged record; whether there may be something beyond [`MAX_CELLS`].
-    fn cells_of_line(&mut self, raw: Range<usize>, row: &mut SheetRow) -> Result<bool, SheetError> {
-        row.restart(self.row);
+    fn read_line_cells(
+        &mut self,
+        raw: Range<usize>,
+        row: &mut SheetRow,
+    ) -> Result<bool, SheetError> {
+        row.reset_to(self.row);
         let mut has_surplus = false;
-        let mut input = &self.window[raw];
-        self.core.reset();
+        let mut input = &self.buffer[raw];
+        self.line_reader.reset();
         self.cells.resize(self.cells.capacity().max(1 << 10), 0);
-        self.ends.resize(self.ends.capacity().max(32), 0);
+        self.cell_ends.resize(self.cell_ends.capacity().max(32), 0);
         let (mut written, mut count) = (0, 0);
         loop {
-            let (result, taken, text, cells) =
-                self.core
-                    .read_record(input, &mut self.cells[written..], &mut self.ends[count..]);
-            input = &input[taken..];
+            let (result, consumed, text, cells) = self.line_reader.read_record(
+                input,
+                &mut self.cells[written..],
+                &mut self.cell_ends[count..],
+            );
+            input = &input[consumed..];
             written += text;
             count += cells;
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
                 ReadRecordResult::OutputEndsFull if count < MAX_CELLS => {
-                    self.ends.resize(self.ends.len() * 2, 0);
+                    self.cell_ends.resize(self.cell_ends.len() * 2, 0);
                 }
                 ReadRecordResult::OutputEndsFull => {
                     has_surplus = true;
@@ -424,14 +430,14 @@ impl<R: Read> Records<R> {
                 ReadRecordResult::Record | ReadRecordResult::End => break,
             }
         }
-        let ends = &self.ends[..count];
-        let written = ends.last().copied().unwrap_or_default();
+        let cell_ends = &self.cell_ends[..count];
+        let written = cell_ends.last().copied().unwrap_or_default();
         let text = simdutf8::basic::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        let cells = ends.iter().enumerate();
-        if row.fill(
+        let cells = cell_ends.iter().enumerate();
+        if row.set_cells(
             text,
-            cells.map(|(place, end)| (place, CellKind::Text, *end)),
+            cells.map(|(index, end)| (index, CellKind::Text, *end)),
         ) {
             return Ok(has_surplus);
         }
@@ -441,32 +447,41 @@ impl<R: Read> Records<R> {
 }
 
 /// Where a quoted cell is closed.
-enum Closing {
-    At(usize, Quotes),
+enum ClosingQuote {
+    At(usize, Quoting),
     /// The window ends before that.
-    More,
-    Never,
+    NeedsInput,
+    Missing,
 }
 
-impl Closing {
+impl ClosingQuote {
     /// Of the cell whose opening quote was met last; notes what else is met in it.
-    fn of(marks: &mut Marks, text: &[u8], ended: bool, found: &mut Found) -> Self {
-        let mut quotes = Quotes::Around;
+    fn locate(
+        scanner: &mut StructuralScanner,
+        text: &[u8],
+        at_eof: bool,
+        found: &mut RecordSpan,
+    ) -> Self {
+        let mut quoting = Quoting::Quoted;
         loop {
-            let Some(hit) = marks.next(text) else {
-                return if ended { Self::Never } else { Self::More };
+            let Some(position) = scanner.next(text) else {
+                return if at_eof {
+                    Self::Missing
+                } else {
+                    Self::NeedsInput
+                };
             };
-            match text[hit] {
-                b'"' => match text.get(hit + 1) {
+            match text[position] {
+                b'"' => match text.get(position + 1) {
                     Some(b'"') => {
-                        quotes = Quotes::Doubled;
-                        marks.next(text);
+                        quoting = Quoting::Escaped;
+                        scanner.next(text);
                     }
-                    None if !ended => return Self::More,
-                    _ => return Self::At(hit, quotes),
+                    None if !at_eof => return Self::NeedsInput,
+                    _ => return Self::At(position, quoting),
                 },
-                b'\n' | b'\r' => found.has_line_ends = true,
-                0 => found.nul = found.nul.or(Some(hit)),
+                b'\n' | b'\r' => found.has_line_breaks = true,
+                0 => found.nul = found.nul.or(Some(position)),
                 _ => {}
             }
         }
@@ -474,7 +489,7 @@ impl Closing {
 }
 
 /// Length of the line end that stands here: 2 for CR LF, else 1; 0 where there is none.
-fn line_end_length(text: &[u8]) -> usize {
+fn line_end_len(text: &[u8]) -> usize {
     match text {
         [b'\r', b'\n', ..] => 2,
         [b'\r' | b'\n', ..] => 1,
@@ -483,7 +498,7 @@ fn line_end_length(text: &[u8]) -> usize {
 }
 
 /// Line ends in a text, CR LF counted as one.
-fn line_breaks(text: &[u8]) -> u32 {
+fn count_line_breaks(text: &[u8]) -> u32 {
     let count = memchr2_iter(b'\n', b'\r', text)
         .filter(|at| !(text[*at] == b'\n' && *at > 0 && text[at - 1] == b'\r'))
         .count();

@@ -17,20 +17,20 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
-use super::{Facts, Format, Limits, SheetError, read};
+use super::{Format, Limits, SheetError, SheetInfo, read};
 use crate::table::{Header, SheetRow};
 use ipc::{End, Frame};
 
 /// Name of the command by which the program reads a workbook for its parent.
 pub const COMMAND: &str = "read-workbook";
 /// Most memory of the child for data, bytes. With the program itself it stays below 256 MiB.
-const MAX_DATA: u64 = 208 << 20;
+const MAX_DATA_BYTES: u64 = 208 << 20;
 /// Most time of the child on a processor, seconds.
-const MAX_SECONDS: u64 = 10;
+const MAX_CPU_SECONDS: u64 = 10;
 /// Most bytes that the child may write: more than all cells and all text that a sheet may have.
-const MAX_OUTPUT: u64 = 128 << 20;
+const MAX_OUTPUT_BYTES: u64 = 128 << 20;
 /// How a child ends that could not write what it read.
-const NOT_WRITTEN: i32 = 1;
+const EXIT_OUTPUT_NOT_WRITTEN: i32 = 1;
 
 /// Who reads workbooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,15 +44,15 @@ pub enum WorkbookReader {
 impl WorkbookReader {
     /// A child process of the program that is running, even if its file was replaced meanwhile.
     #[must_use]
-    pub fn own_child() -> Self {
+    pub fn current_exe() -> Self {
         Self::Child("/proc/self/exe".into())
     }
 }
 
 /// Ends the child, whatever happens to its parent's reading.
-struct Kept(Child);
+struct ChildGuard(Child);
 
-impl Drop for Kept {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         // Both fail only for a child that has ended and was waited for.
         let _ = self.0.kill();
@@ -65,12 +65,12 @@ pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
     program: &Path,
     file: &File,
     limits: Limits,
-    each: &mut F,
-) -> Result<Facts, SheetError> {
+    on_row: &mut F,
+) -> Result<SheetInfo, SheetError> {
     let mut input = file.try_clone()?;
     input.rewind()?;
     let mut output = tempfile::tempfile()?;
-    let mut child = Kept(
+    let mut child = ChildGuard(
         Command::new(program)
             .arg(COMMAND)
             .arg(limits.max_rows.to_string())
@@ -82,26 +82,26 @@ pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
     );
     let status = child.0.wait()?;
     if !status.success() {
-        return Err(fallen(status));
+        return Err(classify_exit(status));
     }
     output.rewind()?;
     let mut output = BufReader::with_capacity(64 << 10, output);
     let (mut header, mut row, mut scratch) = (None, SheetRow::default(), Vec::new());
     loop {
-        match ipc::take(&mut output, &mut row, &mut scratch)? {
+        match ipc::read_frame(&mut output, &mut row, &mut scratch)? {
             Frame::Header(found) => header = Some(found),
             Frame::Row => match &header {
-                Some(header) => each(header, &row),
-                None => return Err(ipc::nonsense().into()),
+                Some(header) => on_row(header, &row),
+                None => return Err(ipc::malformed_frame().into()),
             },
-            Frame::End(end) => return Ok(facts(end)),
-            Frame::Refused(failure) => return Err(SheetError::BehindTheWall(failure)),
+            Frame::End(end) => return Ok(sheet_info(end)),
+            Frame::Rejected(failure) => return Err(SheetError::RejectedByWorker(failure)),
         }
     }
 }
 
-fn facts(end: End) -> Facts {
-    Facts {
+fn sheet_info(end: End) -> SheetInfo {
+    SheetInfo {
         format: Format {
             format: "xlsx",
             encoding: None,
@@ -115,8 +115,8 @@ fn facts(end: End) -> Facts {
 }
 
 /// What became of a child that did not end well. How it ended says what the workbook did to it.
-fn fallen(status: ExitStatus) -> SheetError {
-    if status.code() == Some(NOT_WRITTEN) {
+fn classify_exit(status: ExitStatus) -> SheetError {
+    if status.code() == Some(EXIT_OUTPUT_NOT_WRITTEN) {
         return SheetError::Io(std::io::Error::other(
             "there is no room for what a workbook holds (TMPDIR)",
         ));
@@ -126,7 +126,7 @@ fn fallen(status: ExitStatus) -> SheetError {
         .and_then(|signal| Signal::try_from(signal).ok());
     match signal {
         Some(Signal::SIGXCPU | Signal::SIGKILL) => SheetError::WorkbookTooLarge(format!(
-            "reading it takes more than {MAX_SECONDS} seconds"
+            "reading it takes more than {MAX_CPU_SECONDS} seconds"
         )),
         // An allocation beyond the limit aborts.
         Some(Signal::SIGABRT) => {
@@ -143,46 +143,46 @@ fn fallen(status: ExitStatus) -> SheetError {
 ///
 /// # Errors
 /// Where the limits can't be set, or there is no room for the output.
-pub fn read_for_parent(input: File, output: File, limits: Limits) -> std::io::Result<()> {
-    setrlimit(Resource::RLIMIT_DATA, MAX_DATA, MAX_DATA)?;
-    setrlimit(Resource::RLIMIT_CPU, MAX_SECONDS, MAX_SECONDS + 1)?;
-    setrlimit(Resource::RLIMIT_FSIZE, MAX_OUTPUT, MAX_OUTPUT)?;
+pub fn run_worker(input: File, output: File, limits: Limits) -> std::io::Result<()> {
+    setrlimit(Resource::RLIMIT_DATA, MAX_DATA_BYTES, MAX_DATA_BYTES)?;
+    setrlimit(Resource::RLIMIT_CPU, MAX_CPU_SECONDS, MAX_CPU_SECONDS + 1)?;
+    setrlimit(Resource::RLIMIT_FSIZE, MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    say(BufReader::with_capacity(64 << 10, input), output, limits)
+    write_result(BufReader::with_capacity(64 << 10, input), output, limits)
 }
 
-fn say<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::io::Result<()> {
+fn write_result<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::io::Result<()> {
     let mut out = BufWriter::with_capacity(64 << 10, output);
     let mut scratch = Vec::new();
-    let mut said_header = false;
-    let mut broken = Ok(());
+    let mut header_written = false;
+    let mut write_outcome = Ok(());
     let outcome = read(input, limits, |header, row| {
-        if broken.is_err() {
+        if write_outcome.is_err() {
             return;
         }
-        if !said_header {
-            broken = ipc::put_header(&mut out, header);
-            said_header = true;
+        if !header_written {
+            write_outcome = ipc::write_header(&mut out, header);
+            header_written = true;
         }
-        if broken.is_ok() {
-            broken = ipc::put_row(&mut out, row, &mut scratch);
+        if write_outcome.is_ok() {
+            write_outcome = ipc::write_row(&mut out, row, &mut scratch);
         }
     });
-    broken?;
+    write_outcome?;
     match outcome {
-        Ok(facts) => ipc::put_end(
+        Ok(sheet_info) => ipc::write_end(
             &mut out,
             &End {
-                sheet: facts.format.sheet,
-                header: facts.header,
-                issues: facts.issues,
+                sheet: sheet_info.format.sheet,
+                header: sheet_info.header,
+                issues: sheet_info.issues,
             },
         )?,
         Err(error) => {
             // Rows that came before count for nothing.
             out.rewind()?;
             out.get_ref().set_len(0)?;
-            ipc::put_refusal(&mut out, &error.failure())?;
+            ipc::write_rejection(&mut out, &error.failure())?;
         }
     }
     out.flush()

@@ -8,22 +8,24 @@ use crate::sheet::SheetError;
 /// Most parts of a workbook.
 const MAX_PARTS: usize = 4_096;
 /// Most bytes of all parts inflated.
-const MAX_TOTAL: u64 = 640 << 20;
+const MAX_TOTAL_BYTES: u64 = 640 << 20;
 /// Most bytes of the shared strings inflated.
-const MAX_SHARED_STRINGS: u64 = 64 << 20;
+const MAX_SHARED_STRINGS_BYTES: u64 = 64 << 20;
 /// Most bytes inflated of any part that is neither a sheet nor the shared strings: they are held in memory whole.
-const MAX_SMALL_PART: u64 = 32 << 20;
+const MAX_OTHER_PART_BYTES: u64 = 32 << 20;
 
 /// What was met on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::sheet) struct Parts {
+pub(in crate::sheet) struct WorkbookFeatures {
     /// Some sheet has merged cells.
     pub(in crate::sheet) has_merged_cells: bool,
     /// Some sheet may have formulas.
     pub(in crate::sheet) has_formulas: bool,
 }
 
-pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, SheetError> {
+pub(in crate::sheet) fn check_limits<R: Read + Seek>(
+    file: &mut R,
+) -> Result<WorkbookFeatures, SheetError> {
     let unreadable =
         |error: &dyn std::fmt::Display| SheetError::WorkbookUnreadable(error.to_string());
     file.rewind()?;
@@ -33,7 +35,7 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
             "it has more than {MAX_PARTS} parts"
         )));
     }
-    let mut parts = Parts::default();
+    let mut features = WorkbookFeatures::default();
     // Larger than the window of a decompressor, which is copied each time the buffer is full.
     let mut buffer = vec![0; 256 << 10];
     let mut total = 0;
@@ -46,29 +48,29 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
             .map_err(|error| unreadable(&error))?
             .to_ascii_lowercase();
         let cap = if name.ends_with("sharedstrings.xml") {
-            MAX_SHARED_STRINGS
+            MAX_SHARED_STRINGS_BYTES
         } else if name.contains("worksheets/") || name.contains("media/") {
-            MAX_TOTAL
+            MAX_TOTAL_BYTES
         } else {
-            MAX_SMALL_PART
+            MAX_OTHER_PART_BYTES
         };
-        let mut data = Mark::new(b"sheetData");
-        let mut merged = Mark::new(b"mergeCells");
-        let mut formulas = Formulas::default();
-        let (mut is_sheet, mut found) = (false, Parts::default());
+        let mut data = MarkerSearch::new(b"sheetData");
+        let mut merged = MarkerSearch::new(b"mergeCells");
+        let mut formulas = FormulaSearch::default();
+        let (mut is_sheet, mut found) = (false, WorkbookFeatures::default());
         // A sheet may lie anywhere and have any name; its cells and what is merged come after this mark.
-        let mut look = |piece: &[u8]| {
-            is_sheet = is_sheet || data.is_in(piece);
+        let mut inspect = |chunk: &[u8]| {
+            is_sheet = is_sheet || data.search(chunk);
             if is_sheet {
-                found.has_merged_cells = found.has_merged_cells || merged.is_in(piece);
-                found.has_formulas = found.has_formulas || formulas.are_in(piece);
+                found.has_merged_cells = found.has_merged_cells || merged.search(chunk);
+                found.has_formulas = found.has_formulas || formulas.search(chunk);
             }
         };
         let size = inflate(
             &mut part,
-            cap.min(MAX_TOTAL - total),
+            cap.min(MAX_TOTAL_BYTES - total),
             &mut buffer,
-            &mut look,
+            &mut inspect,
         )
         .map_err(|error| unreadable(&error))?;
         let Some(size) = size else {
@@ -78,19 +80,19 @@ pub(in crate::sheet) fn check<R: Read + Seek>(file: &mut R) -> Result<Parts, She
         };
         total += size;
         if is_sheet {
-            parts.has_merged_cells |= found.has_merged_cells;
-            parts.has_formulas |= found.has_formulas;
+            features.has_merged_cells |= found.has_merged_cells;
+            features.has_formulas |= found.has_formulas;
         }
     }
-    Ok(parts)
+    Ok(features)
 }
 
-/// Size of a part inflated, or `None` if it exceeds the cap. `look` sees all of it, piece by piece.
+/// Size of a part inflated, or `None` if it exceeds the cap. `folded_id` sees all of it, piece by piece.
 fn inflate(
     part: &mut impl Read,
     cap: u64,
     buffer: &mut [u8],
-    look: &mut impl FnMut(&[u8]),
+    inspect: &mut impl FnMut(&[u8]),
 ) -> std::io::Result<Option<u64>> {
     let mut size = 0;
     loop {
@@ -98,7 +100,7 @@ fn inflate(
         if read == 0 {
             return Ok(Some(size));
         }
-        look(&buffer[..read]);
+        inspect(&buffer[..read]);
         size += read as u64;
         if size > cap {
             return Ok(None);
@@ -108,28 +110,28 @@ fn inflate(
 
 /// Looks for a mark, also where it lies across two pieces.
 #[derive(Debug)]
-struct Mark {
-    mark: &'static [u8],
-    end: Vec<u8>,
+struct MarkerSearch {
+    marker: &'static [u8],
+    tail: Vec<u8>,
 }
 
-impl Mark {
-    fn new(mark: &'static [u8]) -> Self {
+impl MarkerSearch {
+    fn new(marker: &'static [u8]) -> Self {
         Self {
-            mark,
-            end: Vec::new(),
+            marker,
+            tail: Vec::new(),
         }
     }
 
-    fn is_in(&mut self, piece: &[u8]) -> bool {
-        let length = self.mark.len();
-        let first = &piece[..piece.len().min(length)];
-        self.end.extend_from_slice(first);
-        let found = memchr::memmem::find(&self.end, self.mark).is_some()
-            || memchr::memmem::find(piece, self.mark).is_some();
-        if piece.len() >= length {
-            self.end.clear();
-            self.end.extend_from_slice(&piece[piece.len() - length..]);
+    fn search(&mut self, chunk: &[u8]) -> bool {
+        let length = self.marker.len();
+        let first = &chunk[..chunk.len().min(length)];
+        self.tail.extend_from_slice(first);
+        let found = memchr::memmem::find(&self.tail, self.marker).is_some()
+            || memchr::memmem::find(chunk, self.marker).is_some();
+        if chunk.len() >= length {
+            self.tail.clear();
+            self.tail.extend_from_slice(&chunk[chunk.len() - length..]);
         }
         found
     }
@@ -138,16 +140,16 @@ impl Mark {
 /// Looks for elements whose names begin with `f`, as those of formulas do, whatever their prefix. There is hardly an `f` in
 /// a sheet without formulas, so that one quick search does.
 #[derive(Debug, Default)]
-struct Formulas {
+struct FormulaSearch {
     /// The last byte of the piece before.
     last: u8,
 }
 
-impl Formulas {
-    fn are_in(&mut self, piece: &[u8]) -> bool {
-        let before = |at: usize| at.checked_sub(1).map_or(self.last, |at| piece[at]);
-        let found = memchr::memchr_iter(b'f', piece).any(|at| matches!(before(at), b'<' | b':'));
-        self.last = piece.last().copied().unwrap_or(self.last);
+impl FormulaSearch {
+    fn search(&mut self, chunk: &[u8]) -> bool {
+        let before = |at: usize| at.checked_sub(1).map_or(self.last, |at| chunk[at]);
+        let found = memchr::memchr_iter(b'f', chunk).any(|at| matches!(before(at), b'<' | b':'));
+        self.last = chunk.last().copied().unwrap_or(self.last);
         found
     }
 }
@@ -157,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formulas_are_found_wherever_pieces_end() {
+    fn formulas_are_found_across_chunk_boundaries() {
         for (sheet, has) in [
             ("<c r=\"A1\"><f>1+1</f><v>2</v></c>", true),
             ("<x:c><x:f>1</x:f></x:c>", true),
@@ -167,26 +169,26 @@ mod tests {
             ),
         ] {
             for size in 1..sheet.len() {
-                let mut formulas = Formulas::default();
-                let mut pieces = sheet.as_bytes().chunks(size);
-                let found = pieces.any(|piece| formulas.are_in(piece));
+                let mut formulas = FormulaSearch::default();
+                let mut chunks = sheet.as_bytes().chunks(size);
+                let found = chunks.any(|chunk| formulas.search(chunk));
                 assert_eq!(found, has, "{sheet} in pieces of {size}");
             }
         }
     }
 
     #[test]
-    fn a_mark_is_found_wherever_pieces_end() {
+    fn marker_is_found_across_chunk_boundaries() {
         let text = b"<worksheet><mergeCells count=\"1\"/></worksheet>";
         for size in 1..text.len() {
-            let mut mark = Mark::new(b"mergeCells");
+            let mut marker = MarkerSearch::new(b"mergeCells");
             let mut found = false;
-            for piece in text.chunks(size) {
-                found |= mark.is_in(piece);
+            for chunk in text.chunks(size) {
+                found |= marker.search(chunk);
             }
             assert!(found, "pieces of {size}");
         }
-        let mut mark = Mark::new(b"mergeCells");
-        assert!(!text[..15].chunks(3).any(|piece| mark.is_in(piece)));
+        let mut marker = MarkerSearch::new(b"mergeCells");
+        assert!(!text[..15].chunks(3).any(|chunk| marker.search(chunk)));
     }
 }

@@ -9,19 +9,19 @@ use crate::table::Cell;
 /// Longest text of a cell, characters: Excel's own limit.
 const MAX_CELL_CHARS: usize = 32_767;
 /// Beyond this a number has more digits than Excel keeps.
-const MAX_EXACT: f64 = 1e15;
+const MAX_EXACT_NUMBER: f64 = 1e15;
 
 /// The stored value of a cell as text, in `shown` where it has to be made; `None` for a blank one.
 #[inline]
 pub(super) fn cell_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
-    shown: &'a mut String,
+    display: &'a mut String,
 ) -> Result<Option<Cell<'a>>, SheetError> {
     match value {
         // Nearly all are.
         DataRef::SharedString(text) => text_cell(text),
-        other => other_value(other, has_formula, shown),
+        other => format_value(other, has_formula, display),
     }
 }
 
@@ -35,47 +35,47 @@ fn text_cell(text: &str) -> Result<Option<Cell<'_>>, SheetError> {
     Ok((!text.is_empty()).then_some(Cell::Text(text)))
 }
 
-fn other_value<'a>(
+fn format_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
-    shown: &'a mut String,
+    display: &'a mut String,
 ) -> Result<Option<Cell<'a>>, SheetError> {
     use std::fmt::Write as _;
-    shown.clear();
+    display.clear();
     let mut write = |text: std::fmt::Arguments<'_>| {
         // Writing to a String can't fail.
-        let _ = shown.write_fmt(text);
+        let _ = display.write_fmt(text);
     };
     let text: &str = match value {
         DataRef::Empty => return Ok(has_formula.then_some(Cell::FormulaWithoutValue)),
         DataRef::Error(error) => {
             write(format_args!("{error}"));
-            return Ok(Some(Cell::Error(shown)));
+            return Ok(Some(Cell::Error(display)));
         }
-        DataRef::Float(number) if number.abs() >= MAX_EXACT => {
+        DataRef::Float(number) if number.abs() >= MAX_EXACT_NUMBER => {
             write(format_args!("{number:.0}"));
-            return Ok(Some(Cell::Rounded(shown)));
+            return Ok(Some(Cell::Rounded(display)));
         }
         DataRef::Int(number) => {
             write(format_args!("{number}"));
-            shown
+            display
         }
         DataRef::Float(number) => {
             // Adding zero turns the negative zero into the plain one.
             write(format_args!("{}", number + 0.0));
-            shown
+            display
         }
         DataRef::Bool(true) => "TRUE",
         DataRef::Bool(false) => "FALSE",
         DataRef::DateTime(date) if date.is_datetime() && is_date(date) => {
-            shown.push_str(&iso(date));
-            shown
+            display.push_str(&format_iso(date));
+            display
         }
         DataRef::DateTime(duration) => {
             write(format_args!("{}", duration.as_f64()));
-            shown
+            display
         }
-        DataRef::DateTimeIso(text) => plain_iso(text),
+        DataRef::DateTimeIso(text) => trim_iso(text),
         DataRef::DurationIso(text) | DataRef::String(text) => text,
         DataRef::SharedString(text) => text,
     };
@@ -86,22 +86,27 @@ fn other_value<'a>(
 /// as a date, whatever the format of its cell; it may be an ID.
 fn is_date(date: &ExcelDateTime) -> bool {
     /// The first day of the year 10000.
-    const END: f64 = 2_958_466.0;
+    const FIRST_INVALID_DAY: f64 = 2_958_466.0;
     /// The same in the other system, which counts its days from 1904.
-    const END_SINCE_1904: f64 = END - 1_462.0;
+    const FIRST_INVALID_DAY_1904: f64 = FIRST_INVALID_DAY - 1_462.0;
     let days = date.as_f64();
     let since_1900 = *date == ExcelDateTime::new(days, ExcelDateTimeType::DateTime, false);
-    (0.0..if since_1900 { END } else { END_SINCE_1904 }).contains(&days)
+    (0.0..if since_1900 {
+        FIRST_INVALID_DAY
+    } else {
+        FIRST_INVALID_DAY_1904
+    })
+        .contains(&days)
 }
 
 /// A date, or a time, or both, as the format has them, without parts of a second and midnight.
-fn plain_iso(text: &str) -> &str {
+fn trim_iso(text: &str) -> &str {
     let text = text.strip_suffix('Z').unwrap_or(text);
     let text = text.split_once('.').map_or(text, |(whole, _)| whole);
     text.strip_suffix("T00:00:00").unwrap_or(text)
 }
 
-fn iso(date: &ExcelDateTime) -> String {
+fn format_iso(date: &ExcelDateTime) -> String {
     let (year, month, day, hour, minute, second, _) = date.to_ymd_hms_milli();
     if date.as_f64() < 1.0 {
         // Less than a day is a time.
@@ -118,15 +123,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(days: f64, since_1904: bool, shown: &str) {
+    fn check(days: f64, since_1904: bool, display: &str) {
         let date = ExcelDateTime::new(days, ExcelDateTimeType::DateTime, since_1904);
         let (value, mut text) = (DataRef::DateTime(date), String::new());
         let cell = cell_value(&value, false, &mut text).unwrap();
-        assert_eq!(cell, Some(Cell::Text(shown)), "{days}");
+        assert_eq!(cell, Some(Cell::Text(display)), "{days}");
     }
 
     #[test]
-    fn dates_are_iso_and_what_can_be_none_stays_a_number() {
+    fn dates_are_iso_and_out_of_range_days_stay_numbers() {
         check(45_418.0, false, "2024-05-06");
         check(45_418.5, false, "2024-05-06T12:00:00");
         check(0.25, false, "06:00:00");
@@ -140,15 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn dates_that_are_stored_as_text_lose_parts_of_seconds_and_midnight() {
-        for (stored, shown) in [
+    fn text_dates_lose_subseconds_and_midnight() {
+        for (stored, display) in [
             ("2024-05-06T00:00:00", "2024-05-06"),
             ("2024-05-06T00:00:00.000Z", "2024-05-06"),
             ("2024-05-06T07:08:09.5", "2024-05-06T07:08:09"),
             ("2024-05-06", "2024-05-06"),
             ("07:08:09", "07:08:09"),
         ] {
-            assert_eq!(plain_iso(stored), shown);
+            assert_eq!(trim_iso(stored), display);
         }
     }
 }

@@ -127,7 +127,7 @@ fn is_same_contact(one: &State, name: &str, numbers: &[String]) -> bool {
 }
 
 /// Pairs in which neither side matches anything else.
-fn one_to_one<A: Copy + Ord, B: Clone + Ord>(pairs: &[(A, B)]) -> Vec<(A, B)> {
+fn unique_pairs<A: Copy + Ord, B: Clone + Ord>(pairs: &[(A, B)]) -> Vec<(A, B)> {
     pairs
         .iter()
         .filter(|(a, b)| {
@@ -259,7 +259,7 @@ impl Account {
                     pairs.push((contact.uid, row.id.clone()));
                 }
             }
-            one_to_one(&pairs)
+            unique_pairs(&pairs)
         };
         let adopted = links(&|c| c.state.id.is_none(), &new_rows);
         let in_file = |id: &str| good.iter().any(|row| row.id == id) || in_error(id);
@@ -378,9 +378,9 @@ impl Account {
                 (approved.file == file && same_confirmation)
                     || (removals.is_subset(&approved.removed)
                         && changed.iter().all(|uid| {
-                            let keeps_record =
+                            let keeps_contact_id =
                                 renumbered.contains(uid) && approved.removed.contains(uid);
-                            approved.changed.contains(uid) || keeps_record
+                            approved.changed.contains(uid) || keeps_contact_id
                         })
                         && bad.is_subset(&approved.bad))
             });

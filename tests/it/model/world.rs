@@ -71,7 +71,7 @@ impl World {
         self.app.set_https_source(self.account, &url).await;
         self.app
             .store
-            .set_enabled(self.account, true)
+            .set_import_enabled(self.account, true)
             .await
             .unwrap();
         self.model = Account {
@@ -282,7 +282,7 @@ impl World {
     /// Another program changes contacts while imports are disabled.
     async fn edit_externally(&mut self, rng: &mut Rng) {
         let (store, pool) = (self.app.store.clone(), &self.app.pool.clone());
-        store.set_enabled(self.account, false).await.unwrap();
+        store.set_import_enabled(self.account, false).await.unwrap();
         self.model.enabled = false;
         if rng.percent(20) {
             self.import("import while disabled").await;
@@ -344,7 +344,7 @@ impl World {
         }
         self.app
             .store
-            .set_enabled(self.account, true)
+            .set_import_enabled(self.account, true)
             .await
             .unwrap();
         self.model.enabled = true;

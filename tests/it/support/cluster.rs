@@ -5,14 +5,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rosterd::embedded::{Embedded, Role};
+use rosterd::embedded::{EmbeddedPostgres, Role};
 use rosterd::store::Store;
 use sqlx::{Connection, PgConnection};
 
 const TEMPLATE: &str = "rosterd_template";
 
-fn cluster() -> &'static Embedded {
-    static CLUSTER: OnceLock<Embedded> = OnceLock::new();
+fn cluster() -> &'static EmbeddedPostgres {
+    static CLUSTER: OnceLock<EmbeddedPostgres> = OnceLock::new();
     CLUSTER.get_or_init(|| {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         remove_leftovers(root);
@@ -24,7 +24,7 @@ fn cluster() -> &'static Embedded {
             "full_page_writes=off",
             "max_connections=400",
         ];
-        Embedded::start(&data_dir, Role::Daemon, &settings)
+        EmbeddedPostgres::start(&data_dir, Role::Daemon, &settings)
             .expect("a private Postgres for the tests")
     })
 }

@@ -18,11 +18,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rosterd::clock::{Clock, ManualClock};
 use rosterd::dispatch::Dispatcher;
 use rosterd::fetch::{Fetcher, Limits, NetworkPolicy};
-use rosterd::import::{Importer, Options, WhenStopped};
+use rosterd::import::{Importer, Options, StopPolicy};
 use rosterd::lifecycle::Lifecycle;
 use rosterd::mail::Mailer;
 use rosterd::model::AccountId;
-use rosterd::model::settings::{PASSWORD_FIELD, SourceKind};
+use rosterd::model::settings::{PASSWORD_COLUMN, SourceKind};
 use rosterd::secrets::{Binding, Keyring};
 use rosterd::sheet::WorkbookReader;
 use rosterd::store::{NewSettings, Retention, RunRow, Store};
@@ -148,7 +148,7 @@ impl TestApp {
             owner: "test".to_owned(),
             mail_domain: "example.org".to_owned(),
             operator: setup.operator.map(str::to_owned),
-            stopped: WhenStopped::HandBack,
+            on_stop: StopPolicy::Requeue,
         };
         let importer = Arc::new(Importer::new(
             store.clone(),
@@ -195,7 +195,7 @@ impl TestApp {
     pub async fn run_until_idle(&self) {
         for _ in 0..3 {
             self.dispatcher.tick().await.unwrap();
-            self.dispatcher.idle().await;
+            self.dispatcher.wait_idle().await;
         }
     }
 
@@ -221,7 +221,7 @@ impl TestApp {
             .unwrap();
         self.set_https_source(id, &self.https.url("/contacts.csv"))
             .await;
-        self.store.set_enabled(id, true).await.unwrap();
+        self.store.set_import_enabled(id, true).await.unwrap();
         id
     }
 
@@ -256,7 +256,7 @@ impl TestApp {
         password: &str,
         origin: &str,
     ) {
-        let encrypted = self.encrypt_secret(account, PASSWORD_FIELD, password, origin);
+        let encrypted = self.encrypt_secret(account, PASSWORD_COLUMN, password, origin);
         let new = NewSettings {
             username: Some("jane".to_owned()),
             password_sealed: Some(encrypted),
@@ -284,7 +284,7 @@ impl TestApp {
         };
         Keyring::load(&key)
             .unwrap()
-            .seal(&secret.into(), binding)
+            .encrypt(&secret.into(), binding)
             .unwrap()
     }
 

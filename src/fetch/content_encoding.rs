@@ -3,7 +3,7 @@
 use super::FetchError;
 
 /// What a body may be compressed with. Where other words stand in their place, it is not compressed.
-const COMPRESSIONS: [&str; 7] = [
+const KNOWN_ENCODINGS: [&str; 7] = [
     "gzip",
     "x-gzip",
     "br",
@@ -15,37 +15,37 @@ const COMPRESSIONS: [&str; 7] = [
 
 /// How a body has to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(super) enum ContentEncoding {
     /// As it is.
     Identity,
     /// Out of gzip (RFC 1952).
     Gzip,
 }
 
-impl Encoding {
+impl ContentEncoding {
     /// Understands the values of `Content-Encoding` that a host sends.
     ///
     /// # Errors
     /// [`FetchError::ProtocolError`] where it names what was not offered.
-    pub(super) fn named<'a>(
+    pub(super) fn parse<'a>(
         values: impl Iterator<Item = &'a str>,
         host: &str,
     ) -> Result<Self, FetchError> {
         let words = values.flat_map(|value| value.split(','));
-        let compressions: Vec<&str> = words
+        let encodings: Vec<&str> = words
             .filter_map(|word| {
                 let is_named = |name: &&&str| word.trim().eq_ignore_ascii_case(name);
-                COMPRESSIONS.iter().find(is_named).copied()
+                KNOWN_ENCODINGS.iter().find(is_named).copied()
             })
             .collect();
-        match compressions[..] {
+        match encodings[..] {
             [] => Ok(Self::Identity),
             ["gzip" | "x-gzip"] => Ok(Self::Gzip),
             _ => Err(FetchError::ProtocolError {
                 host: host.to_owned(),
-                why: format!(
+                reason: format!(
                     "it sends the file compressed as `{}`, which is not understood",
-                    compressions.join(", ")
+                    encodings.join(", ")
                 ),
             }),
         }
@@ -57,10 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn compressions_are_known_by_their_names() {
-        let named = |values: &[&str]| Encoding::named(values.iter().copied(), "host").ok();
+    fn content_encoding_values_are_parsed() {
+        let parse = |values: &[&str]| ContentEncoding::parse(values.iter().copied(), "host").ok();
         for plain in [&[][..], &["identity"], &["utf-8"], &[""]] {
-            assert_eq!(named(plain), Some(Encoding::Identity), "{plain:?}");
+            assert_eq!(parse(plain), Some(ContentEncoding::Identity), "{plain:?}");
         }
         for gzip in [
             &["gzip"][..],
@@ -68,10 +68,10 @@ mod tests {
             &["x-gzip"],
             &["identity", "gzip "],
         ] {
-            assert_eq!(named(gzip), Some(Encoding::Gzip), "{gzip:?}");
+            assert_eq!(parse(gzip), Some(ContentEncoding::Gzip), "{gzip:?}");
         }
         for other in [&["br"][..], &["gzip, gzip"], &["gzip", "deflate"]] {
-            assert_eq!(named(other), None, "{other:?}");
+            assert_eq!(parse(other), None, "{other:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything that can be found wrong or odd in a sheet, in one table: the single source of messages, of the reference
 //! page (`docs/checks.md`) and of tests.
 //!
-//! In `sentence` and `remedy`, `{column}`, `{other}` and `{row}` stand for what a finding is about.
+//! In `problem` and `fix`, `{column}`, `{other}` and `{row}` stand for what a finding is about.
 
 use super::code::{Code, Severity};
 
@@ -15,16 +15,16 @@ pub struct Rule {
     /// What it means for the contact.
     pub severity: Severity,
     /// In which case it is found.
-    pub when: &'static str,
+    pub condition: &'static str,
     /// What is wrong.
-    pub sentence: &'static str,
+    pub problem: &'static str,
     /// What to do, and what happens until then.
-    pub remedy: &'static str,
+    pub fix: &'static str,
 }
 
 /// What a message is about; what a finding's text does not name stays unused.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct About<'a> {
+pub struct MessageArgs<'a> {
     /// Title of the column.
     pub column: &'a str,
     /// The other one that it clashes with, or what was meant.
@@ -34,20 +34,20 @@ pub struct About<'a> {
 }
 
 macro_rules! catalogue {
-    ($($finding:ident = $code:ident, $severity:ident, $when:literal, $sentence:literal, $remedy:literal;)+) => {
+    ($($finding:ident = $code:ident, $severity:ident, $condition:literal, $problem:literal, $fix:literal;)+) => {
         /// Something that can be found in a sheet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "`when` in the catalogue says it")]
         pub enum Finding { $($finding),+ }
 
         /// The whole catalogue, in the order of the reference page.
-        pub const CATALOGUE: &[Rule] = &[$(Rule {
+        pub const CATALOG: &[Rule] = &[$(Rule {
             finding: Finding::$finding,
             code: Code::$code,
             severity: Severity::$severity,
-            when: $when,
-            sentence: $sentence,
-            remedy: $remedy,
+            condition: $condition,
+            problem: $problem,
+            fix: $fix,
         }),+];
     };
 }
@@ -65,19 +65,19 @@ catalogue! {
         "the ID is a number of more than 15 digits, or text like 6.04E+09",
         "Excel has rounded this ID, so it can't be known whose row this is",
         "format the column as Text and enter the ID anew. Until then nobody is removed";
-    IdControl = IdUnreadable, Error,
+    IdControlCharacter = IdUnreadable, Error,
         "an invisible control character stands in the ID",
         "the ID contains an invisible control character, so it can't be known whose row this is",
         "type it anew. Until then nobody is removed";
-    IdError = IdUnreadable, Error,
+    IdCellError = IdUnreadable, Error,
         "the ID cell shows #N/A, #REF! or another error of the spreadsheet program",
         "the ID cell shows an error of the spreadsheet program",
         "mend its formula or type the ID. Until then nobody is removed";
-    IdFormula = IdUnreadable, Error,
+    IdFormulaWithoutValue = IdUnreadable, Error,
         "the ID cell holds a formula that was never calculated",
         "the ID cell holds a formula without a value",
         "open and save the workbook in the spreadsheet program. Until then nobody is removed";
-    RowSurplus = RowDamaged, Error,
+    RowSurplusCells = RowDamaged, Error,
         "the row has more cells than the header, and they are not blank",
         "the row has more cells than the header, so it can't be known which belongs where",
         "mend it in the spreadsheet and export it again. Until then nobody is removed";
@@ -85,11 +85,11 @@ catalogue! {
         "the row has another count of cells than the header, and its number stands beside the Number column",
         "the row has another count of cells than the header and they have slid out of their columns",
         "mend it in the spreadsheet and export it again. Until then nobody is removed";
-    RowTorn = RowDamaged, Error,
+    RowSplit = RowDamaged, Error,
         "two neighbouring rows have together the cells of one, and at least one of them lacks what every contact needs",
         "this row and its neighbour look like one row torn apart by a line break",
         "join them again, or clear the row that is none. Until then nobody is removed";
-    RowLineEnd = RowDamaged, Error,
+    RowPartialLineEnd = RowDamaged, Error,
         "a row alone among its neighbours ends with half a line end: CR or LF, where all others have both; it and the next row are concerned",
         "this row or the one above it lacks a part of its line end, and what stands in its place can't be told",
         "export the file again from the spreadsheet program. Until then nobody is removed";
@@ -101,7 +101,7 @@ catalogue! {
         "text stands between a closing quotation mark and the next delimiter",
         "the row has text behind a closing quotation mark, so it can't be known where its cells end",
         "export the file again from the spreadsheet program. Until then nobody is removed";
-    RowSwallowed = RowDamaged, Error,
+    RowInQuotedCell = RowDamaged, Error,
         "a quoted cell contains what looks like a row, or the row is one of those that such a cell contains",
         "the row is part of a quoted cell that seems to contain other rows: a quotation mark is missing or too many",
         "export the file again from the spreadsheet program. Until then nobody is removed";
@@ -109,7 +109,7 @@ catalogue! {
         "the row is one cell that another delimiter would split into a whole row",
         "the row is separated by another character than the rest of the file",
         "export the file again from the spreadsheet program. Until then nobody is removed";
-    RowOfContactDamaged = RowDamaged, Error,
+    ContactRowDamaged = RowDamaged, Error,
         "a contact has several rows, and one of them is damaged",
         "row {row}, which has the same ID, is damaged, so it can't be known what it says of this contact",
         "mend that row";
@@ -245,7 +245,7 @@ catalogue! {
         "a run is reverted, and the contact has been purged",
         "the contact was removed long ago and has been purged, so it can't be put back",
         "add it to the spreadsheet";
-    RevertForgotten = RevertRefused, Error,
+    RevertHistoryDeleted = RevertRefused, Error,
         "a run is reverted, and what it did to the contact is no longer kept",
         "what the run did to the contact is no longer kept, so it was left as it is",
         "mend it in the spreadsheet";
@@ -264,30 +264,30 @@ impl Finding {
     #[must_use]
     pub fn rule(self) -> &'static Rule {
         // The table is made in the order of the enum.
-        &CATALOGUE[self as usize]
+        &CATALOG[self as usize]
     }
 
     /// What is wrong and what to do, for people.
     #[must_use]
-    pub fn message(self, about: About<'_>) -> String {
+    pub fn message(self, args: MessageArgs<'_>) -> String {
         let rule = self.rule();
-        let mut message = String::with_capacity(rule.sentence.len() + rule.remedy.len() + 32);
-        fill(rule.sentence, about, &mut message);
+        let mut message = String::with_capacity(rule.problem.len() + rule.fix.len() + 32);
+        expand(rule.problem, args, &mut message);
         message.push_str("; ");
-        fill(rule.remedy, about, &mut message);
+        expand(rule.fix, args, &mut message);
         message
     }
 }
 
-fn fill(template: &str, about: About<'_>, message: &mut String) {
+fn expand(template: &str, args: MessageArgs<'_>, message: &mut String) {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, after) = after.split_once('}').unwrap_or((after, ""));
         message.push_str(before);
         match name {
-            "column" => message.push_str(about.column),
-            "other" => message.push_str(about.other),
-            _ => message.push_str(&about.row.to_string()),
+            "column" => message.push_str(args.column),
+            "other" => message.push_str(args.other),
+            _ => message.push_str(&args.row.to_string()),
         }
         rest = after;
     }
@@ -312,13 +312,13 @@ pub fn reference_page() -> String {
             .replace("{row}", "*row*")
             .replace('|', "\\|")
     };
-    for rule in CATALOGUE {
+    for rule in CATALOG {
         for cell in [
             format!("| `{}` ", rule.code),
             format!("| {} ", rule.severity),
-            format!("| {} ", rule.when),
-            format!("| {} ", placeholder(rule.sentence)),
-            format!("| {} |\n", placeholder(rule.remedy)),
+            format!("| {} ", rule.condition),
+            format!("| {} ", placeholder(rule.problem)),
+            format!("| {} |\n", placeholder(rule.fix)),
         ] {
             page.push_str(&cell);
         }
@@ -331,20 +331,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_in_the_catalogue_and_the_table_stands_in_order() {
+    fn catalog_covers_every_code_in_order() {
         for code in Code::ALL {
             assert!(
-                CATALOGUE.iter().any(|rule| rule.code == *code),
+                CATALOG.iter().any(|rule| rule.code == *code),
                 "`{code}` has no line"
             );
         }
-        for rule in CATALOGUE {
+        for rule in CATALOG {
             assert_eq!(rule.finding.rule(), rule);
         }
     }
 
     #[test]
-    fn the_reference_page_is_that_of_the_catalogue() {
+    fn reference_page_matches_catalog() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/checks.md");
         let page = std::fs::read_to_string(path).unwrap();
         assert!(
@@ -355,13 +355,13 @@ mod tests {
 
     /// SPEC §2.5: the severity of a code is the same everywhere, but for two that are warnings on optional columns.
     #[test]
-    fn a_code_has_one_severity_but_where_a_column_is_optional() {
-        for rule in CATALOGUE {
+    fn code_severity_differs_only_for_optional_columns() {
+        for rule in CATALOG {
             let optional = matches!(
                 rule.finding,
                 Finding::CellErrorOptional | Finding::FormulaWithoutValueOptional
             );
-            let first = CATALOGUE
+            let first = CATALOG
                 .iter()
                 .find(|other| other.code == rule.code)
                 .unwrap();
@@ -378,22 +378,22 @@ mod tests {
     }
 
     #[test]
-    fn every_sentence_says_what_is_wrong_and_what_to_do() {
-        let about = About {
+    fn every_message_states_problem_and_fix() {
+        let args = MessageArgs {
             column: "Title",
             other: "y",
             row: 7,
         };
-        for rule in CATALOGUE {
-            let message = rule.finding.message(about);
+        for rule in CATALOG {
+            let message = rule.finding.message(args);
             assert!(!message.contains(['{', '}']), "{message}");
-            assert!(rule.sentence.len() > 20 && !rule.remedy.is_empty() && !rule.when.is_empty());
-            for text in [rule.when, rule.sentence, rule.remedy] {
+            assert!(rule.problem.len() > 20 && !rule.fix.is_empty() && !rule.condition.is_empty());
+            for text in [rule.condition, rule.problem, rule.fix] {
                 assert!(!text.ends_with('.'), "{text}");
             }
         }
         assert_eq!(
-            Finding::RowsDisagree.message(about),
+            Finding::RowsDisagree.message(args),
             "Title differs from `y` in row 7, which has the same ID; make them agree, or give each person an ID of their own"
         );
     }
