@@ -1,6 +1,6 @@
-//! Settings of the program: a TOML file, and environment variables over it.
+//! The configuration: a TOML file, overridden by environment variables.
 //!
-//! The one place that reads environment variables. `config/rosterd.example.toml` shows every key.
+//! The only module that reads environment variables. `config/rosterd.example.toml` documents every key.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,48 +11,56 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de};
 
-/// File that is read if present and no other is named.
+/// File that is read if it exists and no other file is given.
 const DEFAULT_FILE: &str = "rosterd.toml";
 const ENV_PREFIX: &str = "ROSTERD_";
-const SECTIONS: [&str; 8] = [
-    "database", "smtp", "mail", "secrets", "fetch", "import", "web", "log",
-];
 
-/// All settings.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
+/// Defines [`Config`] and the names of its sections from one list.
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident: $section:ty,)+) => {
+        /// The whole configuration.
+        #[derive(Debug, Clone, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Config {
+            $($(#[$doc])* pub $name: $section,)+
+        }
+
+        const SECTIONS: &[&str] = &[$(stringify!($name)),+];
+    };
+}
+
+sections! {
     /// Postgres.
-    pub database: Database,
+    database: Database,
     /// Mail server.
-    pub smtp: Smtp,
-    /// Mail.
-    pub mail: Mail,
-    /// Sealing of passwords.
-    pub secrets: Secrets,
+    smtp: Smtp,
+    /// Addresses in mail.
+    mail: Mail,
+    /// Encryption of stored passwords.
+    secrets: Secrets,
     /// Fetching files.
-    pub fetch: Fetch,
-    /// Runs.
-    pub import: Import,
-    /// How long what is kept.
-    pub retention: Retention,
+    fetch: Fetch,
+    /// Import runs.
+    import: Import,
+    /// Deletion of old data.
+    retention: Retention,
     /// HTTP server.
-    pub web: Web,
+    web: Web,
     /// Logs.
-    pub log: Log,
+    log: Log,
 }
 
 /// `[database]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
-    /// Postgres URL.
+    /// Postgres URL. Without it, a private Postgres is used if `embedded` is set.
     pub url: Option<SecretString>,
-    /// Where the private Postgres lives.
+    /// Directory for the files of the private Postgres.
     pub data_dir: PathBuf,
-    /// Whether a missing URL means the private Postgres.
+    /// Whether to start a private Postgres if there is no URL; if false, a missing URL is an error.
     pub embedded: bool,
-    /// Most connections at once.
+    /// Maximum number of open connections; at least 4.
     pub max_connections: u32,
 }
 
@@ -60,11 +68,11 @@ pub struct Database {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Smtp {
-    /// Mail server.
+    /// URL of the mail server. Without it, mail stays in the outbox.
     pub url: Option<SecretString>,
-    /// Certificates trusted besides the system's.
+    /// PEM file with certificates to trust in addition to the system's.
     pub extra_ca_file: Option<PathBuf>,
-    /// Longest time for one message.
+    /// Maximum time to deliver one message; at least 1 s.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
 }
@@ -73,9 +81,9 @@ pub struct Smtp {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Mail {
-    /// Sender.
+    /// Sender of all mail.
     pub from: String,
-    /// Operator's address.
+    /// Address that receives mail about the daemon, and mail that cannot be delivered to any admin.
     pub operator: Option<String>,
 }
 
@@ -83,7 +91,7 @@ pub struct Mail {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Secrets {
-    /// Key file; see [`Config::key_file`].
+    /// Key file that encrypts stored passwords; for the default see [`Config::key_file`].
     pub key_file: Option<PathBuf>,
 }
 
@@ -91,32 +99,32 @@ pub struct Secrets {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fetch {
-    /// Networks allowed besides public addresses.
+    /// Networks that may be reached in addition to public addresses.
     #[serde(deserialize_with = "networks")]
     pub allow_networks: Vec<IpNet>,
-    /// Also fetch `http://`.
+    /// Whether to allow `http://` sources.
     pub allow_plain_http: bool,
-    /// Certificates trusted besides the system's.
+    /// PEM file with certificates to trust in addition to the system's.
     pub extra_ca_file: Option<PathBuf>,
-    /// Largest file, bytes.
+    /// Maximum file size in bytes, before and after decompression.
     pub max_bytes: u64,
-    /// Longest time to connect.
+    /// Maximum time to connect; at least 1 s.
     #[serde(deserialize_with = "duration")]
     pub connect_timeout: Duration,
-    /// Longest silence.
+    /// Maximum time without data from the server; at least 1 s.
     #[serde(deserialize_with = "duration")]
     pub idle_timeout: Duration,
-    /// Longest time for one attempt.
+    /// Maximum time for one attempt; at least 1 s.
     #[serde(deserialize_with = "duration")]
     pub total_timeout: Duration,
-    /// Fewest bytes a second.
+    /// Minimum transfer rate in bytes per second, averaged over `idle_timeout`.
     pub min_rate: u64,
-    /// Attempts.
+    /// Maximum number of attempts after temporary failures.
     pub attempts: u32,
-    /// Wait before the second attempt.
+    /// Delay before the second attempt; doubled for each further attempt, with jitter.
     #[serde(deserialize_with = "duration")]
     pub backoff: Duration,
-    /// Most files fetched from one host at once.
+    /// Maximum number of concurrent downloads from one host, 1 to 1000.
     pub per_host: usize,
 }
 
@@ -124,26 +132,26 @@ pub struct Fetch {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Import {
-    /// Most runs under way at once, those that wait for others not counted.
+    /// Maximum number of concurrent runs, 1 to 1000; runs that wait for a slow host or for the next attempt do not count.
     pub max_concurrent: usize,
-    /// Most rows of a CSV file.
+    /// Maximum number of rows in a CSV file.
     pub max_rows: u32,
-    /// How long a process vouches for a run.
+    /// Lease of a running import; at least 1 s. After it expires, another daemon takes the run over.
     #[serde(deserialize_with = "duration")]
     pub lease: Duration,
 }
 
-/// `[retention]`, days.
+/// `[retention]`: days until old data is deleted.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
-    /// Removed contacts.
+    /// Removed contacts are purged.
     pub removed_days: u32,
-    /// Issues and images of contacts.
+    /// Issues, before and after images, and refused mail are deleted.
     pub issues_days: u32,
-    /// Runs.
+    /// Runs are deleted.
     pub runs_days: u32,
-    /// Sent mail.
+    /// Sent mail is deleted.
     pub outbox_days: u32,
 }
 
@@ -162,12 +170,12 @@ impl Default for Retention {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Web {
-    /// Address to listen on; without it [`Web::DEFAULT_LISTEN`], if that is free.
+    /// Address of `/healthz` and `/readyz`. Without it: [`Web::DEFAULT_LISTEN`], or none if that port is in use.
     pub listen: Option<String>,
 }
 
 impl Web {
-    /// See [`Web::listen`].
+    /// Default of [`Web::listen`].
     pub const DEFAULT_LISTEN: &'static str = "127.0.0.1:8377";
 }
 
@@ -175,9 +183,9 @@ impl Web {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Text or JSON.
+    /// Format of log lines.
     pub format: LogFormat,
-    /// Filter.
+    /// Level, or a filter such as `info,rosterd=debug`.
     pub level: String,
 }
 
@@ -185,9 +193,9 @@ pub struct Log {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for a terminal.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -258,22 +266,22 @@ impl Default for Log {
     }
 }
 
-/// Why the settings can't be used.
+/// Why the configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The named file is not there.
+    /// The given file does not exist.
     #[error("configuration file `{0}` does not exist")]
     FileMissing(PathBuf),
-    /// An unknown key or a bad value.
-    #[error("configuration: {0}")]
+    /// An unknown key or an invalid value.
+    #[error("invalid configuration: {0}")]
     Invalid(String),
 }
 
 impl Config {
-    /// Reads the file (or `rosterd.toml`, if present) and the environment over it.
+    /// Reads the file (default: `rosterd.toml`, if it exists) and overrides it with environment variables.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key that is unknown or has a bad value.
+    /// [`ConfigError`] names the missing file, or the key that is unknown or has an invalid value.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         if let Some(file) = file
             && !file.exists()
@@ -284,7 +292,7 @@ impl Config {
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         };
         check_variable_names(&variables().map(|(name, _)| name).collect::<Vec<_>>())?;
-        // An empty variable is one that is not set, as compose files and unit files leave them.
+        // Compose files and unit files set unused variables to an empty value, so an empty variable counts as not set.
         let non_empty: Vec<String> = variables()
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, _)| name)
@@ -310,7 +318,7 @@ impl Config {
         Self::from_figment(Figment::new().merge(toml).merge(plain_url).merge(prefixed))
     }
 
-    /// Reads settings from TOML text alone.
+    /// Reads the configuration from TOML text only.
     ///
     /// # Errors
     /// See [`Config::load`].
@@ -342,6 +350,7 @@ impl Config {
             () if self.import.max_concurrent > MAX_CONCURRENCY => {
                 invalid("import.max_concurrent", TOO_MANY)
             }
+            () if self.smtp.timeout < SECOND => invalid("smtp.timeout", TOO_SHORT),
             () if self.fetch.connect_timeout < SECOND => {
                 invalid("fetch.connect_timeout", TOO_SHORT)
             }
@@ -360,7 +369,7 @@ impl Config {
         }
     }
 
-    /// Where the key lies that seals passwords.
+    /// Key file that encrypts stored passwords: `secrets.key_file`, else `secrets.key` in `database.data_dir`.
     #[must_use]
     pub fn key_file(&self) -> PathBuf {
         self.secrets
@@ -370,7 +379,8 @@ impl Config {
     }
 }
 
-/// A variable meant for us, but spelled with one underscore where two belong, must not be passed over in silence.
+/// Refuses variables such as `ROSTERD_FETCH_MAX_BYTES`, which have one underscore instead of two after the section and would
+/// otherwise be ignored without a message.
 fn check_variable_names(names: &[String]) -> Result<(), ConfigError> {
     for name in names {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else {
@@ -387,7 +397,7 @@ fn check_variable_names(names: &[String]) -> Result<(), ConfigError> {
             let key = rest[section.len() + 1..].to_ascii_uppercase();
             let suggestion = format!("{ENV_PREFIX}{}__{key}", section.to_ascii_uppercase());
             return Err(ConfigError::Invalid(format!(
-                "environment variable `{name}` is not known; did you mean `{suggestion}`?"
+                "unknown environment variable `{name}`; did you mean `{suggestion}`?"
             )));
         }
     }
@@ -486,6 +496,7 @@ mod tests {
             ),
             ("[import]\nmax_concurrent = 0", "import.max_concurrent"),
             ("[fetch]\nper_host = 1001", "fetch.per_host"),
+            ("[smtp]\ntimeout = \"0s\"", "smtp.timeout"),
             ("[fetch]\nidle_timeout = \"0s\"", "fetch.idle_timeout"),
             ("[fetch]\ntotal_timeout = \"0s\"", "fetch.total_timeout"),
             ("[log]\nformat = \"xml\"", "log.format"),
@@ -497,10 +508,22 @@ mod tests {
 
     #[test]
     fn variable_with_single_underscore_is_rejected() {
-        let error = check_variable_names(&["ROSTERD_FETCH_MAX_BYTES".to_owned()])
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("ROSTERD_FETCH__MAX_BYTES"), "{error}");
+        for (variable, suggestion) in [
+            ("ROSTERD_FETCH_MAX_BYTES", "ROSTERD_FETCH__MAX_BYTES"),
+            (
+                "ROSTERD_RETENTION_REMOVED_DAYS",
+                "ROSTERD_RETENTION__REMOVED_DAYS",
+            ),
+        ] {
+            let error = check_variable_names(&[variable.to_owned()])
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(suggestion), "{error}");
+        }
+        for section in SECTIONS {
+            let variable = format!("{ENV_PREFIX}{}_KEY", section.to_uppercase());
+            assert!(check_variable_names(&[variable]).is_err(), "{section}");
+        }
         assert!(
             check_variable_names(&["ROSTERD_SERVICE_HOST".to_owned(), "PATH".to_owned()]).is_ok()
         );

@@ -1,7 +1,7 @@
-//! The heartbeat: once a second it looks at what is due and starts it. All that must outlive the process is in Postgres;
-//! the scheduler crate gives the beat and nothing else.
+//! Polls once a second for due schedules and queued runs and starts them, delivers mail, and deletes old data.
 //!
-//! Knows `import`, `store` and `outbox`.
+//! The schedules are in Postgres; the scheduler crate only provides the tick. Uses `import`, `store` and `outbox`, and
+//! knows nothing about the stages of an import.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +19,14 @@ use crate::model::schedule::zone;
 use crate::outbox;
 use crate::store::{Retention, ScheduleRow, Store, StoreError};
 
-/// Every second. In UTC, so that no change of the clocks concerns it.
+/// Every second, in UTC, which has no changes of the clocks.
 const TICK_CRON: &str = "* * * * * *";
-/// Most schedule rows taken up in one statement.
+/// Maximum number of schedules handled in one transaction.
 const BATCH_SIZE: i64 = 500;
-/// How often the daemon looks for what is to be forgotten.
+/// How often old data is deleted.
 const RETENTION_INTERVAL: TimeDelta = TimeDelta::hours(1);
 
-/// Starts what is due.
+/// Starts due and queued runs, and the daemon's other periodic work.
 #[derive(Debug)]
 pub struct Dispatcher {
     importer: Arc<Importer>,
@@ -40,7 +40,7 @@ pub struct Dispatcher {
 }
 
 impl Dispatcher {
-    /// A dispatcher that runs at most `max_concurrent` imports at once; those that wait for others do not count.
+    /// A dispatcher that runs at most `max_concurrent` imports at once. Imports that are waiting do not count.
     #[must_use]
     pub fn new(
         importer: Arc<Importer>,
@@ -63,10 +63,10 @@ impl Dispatcher {
         }
     }
 
-    /// Beats until the soft token asks for the end, then waits for what is under way.
+    /// Runs until the soft token is canceled, then waits for running tasks.
     ///
     /// # Errors
-    /// If the heartbeat can't be started.
+    /// [`JobSchedulerError`] if the timer can't be started.
     pub async fn serve(&self) -> Result<(), JobSchedulerError> {
         let tick_signal = Arc::new(Notify::new());
         let mut scheduler = JobScheduler::new().await?;
@@ -85,9 +85,9 @@ impl Dispatcher {
                 () = self.slots.released() => self.start_runs().await,
             };
             match &outcome {
-                Ok(()) if database_failing => tracing::info!("the database answers again"),
+                Ok(()) if database_failing => tracing::info!("the database is available again"),
                 Err(error) if !database_failing => {
-                    tracing::error!(%error, "the schedule can't be looked at; trying again every second");
+                    tracing::error!(%error, "schedules and queued runs could not be read; retrying every second");
                 }
                 _ => {}
             }
@@ -99,10 +99,10 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Looks once at what is due, and starts it.
+    /// Starts everything that is due now.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what was started goes on.
+    /// [`StoreError`] if the database fails; runs that were already started continue.
     pub async fn tick(&self) -> Result<(), StoreError> {
         self.end_dead_run().await?;
         self.queue_due().await?;
@@ -112,7 +112,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Waits until all that the ticks so far have started is done.
+    /// Waits for all tasks that earlier ticks started.
     pub async fn wait_idle(&self) {
         self.lifecycle.tasks.close();
         self.lifecycle.tasks.wait().await;
@@ -133,7 +133,7 @@ impl Dispatcher {
             let importer = Arc::clone(&self.importer);
             self.lifecycle.tasks.spawn(async move {
                 if let Err(error) = importer.end_dead_run(&dead_run).await {
-                    tracing::warn!(run.id = dead_run.run.id.0, %error, "a dead run could not be ended; trying again");
+                    tracing::warn!(run.id = dead_run.run.id.0, %error, "the run of a dead process could not be ended; trying again when its lease expires");
                 }
             });
         }
@@ -147,8 +147,8 @@ impl Dispatcher {
                 .store()
                 .queue_due_slots(now, BATCH_SIZE, |row| next_run(row, now))
                 .await?;
-            for slot in slots.iter().filter(|slot| !slot.runs) {
-                tracing::info!(account.id = slot.account_id.0, due_at = %slot.due_at, "slot skipped: imports are off, or it is more than a day old");
+            for slot in slots.iter().filter(|slot| !slot.should_run) {
+                tracing::info!(account.id = slot.account_id.0, due_at = %slot.due_at, "scheduled import skipped: imports are disabled, the account is quarantined, or the time is more than 24 h past");
             }
             if slots.len() < usize::try_from(BATCH_SIZE).unwrap_or(0) {
                 break;
@@ -160,7 +160,7 @@ impl Dispatcher {
                 .refresh_edited_schedules(now, BATCH_SIZE, |row| next_run(row, now))
                 .await?;
             if rows > 0 {
-                tracing::info!(rows, "schedule edits followed");
+                tracing::info!(rows, "next run times updated after schedule edits");
             }
             if rows < usize::try_from(BATCH_SIZE).unwrap_or(0) {
                 return Ok(());
@@ -186,19 +186,20 @@ impl Dispatcher {
     }
 
     fn start(&self, run: ClaimedRun) {
-        // Only this task lets runs enter, and it has counted the places.
+        // Always succeeds: only this task admits runs, and it claims no more than there are permits.
         let Some(slot) = self.slots.admit(self.lifecycle.soft.clone()) else {
             return;
         };
         let control = RunControl::for_daemon(self.lifecycle.hard.clone(), slot);
         let importer = Arc::clone(&self.importer);
         self.lifecycle.tasks.spawn(async move {
-            // The importer has logged what could not be recorded; the lease brings the run back.
+            // The importer has logged the error. If the outcome was not recorded, the run is recovered after its lease
+            // expires.
             let _ = importer.run(&run, None, control).await;
         });
     }
 
-    /// Forgets what is older than it may get, once an hour.
+    /// Deletes old data once an hour.
     fn delete_old_data(&self) {
         let now = self.clock.now();
         {
@@ -206,7 +207,7 @@ impl Dispatcher {
                 .last_cleanup_at
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            // A clock that was set back must not stop it for long.
+            // `abs`, because a clock that was set back must not delay the next deletion for longer than the interval.
             if last_cleanup_at.is_some_and(|at| (now - at).abs() < RETENTION_INTERVAL) {
                 return;
             }
@@ -221,10 +222,10 @@ impl Dispatcher {
                     histories = deleted.histories,
                     runs = deleted.runs,
                     mails = deleted.mails,
-                    "old data was forgotten"
+                    "old data deleted"
                 ),
                 Err(error) => {
-                    tracing::warn!(%error, "old data could not be forgotten; trying again in an hour");
+                    tracing::warn!(%error, "old data could not be deleted; trying again in an hour");
                 }
             }
         });
@@ -244,19 +245,19 @@ impl Dispatcher {
         );
         self.lifecycle.tasks.spawn(async move {
             if let Err(error) = outbox::deliver_due(&store, &mailer, clock.as_ref(), None).await {
-                tracing::warn!(%error, "mail could not be delivered");
+                tracing::warn!(%error, "the outbox could not be processed; trying again in a second");
             }
             delivering.store(false, Ordering::Release);
         });
     }
 }
 
-/// When a schedule is due next; `None` where its zone is unknown here, which `rosterd doctor` shows.
+/// When a schedule is due next; `None` if its time zone is unknown on this machine, which `rosterd doctor` reports.
 fn next_run(row: &ScheduleRow, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     match zone(&row.time_zone) {
         Ok(zone) => row.schedule.next_after(now, &zone),
         Err(error) => {
-            tracing::error!(schedule.id = row.id, %error, "schedule is not run");
+            tracing::error!(schedule.id = row.id, %error, "scheduled imports will not run");
             None
         }
     }

@@ -1,9 +1,9 @@
-//! A private Postgres from the machine's binaries, for whoever has not set up one.
+//! A private Postgres server, run from the machine's binaries when no database is configured. Knows nothing of the schema.
 //!
-//! Who finds no server running starts one and stops it at the end; commands that come while a daemon owns it join. The
-//! server is a child that dies with its starter, even by `kill -9`. Postgres refuses to run as root, so root starts it
-//! as `postgres` (or `nobody`), and hands over the data directory as an open file: so it may lie below folders that
-//! only root may enter.
+//! A process that finds no running server starts one and stops it at the end. Commands join the server of a running daemon.
+//! The server is a child process that dies with its parent, even after `kill -9`. Postgres refuses to run as root, so root
+//! starts it as `postgres` (or `nobody`) and passes the data directory as an open file. The data directory can therefore be
+//! in a directory that only root can enter.
 
 mod cluster;
 
@@ -16,62 +16,63 @@ use std::time::{Duration, Instant};
 
 use self::cluster::Cluster;
 
-/// Neither file locks nor `pg_isready` call back: other processes are looked at so often.
+/// Interval for polling locks and other processes, which cannot notify this process.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-/// Longest path of a Unix socket, bytes, less the file's name.
+/// Maximum length of the socket directory's path in bytes: the limit for Unix sockets minus the file name.
 const MAX_SOCKET_DIR_BYTES: usize = 88;
 const DATABASE_USER: &str = "rosterd";
 
-/// Whether others may join the server that this process starts.
+/// Whether other processes can join the server that this process starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The daemon: others join.
+    /// The daemon: commands join its server.
     Daemon,
-    /// A command that is soon over: others wait.
+    /// A short-lived command: others wait until it has ended.
     Command,
 }
 
-/// Why there is no private Postgres.
+/// Why the private Postgres is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// Not installed.
+    /// Postgres is not installed.
     #[error(
-        "no Postgres programs were found on this machine; install the Debian package `postgresql`, or set DATABASE_URL"
+        "no Postgres binaries found on this machine; install the Debian package `postgresql`, or set DATABASE_URL"
     )]
     NoBinaries,
-    /// Neither `postgres` nor `nobody`.
+    /// The user is root, and neither `postgres` nor `nobody` exists.
     #[error(
-        "Postgres does not run as root, and there is neither a user `postgres` nor `nobody` to run it as; set DATABASE_URL"
+        "Postgres refuses to run as root, and there is no user `postgres` or `nobody` to run it as; run rosterd as another user, or set DATABASE_URL"
     )]
     NoUnprivilegedUser,
-    /// A file or process could not be had.
-    #[error("private Postgres under `{path}`: {operation}: {source}")]
+    /// An operation on a file or process failed.
+    #[error("private Postgres in `{path}`: cannot {operation}: {source}")]
     Io {
         /// The data directory.
         path: PathBuf,
-        /// What was attempted.
+        /// The failed operation, as an infinitive phrase.
         operation: &'static str,
-        /// Why it failed.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Did not start.
-    #[error("the private Postgres under `{path}` did not start: {reason}; see `{}`", .path.join("postgres.log").display())]
+    /// The server did not start.
+    #[error("the private Postgres in `{path}` did not start: {reason}; see `{}`", .path.join("postgres.log").display())]
     NotStarted {
         /// The data directory.
         path: PathBuf,
-        /// Why.
+        /// What happened instead.
         reason: String,
     },
 }
 
-/// A private Postgres that this process has started or joined; ends with [`Embedded::stop`] or the process.
+/// A private Postgres that this process has started or joined. If it was started, it ends with
+/// [`EmbeddedPostgres::stop`] or with the process.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     data_dir: PathBuf,
     socket_dir: PathBuf,
     server: Option<Server>,
-    /// Held as long as this process uses the server, so that its owner waits.
+    /// Shared lock. The owner of the server waits until it is released before it stops the server.
     _users_lock: Option<File>,
 }
 
@@ -83,10 +84,11 @@ struct Server {
 }
 
 impl EmbeddedPostgres {
-    /// Starts the server under `data_dir`, or joins the one that a daemon runs there. Blocks for up to a minute.
+    /// Starts the server in `data_dir`, or joins the one that a daemon runs there. Waits while another command uses it,
+    /// then blocks for up to a minute. `settings` are additional server settings (`name=value`).
     ///
     /// # Errors
-    /// [`EmbeddedError`] says what is missing.
+    /// [`EmbeddedError`] if the server cannot be started.
     pub fn start(data_dir: &Path, role: Role, settings: &[&str]) -> Result<Self, EmbeddedError> {
         let io_error = |operation| {
             move |source| EmbeddedError::Io {
@@ -95,10 +97,10 @@ impl EmbeddedPostgres {
                 source,
             }
         };
-        std::fs::create_dir_all(data_dir).map_err(io_error("create the folder"))?;
+        std::fs::create_dir_all(data_dir).map_err(io_error("create the directory"))?;
         let data_dir = &data_dir
             .canonicalize()
-            .map_err(io_error("find the folder"))?;
+            .map_err(io_error("resolve the path"))?;
         let mut owner_lock =
             lock_file(&data_dir.join("owner.lock")).map_err(io_error("open owner.lock"))?;
         let cluster = Cluster::new(data_dir)?;
@@ -130,7 +132,7 @@ impl EmbeddedPostgres {
             }
             if !logged {
                 tracing::info!(
-                    "waiting for another rosterd command that uses the private Postgres"
+                    "waiting for another rosterd command to stop using the private Postgres"
                 );
                 logged = true;
             }
@@ -161,19 +163,19 @@ impl EmbeddedPostgres {
         })
     }
 
-    /// Where its files are.
+    /// Canonical path of the data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// Whether this process started it.
+    /// Whether this process started the server.
     #[must_use]
     pub fn is_owner(&self) -> bool {
         self.server.is_some()
     }
 
-    /// URL of one of its databases.
+    /// Connection URL of a database in this server.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let host: String =
@@ -185,7 +187,7 @@ impl EmbeddedPostgres {
         )
     }
 
-    /// How a person looks into it.
+    /// Shell command that opens a database in this server with `psql`.
     #[must_use]
     pub fn psql_command(&self, database: &str) -> String {
         format!(
@@ -194,7 +196,7 @@ impl EmbeddedPostgres {
         )
     }
 
-    /// Stops the server, if this process started it, once those who joined have ended (at most 10 s).
+    /// Stops the server if this process started it. Waits up to 10 s for processes that joined to end.
     pub fn stop(mut self) {
         let Some(server) = self.server.take() else {
             return;
@@ -205,7 +207,7 @@ impl EmbeddedPostgres {
                 std::thread::sleep(POLL_INTERVAL);
             }
         }
-        // The keeper has gone only if the server has.
+        // Sending fails only if the supervisor thread has ended, and then the server has ended, too.
         let _ = server.stop.send(());
         let _ = server.supervisor.join();
     }

@@ -1,6 +1,6 @@
-//! rosterd keeps the contacts and groups of many accounts in step with a spreadsheet that lies somewhere else.
+//! rosterd synchronizes the contacts and groups of each account with a spreadsheet on a remote server.
 //!
-//! ARCHITECTURE.md has the map; `import` is the one place that knows all stages.
+//! ARCHITECTURE.md describes the modules. Only `import` depends on all stages.
 
 pub mod address;
 pub mod cli;

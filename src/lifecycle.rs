@@ -1,7 +1,7 @@
-//! Starting and stopping: signals, the two tokens that ask for an end, and what systemd is told.
+//! Shutdown on signals, and notifications to systemd.
 //!
-//! The soft token says "begin nothing new"; the hard one, 30 s later, "roll back and hand over". A second signal ends the
-//! process at once; the leases and the transactions see to the rest.
+//! The first signal cancels the soft token: nothing new starts. 30 s later the hard token is canceled: running imports
+//! roll back and are queued again. A second signal ends the process at once; transactions then roll back and leases expire.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long running imports get to end by themselves.
+/// Time that running imports have to finish after the first signal.
 const GRACE_PERIOD: Duration = Duration::from_secs(30);
 
-/// The two tokens, and the tasks that must end before the program may.
+/// The two tokens, and the tasks that must end before the process exits.
 #[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
-    /// Begin nothing new.
+    /// Canceled when nothing new may start.
     pub soft: CancellationToken,
-    /// Roll back and hand over.
+    /// Canceled when running imports must roll back.
     pub hard: CancellationToken,
-    /// What is under way.
+    /// Running tasks.
     pub tasks: TaskTracker,
 }
 
 impl Lifecycle {
-    /// Listens for SIGTERM and SIGINT.
+    /// Handles SIGTERM and SIGINT.
     ///
     /// # Errors
     /// If the signal handlers can't be set up.
@@ -45,14 +45,14 @@ impl Lifecycle {
             };
             next_signal().await;
             tracing::info!(
-                "stopping: no new runs, running ones get {} s",
+                "stopping: no new runs start; running imports have {} s to finish",
                 GRACE_PERIOD.as_secs()
             );
             notify_systemd(NotifyState::Stopping);
             this.soft.cancel();
             tokio::select! {
                 () = next_signal() => {
-                    tracing::warn!("second signal: aborting");
+                    tracing::warn!("aborting after a second signal");
                     std::process::exit(130);
                 }
                 () = tokio::time::sleep(GRACE_PERIOD) => this.hard.cancel(),
@@ -62,17 +62,17 @@ impl Lifecycle {
         Ok(lifecycle)
     }
 
-    /// Waits until all that is under way has ended.
+    /// Waits until all tasks have ended.
     pub async fn wait_for_tasks(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// Starts a task that may end with the process.
+/// Starts a task that is dropped when the process exits.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place for tasks that nobody waits for"
+    reason = "the only place that starts tasks without waiting for them"
 )]
 pub fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
     use tracing::Instrument;
@@ -84,13 +84,13 @@ pub fn notify_ready() {
     notify_systemd(NotifyState::Ready);
 }
 
-/// Tells systemd that the daemon is alive; harmless where nobody watches.
+/// Tells systemd that the daemon is alive. Does nothing without systemd.
 pub fn notify_watchdog() {
     notify_systemd(NotifyState::Watchdog);
 }
 
 fn notify_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(%error, "systemd could not be notified");
     }
 }

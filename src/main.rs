@@ -1,4 +1,4 @@
-//! The program; see the library.
+//! The `rosterd` binary. All code is in the library.
 
 use std::process::ExitCode;
 

@@ -1,21 +1,21 @@
-//! Brings queued mail to the mail server: the glue between `store`, which keeps it, and `mail`, which sends it.
+//! Delivers queued mail: connects `store`, which keeps it, with `mail`, which sends it.
 
 use chrono::TimeDelta;
 
 use crate::clock::Clock;
-use crate::mail::{MailError, Mailer, OutgoingMessage};
+use crate::mail::{MailError, Mailer};
 use crate::model::RunId;
-use crate::store::{DueMail, NewMail, Store, StoreError};
+use crate::store::{DueMail, Store, StoreError};
 
-/// Most messages taken up at once.
+/// Messages claimed at a time.
 const BATCH_SIZE: i64 = 20;
-/// Longest wait between two attempts.
+/// Longest delay between two attempts.
 const MAX_BACKOFF_MINUTES: i64 = 60;
 
-/// Delivers what is due, of one run only if given; gives back how many messages were taken by the mail server.
+/// Delivers the messages that are due, of one run only if given; returns how many the mail server accepted.
 ///
 /// # Errors
-/// [`StoreError`] if the database fails; what was sent but not noted is sent again.
+/// [`StoreError`] if the database fails; a message that was sent but could not be marked is sent again.
 pub async fn deliver_due(
     store: &Store,
     mailer: &Mailer,
@@ -28,7 +28,7 @@ pub async fn deliver_due(
         if due.is_empty() {
             return Ok(sent);
         }
-        for mail in due {
+        for mail in &due {
             sent += usize::from(deliver(store, mailer, clock, mail).await?);
         }
     }
@@ -38,35 +38,17 @@ async fn deliver(
     store: &Store,
     mailer: &Mailer,
     clock: &dyn Clock,
-    due: DueMail,
-) -> Result<bool, StoreError> {
-    let DueMail {
+    DueMail {
         id,
         attempts,
-        mail:
-            NewMail {
-                recipient,
-                message_id,
-                subject,
-                text,
-                html,
-                attachment,
-            },
-    } = due;
-    let outcome = mailer
-        .send(&OutgoingMessage {
-            recipient,
-            message_id,
-            subject,
-            text,
-            html,
-            attachment,
-        })
-        .await;
+        message,
+    }: &DueMail,
+) -> Result<bool, StoreError> {
+    let outcome = mailer.send(message).await;
     let now = clock.now();
     match outcome {
         Ok(()) => {
-            store.record_mail_sent(id, now).await?;
+            store.record_mail_sent(*id, now).await?;
             tracing::info!(mail.id = id, attempts, "mail sent");
             Ok(true)
         }
@@ -74,9 +56,9 @@ async fn deliver(
             tracing::warn!(
                 mail.id = id,
                 attempts,
-                "mail refused for good; see `rosterd doctor`"
+                "mail refused permanently; see `rosterd doctor`"
             );
-            store.record_mail_failed(id, &error, None, now).await?;
+            store.record_mail_failed(*id, &error, None, now).await?;
             Ok(false)
         }
         Err(MailError::Transient(error)) => {
@@ -85,10 +67,10 @@ async fn deliver(
                 mail.id = id,
                 attempts,
                 next_attempt_minutes = minutes,
-                "mail not taken, will be tried again"
+                "mail not accepted, will be sent again"
             );
             store
-                .record_mail_failed(id, &error, Some(now + TimeDelta::minutes(minutes)), now)
+                .record_mail_failed(*id, &error, Some(now + TimeDelta::minutes(minutes)), now)
                 .await?;
             Ok(false)
         }

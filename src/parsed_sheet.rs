@@ -1,4 +1,4 @@
-//! What a whole file says, once it has been judged.
+//! The result of reading and validating a file.
 
 use std::collections::HashSet;
 
@@ -6,32 +6,32 @@ use crate::compact::{Contacts, Issues};
 use crate::model::row::{RowInError, UnidentifiedRow};
 use crate::row_cache::RowFingerprint;
 
-/// The contacts of a file, and what the plan must know of those that could not be read.
+/// The contacts of a file, and the rows and contacts with errors that a plan must consider.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ParsedSheet {
-    /// Contacts without error, in the order of the sheet.
+    /// Contacts without errors, in sheet order.
     pub contacts: Contacts,
-    /// By which row each of them is known again, where one row says all of it and nothing has to be said of it; empty where
-    /// marks were not asked for.
+    /// For each contact, the fingerprint of its row if it has a single row without issues; empty if fingerprints were not
+    /// requested.
     pub row_fingerprints: Vec<Option<RowFingerprint>>,
-    /// How many contacts of the file are not among these, because they are known to be stored as it says.
+    /// Number of contacts of the file that are not in `contacts`, because the row cache proves that they are unchanged.
     pub cached_contacts: usize,
-    /// External IDs of the contacts in error: stored, they stay exactly as they are.
+    /// IDs of the contacts with errors. Existing ones are left unchanged.
     pub in_error: HashSet<String>,
-    /// Rows whose ID can't be known.
+    /// Unidentified rows.
     pub unidentified: Vec<UnidentifiedRow>,
-    /// The file may be cut off: nobody is removed.
+    /// The file may be truncated, so no contacts are removed.
     pub maybe_truncated: bool,
-    /// Data rows, without blank ones.
+    /// Number of data rows, without blank ones.
     pub row_count: usize,
-    /// One entry for each row in error.
+    /// One entry for each row with errors.
     pub rows_in_error: Vec<RowInError>,
-    /// Everything found, in the order of the sheet; the file as a whole first.
+    /// All issues in sheet order; those of the whole file come first.
     pub issues: Issues,
 }
 
 impl ParsedSheet {
-    /// Whether the file has no contact that could be imported.
+    /// Whether the file has no contacts without errors.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.contacts.is_empty() && self.cached_contacts == 0

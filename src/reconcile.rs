@@ -1,6 +1,6 @@
-//! The heart: from what is stored and what the file says to what has to be done. Pure: no clock, no database.
+//! Compares the stored contacts of an account with the file and plans what an import has to change (SPEC §3.1 to §3.3).
 //!
-//! Knows the rules of SPEC §3.1 to §3.3; knows nothing of how a plan is applied.
+//! Pure: no clock, no database, and no knowledge of how a plan is applied.
 
 mod groups;
 mod matching;
@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 pub use revert::plan_revert;
 
+use crate::model::ContactId;
 use crate::model::contact::{
     ContactState, FieldUpdate, FileContact, Number, PhoneNumber, StoredContact,
 };
@@ -17,25 +18,15 @@ use crate::model::hold::{HoldReason, HoldRules, PlanContext};
 use crate::model::plan::{Action, Change, Plan, PossibleIdChange, Removal};
 use crate::model::snapshot::Snapshot;
 use crate::parsed_sheet::ParsedSheet;
-use groups::{GroupTable, MemberCounts, count_members, find_emptied_groups};
+use groups::{GroupMembership, MemberCounts, find_emptied_groups};
 use matching::{Match, match_contacts};
 
-/// Changed contacts up to this number never hold a run.
+/// Up to this number of changed contacts, a run is never held for its changes.
 const MAX_UNHELD_CHANGES: usize = 10;
-/// Groups up to this size may be emptied without a hold.
+/// Emptying a group of up to this size does not hold a run.
 const MAX_UNHELD_GROUP_SIZE: usize = 5;
 
-/// Whether a roster's nameless rows, or its doubtful end, keep contacts from being removed.
-#[must_use]
-pub fn blocks_removals(parsed: &ParsedSheet, context: &PlanContext) -> bool {
-    let has_unaccepted_row = parsed
-        .unidentified
-        .iter()
-        .any(|row| !context.accepted_rows.contains(&row.digest));
-    !context.apply_withheld_removals && (has_unaccepted_row || parsed.maybe_truncated)
-}
-
-/// What has to be done so that the account holds what the file holds.
+/// Returns the changes after which the account has the contacts of the file, and the reasons to hold them for approval.
 #[must_use]
 pub fn plan(
     snapshot: Snapshot,
@@ -43,59 +34,106 @@ pub fn plan(
     rules: HoldRules,
     context: &PlanContext,
 ) -> Plan {
-    let already_stored = |position: usize| snapshot.already_stored.get(position).copied().flatten();
+    let Snapshot {
+        groups: stored_groups,
+        contacts,
+        already_stored,
+        groups_with_cached_members,
+    } = snapshot;
     let stored_active = parsed.cached_contacts
-        + snapshot.already_stored.iter().flatten().count()
-        + snapshot
-            .contacts
-            .iter()
-            .filter(|contact| !contact.removed)
-            .count();
-    let mut members_before = count_members(
-        snapshot.groups.len(),
-        snapshot
-            .contacts
-            .iter()
-            .filter(|c| !c.removed)
-            .map(|c| &c.state),
-    );
-    let mut groups = GroupTable::new(&snapshot.groups);
-    let mut members = MemberCounts::default();
-    for (position, group) in snapshot.groups.iter().enumerate() {
-        if snapshot.groups_with_cached_members.get(position) == Some(&true) {
-            members_before[position] += 1;
-            members.increment(groups.position_of_name(&group.name));
-        }
-    }
-    let is_already_stored = |position: usize| already_stored(position).is_some();
-    let (adoptions, possible_id_changes) =
-        match_contacts(&snapshot.contacts, parsed, &is_already_stored);
-    let mut position_of: HashMap<String, usize> = HashMap::with_capacity(snapshot.contacts.len());
-    for (position, contact) in snapshot.contacts.iter().enumerate() {
-        if let Some(id) = &contact.state.external_id {
-            position_of.insert(id.clone(), position);
-        }
-    }
-    let kept = possible_id_changes.iter().filter(|_| context.keep_ids);
-    for (id, position) in adoptions.iter().chain(kept) {
-        position_of.insert(id.as_str().to_owned(), *position);
-    }
+        + already_stored.iter().flatten().count()
+        + contacts.iter().filter(|contact| !contact.removed).count();
+    let mut membership =
+        GroupMembership::new(&stored_groups, &contacts, &groups_with_cached_members);
 
     let mut plan = Plan {
         unchanged: parsed.cached_contacts,
         ..Plan::default()
     };
-    if !context.keep_ids {
-        let pair = |(id, position): &Match| PossibleIdChange {
-            contact: snapshot.contacts[*position].id,
-            name: snapshot.contacts[*position].state.name.clone(),
-            old_id: snapshot.contacts[*position].state.external_id.clone(),
+    let position_of_id = match_stored_contacts(
+        &mut plan,
+        &contacts,
+        &already_stored,
+        parsed,
+        context.keep_ids,
+    );
+    let mut unmatched: Vec<Option<StoredContact>> = contacts.into_iter().map(Some).collect();
+    plan_file_contacts(
+        &mut plan,
+        parsed,
+        &already_stored,
+        &position_of_id,
+        &mut unmatched,
+        &mut membership,
+    );
+    plan_removals(
+        &mut plan,
+        unmatched.into_iter().flatten(),
+        parsed,
+        must_withhold_removals(parsed, context),
+        &mut membership.after,
+    );
+
+    plan.contacts_after =
+        stored_active + plan.added.len() + plan.count(Action::Revived) - plan.removed.len();
+    plan.groups = membership.table.finish(&membership.after);
+    let (emptied_groups, largest_emptied) =
+        find_emptied_groups(&plan.groups, &membership.before, &membership.after);
+    plan.emptied_groups = emptied_groups;
+    plan.hold_reasons = hold_reasons(
+        &plan,
+        parsed,
+        rules,
+        context,
+        stored_active,
+        largest_emptied,
+    );
+    plan
+}
+
+/// Returns the position of each stored contact by the external ID that it has after the run. Without `keep_ids`, stored
+/// contacts that reappear under a new ID are not matched, only recorded in the plan as possible duplicates.
+fn match_stored_contacts(
+    plan: &mut Plan,
+    contacts: &[StoredContact],
+    already_stored: &[Option<ContactId>],
+    parsed: &ParsedSheet,
+    keep_ids: bool,
+) -> HashMap<String, usize> {
+    let is_already_stored =
+        |position: usize| already_stored.get(position).copied().flatten().is_some();
+    let (adoptions, possible_id_changes) = match_contacts(contacts, parsed, &is_already_stored);
+    let mut position_of_id: HashMap<String, usize> = HashMap::with_capacity(contacts.len());
+    for (position, contact) in contacts.iter().enumerate() {
+        if let Some(id) = &contact.state.external_id {
+            position_of_id.insert(id.clone(), position);
+        }
+    }
+    let kept = possible_id_changes.iter().filter(|_| keep_ids);
+    for (id, position) in adoptions.iter().chain(kept) {
+        position_of_id.insert(id.as_str().to_owned(), *position);
+    }
+    if !keep_ids {
+        let possible_id_change = |(id, position): &Match| PossibleIdChange {
+            contact: contacts[*position].id,
+            name: contacts[*position].state.name.clone(),
+            old_id: contacts[*position].state.external_id.clone(),
             new_id: id.as_str().to_owned(),
         };
-        plan.possible_id_changes = possible_id_changes.iter().map(pair).collect();
+        plan.possible_id_changes = possible_id_changes.iter().map(possible_id_change).collect();
     }
-    let already_stored = snapshot.already_stored;
-    let mut stored: Vec<Option<StoredContact>> = snapshot.contacts.into_iter().map(Some).collect();
+    position_of_id
+}
+
+/// Plans an addition or a change for each contact of the file, and takes its stored contact out of `unmatched`.
+fn plan_file_contacts(
+    plan: &mut Plan,
+    parsed: &ParsedSheet,
+    already_stored: &[Option<ContactId>],
+    position_of_id: &HashMap<String, usize>,
+    unmatched: &mut [Option<StoredContact>],
+    membership: &mut GroupMembership<'_>,
+) {
     let spellings = parsed.contacts.group_names();
     plan.group_index = vec![None; spellings.len()];
     let mut contact_groups = Vec::new();
@@ -103,26 +141,27 @@ pub fn plan(
         contact_groups.clear();
         contact_groups.extend(parsed.contacts.groups_of(position).map(|spelling| {
             *plan.group_index[spelling]
-                .get_or_insert_with(|| groups.position_of_name(&spellings[spelling]))
+                .get_or_insert_with(|| membership.table.position_of_name(&spellings[spelling]))
         }));
         contact_groups.sort_unstable();
         contact_groups.dedup();
         for group in &contact_groups {
-            members.increment(*group);
+            membership.after.increment(*group);
         }
         if let Some(id) = already_stored.get(position).copied().flatten() {
             plan.unchanged += 1;
             plan.contact_ids.push(Some(id));
+            // The snapshot omits this contact, so it was not counted among the members before the run.
             for group in &contact_groups {
-                if let Some(before) = members_before.get_mut(*group as usize) {
+                if let Some(before) = membership.before.get_mut(*group as usize) {
                     *before += 1;
                 }
             }
             continue;
         }
-        let existing = position_of
+        let existing = position_of_id
             .get(parsed.contacts.encoded(position).external_id)
-            .and_then(|position| stored[*position].take());
+            .and_then(|position| unmatched[*position].take());
         plan.contact_ids
             .push(existing.as_ref().map(|existing| existing.id));
         let Some(existing) = existing else {
@@ -130,40 +169,64 @@ pub fn plan(
             continue;
         };
         let contact = parsed.contacts.get(position);
-        let row = contact.rows.first().copied();
-        let after = merge_with_stored(contact, &existing.state, contact_groups.clone());
-        let action = if existing.removed {
-            Action::Revived
-        } else if existing.state.external_id.is_none() {
-            Action::Adopted
-        } else if existing.state == after {
-            plan.unchanged += 1;
-            continue;
-        } else {
-            Action::Updated
-        };
-        plan.changed.push(Change {
-            action,
-            id: existing.id,
-            before: existing.state,
-            after,
-            row,
-        });
+        match compare_with_stored(existing, contact, contact_groups.clone()) {
+            Some(change) => plan.changed.push(change),
+            None => plan.unchanged += 1,
+        }
     }
+}
 
-    let withhold = blocks_removals(parsed, context);
-    for existing in stored
-        .into_iter()
-        .flatten()
-        .filter(|existing| !existing.removed)
-    {
+/// Returns the change from the stored contact to the one of the file, or `None` if nothing differs.
+fn compare_with_stored(
+    existing: StoredContact,
+    contact: FileContact,
+    groups: Vec<u32>,
+) -> Option<Change> {
+    let row = contact.rows.first().copied();
+    let after = merge_with_stored(contact, &existing.state, groups);
+    let action = if existing.removed {
+        Action::Revived
+    } else if existing.state.external_id.is_none() {
+        Action::Adopted
+    } else if existing.state == after {
+        return None;
+    } else {
+        Action::Updated
+    };
+    Some(Change {
+        action,
+        id: existing.id,
+        before: existing.state,
+        after,
+        row,
+    })
+}
+
+/// A stored contact that seems to be missing may be in an unidentified row or in the truncated part of the file.
+fn must_withhold_removals(parsed: &ParsedSheet, context: &PlanContext) -> bool {
+    let has_unaccepted_row = parsed
+        .unidentified
+        .iter()
+        .any(|row| !context.accepted_rows.contains(&row.digest));
+    !context.apply_withheld_removals && (has_unaccepted_row || parsed.maybe_truncated)
+}
+
+/// Plans the removal of the stored contacts that the file does not have; contacts with errors in the file are kept.
+fn plan_removals(
+    plan: &mut Plan,
+    unmatched: impl Iterator<Item = StoredContact>,
+    parsed: &ParsedSheet,
+    withhold: bool,
+    members_after: &mut MemberCounts,
+) {
+    for existing in unmatched.filter(|existing| !existing.removed) {
         let in_error = existing
             .state
             .external_id
             .as_ref()
             .is_some_and(|id| parsed.in_error.contains(id));
         if in_error || withhold {
-            members.add(&existing.state);
+            members_after.add(&existing.state);
         }
         if in_error {
             plan.in_error.push(existing.id);
@@ -179,23 +242,9 @@ pub fn plan(
             }
         }
     }
-
-    plan.contacts_after =
-        stored_active + plan.added.len() + plan.count(Action::Revived) - plan.removed.len();
-    plan.groups = groups.finish(&members);
-    plan.hold_reasons = hold_reasons(
-        &mut plan,
-        parsed,
-        rules,
-        context,
-        stored_active,
-        &members_before,
-        &members,
-    );
-    plan
 }
 
-/// The state a stored contact shall have: what the file says, and what is stored where it says nothing.
+/// Returns the contact as it will be stored. Fields for which the file has no usable value keep their stored value.
 fn merge_with_stored(
     contact: FileContact,
     stored: &ContactState,
@@ -233,13 +282,12 @@ fn merge_with_stored(
 }
 
 fn hold_reasons(
-    plan: &mut Plan,
+    plan: &Plan,
     parsed: &ParsedSheet,
     rules: HoldRules,
     context: &PlanContext,
     stored_active: usize,
-    members_before: &[usize],
-    members: &MemberCounts,
+    largest_emptied: usize,
 ) -> Vec<HoldReason> {
     let mut reasons = Vec::new();
     let removed = plan.removed.len();
@@ -257,9 +305,7 @@ fn hold_reasons(
     if changed > MAX_UNHELD_CHANGES && exceeds(changed, rules.changed_percent, stored_active) {
         reasons.push(HoldReason::ChangesTooMany);
     }
-    let (emptied_groups, largest) = find_emptied_groups(&plan.groups, members_before, members);
-    plan.emptied_groups = emptied_groups;
-    if largest > MAX_UNHELD_GROUP_SIZE {
+    if largest_emptied > MAX_UNHELD_GROUP_SIZE {
         reasons.push(HoldReason::EmptiesGroup);
     }
     let newly_in_error = parsed

@@ -1,28 +1,28 @@
-//! Contacts that are known to be stored as the last applied file says, each by the row that says it: whoever meets the
-//! row again need neither judge it nor look at what is stored.
+//! Row fingerprints and the row cache: hashes of the rows of the last applied file, with the contacts stored from them.
+//! A row with a cached hash needs no validation and no comparison with the database.
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::model::ContactId;
 use crate::table::{Header, SheetRow};
 
-/// By what a row is known again: 128 bits of XXH3 over its cells and the header above them. Not proof against somebody
-/// who looks for two rows with the same mark; that would deceive but himself.
+/// Fingerprint of a row: 128-bit XXH3 hash of its cells and the header. Collisions can be constructed deliberately, but only
+/// by the author of the spreadsheet, who gains nothing from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowFingerprint([u8; 16]);
 
-/// Marks the rows under a header.
+/// Computes the fingerprints of rows under a header.
 #[derive(Debug)]
 pub struct RowHasher {
-    /// Digest of the header, then what is hashed of a row.
+    /// Digest of the header, then the hashed bytes of a row.
     bytes: Vec<u8>,
 }
 
-/// Bytes of the header's digest.
+/// Size of the header's digest in bytes.
 const HEADER_DIGEST_BYTES: usize = 16;
 
 impl RowHasher {
-    /// For rows under this header.
+    /// A hasher for rows under this header.
     #[must_use]
     pub fn new(header: &Header) -> Self {
         let mut bytes = Vec::new();
@@ -35,7 +35,7 @@ impl RowHasher {
         }
     }
 
-    /// The mark of a row: the same only for the same cells, byte by byte, in the same columns.
+    /// The fingerprint of a row. It is the same only for the same bytes in the same columns; the row number does not matter.
     #[must_use]
     pub fn row_fingerprint(&mut self, row: &SheetRow) -> RowFingerprint {
         let (text, cells) = row.layout();
@@ -43,7 +43,7 @@ impl RowHasher {
         self.bytes.extend_from_slice(text.as_bytes());
         for (kind, end) in cells {
             self.bytes.push(*kind as u8);
-            // Longer rows than this are refused.
+            // Longer rows are refused before.
             let end = u32::try_from(*end).unwrap_or(u32::MAX);
             self.bytes.extend_from_slice(&end.to_le_bytes());
         }
@@ -54,27 +54,27 @@ impl RowHasher {
 /// An active contact after the last applied run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CachedContact {
-    /// Which.
+    /// The contact.
     pub id: ContactId,
-    /// The row that says all of it, if one does and nothing had to be said of it.
+    /// Fingerprint of its row, if it has a single row without issues.
     pub row_fingerprint: Option<RowFingerprint>,
 }
 
-/// Bytes of a packed contact: its mark, all 0 where it has none, and its id.
+/// Size of an entry in bytes: 16 for the fingerprint (all 0 if there is none) and 8 for the id.
 const ENTRY_BYTES: usize = 24;
 
-/// All active contacts of an account after its last applied run, packed: 24 bytes each.
+/// All active contacts of an account after its last applied run. Each entry takes 24 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RowCache(Vec<[u8; ENTRY_BYTES]>);
 
 impl RowCache {
-    /// Empty, with room for so many.
+    /// An empty cache with capacity for `count` contacts.
     #[must_use]
     pub fn with_capacity(count: usize) -> Self {
         Self(Vec::with_capacity(count))
     }
 
-    /// Adds one.
+    /// Adds a contact.
     pub fn push(&mut self, contact: CachedContact) {
         let mut entry = [0; ENTRY_BYTES];
         if let Some(RowFingerprint(row_fingerprint)) = contact.row_fingerprint {
@@ -84,7 +84,7 @@ impl RowCache {
         self.0.push(entry);
     }
 
-    /// Adds those that [`RowCache::byte_chunks`] gave; `false` where these bytes can't be such.
+    /// Adds the contacts of a chunk from [`RowCache::byte_chunks`]. Returns `false` if the bytes are not valid.
     #[must_use]
     pub fn extend_from_bytes(&mut self, bytes: &[u8]) -> bool {
         let (entry, rest) = bytes.as_chunks::<ENTRY_BYTES>();
@@ -92,30 +92,30 @@ impl RowCache {
         rest.is_empty()
     }
 
-    /// All of them as bytes, so many in a piece.
+    /// The cache as bytes, in chunks of `size` contacts.
     pub fn byte_chunks(&self, size: usize) -> impl Iterator<Item = &[u8]> {
         self.0.chunks(size).map(<[_]>::as_flattened)
     }
 
-    /// How many there are.
+    /// Number of contacts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether the cache has no contacts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The one at a place, if there is one.
+    /// The contact at an index, from 0; `None` beyond the end.
     #[must_use]
-    pub fn get(&self, place: usize) -> Option<CachedContact> {
-        self.0.get(place).map(decode)
+    pub fn get(&self, index: usize) -> Option<CachedContact> {
+        self.0.get(index).map(decode)
     }
 
-    /// All of them.
+    /// All contacts in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = CachedContact> {
         self.0.iter().map(decode)
     }
@@ -132,7 +132,7 @@ fn decode(entry: &[u8; ENTRY_BYTES]) -> CachedContact {
 }
 
 impl RowFingerprint {
-    /// Half of its bits, to find it by.
+    /// The first 64 bits, for use in a hash table.
     #[must_use]
     pub fn hash(self) -> u64 {
         let (half, _) = self.0.split_at(8);
@@ -140,6 +140,17 @@ impl RowFingerprint {
         bytes.copy_from_slice(half);
         u64::from_le_bytes(bytes)
     }
+}
+
+/// Above this base, plus one in [`UNCACHED_DIVISOR`] of all rows, the cache saves no work.
+const UNCACHED_BASE: usize = 16;
+const UNCACHED_DIVISOR: usize = 8;
+
+/// Returns how many of `total` rows may lack a usable fingerprint. With more, reading the whole file is less work than
+/// reading it incrementally.
+#[must_use]
+pub fn max_uncached(total: usize) -> usize {
+    UNCACHED_BASE + total / UNCACHED_DIVISOR
 }
 
 #[cfg(test)]
@@ -177,10 +188,10 @@ mod tests {
             row_hasher.row_fingerprint(&one)
         })
         .collect();
-        for (place, row_fingerprint) in row_fingerprints.iter().enumerate() {
+        for (index, row_fingerprint) in row_fingerprints.iter().enumerate() {
             assert!(
-                !row_fingerprints[..place].contains(row_fingerprint),
-                "{place}"
+                !row_fingerprints[..index].contains(row_fingerprint),
+                "{index}"
             );
         }
     }

@@ -1,13 +1,13 @@
-//! The sheet as rows under a header, before anything is made of it.
+//! The raw table of a file: header, rows and cells. Knows nothing about file formats or validation rules.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::string_enum;
 
 string_enum!(
-    /// A column of SPEC §2.1, spelled as in the template.
+    /// A column of the spreadsheet (SPEC §2.1), with its title in the template.
     Field {
-        /// Identifies the contact for ever.
+        /// Identifies the contact permanently.
         Id = "ID",
         /// First and last name.
         Name = "Name",
@@ -17,13 +17,13 @@ string_enum!(
         Title = "Title",
         /// Phone number.
         Number = "Number",
-        /// Kind of the number.
+        /// Type of the phone number.
         NumberType = "Number Type",
-        /// Tells one number from another.
+        /// Label of the phone number, such as work or home.
         NumberDescription = "Number Description",
-        /// E-mail address.
+        /// Email address.
         Email = "Email Address",
-        /// Who is called first.
+        /// Notification priority.
         Priority = "Notification Priority",
         /// Group names.
         Groups = "Groups",
@@ -31,7 +31,7 @@ string_enum!(
 );
 
 impl Field {
-    /// Whether a file without this column is refused.
+    /// Whether a file without this column is rejected.
     #[must_use]
     pub const fn is_required(self) -> bool {
         matches!(
@@ -41,34 +41,34 @@ impl Field {
     }
 }
 
-/// The columns of one number: `Number`, or `Number 2` and so on.
+/// The columns of one phone number: `Number`, or `Number 2` and so on. Column indexes count from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NumberColumns {
-    /// 1 for the plain columns.
+    /// 1 for `Number`, 2 for `Number 2`, and so on.
     pub ordinal: u32,
-    /// Place of the number, from 0.
+    /// Column of the number.
     pub number: usize,
-    /// Place of its type.
+    /// Column of its type.
     pub number_type: usize,
-    /// Place of its description, if there is such a column.
+    /// Column of its description, if there is one.
     pub description: Option<usize>,
 }
 
-/// Which column stands where.
+/// The header: which column is at which index.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Header {
-    /// Row of the header, from 1, as the spreadsheet program shows it.
+    /// Row number of the header in the spreadsheet program, from 1.
     pub row: u32,
-    /// Titles as spelled, cleaned, in the order of the sheet.
+    /// Cleaned titles in sheet order.
     pub titles: Vec<String>,
-    /// Place of each known column, from 0; in the order of [`Field::ALL`].
+    /// Index of each known column, from 0, in the order of [`Field::ALL`].
     column_indexes: [Option<usize>; Field::ALL.len()],
-    /// Numbers in column order; never empty in a header that was accepted.
+    /// Columns of the phone numbers in sheet order; never empty in a valid header.
     pub numbers: Vec<NumberColumns>,
 }
 
 impl Header {
-    /// A header with these places.
+    /// A header with columns at these indexes.
     #[must_use]
     pub fn new(
         row: u32,
@@ -88,7 +88,7 @@ impl Header {
         }
     }
 
-    /// Where the column with this name stands; `Number 2` and its like are those of a further number.
+    /// Index of the column with this title; `Number 2` and similar titles are those of a further number.
     #[must_use]
     pub fn column_index_by_name(&self, name: &str) -> Option<usize> {
         if let Ok(field) = name.parse() {
@@ -105,21 +105,21 @@ impl Header {
         }
     }
 
-    /// Where a column stands.
+    /// Index of a column; `None` if the sheet does not have it.
     #[must_use]
     pub fn column_index(&self, field: Field) -> Option<usize> {
         self.column_indexes[field as usize]
     }
 }
 
-/// What a cell holds.
+/// The content of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell<'a> {
-    /// Text as stored, not yet cleaned.
+    /// Text, not cleaned.
     Text(&'a str),
-    /// A number of more than 15 digits, of which Excel has lost the rest.
+    /// A number with more than 15 digits, of which Excel has lost the last ones.
     Rounded(&'a str),
-    /// An error such as `#N/A`.
+    /// An error of the spreadsheet program, such as `#N/A`.
     Error(&'a str),
     /// A formula that was never calculated.
     FormulaWithoutValue,
@@ -129,7 +129,7 @@ impl<'a> Cell<'a> {
     /// An empty cell.
     pub const BLANK: Self = Self::Text("");
 
-    /// The text of the cell, or what stands for it in a message.
+    /// The text of the cell for messages.
     #[must_use]
     pub fn display_text(self) -> &'a str {
         match self {
@@ -138,35 +138,35 @@ impl<'a> Cell<'a> {
         }
     }
 
-    /// Whether nothing but white space is in it.
+    /// Whether the cell is empty or contains only white space.
     #[must_use]
     pub fn is_blank(self) -> bool {
         matches!(self, Self::Text(text) if crate::unicode::trim(text).is_empty())
     }
 }
 
-/// How a row is out of shape: its cells can't be trusted to stand in their columns.
+/// Damage of a row that makes it uncertain which cell belongs to which column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Damage {
-    /// More cells than the header, and not blank.
+    /// The row has more cells than the header, and the extra cells are not blank.
     SurplusCells,
     /// Text between a closing quote and the next delimiter.
     TextAfterQuote,
-    /// A quote inside a cell that is not quoted.
+    /// A quote in a cell that is not quoted.
     StrayQuote,
-    /// A quoted cell that seems to have swallowed a record, or one of the rows that it swallowed.
+    /// A quoted cell seems to contain a record, or the row is inside such a cell.
     EmbeddedRecord,
-    /// One of two neighbours that look like a single record torn by a line break.
+    /// One of two adjacent rows that look like a single record split by a line break.
     SplitRecord,
-    /// Its line end, or that of the row before it, is a part of the one that all others have.
+    /// The line ending of this row or the previous one is only CR or LF, while all others are CR LF.
     PartialLineEnd,
-    /// Another count of cells than the header, and the number stands beside its column.
+    /// The row has another number of cells than the header, and the phone number is in an adjacent column.
     ShiftedCells,
-    /// A record with another delimiter than the rest of the file.
+    /// The record uses another delimiter than the rest of the file.
     OtherDelimiter,
 }
 
-/// The kind of a [`Cell`], kept apart from its text.
+/// The kind of a [`Cell`], without its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CellKind {
     /// [`Cell::Text`].
@@ -180,7 +180,7 @@ pub enum CellKind {
 }
 
 impl CellKind {
-    /// Every kind; its place is its number.
+    /// All kinds; the index of a kind is its discriminant.
     pub const ALL: [Self; 4] = [
         Self::Text,
         Self::Rounded,
@@ -189,16 +189,15 @@ impl CellKind {
     ];
 }
 
-/// A row below the header. Its cells lie in one text one after the other, so that a row that is used again and again
-/// allocates nothing.
+/// A row below the header. All cells share one text buffer, so reusing a row needs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SheetRow {
-    /// From 1, as the spreadsheet program shows it.
+    /// Row number in the spreadsheet program, from 1.
     pub number: u32,
-    /// Set where the cells can't be trusted to stand in their columns.
+    /// Damage that makes the columns of the cells uncertain.
     pub damage: Option<Damage>,
     text: String,
-    /// Kind and end of each cell, bytes.
+    /// Kind of each cell and its end in `text`, in bytes.
     cells: Vec<(CellKind, usize)>,
 }
 
@@ -212,7 +211,7 @@ impl SheetRow {
         }
     }
 
-    /// Begins anew as an empty, undamaged row with this number.
+    /// Clears the row and sets its number.
     pub fn reset_to(&mut self, number: u32) {
         self.number = number;
         self.damage = None;
@@ -233,8 +232,8 @@ impl SheetRow {
         self.cells.push((kind, self.text.len()));
     }
 
-    /// Takes all cells at once: their texts one after the other, and the place, the kind and the end of each in bytes, but
-    /// for blank ones, which may be left out. `false`, and no cells, where these can't be.
+    /// Replaces all cells. `text` contains the concatenated texts; `cells` contains index, kind and end (in bytes) of each
+    /// cell. Blank cells may be omitted. Returns `false` and clears the row if the values are inconsistent.
     pub fn set_cells(
         &mut self,
         text: &str,
@@ -260,7 +259,7 @@ impl SheetRow {
         is_valid
     }
 
-    /// All its text, and the kind and the end of each cell in it.
+    /// The text of all cells, and kind and end (in bytes) of each cell.
     #[must_use]
     pub fn layout(&self) -> (&str, &[(CellKind, usize)]) {
         (&self.text, &self.cells)
@@ -275,25 +274,25 @@ impl SheetRow {
         }
     }
 
-    /// How many cells it has; further ones are blank.
+    /// Number of cells.
     #[must_use]
     pub fn len(&self) -> usize {
         self.cells.len()
     }
 
-    /// Whether it has no cells at all.
+    /// Whether the row has no cells.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
     }
 
-    /// Bytes of all its cells.
+    /// Size of all cells in bytes.
     #[must_use]
     pub fn text_len(&self) -> usize {
         self.text.len()
     }
 
-    /// The cell at a place, counted from 0; blank where the row has none.
+    /// The cell at an index, from 0; blank beyond the last cell.
     #[must_use]
     pub fn cell(&self, column_index: usize) -> Cell<'_> {
         let Some((kind, end)) = self.cells.get(column_index).copied() else {
@@ -312,14 +311,13 @@ impl SheetRow {
         }
     }
 
-    /// Its cells in order.
+    /// All cells in order.
     #[must_use]
     pub fn cells(&self) -> impl DoubleEndedIterator<Item = Cell<'_>> + ExactSizeIterator {
         (0..self.cells.len()).map(|column_index| self.cell(column_index))
     }
 
-    /// Whether all its cells surely are as trimming leaves them: none begins or ends with a character that need not be plain
-    /// to see.
+    /// Whether trimming certainly changes no cell: each is empty or starts and ends with a printable ASCII character.
     #[must_use]
     pub fn is_trimmed(&self) -> bool {
         let (text, mut start) = (self.text.as_bytes(), 0);
@@ -330,13 +328,13 @@ impl SheetRow {
         })
     }
 
-    /// Whether it says nothing: it is blank, and no cell was left out of it that isn't.
+    /// Whether the row is blank, including any surplus cells that were dropped.
     #[must_use]
     pub fn is_skippable(&self) -> bool {
         self.is_blank() && self.damage != Some(Damage::SurplusCells)
     }
 
-    /// Whether nothing but white space is in it.
+    /// Whether all cells are blank.
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.cells().all(Cell::is_blank)

@@ -1,4 +1,4 @@
-//! Logs: to standard error, as text or JSON. No names, addresses, numbers or secrets are ever given to it.
+//! Logs to standard error, as text or JSON. Callers must not log names, addresses, phone numbers or secrets.
 
 use std::io::IsTerminal;
 
@@ -7,21 +7,21 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{ConfigError, Log, LogFormat};
 
-/// Other crates say nothing below this, whatever level is asked for: at their finest they print statements and headers.
-/// A filter that names one of them still prevails.
+/// Limits for the logs of other crates, whatever `log.level` is: at lower levels they log SQL statements and HTTP headers,
+/// which may contain personal data. A filter in `log.level` that names one of these crates takes precedence.
 const DEFAULT_DIRECTIVES: &str = "aws=warn,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
 
-/// Starts logging for the life of the process.
+/// Sets up logging for the whole process.
 ///
 /// # Errors
-/// [`ConfigError`] if `log.level` is no filter.
+/// [`ConfigError`] if `log.level` is not a valid filter.
 pub fn init(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::builder()
         .parse(format!("{DEFAULT_DIRECTIVES},{}", log.level))
         .map_err(|error| ConfigError::Invalid(format!("`log.level`: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // With standard error closed there is nowhere to complain; complaining there would be a panic.
+        // Internal errors go to standard error, too. If it is closed, reporting that would panic.
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
@@ -32,13 +32,13 @@ pub fn init(log: &Log) -> Result<(), ConfigError> {
     started.map_err(|error| ConfigError::Invalid(error.to_string()))
 }
 
-/// Runs blocking work on its own thread, under the caller's span.
+/// Runs blocking work on a thread of its own, within the caller's tracing span.
 ///
 /// # Errors
 /// [`tokio::task::JoinError`] if it panicked.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one wrapper that carries the span"
+    reason = "the only wrapper, which keeps the span"
 )]
 pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,

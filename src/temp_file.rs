@@ -1,13 +1,17 @@
-//! A file on its way through an import: on disk, without a name, gone when nobody holds it any more. However large it is,
-//! it takes no memory.
+//! An unnamed temporary file on disk, deleted when its last handle is dropped. Files of any size pass through an import without being
+//! kept in memory. Knows nothing about the content.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::sync::Arc;
 
 use crate::model::digest::FileDigest;
 
-/// A file, whole.
+/// Small enough to stay in the CPU cache while a chunk is hashed and written.
+const COPY_BUFFER_BYTES: usize = 64 << 10;
+
+/// A complete temporary file. Clones share the file and its read position.
 #[derive(Debug, Clone)]
 pub struct TempFile {
     file: Arc<File>,
@@ -15,18 +19,33 @@ pub struct TempFile {
     sha256: [u8; 32],
 }
 
-/// Why a file can't be kept.
+/// Why a file could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub enum TempFileError {
-    /// Beyond the limit.
-    #[error("the file is larger than {0} bytes (`fetch.max_bytes`)")]
+    /// The file exceeds the limit, in bytes.
+    #[error("the file is larger than {} (`fetch.max_bytes`)", SizeLimit(*.0))]
     TooLarge(u64),
-    /// The disk.
-    #[error("the file can't be kept on this machine meanwhile (TMPDIR): {0}")]
+    /// The disk is full, or the directory for temporary files cannot be written to.
+    #[error("the file could not be stored temporarily in TMPDIR: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Takes a file up piece by piece.
+/// A size limit in bytes. Displayed in MiB if it is a multiple of that, otherwise in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeLimit(pub u64);
+
+impl fmt::Display for SizeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        if self.0 >= MIB && self.0.is_multiple_of(MIB) {
+            write!(f, "{} MiB", self.0 / MIB)
+        } else {
+            write!(f, "{} bytes", self.0)
+        }
+    }
+}
+
+/// Writes a temporary file in chunks, and hashes it.
 pub struct TempFileWriter {
     file: File,
     digest: FileDigest,
@@ -35,10 +54,10 @@ pub struct TempFileWriter {
 }
 
 impl TempFileWriter {
-    /// For a file of `limit` bytes at most.
+    /// Creates a file of at most `limit` bytes.
     ///
     /// # Errors
-    /// If there is no place for temporary files.
+    /// If no temporary file can be created.
     pub fn new(limit: u64) -> Result<Self, TempFileError> {
         Ok(Self {
             file: tempfile::tempfile()?,
@@ -48,10 +67,10 @@ impl TempFileWriter {
         })
     }
 
-    /// The next piece.
+    /// Appends a chunk.
     ///
     /// # Errors
-    /// [`SpoolError`] beyond the limit, or where the disk is full.
+    /// [`TempFileError`] if the file exceeds the limit or cannot be written.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), TempFileError> {
         self.size += bytes.len() as u64;
         if self.size > self.limit {
@@ -62,13 +81,13 @@ impl TempFileWriter {
         Ok(())
     }
 
-    /// Bytes so far.
+    /// Number of bytes written so far.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The file, whole.
+    /// Returns the complete file.
     #[must_use]
     pub fn finish(self) -> TempFile {
         TempFile {
@@ -80,14 +99,13 @@ impl TempFileWriter {
 }
 
 impl TempFile {
-    /// A copy of all that `source` gives.
+    /// Copies everything from `source`.
     ///
     /// # Errors
-    /// [`SpoolError`] beyond `limit` bytes, or if it can't be read or kept.
+    /// [`TempFileError`] if it is larger than `limit` bytes, or cannot be read or stored.
     pub fn copy(source: &mut impl Read, limit: u64) -> Result<Self, TempFileError> {
         let mut writer = TempFileWriter::new(limit)?;
-        // Small enough that a piece is hashed and written while it is near.
-        let mut chunk = vec![0; 64 << 10];
+        let mut chunk = vec![0; COPY_BUFFER_BYTES];
         loop {
             match source.read(&mut chunk) {
                 Ok(0) => return Ok(writer.finish()),
@@ -98,22 +116,22 @@ impl TempFile {
         }
     }
 
-    /// The file, to be read from its start; by one at a time.
+    /// Returns the file, positioned at its start. Only one caller at a time may read it.
     ///
     /// # Errors
-    /// If the disk fails.
+    /// If the file cannot be positioned.
     pub fn open(&self) -> io::Result<&File> {
         (&*self.file).rewind()?;
         Ok(&self.file)
     }
 
-    /// Bytes.
+    /// Size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// SHA-256 of its bytes.
+    /// SHA-256 digest of the content.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256

@@ -1,10 +1,11 @@
-//! Cleaning the text of cells: what counts as white space, as blank, as a placeholder, as equal without regard to case.
+//! Text functions: cleaning of cells, white space, placeholders, and comparison regardless of case.
 
 use std::borrow::Cow;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// White space in the sense of a cell: Unicode's, and the characters of no width that spreadsheets leave behind.
+/// Whether a character counts as white space in a cell: Unicode white space, and zero-width characters left by spreadsheet
+/// programs.
 #[must_use]
 pub fn is_blank_char(c: char) -> bool {
     c.is_whitespace()
@@ -18,27 +19,27 @@ pub fn is_blank_char(c: char) -> bool {
 #[must_use]
 pub fn trim(text: &str) -> &str {
     match text.as_bytes() {
-        // Nearly all texts begin and end with a character that is plainly visible.
+        // Fast path: nearly all texts start and end with a printable ASCII character.
         [b'!'..=b'~', .., b'!'..=b'~'] | [b'!'..=b'~'] | [] => text,
         _ => text.trim_matches(is_blank_char),
     }
 }
 
-/// What [`clean`] found inside a cell.
+/// A cleaned cell and what [`clean`] found in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleaned<'a> {
-    /// Trimmed, NFC, with each run of tabs and line breaks turned into one space.
+    /// The text: trimmed, in NFC, with each sequence of tabs and line breaks replaced by one space.
     pub text: Cow<'a, str>,
-    /// A tab or line break stood inside.
+    /// The cell contained a tab or line break.
     pub had_line_break: bool,
-    /// Another control character stands inside; the text still holds it.
+    /// The cell contains another control character, which is still in `text`.
     pub has_control: bool,
 }
 
-/// Cleans a cell: trims it, turns tabs and line breaks inside into single spaces, normalises to NFC.
+/// Cleans a cell: trims it, replaces tabs and line breaks by single spaces, and normalizes to NFC.
 #[must_use]
 pub fn clean(raw: &str) -> Cleaned<'_> {
-    // Most are words of plain letters or digits.
+    // Fast path: most cells are ASCII without spaces.
     if raw.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
         return Cleaned {
             text: Cow::Borrowed(raw),
@@ -79,10 +80,10 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
     }
 }
 
-/// Whether [`clean`] only trims, here and in every part of the text.
+/// Whether [`clean`] would only trim the text and every part of it.
 #[must_use]
 pub fn needs_only_trimming(text: &str) -> bool {
-    // Most are printable ASCII; as in `CharFlags::of` without a branch inside.
+    // Fast path: most texts are printable ASCII. Without a branch, the loop is vectorized.
     let other = |b: u8| u8::from(b.wrapping_sub(b' ') > b'~' - b' ');
     if text.bytes().fold(0, |others, b| others | other(b)) == 0 {
         return true;
@@ -94,23 +95,23 @@ pub fn needs_only_trimming(text: &str) -> bool {
     !needs_more
 }
 
-/// What the bytes of a text say of it.
+/// Properties of a text that its bytes reveal quickly.
 #[derive(Debug, Clone, Copy)]
 struct CharFlags {
-    /// It may have control characters or line breaks.
+    /// The text may contain control characters or line breaks.
     maybe_control: bool,
-    /// It may be something else in NFC.
+    /// The text may differ from its NFC form.
     combining: bool,
 }
 
-/// What a byte and the one behind it mean for [`CharFlags::maybe_control`].
+/// Bit of [`byte_flags`] for [`CharFlags::maybe_control`].
 const MAYBE_CONTROL: u8 = 1;
-/// As [`MAYBE_CONTROL`], for [`CharFlags::combining`].
+/// Bit of [`byte_flags`] for [`CharFlags::combining`].
 const COMBINING: u8 = 2;
 
 impl CharFlags {
     fn of(text: &str) -> Self {
-        // Without a branch inside, so that many bytes are looked at in one step.
+        // Without a branch, the loop is vectorized.
         let bytes = text.as_bytes();
         let last = bytes.last().map_or(0, |last| byte_flags(*last, 0));
         let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
@@ -123,14 +124,14 @@ impl CharFlags {
     }
 }
 
-/// The signs of a byte of a text, given the next.
+/// The flags of a byte, given the next byte.
 ///
-/// In UTF-8 the control characters above ASCII begin with 0xC2 and a byte below 0xA0; U+2028 and U+2029 with 0xE2 0x80. What
-/// NFC may change, or put together with what stands before it, begins at U+0300, with 0xCC, but not in the blocks of most
-/// of Greek and Cyrillic, of the ideographs and of the Korean syllables.
+/// In UTF-8, control characters above ASCII start with 0xC2 and a byte below 0xA0; U+2028 and U+2029 start with 0xE2 0x80.
+/// Characters that NFC may change or combine with the previous one start at U+0300 (0xCC). Most of Greek and Cyrillic, the
+/// CJK ideographs and the Korean syllables are not affected by NFC.
 #[expect(
     clippy::needless_bitwise_bool,
-    reason = "a branch would cost more than all of it"
+    reason = "short-circuit operators would add a branch, which is slower"
 )]
 const fn byte_flags(byte: u8, next: u8) -> u8 {
     let control = (byte < 0x20) | (byte == 0x7F) | ((byte == 0xC2) & (next < 0xA0));
@@ -154,10 +155,10 @@ fn to_nfc(text: Cow<'_, str>, flags: CharFlags) -> Cow<'_, str> {
     Cow::Owned(text.nfc().collect())
 }
 
-/// The text in a form that is equal for all its spellings in upper and lower case.
+/// The text in a form that is equal for all spellings that differ only in case.
 #[must_use]
 pub fn fold(text: &str) -> String {
-    // Up, then down: final sigma, sharp s and their like meet, which lower case alone would keep apart.
+    // Upper case, then lower case: lower case alone would not equate final sigma, sharp s and similar letters.
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
@@ -166,11 +167,11 @@ pub fn fold(text: &str) -> String {
     to_nfc(Cow::Owned(folded), flags).into_owned()
 }
 
-/// Whether two texts are equal but for upper and lower case, as by [`fold`].
+/// Whether two texts differ at most in case, as defined by [`fold`].
 #[must_use]
 pub fn eq_ignore_case(one: &str, other: &str) -> bool {
     let first_chars_differ = |one: &u8, other: &u8| {
-        // An ASCII character stays one, and stays the same or changes its case.
+        // Folding keeps ASCII characters in ASCII and changes only their case.
         one.is_ascii() && other.is_ascii() && !one.eq_ignore_ascii_case(other)
     };
     match (one.as_bytes(), other.as_bytes()) {
@@ -180,7 +181,7 @@ pub fn eq_ignore_case(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a cell says "nothing" in words (`n/a`, `null`, …) where it should be blank.
+/// Whether a cell contains a placeholder for an empty value (`n/a`, `null`, …).
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
     const MAX_LEN: usize = 4;
@@ -192,7 +193,7 @@ pub fn is_placeholder(text: &str) -> bool {
         .any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// The first `limit` characters, with an ellipsis where something was cut.
+/// The text, shortened to at most `limit` characters including the ellipsis.
 #[must_use]
 pub fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
@@ -205,7 +206,7 @@ pub fn shorten(text: &str, limit: usize) -> String {
     }
 }
 
-/// The words as a person would say them: "a", "a and b", "a, b and c".
+/// The words as an English list: "a", "a and b", "a, b and c".
 #[must_use]
 pub fn join_with_and(words: &[impl AsRef<str>]) -> String {
     match words {
@@ -254,7 +255,7 @@ mod tests {
             let flags = CharFlags::of(text);
             let maybe_control = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
             assert!(flags.maybe_control || !maybe_control, "{c:?}");
-            // Whatever NFC leaves alone and never puts together with what stands before it.
+            // NFC neither changes the character nor combines it with the previous one.
             let checked = unicode_normalization::is_nfc_quick([c].into_iter());
             let nfc_stable = checked == unicode_normalization::IsNormalized::Yes
                 && canonical_combining_class(c) == 0;

@@ -1,4 +1,4 @@
-//! The names of AWS's hosts, and of its regions.
+//! Host names and regions of AWS S3.
 
 /// `[bucket.]s3[.-]region.amazonaws.com`
 pub(super) struct AwsHost<'a> {
@@ -11,7 +11,7 @@ impl<'a> AwsHost<'a> {
         let rest = host
             .strip_suffix(".amazonaws.com")
             .or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-        // From the end, for a bucket may hold dots, and even `s3`.
+        // Parsed from the end, because a bucket name may contain dots and even `s3`.
         let labels: Vec<&str> = rest.split('.').collect();
         for count in (1..=labels.len().min(3)).rev() {
             let service = &labels[labels.len() - count..];
@@ -19,7 +19,7 @@ impl<'a> AwsHost<'a> {
                 ["s3" | "s3-accelerate"] | ["s3-accelerate", "dualstack"] => None,
                 ["s3" | "s3-fips", "dualstack", region] => Some(*region),
                 ["s3" | "s3-fips", region] if *region != "dualstack" => Some(*region),
-                // The oldest name of the oldest region.
+                // A legacy name of us-east-1.
                 ["s3-external-1"] => Some("us-east-1"),
                 [legacy] => match legacy.strip_prefix("s3-") {
                     Some(region) => Some(region.strip_prefix("fips-").unwrap_or(region)),
@@ -27,7 +27,7 @@ impl<'a> AwsHost<'a> {
                 },
                 _ => continue,
             };
-            // Of "s3-website-eu-west-1" and its like.
+            // Excludes hosts such as "s3-website-eu-west-1".
             if region.is_some_and(|region| !is_region_label(region)) {
                 return None;
             }
@@ -44,7 +44,7 @@ impl<'a> AwsHost<'a> {
     }
 }
 
-/// Whether a host is AWS's.
+/// Whether a host belongs to AWS.
 pub(super) fn is_aws_host(host: &str) -> bool {
     ["amazonaws.com", "amazonaws.com.cn"].iter().any(|aws| {
         host.strip_suffix(aws)
@@ -52,7 +52,7 @@ pub(super) fn is_aws_host(host: &str) -> bool {
     })
 }
 
-/// Whether the part of a host where the region stands can be one: `eu-west-1` and longer ones of clouds that stand apart.
+/// Whether a part of a host name can be a region, such as `eu-west-1` or the longer `us-gov-west-1`.
 fn is_region_label(region: &str) -> bool {
     let parts: Vec<&str> = region.split('-').collect();
     let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -62,7 +62,7 @@ fn is_region_label(region: &str) -> bool {
         && parts.last().is_some_and(is_number)
 }
 
-/// Whether text can be a region. It becomes part of a host name.
+/// Whether the text can be a region. It is checked because it becomes part of a host name.
 #[must_use]
 pub fn is_region(text: &str) -> bool {
     let is_part = |part: &str| {

@@ -1,4 +1,4 @@
-//! Where an account's file lies, as its import settings say.
+//! Parses the address of an account's file (URL, SFTP or S3). Knows nothing about fetching it.
 
 mod aws;
 mod s3;
@@ -12,61 +12,67 @@ pub use aws::is_region;
 pub use s3::S3Address;
 pub use sftp::SftpAddress;
 
-/// Why a URL can't be used.
+/// Why an address cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not a URL.
+    /// It cannot be parsed.
     #[error("`{found}` is not the address of a file; enter {wanted}")]
     Malformed {
-        /// As written, without what may be secret.
+        /// The address without parts that may be secret.
         found: String,
-        /// How it is to be written.
+        /// The expected form.
         wanted: &'static str,
     },
-    /// Of another kind of source.
+    /// Its scheme belongs to another kind of source.
     #[error(
-        "addresses that begin with {found}: don't belong to this source; enter one that begins with {wanted}"
+        "addresses that begin with {found}: cannot be used with this source; enter one that begins with {wanted}"
     )]
     WrongScheme {
-        /// As written.
+        /// The scheme of the address.
         found: String,
-        /// How it is to begin.
+        /// The expected start of the address.
         wanted: &'static str,
     },
-    /// Two ports.
-    #[error("the address says port {written}, the settings say {port}; take one away")]
+    /// It has another port than the settings.
+    #[error(
+        "the address has port {written}, but the settings have port {port}; remove one of them"
+    )]
     ConflictingPorts {
-        /// In the address.
+        /// Port in the address.
         written: u16,
-        /// In the settings.
+        /// Port in the settings.
         port: u16,
     },
-    /// Port 0.
-    #[error("no server listens on port 0; check the address")]
+    /// The port is 0.
+    #[error("port 0 is not valid; check the address")]
     PortZero,
-    /// A server, or a folder.
-    #[error("the address names no file; enter {0}")]
+    /// It is the address of a server or a folder.
+    #[error("the address does not contain the path of a file; enter {0}")]
     NoFilePath(&'static str),
-    /// Not a bucket's name.
-    #[error("`{0}` can't be the name of a bucket; check the S3 object URL")]
+    /// The bucket name is not valid.
+    #[error("`{0}` is not a valid bucket name; check the S3 object URL")]
     InvalidBucket(String),
-    /// A key with a part `.` or `..`.
+    /// The S3 key has a segment `.` or `..`.
     #[error(
-        "an object whose key has a part `.` or `..` can't be asked for; store it under another key"
+        "S3 keys with a path segment `.` or `..` are not supported; store the object under another key"
     )]
     DotSegmentInKey,
-    /// A signed or versioned S3 URL.
-    #[error("the S3 address has a part after `?` or `#`; enter the object URL without it")]
+    /// The S3 URL has a query or fragment, as signed and versioned URLs have.
+    #[error(
+        "the S3 address contains `?` or `#`; enter the object URL without them and what follows"
+    )]
     HasQuery,
-    /// Carries user or password.
-    #[error("the web address carries a user name or password; enter those in their own fields")]
+    /// It contains a user name or password.
+    #[error(
+        "the address contains a user name or password; remove them and enter them as separate settings"
+    )]
     HasCredentials,
 }
 
-/// Reads the URL of an `https` or `https_basic` source.
+/// Parses the URL of an `https` or `https_basic` source.
 ///
 /// # Errors
-/// [`UrlError`] if it is no URL with a host, or carries credentials.
+/// [`UrlError`] if it is not an HTTP URL with a host, or contains credentials.
 pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
     let text = text.trim();
     let url = Url::parse(text).map_err(|_| malformed(text))?;
@@ -94,15 +100,15 @@ fn check_port(written: Option<u16>) -> Result<(), UrlError> {
     }
 }
 
-/// What stands before the `://` with which an address begins.
+/// The scheme before `://`; `None` if the address does not start with one.
 fn scheme_of(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
-    let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
-    (begins && scheme.chars().all(is_part)).then_some(scheme)
+    let starts_with_letter = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    (starts_with_letter && scheme.chars().all(is_part)).then_some(scheme)
 }
 
-/// Where an account's file lies.
+/// The address of an account's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// On a web server.
@@ -114,10 +120,10 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads the URL of a source of this kind; `sftp_port` is that of the settings.
+    /// Parses the address of a source of this kind; `sftp_port` is the port in the settings.
     ///
     /// # Errors
-    /// [`UrlError`] says what it can't be, and how it is to be written.
+    /// [`UrlError`] with the reason and the expected form.
     pub fn parse(kind: SourceKind, url: &str, sftp_port: Option<u16>) -> Result<Self, UrlError> {
         match kind {
             SourceKind::Https | SourceKind::HttpsBasic => parse_http_url(url).map(Self::Http),
@@ -126,7 +132,7 @@ impl Address {
         }
     }
 
-    /// What a secret is bound to: scheme, host and port; of S3 the endpoint and the bucket.
+    /// The origin that a secret is bound to: scheme, host and port, or endpoint and bucket for S3.
     #[must_use]
     pub fn origin(&self) -> String {
         match self {
@@ -137,13 +143,13 @@ impl Address {
     }
 }
 
-/// Scheme, host and port.
+/// Scheme, host and port of a URL.
 #[must_use]
 pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// The address as it may be shown and logged: without query and fragment, which may hold tokens.
+/// The URL for messages and logs: without query and fragment, which may contain tokens, and without credentials.
 #[must_use]
 pub fn display_url(url: &Url) -> String {
     let mut url = url.clone();
@@ -161,11 +167,11 @@ fn malformed(text: &str) -> UrlError {
     }
 }
 
-/// What may be shown of an address that can't be read: nothing that may be a password or a token.
+/// The part of an unparsable address that can be shown: without anything that may be a password or a token.
 fn redact(text: &str) -> String {
     let plain = text.split(['?', '#']).next().unwrap_or_default();
     if text[plain.len()..].contains('@') {
-        // What was taken for a query may be the end of a password.
+        // The text from `?` or `#` may be part of a password.
         return "…".to_owned();
     }
     match plain.rsplit_once('@') {

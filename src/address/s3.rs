@@ -1,4 +1,4 @@
-//! Where an object lies in AWS S3, or in what speaks its protocol.
+//! Parses addresses of objects in AWS S3 or an S3-compatible service.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -6,32 +6,32 @@ use url::Url;
 use super::aws::{AwsHost, is_aws_host};
 use super::{UrlError, check_port, redact, scheme_of};
 
-/// How an S3 address is written.
+/// The expected form of an S3 address.
 const EXPECTED_FORM: &str =
     "the S3 object URL (https://bucket.s3.region.amazonaws.com/key) or s3://bucket/key";
 
 /// An object in S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Address {
-    /// Scheme, host and port of a server that is not AWS's.
+    /// Scheme, host and port of an S3-compatible service; `None` for AWS.
     pub endpoint: Option<Url>,
-    /// Bucket.
+    /// Name of the bucket.
     pub bucket: String,
-    /// Keys to try, in this order: the next only where there is no object under the one before.
+    /// Keys to try in this order, each only if there is no object under the previous one.
     pub keys: Vec<String>,
-    /// The region that the address names.
+    /// The region in the address.
     pub region: Option<String>,
 }
 
 impl S3Address {
-    /// Reads an object URL, virtual-hosted or path style, or `s3://bucket/key`. A host that is not AWS's is a server that
-    /// speaks the protocol of S3, with the bucket in the path.
+    /// Parses an object URL (virtual-hosted or path style) or `s3://bucket/key`. A host that does not belong to AWS is an
+    /// S3-compatible service with the bucket in the path.
     ///
-    /// A `+` in an object URL is a plus sign, or a space if there is no such object, as AWS's console writes it; in
-    /// `s3://` the key stands as it is, or percent-encoded if there is no such object.
+    /// A `+` in an object URL is a plus sign, or a space if there is no such object, because the AWS console encodes spaces
+    /// as `+`. In `s3://`, the key is used unchanged, or percent-decoded if there is no such object.
     ///
     /// # Errors
-    /// [`UrlError`] if it names no bucket, no key or another scheme, or is a signed URL.
+    /// [`UrlError`] if bucket or key is missing, the scheme is another one, or the URL has a query.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         let malformed = || UrlError::Malformed {
@@ -41,7 +41,7 @@ impl S3Address {
         let scheme = scheme_of(text).ok_or_else(malformed)?.to_ascii_lowercase();
         if scheme == "s3" {
             let (bucket, key) = text[5..].split_once('/').unwrap_or((&text[5..], ""));
-            // A secret may have slashes.
+            // A secret key may contain slashes.
             if bucket.contains('@') || bucket.contains(':') && key.contains('@') {
                 return Err(UrlError::HasCredentials);
             }
@@ -69,11 +69,11 @@ impl S3Address {
             return Err(UrlError::HasQuery);
         }
         check_port(url.port())?;
-        // Only the first slash is the address's: a key may begin with one.
+        // Only the first slash is a separator, because a key may start with a slash.
         let path = url.path().strip_prefix('/').unwrap_or_default();
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
         let aws = AwsHost::parse(host);
-        // What else AWS serves speaks another protocol or under other names, and would not be asked for what is meant.
+        // Other AWS hosts (websites, access points, other services) do not serve the object under this address.
         if aws.is_none() && is_aws_host(host) {
             return Err(malformed());
         }
@@ -90,7 +90,7 @@ impl S3Address {
         let in_host = aws.as_ref().and_then(|aws| aws.bucket);
         let (bucket, key) = in_host.map_or_else(in_path, |bucket| (bucket, path));
         let mut keys = Vec::new();
-        // A slash too many is a slip more often than part of a key.
+        // An extra slash is more often a typing mistake than a part of the key.
         for key in [key, key.trim_start_matches('/')] {
             keys.push(percent_decoded(key).ok_or_else(malformed)?);
             keys.push(percent_decoded(&key.replace('+', " ")).ok_or_else(malformed)?);
@@ -116,7 +116,7 @@ impl S3Address {
             || !bucket.chars().all(is_name)
             || bucket.starts_with('.')
         {
-            // What follows a colon may be a secret.
+            // The text after a colon may be a secret.
             let shown = bucket.split(':').next().unwrap_or_default();
             return Err(UrlError::InvalidBucket(shown.to_owned()));
         }
@@ -135,7 +135,7 @@ impl S3Address {
         })
     }
 
-    /// What a secret is bound to: endpoint and bucket.
+    /// The origin that a secret is bound to: endpoint and bucket.
     #[must_use]
     pub fn origin(&self) -> String {
         match &self.endpoint {
@@ -145,8 +145,8 @@ impl S3Address {
     }
 }
 
-/// Whether a key has parts that whoever sends a request resolves as the folders they are not: it would be signed for one
-/// object and ask for another.
+/// Whether a key has a segment `.` or `..`. HTTP clients resolve such segments, so the request would be signed for one key
+/// and sent for another.
 fn has_dot_segment(key: &str) -> bool {
     key.split('/').any(|part| {
         let part = part.to_ascii_lowercase().replace("%2e", ".");
@@ -154,7 +154,7 @@ fn has_dot_segment(key: &str) -> bool {
     })
 }
 
-/// The path of an address before anything is resolved in it.
+/// The path of an address before `.` and `..` are resolved.
 fn raw_path(text: &str) -> &str {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let path = rest.split_once('/').map_or("", |(_, path)| path);
@@ -314,7 +314,7 @@ mod tests {
             of("https://s3.amazonaws.com/sar/%2E%2e/north/b.csv"),
             UrlError::DotSegmentInKey
         );
-        // What stands before the `://` of another address is no scheme, and may be a token.
+        // The text before a later `://` is not a scheme and may contain a token.
         let error = of("sar.s3.amazonaws.com/k?X-Amz-Signature=token&r=https://x");
         assert!(!error.to_string().contains("token"), "{error}");
         assert!(matches!(
@@ -326,7 +326,7 @@ mod tests {
             of("https://k:s@h/b/a.csv"),
             UrlError::HasCredentials
         ));
-        // Keys of S3 may have slashes.
+        // S3 secret keys may contain slashes.
         assert!(matches!(
             of("s3://K:sec/ret@b/a.csv"),
             UrlError::HasCredentials

@@ -1,32 +1,33 @@
-//! Where a file lies on an SFTP server.
+//! Parses addresses of files on SFTP servers.
 
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use super::{UrlError, check_port, redact, scheme_of};
 
-/// Port of SSH where none is given.
+/// Default port of SSH.
 const SSH_PORT: u16 = 22;
 
 /// A file on an SFTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SftpAddress {
-    /// Name or literal address; an IPv6 address without brackets.
+    /// Host name or IP address; an IPv6 address without brackets.
     pub host: String,
     /// Port.
     pub port: u16,
-    /// Paths to try, in this order: the next only where there is no file under the one before.
+    /// Paths to try in this order, each only if there is no file at the previous one.
     pub paths: Vec<String>,
 }
 
 impl SftpAddress {
-    /// Reads `sftp://host/path` or `host/path`; `port` is that of the settings.
+    /// Parses `sftp://host/path` or `host/path`; `port` is the port in the settings.
     ///
-    /// A path is looked for from the root, then in the user's home; `/~/path` in the home only, `//path` from the root
-    /// only. `%20` and the like are decoded, and stand for themselves where there is no such file.
+    /// A path is tried relative to the root directory, then to the user's home directory; `/~/path` only relative to the home
+    /// directory, `//path` only relative to the root. Percent-encoded characters such as `%20` are decoded, and tried
+    /// literally if there is no such file.
     ///
     /// # Errors
-    /// [`UrlError`] if it names no host, no file, another scheme or two ports.
+    /// [`UrlError`] if host or file is missing, the scheme is another one, or the ports conflict.
     pub fn parse(text: &str, port: Option<u16>) -> Result<Self, UrlError> {
         let text = text.trim();
         let rest = match scheme_of(text) {
@@ -47,7 +48,7 @@ impl SftpAddress {
             found: redact(text),
             wanted: "sftp://host/path",
         };
-        // Of a web address, so that a host is spelled in one way only.
+        // Parsed like an https URL, which normalizes the spelling of the host.
         let url = Url::parse(&format!("https://{authority}/")).map_err(|_| malformed())?;
         let host = match url.host().ok_or_else(malformed)? {
             Host::Domain(name) => name.to_owned(),
@@ -78,13 +79,13 @@ impl SftpAddress {
         Ok(Self { host, port, paths })
     }
 
-    /// What a password is bound to.
+    /// The origin that a secret is bound to: scheme, host and port.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("sftp://{}", self.endpoint())
     }
 
-    /// Host and port.
+    /// Host and port; an IPv6 address is in brackets.
     #[must_use]
     pub fn endpoint(&self) -> String {
         if self.host.contains(':') {
@@ -95,7 +96,7 @@ impl SftpAddress {
     }
 }
 
-/// Where a file may lie that is written so.
+/// The paths that a path in an address may mean.
 fn candidate_paths(path: &str) -> Vec<String> {
     if let Some(home) = path.strip_prefix("~/") {
         vec![home.to_owned()]
@@ -106,7 +107,7 @@ fn candidate_paths(path: &str) -> Vec<String> {
     }
 }
 
-/// The port as written; a URL hides the one that its scheme implies.
+/// The port in the address. `Url` omits it if it is the default of the scheme, even if it is written.
 fn explicit_port(authority: &str) -> Option<u16> {
     let (_, port) = authority.rsplit_once(':')?;
     port.parse().ok()
@@ -158,7 +159,7 @@ mod tests {
             "[::1]:22",
             &["/100%.csv?v=1#2", "100%.csv?v=1#2"],
         );
-        // Every spelling of an address is one address.
+        // All spellings of an IP address are normalized.
         check(
             "sftp://0x7f.1/x.csv",
             None,

@@ -1,4 +1,4 @@
-//! `rosterd account …`
+//! `rosterd account …`: adds, lists, enables, disables and deletes accounts.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -10,43 +10,43 @@ use crate::model::account::{Account, AccountRef, Admin};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Adds an account; imports stay off until `account enable`.
+    /// Add an account; imports stay disabled until `account enable`.
     Add {
-        /// What people call it; not all digits.
+        /// Name of the account; must be unique and must not consist of digits only.
         name: String,
-        /// IANA zone in which its schedule is read, for example America/Vancouver.
+        /// IANA time zone of the account's schedule, for example America/Vancouver.
         #[arg(long, value_name = "ZONE")]
         time_zone: String,
-        /// Receives the account's mail; may be given several times.
+        /// Email address that receives the account's mail; may be given several times.
         #[arg(long = "admin", value_name = "EMAIL")]
         admins: Vec<String>,
     },
-    /// Lists all accounts.
+    /// List all accounts.
     List,
-    /// Shows one.
+    /// Show an account.
     Show {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
-    /// Switches imports on: from now on the spreadsheet is master.
+    /// Enable imports: the spreadsheet becomes the source of truth, and other programs can't change the contacts.
     Enable {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
-    /// Switches imports off: other programs may write the contacts.
+    /// Disable imports: other programs can change the contacts again.
     Disable {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
-    /// Deletes an account with all its contacts, groups and history.
+    /// Delete an account with all its contacts, groups and history.
     Delete {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
-        /// Says that you mean it.
+        /// Confirm the deletion.
         #[arg(long, required = true)]
         yes: bool,
     },
@@ -65,7 +65,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
                     &json!({"account": {"id": id, "name": name, "time_zone": time_zone, "import_enabled": false}}),
                 )?,
                 Format::Text => print_line(format!(
-                    "account {id} `{name}` added; next: `rosterd settings set {id} …`, `rosterd schedule set {id} …`, `rosterd account enable {id}`"
+                    "added account {id} `{name}`; next: `rosterd settings set {id} …`, `rosterd schedule set {id} …`, `rosterd account enable {id}`"
                 ))?,
             }
         }
@@ -75,20 +75,20 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
             let account = app.store.account(account).await?;
             app.store.set_import_enabled(account.id, true).await?;
             print_line(format!(
-                "imports of `{}` are on; the first one that would touch a contact waits for `rosterd runs approve`",
+                "imports are enabled for `{}`; the first import that would change existing contacts will be held until you approve it",
                 account.name
             ))?;
         }
         Command::Disable { account } => {
             let account = app.store.account(account).await?;
             app.store.set_import_enabled(account.id, false).await?;
-            print_line(format!("imports of `{}` are off", account.name))?;
+            print_line(format!("imports are disabled for `{}`", account.name))?;
         }
         Command::Delete { account, yes: _ } => {
             let account = app.store.account(account).await?;
             app.store.delete_account(account.id).await?;
             print_line(format!(
-                "account `{}` is deleted with all that belonged to it",
+                "deleted account `{}` with all its contacts, groups and history",
                 account.name
             ))?;
         }
@@ -109,9 +109,9 @@ fn to_json(account: &Account) -> Value {
 
 fn state(account: &Account) -> &'static str {
     match (account.import_enabled, &account.set_aside) {
-        (_, Some(_)) => "set aside",
-        (true, None) => "on",
-        (false, None) => "off",
+        (_, Some(_)) => "quarantined",
+        (true, None) => "enabled",
+        (false, None) => "disabled",
     }
 }
 
@@ -153,11 +153,14 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     print_line(format!("time zone  {}", account.time_zone))?;
     print_line(format!("imports    {}", state(&account)))?;
     if let Some((at, reason)) = &account.set_aside {
-        print_line(format!("set aside  since {at}: {reason}"))?;
+        print_line(format!("quarantine since {at}: {reason}"))?;
     }
     print_line(format!("contacts   {contacts} in {groups} groups"))?;
     for admin in &admins {
-        print_line(format!("admin      {} ({})", admin.email, admin.notify))?;
+        print_line(format!(
+            "admin      {} (mail: {})",
+            admin.email, admin.notify
+        ))?;
     }
     Ok(())
 }

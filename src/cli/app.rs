@@ -1,4 +1,5 @@
-//! What commands work with: the database (the private one started where none is named), and an importer on it.
+//! What commands need to run: the database (a private Postgres if none is configured), the importer and the mailer, built
+//! from the configuration. Knows no command.
 
 use std::io::Read;
 use std::path::Path;
@@ -18,9 +19,9 @@ use crate::sheet::WorkbookReader;
 use crate::store::{Store, StoreError};
 use crate::telemetry::run_blocking;
 
-/// Database within the private Postgres.
+/// Name of the database in the private Postgres.
 const EMBEDDED_DATABASE: &str = "rosterd";
-/// How long a command waits for a database.
+/// Maximum time a command waits for a database connection.
 const COMMAND_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct App {
@@ -30,7 +31,7 @@ pub(super) struct App {
     embedded: Option<EmbeddedPostgres>,
 }
 
-/// Where the database is: named, or private.
+/// Returns the database URL. Starts or joins the private Postgres if no URL is configured.
 pub(super) async fn resolve_database(
     config: &Config,
     role: Role,
@@ -40,33 +41,34 @@ pub(super) async fn resolve_database(
     }
     anyhow::ensure!(
         config.database.embedded,
-        "no database is named: set DATABASE_URL (or `database.url`), or `database.embedded = true` for a private Postgres"
+        "no database is configured: set DATABASE_URL (or `database.url`), or `database.embedded = true` for a private Postgres"
     );
     let data_dir = config.database.data_dir.clone();
     let embedded = run_blocking(move || EmbeddedPostgres::start(&data_dir, role, &[])).await??;
-    tracing::info!(
-        "DATABASE_URL is not set: {} the private Postgres under {} (look into it with: {})",
-        if embedded.is_owner() {
-            "started"
-        } else {
-            "using"
-        },
-        embedded.data_dir().display(),
-        embedded.psql_command(EMBEDDED_DATABASE)
-    );
+    let location = embedded.data_dir().display();
+    let psql = embedded.psql_command(EMBEDDED_DATABASE);
+    if embedded.is_owner() {
+        tracing::info!(
+            "DATABASE_URL is not set: started the private Postgres in {location} (to connect: {psql})"
+        );
+    } else {
+        tracing::info!(
+            "DATABASE_URL is not set: using the private Postgres in {location} (to connect: {psql})"
+        );
+    }
     Store::ensure_database(&embedded.url("postgres").into(), EMBEDDED_DATABASE).await?;
     Ok((embedded.url(EMBEDDED_DATABASE).into(), Some(embedded)))
 }
 
 pub(super) async fn stop_embedded(embedded: Option<EmbeddedPostgres>) {
     if let Some(embedded) = embedded {
-        // A panic in there is in the log already.
+        // A panic in the blocking task has already been logged.
         let _ = run_blocking(move || embedded.stop()).await;
     }
 }
 
 impl App {
-    /// Opens the database for a command. The private one is migrated without being asked.
+    /// Connects to the database for a command. Migrates it if `migrate` is set, and always if it is private.
     pub(super) async fn open(config: Config, migrate: bool) -> anyhow::Result<Self> {
         let (url, embedded) = resolve_database(&config, Role::Command).await?;
         let app = Self::with_database(config, &url, embedded).await?;
@@ -123,7 +125,7 @@ impl App {
     }
 }
 
-/// An importer as the configuration wants it.
+/// Creates an importer from the configuration.
 pub(super) fn importer(
     config: &Config,
     store: Store,
@@ -143,7 +145,7 @@ pub(super) fn importer(
     let extra_ca = read_ca(fetch.extra_ca_file.as_deref(), "fetch.extra_ca_file")?;
     let (plain, file_clock) = (fetch.allow_plain_http, Arc::clone(&clock));
     let fetcher = Fetcher::new(policy, limits, plain, extra_ca.as_deref(), file_clock)
-        .context("`fetch.extra_ca_file` or the system's certificates can't be used")?;
+        .context("cannot load the certificates of the system or of `fetch.extra_ca_file`")?;
     let domain = config
         .mail
         .from
@@ -165,7 +167,7 @@ pub(super) fn importer(
     Ok(Importer::new(store, clock, fetcher, options))
 }
 
-/// The way to the mail server, if one is configured.
+/// Creates the mailer, or returns `None` if `smtp.url` is not set.
 pub(super) fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
     let Some(url) = &config.smtp.url else {
         return Ok(None);
@@ -182,12 +184,12 @@ pub(super) fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
 fn read_ca(path: Option<&Path>, key: &str) -> anyhow::Result<Option<Vec<u8>>> {
     path.map(|path| {
         std::fs::read(path)
-            .with_context(|| format!("`{key}`: file `{}` can't be read", path.display()))
+            .with_context(|| format!("cannot read file `{}` (`{key}`)", path.display()))
     })
     .transpose()
 }
 
-/// This process, told from any other on any machine.
+/// Unique name of this process across machines, used as the owner of run leases.
 fn owner() -> String {
     let host = nix::unistd::gethostname()
         .ok()
@@ -196,27 +198,27 @@ fn owner() -> String {
     format!("{host}/{}/{}", std::process::id(), uuid::Uuid::new_v4())
 }
 
-/// A file, or standard input for `-`.
+/// Opens a file, or standard input for `-`.
 pub(super) fn open_file(path: &Path) -> anyhow::Result<Box<dyn Read>> {
     if path == Path::new("-") {
         return Ok(Box::new(std::io::stdin().lock()));
     }
     let file = std::fs::File::open(path)
-        .with_context(|| format!("file `{}` can't be opened", path.display()))?;
+        .with_context(|| format!("cannot open file `{}`", path.display()))?;
     Ok(Box::new(file))
 }
 
-/// Reads a password from a file or standard input, without the line break at its end.
+/// Reads a password from a file or standard input, without a trailing line break.
 pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     let mut bytes = Vec::new();
     open_file(path)?
         .take(64 << 10)
         .read_to_end(&mut bytes)
-        .with_context(|| format!("file `{}` can't be read", path.display()))?;
+        .with_context(|| format!("cannot read file `{}`", path.display()))?;
     let text = String::from_utf8(bytes)
         .ok()
         .with_context(|| format!("the password in `{}` is not UTF-8 text", path.display()))?;
-    // As editors on Windows begin a text.
+    // Editors on Windows write a byte order mark at the start of a file.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let secret = text
         .strip_suffix('\n')

@@ -1,4 +1,4 @@
-//! `rosterd doctor`: looks at all that the daemon depends on, and says how to mend what is wrong.
+//! `rosterd doctor`: checks what the daemon depends on and explains how to fix problems. Changes nothing.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -12,7 +12,7 @@ use crate::model::schedule::zone;
 use crate::secrets::Keyring;
 use crate::store::EncryptedSecret;
 
-/// More than this is worth mending, seconds.
+/// Maximum difference to the clock of the database server, in seconds.
 const MAX_CLOCK_SKEW_SECONDS: i64 = 5;
 
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit>
     let (mut findings, secrets) = match App::open(config.clone(), false).await {
         Err(error) => {
             let database = finding("database", Err(format!("{error:#}")));
-            // Which there are, nobody can tell; the key is looked at all the same.
+            // The stored secrets are unknown without a database, but the key file can still be checked.
             (vec![database], Ok(Vec::new()))
         }
         Ok(app) => {
@@ -57,7 +57,7 @@ pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit>
             for finding in &findings {
                 print_line(format!(
                     "{} {:<9} {}",
-                    if finding.ok { "ok   " } else { "WRONG" },
+                    if finding.ok { "ok  " } else { "FAIL" },
                     finding.check,
                     escape_controls(&finding.message)
                 ))?;
@@ -74,11 +74,17 @@ async fn check_database(app: &App) -> Vec<Finding> {
         Err(error) => findings.push(finding("database", Err(error.to_string()))),
         Ok((version, skew)) => {
             findings.push(finding("database", Ok(format!("{version}, migrated"))));
-            findings.push(finding("clock", if skew.abs() <= MAX_CLOCK_SKEW_SECONDS {
-                Ok("agrees with the database's".to_owned())
-            } else {
-                Err(format!("this machine's clock and the database's are {} s apart; set up time synchronisation on both", skew.abs()))
-            }));
+            let difference = skew.abs();
+            findings.push(finding(
+                "clock",
+                if difference <= MAX_CLOCK_SKEW_SECONDS {
+                    Ok("in sync with the clock of the database server".to_owned())
+                } else {
+                    Err(format!(
+                        "the clocks of this machine and the database server differ by {difference} s; set up time synchronization on both"
+                    ))
+                },
+            ));
         }
     }
     let accounts = app.store.accounts().await;
@@ -93,7 +99,7 @@ async fn check_database(app: &App) -> Vec<Finding> {
                     .map(|e| e.to_string())
                     .collect();
                 if unknown.is_empty() {
-                    Ok("all accounts' time zones are known".to_owned())
+                    Ok("the time zones of all accounts are known".to_owned())
                 } else {
                     Err(unknown.join("; "))
                 }
@@ -109,17 +115,17 @@ async fn check_database(app: &App) -> Vec<Finding> {
             Ok(all_undelivered) => Err(all_undelivered
                 .iter()
                 .map(|undelivered| {
-                    let what = if undelivered.permanent {
-                        "was refused"
+                    let recipient = &undelivered.recipient;
+                    let since = undelivered.since.format("%Y-%m-%d %H:%M UTC");
+                    let error = undelivered
+                        .last_error
+                        .as_deref()
+                        .unwrap_or("no error recorded");
+                    if undelivered.permanent {
+                        format!("mail to {recipient} was refused at {since}: {error}")
                     } else {
-                        "waits"
-                    };
-                    let why = undelivered.last_error.as_deref().unwrap_or("not tried yet");
-                    format!(
-                        "mail to {} {what} since {}: {why}",
-                        undelivered.recipient,
-                        undelivered.since.format("%Y-%m-%d %H:%M")
-                    )
+                        format!("mail to {recipient} has not been delivered since {since}: {error}")
+                    }
                 })
                 .collect::<Vec<_>>()
                 .join("; ")),
@@ -139,7 +145,7 @@ fn check_key(config: &Config, secrets: &[EncryptedSecret]) -> Result<String, Str
         .collect();
     if !undecryptable.is_empty() {
         return Err(format!(
-            "{} does not open the secrets of {}; put the right key in place (`secrets.key_file`), or enter them again with `rosterd settings set`",
+            "key file {} cannot decrypt the secrets of {}; restore the matching key file (`secrets.key_file`), or enter the secrets again with `rosterd settings set`",
             path.display(),
             undecryptable.join(", ")
         ));
@@ -150,10 +156,10 @@ fn check_key(config: &Config, secrets: &[EncryptedSecret]) -> Result<String, Str
         .mode();
     let others_mode_bits = mode & 0o077;
     if others_mode_bits == 0 {
-        Ok(format!("{} can be used", path.display()))
+        Ok(format!("key file {} is usable", path.display()))
     } else {
         Err(format!(
-            "{0} can be read by others; run: chmod 600 {0}",
+            "key file {0} is accessible to other users; run `chmod 600 {0}`",
             path.display()
         ))
     }
@@ -162,11 +168,11 @@ fn check_key(config: &Config, secrets: &[EncryptedSecret]) -> Result<String, Str
 async fn check_mail(config: &Config) -> Result<String, String> {
     match mailer(config) {
         Err(error) => Err(format!("{error:#}")),
-        Ok(None) => Err("`smtp.url` is not set: mail to admins waits in the outbox".to_owned()),
+        Ok(None) => Err("`smtp.url` is not set; mail stays in the outbox".to_owned()),
         Ok(Some(mailer)) => mailer
-            .test()
+            .check_connection()
             .await
-            .map(|()| "the mail server can be reached".to_owned())
-            .map_err(|error| format!("the mail server can't be used ({error}); check `smtp.url`")),
+            .map(|()| "the mail server is reachable".to_owned())
+            .map_err(|error| format!("cannot use the mail server: {error}; check `smtp.url`")),
     }
 }

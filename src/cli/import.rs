@@ -1,4 +1,4 @@
-//! `rosterd import`: an import here and now.
+//! `rosterd import`: an import or a dry run in this process, from the source or a local file.
 
 use std::path::PathBuf;
 
@@ -17,19 +17,19 @@ use crate::temp_file::{TempFile, TempFileError};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Id or name.
+    /// Account ID or name.
     #[arg(value_parser = account_ref)]
     account: AccountRef,
-    /// Shows what would happen, and changes nothing.
+    /// Show what an import would change, without changing anything.
     #[arg(long, conflicts_with = "approve")]
     dry_run: bool,
-    /// Imports this file instead of the source; `-` is standard input.
+    /// Import this file instead of the account's source; `-` is standard input.
     #[arg(long, value_name = "PATH")]
     file: Option<PathBuf>,
-    /// Approves this held run of a local file.
+    /// Approve this held run of a local file, or its withheld removals.
     #[arg(long, value_name = "RUN", requires = "file")]
     approve: Option<i64>,
-    /// With --approve: who looks like the same person under a new ID keeps the record, which gets that ID.
+    /// With --approve: keep the records of contacts whose ID was changed (possible duplicates) and give them the new ID.
     #[arg(long, requires = "approve")]
     keep_ids: bool,
 }
@@ -58,7 +58,7 @@ pub(super) async fn run(args: &Args, app: &App, format: Format) -> anyhow::Resul
     let held = app.store.run(subject).await?;
     anyhow::ensure!(
         held.account_id == account.id.0,
-        "run {subject} is not one of account `{}`",
+        "run {subject} does not belong to account `{}`",
         account.name
     );
     runs::check_approvable(app, &held, args.keep_ids).await?;
@@ -92,5 +92,5 @@ async fn preview(
 
 fn copy_local_file(path: &std::path::Path, app: &App) -> anyhow::Result<TempFile> {
     TempFile::copy(&mut open_file(path)?, app.config.fetch.max_bytes)
-        .with_context(|| format!("file `{}` can't be imported", path.display()))
+        .with_context(|| format!("cannot import file `{}`", path.display()))
 }

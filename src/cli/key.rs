@@ -1,4 +1,4 @@
-//! `rosterd key …`
+//! `rosterd key …`: creates and rotates the key that encrypts stored secrets. The cryptography is in `secrets`.
 
 use clap::Subcommand;
 
@@ -9,18 +9,18 @@ use crate::secrets::Keyring;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Makes the key file; never overwrites one.
+    /// Create the key file; refuses to overwrite an existing one.
     Generate,
-    /// Puts a new key in the place of the old one and seals all secrets anew; can be interrupted and run again.
+    /// Create a new key and re-encrypt all stored secrets with it. If interrupted, run it again.
     Rotate,
 }
 
-/// Needs no database.
+/// Creates the key file. Needs no database.
 pub(super) fn generate(config: &Config) -> anyhow::Result<Exit> {
     let path = config.key_file();
     Keyring::generate(&path)?;
     output::print_line(format!(
-        "key written to {}; keep a copy of it apart from the database's backups",
+        "key written to {}; keep a copy of it separate from the database backups",
         path.display()
     ))?;
     Ok(Exit::Done)
@@ -33,12 +33,12 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     let mut keys = Keyring::begin_rotation(&path)?;
     let (mut reencrypted, mut undecryptable) = reencrypt(app, &keys).await?;
     if !is_new && reencrypted == 0 {
-        // An earlier change is through, but for what no key opens: this is another.
+        // The previous rotation is complete, except for secrets that no key decrypts. Start a new one.
         is_new = true;
         keys = Keyring::add_key(&path)?;
         (reencrypted, undecryptable) = reencrypt(app, &keys).await?;
     }
-    // What no key opens may be opened yet by one that is put back: then none is thrown away.
+    // A secret that no key decrypts may be readable again once a lost key is restored, so no key is deleted until then.
     if undecryptable.is_empty() {
         keys.finish_rotation(&path)?;
     }
@@ -46,16 +46,16 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
         format!("new key written to {}", path.display())
     } else {
         format!(
-            "a change that was interrupted is carried on with the newest key in {}",
+            "resumed an interrupted rotation with the newest key in {}",
             path.display()
         )
     };
     output::print_line(format!(
-        "{what}, {reencrypted} secrets sealed anew; backups of the database from before need the old copy of the key"
+        "{what}; secrets re-encrypted: {reencrypted}; older database backups need the previous key file"
     ))?;
     for account in &undecryptable {
         output::print_line(format!(
-            "the secret of `{account}` can't be opened with any key at hand and was left as it is, and so were the old keys; enter it again with `rosterd settings set`"
+            "no key in the key file decrypts the secret of `{account}`; it was left unchanged and the old keys were kept; enter it again with `rosterd settings set`"
         ))?;
     }
     Ok(if undecryptable.is_empty() {
@@ -65,10 +65,10 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
     })
 }
 
-/// Seals with the first key what another one sealed. Says how many secrets that were, and whose none opens.
+/// Re-encrypts secrets with the newest key. Returns how many, and the names of accounts whose secret no key decrypts.
 async fn reencrypt(app: &App, keys: &Keyring) -> anyhow::Result<(usize, Vec<String>)> {
     let (mut reencrypted, mut undecryptable) = (0, Vec::new());
-    // Again until nothing is left: a secret may be entered under the old key meanwhile.
+    // Repeated until nothing changes: a secret may be stored under the old key in the meantime.
     loop {
         let before = reencrypted;
         undecryptable.clear();

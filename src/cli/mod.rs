@@ -1,4 +1,4 @@
-//! The commands: what they are called, and what their end means (0 done, 1 failed, 2 usage, 3 contacts in error, 4 held).
+//! The command line: names of the commands, their dispatch and their exit codes. Knows the use cases, not how they work.
 
 mod account;
 mod app;
@@ -28,16 +28,16 @@ use crate::telemetry;
 use app::App;
 use output::{Format, FormatArg};
 
-/// What a command comes to.
+/// Result of a command that ran; becomes the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done, or unchanged.
+    /// Done, or nothing to do (exit code 0).
     Done,
-    /// Failed.
+    /// Failed (exit code 1).
     Failed,
-    /// Finished with errors on contacts.
+    /// Finished, but some contacts have errors (exit code 3).
     ContactsInError,
-    /// Held.
+    /// Held for approval (exit code 4).
     Held,
 }
 
@@ -52,22 +52,22 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Usage errors and settings that can't be used.
+/// Exit code for usage errors and invalid configuration.
 const USAGE_ERROR: u8 = 2;
 
-/// Keeps contacts and groups in step with a spreadsheet that lies somewhere else.
+/// Keep contacts and groups in sync with a spreadsheet that is maintained elsewhere.
 #[derive(Debug, Parser)]
 #[command(
     name = "rosterd",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done or unchanged, 1 failed, 2 usage, 3 finished with errors on contacts, 4 held."
+    after_help = "Exit codes: 0 done or unchanged, 1 failed, 2 usage error, 3 finished with errors on contacts, 4 held for approval."
 )]
 struct Cli {
-    /// Configuration file [default: rosterd.toml if present].
+    /// Configuration file [default: rosterd.toml if it exists].
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How to print data: text or json (for `template`: xlsx or csv).
+    /// Output format: text or json (`template`: xlsx or csv).
     #[arg(long, global = true, value_enum, hide_possible_values = true)]
     format: Option<FormatArg>,
     #[command(subcommand)]
@@ -76,64 +76,65 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the daemon; migrates the database first.
+    /// Run the daemon; migrates the database first.
     Serve {
-        /// Leaves the database as it is.
+        /// Do not migrate the database.
         #[arg(long)]
         no_migrate: bool,
     },
-    /// Brings the database's schema up to date.
+    /// Migrate the database schema to the current version.
     Migrate,
-    /// Says what is wrong with database, key, mail, clock, zones, and how to mend it.
+    /// Check the database, key, mail, clock and time zones, and explain how to fix problems.
     Doctor,
-    /// Asks the daemon on this machine whether it is ready.
+    /// Ask the daemon on this machine whether it is ready.
     Healthcheck,
-    /// Accounts.
+    /// Add, list, enable, disable or delete accounts.
     #[command(subcommand)]
     Account(account::Command),
-    /// Where an account's file lies.
+    /// Configure where an account's file is fetched from.
     #[command(subcommand)]
     Settings(settings::Command),
-    /// When an account is imported.
+    /// Configure when an account's file is imported.
     #[command(subcommand)]
     Schedule(schedule::Command),
-    /// Imports an account here and now.
+    /// Import an account's file now.
     Import(import::Args),
-    /// Looks at a file as an import would; needs no database.
+    /// Check a file for errors without importing it; needs no database.
     Check(check::Args),
-    /// Writes the import template.
+    /// Write the import template.
     Template(template::Args),
-    /// What imports did, and a person's word on those that wait.
+    /// List and inspect import runs; approve, reject or revert them.
     #[command(subcommand)]
     Runs(runs::Command),
-    /// The key that seals passwords.
+    /// Create or rotate the key that encrypts stored passwords.
     #[command(subcommand)]
     Key(key::Command),
-    /// Reads a workbook from standard input for the process that started this one.
+    /// Read a workbook from standard input, as a sandboxed worker of another rosterd process.
     #[command(name = WORKBOOK_COMMAND, hide = true)]
     ReadWorkbook { max_rows: u32 },
 }
 
 impl Cli {
-    /// Data is printed as text or JSON; only a template is a workbook or a CSV file.
+    /// Checks that the format fits the command: `template` writes xlsx or csv, all others print text or JSON.
     fn format(&self) -> Result<Format, &'static str> {
         match (&self.command, self.format) {
             (Command::Template(_), Some(FormatArg::Text | FormatArg::Json)) => {
-                Err("a template is written with --format xlsx or --format csv")
+                Err("--format must be xlsx or csv for `template`")
             }
             (Command::Template(_), _) | (_, None | Some(FormatArg::Text)) => Ok(Format::Text),
             (_, Some(FormatArg::Json)) => Ok(Format::Json),
-            (_, Some(FormatArg::Xlsx | FormatArg::Csv)) => Err("--format is text or json here"),
+            (_, Some(FormatArg::Xlsx | FormatArg::Csv)) => {
+                Err("--format must be text or json for this command")
+            }
         }
     }
 }
 
-/// An account by id or name.
 fn account_ref(text: &str) -> Result<AccountRef, std::convert::Infallible> {
     text.parse()
 }
 
-/// Runs the program; the whole of `main`.
+/// Parses the arguments, runs the command and returns the exit code of the program.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -151,13 +152,13 @@ pub fn main() -> ExitCode {
     if let Err(error) = telemetry::init(&config.log) {
         return print_error(&error.to_string(), USAGE_ERROR);
     }
-    // Core dumps would hold passwords; the limit does not count where the system pipes them to a program. Where either
-    // can't be set, nothing else is lost.
+    // Core dumps would contain passwords. The limit has no effect where the system pipes core dumps to a program, so the
+    // process is also marked as not dumpable. Both are only additional protection, so errors are ignored.
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     let _ = nix::sys::prctl::set_dumpable(false);
-    // Fails only if one is installed already.
+    // Fails only if a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    // Looking at a file needs neither database nor network, and no runtime.
+    // `check` needs no database, no network and no async runtime.
     if let Command::Check(args) = &cli.command {
         return exit_code(check::run(args, &config, format));
     }
@@ -166,12 +167,12 @@ pub fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return print_error(&format!("the program could not be started: {error}"), 1),
+        Err(error) => return print_error(&format!("cannot start the async runtime: {error}"), 1),
     };
     exit_code(runtime.block_on(run(cli, format, config)))
 }
 
-/// The child behind the wall: no settings, no log, nothing but the workbook.
+/// The sandboxed worker process. It loads no configuration and writes no log; it only reads the workbook.
 fn read_workbook(max_rows: u32) -> ExitCode {
     let input = std::io::stdin().as_fd().try_clone_to_owned();
     let output = std::io::stdout().as_fd().try_clone_to_owned();
@@ -191,7 +192,7 @@ fn exit_code(outcome: anyhow::Result<Exit>) -> ExitCode {
     }
 }
 
-/// Whoever read our output has read enough.
+/// True if the reader of standard output, such as `head`, has closed the pipe. That is not a failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<std::io::Error>()
@@ -199,7 +200,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn print_error(message: &str, code: u8) -> ExitCode {
-    // With standard error closed there is nobody left to tell.
+    // If standard error is closed, the message cannot be shown anywhere.
     let _ = writeln!(std::io::stderr(), "rosterd: {message}");
     ExitCode::from(code)
 }
@@ -234,7 +235,7 @@ async fn run_with_app(command: Command, app: &App, format: Format) -> anyhow::Re
         Command::Runs(command) => runs::run(&command, app, format).await,
         Command::Key(_) => key::rotate(app).await,
         _ => {
-            output::print_line("the database is migrated")?;
+            output::print_line("database schema is up to date")?;
             Ok(Exit::Done)
         }
     }

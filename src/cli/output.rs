@@ -1,4 +1,4 @@
-//! Printing for people and for scripts.
+//! Output of commands: text, tables and JSON, and phrases that several commands print. Knows no single command.
 
 use std::io::{BufWriter, Write};
 
@@ -8,14 +8,16 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::model::hold::HoldReason;
+use crate::model::run::Origin;
 use crate::store::RunRow;
 
-/// What `--format` asks for.
+/// Values of `--format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum FormatArg {
-    /// For people.
+    /// Text for a terminal.
     Text,
-    /// For scripts.
+    /// JSON for scripts.
     Json,
     /// A workbook (`template` only).
     Xlsx,
@@ -26,9 +28,9 @@ pub(super) enum FormatArg {
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
-    /// For people.
+    /// Text for a terminal.
     Text,
-    /// For scripts.
+    /// JSON for scripts.
     Json,
 }
 
@@ -44,7 +46,7 @@ pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints with colours on a terminal, and without where nobody sees them or `NO_COLOR` asks for none.
+/// Prints with colors on a terminal, and without them elsewhere or if `NO_COLOR` is set.
 pub(super) fn with_colors(
     print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
@@ -64,10 +66,10 @@ pub(super) fn with_colors(
     Ok(())
 }
 
-/// Bytes that are written in one piece: there may be a million lines.
+/// Size of the output buffer in bytes. The output may have a million lines.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Passes on what is not for a terminal only.
+/// Removes terminal escape sequences and writes the rest.
 struct ColorStripper<W> {
     out: W,
     strip: StripBytes,
@@ -86,12 +88,12 @@ impl<W: Write> Write for ColorStripper<W> {
     }
 }
 
-/// Says something beside the data.
+/// Prints to standard error, to keep standard output free for data.
 pub(super) fn print_note(text: impl std::fmt::Display) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{text}")
 }
 
-/// A table with these titles, as wide as the terminal allows.
+/// Creates a table with these column titles that adapts to the width of the terminal.
 pub(super) fn table(titles: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -101,19 +103,19 @@ pub(super) fn table(titles: &[&str]) -> Table {
     table
 }
 
-/// The text of an optional value, or nothing.
+/// Returns the value as text, or an empty string.
 pub(super) fn or_empty(value: Option<impl ToString>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-/// What a terminal would obey is made visible instead.
+/// Replaces control characters, which a terminal would interpret, with U+FFFD.
 pub(super) fn escape_controls(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
         .collect()
 }
 
-/// What a run did, in a line.
+/// Formats the counts of a run in one line.
 pub(super) fn format_counts(run: &RunRow) -> String {
     let or_zero = |count: Option<i32>| count.unwrap_or(0);
     let mut text = format!(
@@ -150,4 +152,36 @@ pub(super) fn format_counts(run: &RunRow) -> String {
         }
     }
     text
+}
+
+/// Explains a code from `import_runs.hold_reasons`.
+pub(super) fn explain_hold(code: &str) -> String {
+    let Ok(reason) = code.parse::<HoldReason>() else {
+        return code.to_owned();
+    };
+    let explanation = match reason {
+        HoldReason::RemovesTooMany => "too many contacts would be removed",
+        HoldReason::ChangesTooMany => "too many contacts would get another name or other numbers",
+        HoldReason::EmptiesGroup => "a group would lose all its members",
+        HoldReason::ErrorsTooMany => "too many rows have new errors",
+        HoldReason::FirstImport => {
+            "first import since imports were enabled, and it would change existing contacts"
+        }
+        HoldReason::AfterRevert => {
+            "first import since a revert, and it would change existing contacts"
+        }
+    };
+    format!("{explanation} ({code})")
+}
+
+/// The command that approves a run.
+pub(super) fn approve_command(run: &RunRow) -> String {
+    if run.origin == Origin::File.as_str() {
+        format!(
+            "rosterd import {} --file PATH --approve {}",
+            run.account_id, run.id
+        )
+    } else {
+        format!("rosterd runs approve {}", run.id)
+    }
 }

@@ -1,4 +1,4 @@
-//! A run that a command carries out itself: started, watched, its mail brought, its end told.
+//! Runs an import in this process: starts it, shows progress, delivers its mail and prints the outcome.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -10,16 +10,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::app::{App, mailer};
-use super::output::{Format, format_counts, print_json, print_line};
+use super::output::{
+    Format, approve_command, escape_controls, explain_hold, format_counts, print_json, print_line,
+};
 use crate::import::{Importer, Observer, Progress, RunControl};
 use crate::lifecycle::Lifecycle;
 use crate::model::RunId;
-use crate::model::run::{ClaimedRun, NewRun, Origin, RunStatus};
+use crate::model::run::{ClaimedRun, NewRun, RunStatus};
 use crate::outbox;
 use crate::store::{RunRow, StartResult};
 use crate::temp_file::TempFile;
 
-/// Starts a run in this process and stays with it to its end.
+/// Starts a run in this process and waits until it has ended.
 pub(super) async fn run_now(
     app: &App,
     new: NewRun,
@@ -30,7 +32,7 @@ pub(super) async fn run_now(
     let lifecycle = Lifecycle::listen()?;
     let run = start(app, &importer, new).await?;
     let (observer, bar) = progress_bar(format);
-    // Here nothing else is to be waited for: the first signal rolls back.
+    // A command has no other running work to finish, so the first signal rolls back.
     let outcome = importer
         .run(
             &run,
@@ -66,7 +68,7 @@ async fn start(app: &App, importer: &Importer, new: NewRun) -> anyhow::Result<Cl
             StartResult::Busy(other) => {
                 if let Some(other) = other.filter(|_| !logged) {
                     tracing::info!(
-                        "run {other} of this account is under way; waiting for it to end"
+                        "run {other} of this account is still running; waiting for it to end"
                     );
                     logged = true;
                 }
@@ -77,14 +79,14 @@ async fn start(app: &App, importer: &Importer, new: NewRun) -> anyhow::Result<Cl
                 {
                     importer.end_dead_run(&dead_run).await?;
                 }
-                // Its process may be on another machine, or dead: nothing but the table tells that it has ended.
+                // The other process may be on another machine or dead, so only polling the table shows that it has ended.
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
     }
 }
 
-/// Without a daemon nobody else would bring the mail; what fails here waits for one.
+/// Delivers the run's mail, because there may be no daemon. Mail that fails stays in the outbox.
 async fn deliver(app: &App, run: RunId) {
     let outcome = match mailer(&app.config) {
         Ok(None) => return,
@@ -94,7 +96,7 @@ async fn deliver(app: &App, run: RunId) {
         Err(error) => Err(error),
     };
     if let Err(error) = outcome {
-        tracing::warn!(%error, "the mail about this run waits in the outbox");
+        tracing::warn!(%error, "mail about this run stays in the outbox");
     }
 }
 
@@ -110,35 +112,25 @@ fn exit(status: RunStatus, row: &RunRow) -> Exit {
 fn print_summary(row: &RunRow) -> std::io::Result<()> {
     print_line(format!("run {}: {}", row.id, row.status.replace('_', " ")))?;
     if let Some(message) = &row.failure_message {
-        print_line(format!("  {message}"))?;
+        print_line(format!("  {}", escape_controls(message)))?;
     }
     if row.row_count.is_some() {
         print_line(format!("  {}", format_counts(row)))?;
     }
     for reason in row.hold_reasons.iter().flatten() {
-        print_line(format!("  held: {reason}"))?;
+        print_line(format!("  held: {}", explain_hold(reason)))?;
     }
     if row.errors.unwrap_or(0) + row.warnings.unwrap_or(0) > 0 {
-        print_line(format!("  what is wrong: rosterd runs issues {}", row.id))?;
+        print_line(format!("  issues: rosterd runs issues {}", row.id))?;
     }
     if row.is_approvable() {
-        let approve = if row.origin == Origin::File.as_str() {
-            format!(
-                "rosterd import {} --file PATH --approve {}",
-                row.account_id, row.id
-            )
-        } else {
-            format!("rosterd runs approve {}", row.id)
-        };
-        print_line(format!(
-            "  who is concerned: rosterd runs show {}; to carry it out: {approve}",
-            row.id
-        ))?;
+        print_line(format!("  review: rosterd runs show {}", row.id))?;
+        print_line(format!("  approve: {}", approve_command(row)))?;
     }
     Ok(())
 }
 
-/// A progress bar on a terminal, and silence elsewhere.
+/// Returns a progress bar and its observer. The bar is hidden unless text is printed and standard error is a terminal.
 pub(super) fn progress_bar(format: Format) -> (Observer, ProgressBar) {
     let shown = format == Format::Text && std::io::stderr().is_terminal();
     let bar = if shown {
@@ -160,8 +152,8 @@ pub(super) fn progress_bar(format: Format) -> (Observer, ProgressBar) {
             bar_handle.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar_handle.set_position(bytes);
         }
-        Progress::Reading => step(&bar_handle, "reading and checking the sheet"),
-        Progress::Writing => step(&bar_handle, "comparing with what is stored, and writing"),
+        Progress::Reading => step(&bar_handle, "reading and checking the file"),
+        Progress::Writing => step(&bar_handle, "comparing with stored contacts and writing"),
     };
     (Arc::new(observer), bar)
 }

@@ -1,11 +1,12 @@
-//! `rosterd runs …`
+//! `rosterd runs …`: lists and shows import runs; approves, rejects and reverts them.
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::app::App;
 use super::output::{
-    Format, escape_controls, format_counts, or_empty, print_json, print_line, table,
+    Format, approve_command, escape_controls, explain_hold, format_counts, or_empty, print_json,
+    print_line, table,
 };
 use super::run_now::run_now;
 use super::{Exit, account_ref};
@@ -14,53 +15,53 @@ use crate::model::run::{NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 use crate::store::{ChangeRow, RunRow};
 
-/// Most people listed by name in text.
+/// Maximum number of contacts of one kind that `runs show` lists by name.
 const MAX_LISTED: usize = 50;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Lists the newest runs.
+    /// List the most recent runs.
     List {
-        /// Id or name; all accounts without it.
+        /// Account ID or name [default: all accounts].
         #[arg(value_parser = account_ref)]
         account: Option<AccountRef>,
-        /// How many.
+        /// Maximum number of runs.
         #[arg(long, default_value_t = 20)]
         limit: i64,
     },
-    /// Shows a run and whom it concerns.
+    /// Show a run and the contacts that it changed or would change.
     Show {
-        /// Id of the run.
+        /// Run ID.
         run: i64,
     },
-    /// Lists what was wrong with a run's file.
+    /// List the errors and warnings that a run found in its file.
     Issues {
-        /// Id of the run.
+        /// Run ID.
         run: i64,
     },
-    /// Lists what a run changed, or would change.
+    /// List all changes that a run made or would make.
     Changes {
-        /// Id of the run.
+        /// Run ID.
         run: i64,
     },
-    /// Imports afresh and carries out what a held run, or one with withheld removals, waits to do.
+    /// Approve a held run or withheld removals: import the file again and apply the changes.
     Approve {
-        /// Id of the run.
+        /// Run ID.
         run: i64,
-        /// Who looks like the same person under a new ID keeps the record, which gets that ID.
+        /// Keep the records of contacts whose ID was changed (possible duplicates) and give them the new ID.
         #[arg(long)]
         keep_ids: bool,
     },
-    /// Ends a held run; nothing of it is carried out.
+    /// Reject a held run without applying its changes.
     Reject {
-        /// Id of the run.
+        /// Run ID.
         run: i64,
     },
-    /// Puts the contacts back as they were before a run; who was changed since is left as is, and named.
+    /// Undo the changes of a run. Contacts that were changed since are skipped and listed.
     Revert {
-        /// Id of the run.
+        /// Run ID.
         run: i64,
-        /// Puts back those as well that were changed since.
+        /// Also restore contacts that were changed since.
         #[arg(long)]
         force: bool,
     },
@@ -86,7 +87,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
             let changes = app.store.run_changes(RunId(*run)).await?;
             match format {
                 Format::Json => print_json(&changes)?,
-                Format::Text => print_changes(&changes, usize::MAX)?,
+                Format::Text => print_changes(RunId(*run), &changes, usize::MAX)?,
             }
         }
         Command::Approve { run, keep_ids } => {
@@ -95,9 +96,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Revert { run, force } => return revert(app, RunId(*run), *force, format).await,
         Command::Reject { run } => {
             app.store.reject_run(RunId(*run), app.clock.now()).await?;
-            print_line(format!(
-                "run {run} is rejected; nothing of it was carried out"
-            ))?;
+            print_line(format!("run {run} rejected; nothing was changed"))?;
         }
     }
     Ok(Exit::Done)
@@ -120,8 +119,8 @@ async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow
     check_approvable(app, &run, keep_ids).await?;
     anyhow::ensure!(
         run.origin == Origin::Source.as_str(),
-        "run {id} is of a local file; approve it with `rosterd import {} --file PATH --approve {id}`",
-        run.account_id
+        "run {id} used a local file; approve it with `{}`",
+        approve_command(&run)
     );
     let new = NewRun {
         trigger: Trigger::Approval,
@@ -132,26 +131,26 @@ async fn approve(app: &App, id: RunId, keep_ids: bool, format: Format) -> anyhow
     run_now(app, new, None, format).await
 }
 
-/// Refuses to approve what waits for nobody, or to keep IDs where the new contacts are there already.
+/// Fails if there is nothing to approve, or if `keep_ids` comes too late because the new contacts were already added.
 pub(super) async fn check_approvable(
     app: &App,
     run: &RunRow,
     keep_ids: bool,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(run.is_approvable(), "{}", run.not_pending_message());
+    anyhow::ensure!(run.is_approvable(), run.not_pending_error());
     if run.is_held() {
         return Ok(());
     }
     if let Some(applied) = app.store.applied_run(run.account_id).await? {
         anyhow::ensure!(
             applied.0 == run.id,
-            "run {applied} came after run {}; look at that one",
+            "run {} was followed by run {applied}; see `rosterd runs show {applied}`",
             run.id
         );
     }
     anyhow::ensure!(
         !keep_ids,
-        "--keep-ids is for held runs: run {} has added its new contacts already",
+        "--keep-ids works only for held runs; run {} has already added its new contacts",
         run.id
     );
     Ok(())
@@ -161,7 +160,7 @@ fn list(runs: &[RunRow]) -> std::io::Result<()> {
     let mut listing = table(&[
         "run",
         "account",
-        "asked by",
+        "trigger",
         "status",
         "finished (UTC)",
         "outcome",
@@ -191,14 +190,14 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
         return print_json(&json!({ "run": run, "changes": changes }));
     }
     print_line(format!(
-        "run {} of account {}, asked by {}: {}",
+        "run {} of account {} (trigger: {}): {}",
         run.id,
         run.account_id,
         run.trigger,
         run.status.replace('_', " ")
     ))?;
     for (what, at) in [
-        ("asked for", Some(run.requested_at)),
+        ("requested", Some(run.requested_at)),
         ("started", run.started_at),
         ("finished", run.finished_at),
     ] {
@@ -210,31 +209,31 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
         }
     }
     if let (Some(code), Some(message)) = (&run.failure_code, &run.failure_message) {
-        print_line(format!("  failed: {message} ({code})"))?;
+        print_line(format!("  failed: {} ({code})", escape_controls(message)))?;
     }
     if run.row_count.is_some() {
         print_line(format!("  {}", format_counts(&run)))?;
     }
     for reason in run.hold_reasons.iter().flatten() {
-        print_line(format!("  held: {reason}"))?;
+        print_line(format!("  held: {}", explain_hold(reason)))?;
     }
     if let Some(successor) = run.superseded_by {
         print_line(format!("  superseded by run {successor}"))?;
     }
     for group in run.emptied_groups.iter().flatten() {
         let what = if run.hold_reasons.is_some() {
-            "would be empty"
+            "group would become empty"
         } else {
-            "is empty now"
+            "group became empty"
         };
-        print_line(format!("  the group {} {what}", escape_controls(group)))?;
+        print_line(format!("  {what}: {}", escape_controls(group)))?;
     }
     print_possible_duplicates(&run, &changes)?;
-    print_changes(&changes, MAX_LISTED)?;
+    print_changes(id, &changes, MAX_LISTED)?;
     Ok(())
 }
 
-/// Who is gone, but looks like the same person as an addition.
+/// Lists pairs of a removed and an added contact that look like the same contact under a new ID.
 fn print_possible_duplicates(run: &RunRow, changes: &[ChangeRow]) -> std::io::Result<()> {
     let pairs: Vec<(&ChangeRow, &ChangeRow)> = changes
         .iter()
@@ -248,23 +247,24 @@ fn print_possible_duplicates(run: &RunRow, changes: &[ChangeRow]) -> std::io::Re
         .collect();
     for (removed_contact, addition) in pairs.iter().take(MAX_LISTED) {
         print_line(format!(
-            "  probably the same person: {} (ID {}, now ID {})",
+            "  possible duplicate: {} (ID {}, new ID {})",
             escape_controls(removed_contact.name.as_deref().unwrap_or("?")),
             escape_controls(removed_contact.external_id.as_deref().unwrap_or("?")),
             escape_controls(addition.external_id.as_deref().unwrap_or("?"))
         ))?;
     }
-    // Otherwise the new ones are there already, or those gone are removed.
+    // In a run that is no longer held, the contacts were already added or removed, so IDs can't be kept.
     if !pairs.is_empty() && run.is_held() {
         print_line(format!(
-            "  {} in all; `rosterd runs approve --keep-ids` lets them keep their records",
-            pairs.len()
+            "  possible duplicates in total: {}; to keep their records under the new IDs: {} --keep-ids",
+            pairs.len(),
+            approve_command(run)
         ))?;
     }
     Ok(())
 }
 
-fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
+fn print_changes(run: RunId, changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
     for (action, past_tense, conditional) in [
         ("removed", "removed", "would be removed"),
         ("updated", "updated", "would be updated"),
@@ -279,7 +279,7 @@ fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
                 .collect();
             for change in of.iter().take(limit) {
                 let id = change.external_id.as_ref().map_or_else(
-                    || "made by hand".to_owned(),
+                    || "no ID".to_owned(),
                     |id| format!("ID {}", escape_controls(id)),
                 );
                 print_line(format!(
@@ -289,7 +289,7 @@ fn print_changes(changes: &[ChangeRow], limit: usize) -> std::io::Result<()> {
             }
             if of.len() > limit {
                 print_line(format!(
-                    "  {what}: and {} more (rosterd runs changes)",
+                    "  {what}: and {} more (rosterd runs changes {run})",
                     of.len() - limit
                 ))?;
             }
@@ -304,7 +304,7 @@ async fn issues(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return print_json(&issues);
     }
-    let mut listing = table(&["severity", "cell", "contact", "what is wrong", "value"]);
+    let mut listing = table(&["severity", "cell", "contact", "problem", "value"]);
     for issue in &issues {
         let who = match (&issue.contact_name, &issue.external_id) {
             (Some(name), Some(id)) => {
@@ -323,7 +323,7 @@ async fn issues(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
             issue.severity.clone(),
             location,
             who,
-            issue.message.clone(),
+            escape_controls(&issue.message),
             escape_controls(issue.value.as_deref().unwrap_or_default()),
         ]);
     }

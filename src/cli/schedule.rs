@@ -1,4 +1,4 @@
-//! `rosterd schedule …`
+//! `rosterd schedule …`: sets, shows and clears the days and times at which an account is imported.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -9,32 +9,32 @@ use super::{Exit, account_ref};
 use crate::model::account::AccountRef;
 use crate::model::schedule::{Schedule, Weekday, local_rfc3339, upcoming, zone};
 
-/// How many coming runs are shown.
+/// Number of upcoming runs to show.
 const UPCOMING_RUNS: usize = 5;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Replaces the schedule of an account.
+    /// Replace the schedule of an account.
     Set {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
-        /// Days, separated by commas: mon,tue,wed,thu,fri,sat,sun.
+        /// Days of the week, separated by commas, for example mon,thu.
         #[arg(long, value_delimiter = ',', value_parser = parse_day, required = true)]
         days: Vec<Weekday>,
-        /// Time of day in the account's zone, as 02:30.
-        #[arg(long, value_parser = parse_time)]
+        /// Time of day in the account's time zone, for example 02:30.
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
         at: jiff::civil::Time,
     },
-    /// Shows the schedule and the next five runs.
+    /// Show the schedule and the next five runs.
     Show {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
-    /// Removes the schedule.
+    /// Remove the schedule.
     Clear {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
@@ -57,7 +57,7 @@ fn parse_day(word: &str) -> Result<Weekday, String> {
         .parse()
         .ok()
         .filter(|_| known)
-        .ok_or_else(|| "a day is mon, tue, wed, thu, fri, sat or sun".to_owned())
+        .ok_or_else(|| "expected mon, tue, wed, thu, fri, sat or sun".to_owned())
 }
 
 fn parse_time(text: &str) -> Result<jiff::civil::Time, String> {
@@ -66,7 +66,7 @@ fn parse_time(text: &str) -> Result<jiff::civil::Time, String> {
         .parse::<jiff::civil::Time>()
         .ok()
         .filter(|_| well_formed);
-    parsed.ok_or_else(|| "a time is written as 02:30, from 00:00 to 23:59".to_owned())
+    parsed.ok_or_else(|| "expected a time from 00:00 to 23:59, for example 02:30".to_owned())
 }
 
 pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow::Result<Exit> {
@@ -92,7 +92,7 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Clear { account } => {
             let account = app.store.account(account).await?;
             app.store.replace_schedules(account.id, &[]).await?;
-            print_line(format!("`{}` has no schedule any more", account.name))?;
+            print_line(format!("removed the schedule of `{}`", account.name))?;
         }
     }
     Ok(Exit::Done)
@@ -122,21 +122,27 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
             &json!({"time_zone": account.time_zone, "schedules": rows, "next_runs": next}),
         );
     }
-    print_line(format!("`{}`, in {}", account.name, account.time_zone))?;
+    print_line(format!(
+        "schedule of `{}` (time zone {})",
+        account.name, account.time_zone
+    ))?;
     if schedules.is_empty() {
-        print_line("  no schedule")?;
+        print_line("  none")?;
     }
     for schedule in &schedules {
         let days: Vec<&str> = schedule.days.iter().map(|day| day.as_str()).collect();
-        let paused = if schedule.enabled { "" } else { " (paused)" };
+        let disabled = if schedule.enabled { "" } else { " (disabled)" };
         print_line(format!(
-            "  {} at {}{paused}",
+            "  {} at {}{disabled}",
             days.join(", "),
             clock_time(schedule.at)
         ))?;
     }
     if !account.import_enabled && !schedules.is_empty() {
-        print_line("  imports are off: these times are skipped until `rosterd account enable`")?;
+        print_line(format!(
+            "  imports are disabled: these times are skipped until `rosterd account enable {}`",
+            account.id
+        ))?;
     }
     for at in &next {
         print_line(format!("  next: {at}"))?;

@@ -1,4 +1,4 @@
-//! `rosterd serve`: the daemon; and `rosterd healthcheck`, which asks it how it is.
+//! `rosterd serve` starts and stops the daemon; `rosterd healthcheck` asks a running daemon whether it is ready.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::store::{Retention, Store, StoreError};
 use crate::web::Server;
 
 pub(super) async fn run(config: Config, migrate: bool) -> anyhow::Result<Exit> {
-    let lifecycle = Lifecycle::listen().context("signals can't be listened for")?;
+    let lifecycle = Lifecycle::listen().context("cannot install the signal handlers")?;
     let (url, embedded) = app::resolve_database(&config, Role::Daemon).await?;
     let served = match connect(&config, &url, migrate, &lifecycle).await {
         Ok(Some(store)) => serve(&config, store, &lifecycle).await,
@@ -30,7 +30,7 @@ pub(super) async fn run(config: Config, migrate: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Connects as soon as the database is there; `None` if the daemon was stopped before.
+/// Connects to the database and waits while it is unreachable. Returns `None` if the daemon is stopped in the meantime.
 async fn connect(
     config: &Config,
     url: &secrecy::SecretString,
@@ -60,7 +60,7 @@ async fn connect(
             return Err(error.into());
         }
         if !logged {
-            tracing::error!(%error, "waiting for the database");
+            tracing::error!(%error, "waiting for the database; connecting again every second");
             logged = true;
         }
         tokio::select! {
@@ -81,17 +81,17 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
     )?);
     let mailer = mailer(config)?.map(Arc::new);
     if mailer.is_none() {
-        tracing::warn!("`smtp.url` is not set: mail to admins waits in the outbox");
+        tracing::warn!("`smtp.url` is not set; mail stays in the outbox");
     }
     if let Some(server) = Server::bind(&config.web)
         .await
-        .context("`web.listen` can't be listened on")?
+        .context("cannot listen on the address in `web.listen`")?
     {
         tracing::info!("listening on http://{}", server.address());
         let (store, stop) = (store.clone(), lifecycle.soft.clone());
         lifecycle::spawn_detached(async move {
             if let Err(error) = server.serve(store, stop).await {
-                tracing::error!(%error, "the web page has ended");
+                tracing::error!(%error, "the HTTP server has stopped");
             }
         });
     }
@@ -113,7 +113,7 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
     dispatcher
         .serve()
         .await
-        .context("the heartbeat could not be started")?;
+        .context("cannot start the dispatcher")?;
     store.close().await;
     Ok(())
 }
@@ -121,7 +121,7 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
 pub(super) async fn healthcheck(config: &Config) -> anyhow::Result<Exit> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listen = config.web.listen.as_deref().unwrap_or(Web::DEFAULT_LISTEN);
-    // A daemon that listens everywhere is asked here.
+    // A daemon that listens on all interfaces is reached through the loopback address.
     let address = listen
         .replacen("0.0.0.0:", "127.0.0.1:", 1)
         .replacen("[::]:", "[::1]:", 1);
@@ -136,8 +136,8 @@ pub(super) async fn healthcheck(config: &Config) -> anyhow::Result<Exit> {
     };
     let response = tokio::time::timeout(Duration::from_secs(5), request)
         .await
-        .with_context(|| format!("no answer from {address} within 5 s"))?
-        .with_context(|| format!("no daemon answers on {address}"))?;
+        .with_context(|| format!("no response from the daemon at {address} within 5 s"))?
+        .with_context(|| format!("no daemon is reachable at {address}"))?;
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
     output::print_line(body.trim())?;
     Ok(

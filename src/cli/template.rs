@@ -1,4 +1,4 @@
-//! `rosterd template`: the import template as the help page describes it.
+//! `rosterd template`: writes the import template as a workbook or a CSV file.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::sheet::template_columns;
 use crate::table::Field;
 use crate::validate::EXAMPLE_ROW;
 
-/// Excel's own number format `@`, Text.
+/// Excel's built-in number format `@` (Text).
 pub(super) const TEXT_FORMAT_INDEX: u8 = 49;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// Where to write it; `-` is standard output [default: contacts.xlsx or contacts.csv].
+    /// File to write; `-` is standard output [default: contacts.xlsx or contacts.csv].
     #[arg(long, value_name = "PATH")]
     output: Option<PathBuf>,
 }
 
-/// Writes the template; of the kind that was asked for, else as the file's name ends.
+/// Writes the template in the requested format, or in the format that the file extension suggests.
 pub(super) fn run(args: &Args, csv_requested: bool, format_given: bool) -> anyhow::Result<Exit> {
     let has_csv_extension = args
         .output
@@ -48,12 +48,12 @@ pub(super) fn run(args: &Args, csv_requested: bool, format_given: bool) -> anyho
         return Ok(Exit::Done);
     }
     std::fs::write(&path, bytes)
-        .with_context(|| format!("file `{}` can't be written", path.display()))?;
+        .with_context(|| format!("cannot write file `{}`", path.display()))?;
     output::print_line(format!("template written to {}", path.display()))?;
     Ok(Exit::Done)
 }
 
-/// `"ID"` is quoted, because a file that begins with bare `ID` is taken for SYLK by Excel.
+/// `"ID"` is quoted because Excel takes a file that begins with an unquoted `ID` for a SYLK file.
 fn csv() -> String {
     let quoted = |cell: &str| {
         if cell == "ID" || cell.contains(',') {
@@ -67,7 +67,7 @@ fn csv() -> String {
     format!("{}\r\n{}\r\n", header.join(","), example.join(","))
 }
 
-/// The contacts, and beside them what each column is for.
+/// A workbook with a sheet for contacts and a sheet that describes the columns.
 fn xlsx() -> anyhow::Result<Vec<u8>> {
     let mut workbook = Workbook::new();
     contacts(workbook.add_worksheet())?;
@@ -82,7 +82,7 @@ fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
     sheet.set_name("Contacts")?;
     for (column, field) in (0..).zip(Field::ALL) {
         sheet.set_column_width(column, 22)?;
-        // As text, so that no ID loses its zeros and no number turns into 6.04E+09.
+        // Text format keeps leading zeros of IDs and prevents numbers such as 6.04E+09.
         sheet.set_column_format(column, &text)?;
         sheet.write_with_format(0, column, field.as_str(), &heading())?;
         sheet.write_with_format(1, column, EXAMPLE_ROW[usize::from(column)], &text)?;
@@ -92,8 +92,8 @@ fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
         }
         let list = DataValidation::new()
             .allow_list_strings(&choices)?
-            .set_error_title("Not one of the list")?
-            .set_error_message(format!("{field} is one of: {}", choices.join(", ")))?
+            .set_error_title("Invalid value")?
+            .set_error_message(format!("{field} must be one of: {}", choices.join(", ")))?
             .set_error_style(DataValidationErrorStyle::Stop);
         sheet.add_data_validation(1, column, ROWS, column, &list)?;
     }
@@ -101,13 +101,13 @@ fn contacts(sheet: &mut Worksheet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// It comes second: the first sheet with the header is what an import reads.
+/// This sheet comes second because an import reads the first sheet that has the header.
 fn explanations(sheet: &mut Worksheet) -> anyhow::Result<()> {
     const WIDTHS: [f64; 4] = [24.0, 10.0, 90.0, 28.0];
     let wrapped = CellFormat::new()
         .set_num_format_index(TEXT_FORMAT_INDEX)
         .set_text_wrap();
-    sheet.set_name("What the columns mean")?;
+    sheet.set_name("Column descriptions")?;
     let titles = ["Column", "Required", "What to enter", "Example"];
     for ((column, title), width) in (0..).zip(titles).zip(WIDTHS) {
         sheet.set_column_width(column, width)?;
@@ -130,11 +130,11 @@ fn heading() -> CellFormat {
         .set_background_color(Color::RGB(0x00DD_E6EE))
 }
 
-/// The words of a closed column, as the drop-down list offers them.
+/// Values of the drop-down list of a column; empty if the column has none.
 fn choices(field: Field) -> Vec<&'static str> {
     match field {
         Field::NumberType => NumberType::ALL.iter().map(|kind| kind.as_str()).collect(),
-        // As the help page spells them; read in any case.
+        // Spelled as on the help page. An import ignores case.
         Field::Priority => vec!["High", "Normal", "Low"],
         _ => Vec::new(),
     }
@@ -143,25 +143,30 @@ fn choices(field: Field) -> Vec<&'static str> {
 fn explanation(field: Field) -> &'static str {
     match field {
         Field::Id => {
-            "Any text that stays with this person for ever: a member number, a staff number. A changed ID is another \
-             person; one that is no longer in the file is removed. Several rows with one ID are one person with several \
-             numbers."
+            "A unique text that never changes, for example a member number or staff number. If you change an ID, the \
+             old contact is removed and a new one is added. If an ID is no longer in the file, its contact is removed. \
+             Several rows with the same ID are one contact with several numbers."
         }
         Field::Name => "First and last name.",
-        Field::OrganizationName => "The organization that the person belongs to.",
-        Field::Title => "Title, accreditations, or both.",
+        Field::OrganizationName => "Organization of the contact.",
+        Field::Title => "Title, accreditations or both.",
         Field::Number => {
-            "Area code and local number, 10 digits; spaces, dashes, brackets and a leading +1 do no harm. No extension. \
-             For further numbers add columns `Number 2` and `Number Type 2`, or another row with the same ID."
+            "Area code and local number, 10 digits, without an extension. Spaces, dashes, parentheses and a leading +1 \
+             are allowed. To enter more numbers, add the columns `Number 2` and `Number Type 2`, or another row with \
+             the same ID."
         }
         Field::NumberType => {
-            "mobile, landline or pager: it decides whether the number is texted, called or paged."
+            "mobile, landline or pager. Determines whether the number is texted, called or paged."
         }
-        Field::NumberDescription => "Tells one number from another: work, home.",
-        Field::Email => "For notifications by e-mail.",
-        Field::Priority => "High, Normal or Low; blank is Normal. High is called and texted first.",
+        Field::NumberDescription => {
+            "Distinguishes several numbers of a contact, for example work and home."
+        }
+        Field::Email => "Email address for notifications.",
+        Field::Priority => {
+            "High, Normal or Low; blank means Normal. Contacts with High are called and texted first."
+        }
         Field::Groups => {
-            "Names of groups, separated by commas. A group is made where it does not exist yet."
+            "Group names, separated by commas. Groups that do not exist yet are created."
         }
     }
 }

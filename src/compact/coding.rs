@@ -1,20 +1,20 @@
-//! How contacts and issues are packed: bytes one after the other, in an order that both sides know.
+//! Binary encoding of contacts and issues: fields in a fixed order, without tags.
 
 use crate::model::contact::{FieldUpdate, NumberType, PhoneNumber, Priority};
 
-/// Stands for [`FieldUpdate::Keep`]; 0 and 1 stand for a blank and a text.
+/// Encodes [`FieldUpdate::Keep`]. 0 encodes a blank and 1 precedes a text.
 pub(super) const KEEP_STORED: u8 = 0xFF;
 
-/// Stands for a blank priority.
+/// Encodes a blank priority.
 pub(super) const BLANK_PRIORITY: u8 = 0xFE;
-/// Before each number, and after the last.
+/// Precedes each number.
 pub(super) const NUMBER_FOLLOWS: u8 = 1;
-/// See [`NUMBER_FOLLOWS`].
+/// Follows the last number.
 pub(super) const NUMBERS_END: u8 = 0;
-/// Digits of a number.
+/// Number of digits of a phone number.
 const PHONE_DIGITS: usize = 10;
 
-/// Writes counts seven bits a byte, and texts with their length before them.
+/// Writes counts with seven bits per byte, and texts after their length.
 pub(super) struct Encoder<'a>(pub(super) &'a mut Vec<u8>);
 
 impl Encoder<'_> {
@@ -26,7 +26,7 @@ impl Encoder<'_> {
         self.0.push(low_bits(count));
     }
 
-    /// One of fewer than 256.
+    /// A value below 256.
     pub(super) fn byte(&mut self, byte: usize) {
         self.0.push(u8::try_from(byte).unwrap_or(u8::MAX));
     }
@@ -68,7 +68,7 @@ fn low_bits(count: usize) -> u8 {
     u8::try_from(count & 0x7F).unwrap_or(0x7F)
 }
 
-/// Reads what a [`Encoder`] wrote.
+/// Reads what an [`Encoder`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decoder<'a>(pub(super) &'a [u8]);
 
@@ -99,7 +99,7 @@ impl<'a> Decoder<'a> {
         std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
-    /// A text that need not be looked at.
+    /// A text as bytes, without the cost of a UTF-8 check.
     pub(super) fn bytes(&mut self) -> &'a [u8] {
         let length = self.count();
         let (bytes, rest) = self.0.split_at(length);
@@ -116,7 +116,7 @@ impl<'a> Decoder<'a> {
         (self.byte() == 1).then(|| self.bytes())
     }
 
-    /// As [`Decoder::text_update`], of a text that need not be looked at.
+    /// Same as [`Decoder::text_update`], without the cost of a UTF-8 check.
     pub(super) fn bytes_update(&mut self) -> FieldUpdate<Option<&'a [u8]>> {
         match self.byte() {
             KEEP_STORED => FieldUpdate::Keep,
@@ -125,7 +125,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Passes over a number; whether there was one.
+    /// Skips a number. Returns `false` after the last one.
     pub(super) fn skip_number(&mut self) -> bool {
         if self.byte() != NUMBER_FOLLOWS {
             return false;
@@ -135,7 +135,7 @@ impl<'a> Decoder<'a> {
         true
     }
 
-    /// The next number; `None` behind the last.
+    /// The next number; `None` after the last one.
     pub(super) fn number(
         &mut self,
     ) -> Option<(PhoneNumber, NumberType, FieldUpdate<Option<&'a str>>)> {

@@ -1,4 +1,4 @@
-//! Issues of a sheet, packed: it may be wrong in nearly every cell.
+//! Issues of a file in compact form, because nearly every cell may have one.
 
 use std::borrow::Cow;
 
@@ -8,28 +8,28 @@ use super::coding::{Decoder, Encoder};
 use crate::model::catalog::CATALOG;
 use crate::model::issue::{Code, Issue, MessageSource, Severity};
 
-/// So many issues of a sheet are kept, whatever they are; beyond them what is about the file, and the first error of each row
-/// without its value, so that a row in error is always named. The others are counted.
+/// Number of issues of a file that are kept. Beyond it, only issues of the whole file and the first error of each row
+/// (without its value) are kept, so every row with an error is listed. All others are only counted.
 pub const MAX_LISTED: usize = 1_000_000;
-/// The same for their size, bytes.
+/// Size of the kept issues in bytes, with the same effect as [`MAX_LISTED`].
 const MAX_LISTED_BYTES: usize = 64 << 20;
 
-/// Stands for a wording that was stored instead of a place in the catalogue.
+/// Encodes [`MessageSource::Stored`] in place of an index in the catalog.
 const STORED_MESSAGE: u8 = 0xFF;
 
-/// Many issues, about as large as what they tell.
+/// Issues in compact form.
 #[derive(Debug, Clone, Default)]
 pub struct Issues {
     encoded: Vec<u8>,
     entries: Vec<Entry>,
-    /// By the number that those who collect issues give a contact.
+    /// ID and name by the number that the caller gave to a contact.
     contacts: HashMap<u32, ContactLabel>,
     counts: [usize; Severity::ALL.len()],
     /// The last row of which an error was kept beyond [`MAX_LISTED`].
     last_overflow_row: Option<u32>,
 }
 
-/// Where an issue begins; its row and column from 1, 0 for none.
+/// Where an issue starts in the encoded bytes. Row and column count from 1; 0 is none.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     row: u32,
@@ -44,25 +44,25 @@ struct ContactLabel {
 }
 
 impl Issues {
-    /// How many are kept.
+    /// Number of kept issues.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether nothing was found.
+    /// Whether there are no issues.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many of this severity were found, whether they are kept or not.
+    /// Number of issues of this severity, including omitted ones.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         self.counts[severity as usize]
     }
 
-    /// How many were counted only, because there are more than [`MAX_LISTED`].
+    /// Number of issues that were counted but not kept (see [`MAX_LISTED`]).
     #[must_use]
     pub fn omitted(&self) -> usize {
         self.counts.iter().sum::<usize>() - self.len()
@@ -73,14 +73,14 @@ impl Issues {
         self.add(issue, None);
     }
 
-    /// Adds an issue of a contact, which is named later ([`Issues::set_contact_names`]).
+    /// Adds an issue of a contact whose ID and name are set later with [`Issues::set_contact_names`].
     pub fn push_for_contact(&mut self, contact: u32, issue: &Issue) {
         if self.add(issue, Some(contact)) {
             self.contacts.entry(contact).or_default();
         }
     }
 
-    /// Says who the contacts are: ID and name of each.
+    /// Sets ID and name of the contacts; `identify` returns them for a contact's number.
     pub fn set_contact_names(&mut self, identify: impl Fn(u32) -> (String, Option<String>)) {
         for (number, contact) in &mut self.contacts {
             let (external_id, name) = identify(*number);
@@ -91,19 +91,19 @@ impl Issues {
         }
     }
 
-    /// Brings them into the order of the sheet: what is about the file first, then by row and column.
+    /// Sorts in sheet order: issues of the whole file first, then by row and column.
     pub fn sort(&mut self) {
         self.entries
             .sort_unstable_by_key(|entry| (entry.row, entry.column, entry.offset));
     }
 
-    /// All that are kept, in order.
+    /// All kept issues in order.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Issue> {
         self.entries.iter().map(|entry| self.decode(*entry))
     }
 
-    /// Those of a row, or of the file as a whole, once they are sorted.
+    /// Issues of a row, or of the whole file for `None`. The issues must be sorted.
     pub fn issues_of_row(&self, row: Option<u32>) -> impl Iterator<Item = Issue> {
         let row = row.unwrap_or(0);
         let offset = self.entries.partition_point(|entry| entry.row < row);
@@ -113,11 +113,11 @@ impl Issues {
             .map(|entry| self.decode(*entry))
     }
 
-    /// Adds an issue, unless it is only counted.
+    /// Adds an issue, or only counts it and returns `false`.
     fn add(&mut self, issue: &Issue, contact: Option<u32>) -> bool {
         self.counts[issue.severity as usize] += 1;
         let is_over_limit = self.len() >= MAX_LISTED || self.encoded.len() >= MAX_LISTED_BYTES;
-        // What is about the file may explain all the rest.
+        // Issues of the whole file are always kept, because they may explain the others.
         if is_over_limit && issue.row.is_some() {
             let is_first = issue.severity == Severity::Error && self.last_overflow_row != issue.row;
             if !is_first {
@@ -258,14 +258,14 @@ mod tests {
             },
             Issue {
                 external_id: Some("A4".to_owned()),
-                message_source: MessageSource::Stored("as an older version said it".to_owned()),
+                message_source: MessageSource::Stored("a message of an older version".to_owned()),
                 ..issue(4, 2)
             },
             issue(70_000, 16_383),
         ];
         let mut encoded: Issues = originals.iter().rev().collect();
         encoded.sort();
-        // What stands at the same place keeps its order.
+        // Issues at the same location keep their order.
         let (file, rest) = originals.split_at(2);
         let expected: Vec<&Issue> = file.iter().rev().chain(rest).collect();
         assert!(

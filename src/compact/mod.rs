@@ -1,4 +1,4 @@
-//! Contacts of a file and what is wrong with them, packed: about as large as their text.
+//! Contacts and issues of a file in a compact binary form, about as large as their text.
 
 mod coding;
 mod issues;
@@ -16,34 +16,34 @@ use crate::model::digest::TextDigest;
 use crate::model::group::name_key;
 use crate::model::plan::{Addition, Plan};
 
-/// Contacts packed one after the other into one piece of memory, about as large as their text: a million of them fit
-/// where a million structures with strings would not.
+/// Contacts encoded in one buffer, about as large as their text. A million contacts need far less memory than as structures
+/// with strings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contacts {
     encoded: Vec<u8>,
-    /// Where each begins.
+    /// Offset of each contact in `encoded`.
     offsets: Vec<usize>,
-    /// Spellings of groups; contacts hold their places here.
+    /// Spellings of groups. Contacts refer to them by their index here.
     groups: Vec<String>,
     group_index: HashMap<String, u32>,
 }
 
-/// A packed contact, by what is needed of all of them.
+/// An encoded contact, of which single fields can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodedContact<'a> {
-    /// Its ID.
+    /// ID in the spreadsheet.
     pub external_id: &'a str,
     decoder: Decoder<'a>,
 }
 
 impl Contacts {
-    /// How many there are.
+    /// Number of contacts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no contacts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
@@ -72,19 +72,19 @@ impl Contacts {
         encoder.finish(contact.groups.iter().map(String::as_str), &contact.rows);
     }
 
-    /// The contact at a place, counted from 0.
+    /// The contact at an index, from 0.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the index is out of bounds.
     #[must_use]
     pub fn get(&self, index: usize) -> FileContact {
         self.encoded(index).decode(&self.groups)
     }
 
-    /// The packed contact at a place, counted from 0.
+    /// The encoded contact at an index, from 0.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the index is out of bounds.
     #[must_use]
     pub fn encoded(&self, index: usize) -> EncodedContact<'_> {
         let mut decoder = Decoder(&self.encoded[self.offsets[index]..]);
@@ -94,11 +94,11 @@ impl Contacts {
         }
     }
 
-    /// The contact at a place, counted from 0, as one that is new: what the file says nothing of is empty. `group_index` holds the
-    /// place of each spelling in the group table.
+    /// The state of the contact at an index, from 0, as a new contact: fields that the file does not set are empty.
+    /// `group_index` contains the index of each spelling in the plan's group table.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the index is out of bounds.
     #[must_use]
     pub fn state(&self, index: usize, group_index: &[Option<u32>]) -> ContactState<&str> {
         self.encoded(index).state(group_index)
@@ -110,8 +110,8 @@ impl Contacts {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Digest of all that is kept of each contact, equal to that of [`ContactState`] where that
-    /// is what the file says; `None` where the file says nothing of a field, so that it depends on what is stored.
+    /// SHA-256 of each contact's data, equal to [`Plan::digest`] of the same data. `None` if the file does not set all fields,
+    /// because the result then depends on the stored contact.
     #[must_use]
     pub fn digests(&self) -> Vec<Option<[u8; 32]>> {
         let keys: Vec<String> = self.groups.iter().map(|name| name_key(name)).collect();
@@ -125,19 +125,19 @@ impl Contacts {
             .collect()
     }
 
-    /// The groups of a contact, as places in [`Contacts::group_names`].
+    /// The groups of a contact, as indexes in [`Contacts::group_names`].
     pub fn groups_of(&self, index: usize) -> impl Iterator<Item = usize> {
         let mut decoder = self.encoded(index).groups_and_rows();
         (0..decoder.count()).map(move |_| decoder.count())
     }
 
-    /// Every spelling of a group that was ever added.
+    /// All spellings of groups, including those of dropped contacts.
     #[must_use]
     pub fn group_names(&self) -> &[String] {
         &self.groups
     }
 
-    /// The contacts that `plan`, made for these contacts, adds; in the plan's order.
+    /// The contacts that `plan` adds, in the plan's order. The plan must have been made for these contacts.
     pub fn additions<'a>(&'a self, plan: &'a Plan) -> impl ExactSizeIterator<Item = Addition<'a>> {
         plan.added.iter().map(|index| Addition {
             after: self.state(*index, &plan.group_index),
@@ -145,12 +145,12 @@ impl Contacts {
         })
     }
 
-    /// Puts the contacts at these places in this order, and drops the others.
+    /// Keeps only the contacts at these indexes, in this order.
     pub fn reorder(&mut self, order: &[usize]) {
         self.offsets = order.iter().map(|index| self.offsets[*index]).collect();
     }
 
-    /// Begins a contact at the end; it is forgotten again unless it is finished.
+    /// Starts a contact at the end. It is discarded unless [`ContactEncoder::finish`] is called.
     pub fn begin_contact(&mut self, external_id: &str) -> ContactEncoder<'_> {
         let start = self.encoded.len();
         let mut encoder = ContactEncoder {
@@ -164,7 +164,8 @@ impl Contacts {
     }
 }
 
-/// A contact that is being packed: its numbers, then its other fields, then its groups, then its rows.
+/// Encodes one contact. Call [`number`](Self::number) for each number, then [`fields`](Self::fields), then
+/// [`finish`](Self::finish).
 #[derive(Debug)]
 pub struct ContactEncoder<'a> {
     contacts: &'a mut Contacts,
@@ -179,7 +180,7 @@ impl ContactEncoder<'_> {
         Encoder(&mut self.contacts.encoded)
     }
 
-    /// Takes the next number.
+    /// Adds a number.
     pub fn number(
         &mut self,
         number: PhoneNumber,
@@ -193,7 +194,7 @@ impl ContactEncoder<'_> {
         out.text_update(description);
     }
 
-    /// Takes the fields of which there is one.
+    /// Adds the other fields; `texts` are organization name, title and email address.
     pub fn fields(
         &mut self,
         name: &str,
@@ -214,7 +215,7 @@ impl ContactEncoder<'_> {
         });
     }
 
-    /// Takes all groups, and is a contact from now on.
+    /// Adds groups and row numbers, and completes the contact.
     pub fn finish<'g>(mut self, groups: impl ExactSizeIterator<Item = &'g str>, rows: &[u32]) {
         let count = groups.len();
         self.out().count(count);
@@ -241,7 +242,7 @@ impl Drop for ContactEncoder<'_> {
 }
 
 impl Contacts {
-    /// The place of a spelling.
+    /// Index of a spelling, which is added if it is new.
     fn group(&mut self, name: &str) -> u32 {
         if let Some(group) = self.group_index.get(name) {
             return *group;
@@ -279,7 +280,7 @@ impl<'a> EncodedContact<'a> {
         })
     }
 
-    /// What is packed behind the fields of which there is one: groups and rows.
+    /// A decoder positioned at the groups, which are followed by the rows.
     fn groups_and_rows(self) -> Decoder<'a> {
         let mut decoder = self.decoder;
         while decoder.skip_number() {}
@@ -292,7 +293,7 @@ impl<'a> EncodedContact<'a> {
         decoder
     }
 
-    /// Adds what is kept of it to a digest; `None` where the file says nothing of a field.
+    /// Adds the contact's data to a digest; `None` if the file does not set all fields.
     fn digest(self, group_keys: &[String], digest: &mut TextDigest) -> Option<()> {
         let mut numbers = self.decoder;
         let mut decoder = self.decoder;
@@ -324,7 +325,7 @@ impl<'a> EncodedContact<'a> {
         Some(())
     }
 
-    /// The first row it came from.
+    /// Number of its first row in the file.
     #[must_use]
     pub fn first_row(self) -> u32 {
         let mut decoder = self.groups_and_rows();
@@ -465,7 +466,7 @@ mod tests {
                 groups: vec![3, 7],
             }
         );
-        // Two spellings of one group are one group.
+        // Two spellings of a group count once.
         assert_eq!(contacts.state(1, &[None, Some(3), Some(3)]).groups, [3]);
         contacts.push(&one);
         contacts.reorder(&[2, 1]);

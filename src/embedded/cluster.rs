@@ -1,4 +1,4 @@
-//! The files of a private Postgres, and its process.
+//! The data directory and the server process of a private Postgres. Knows nothing of locks between rosterd processes.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -15,13 +15,14 @@ use nix::unistd::{Pid, Uid, User};
 
 use super::{DATABASE_USER, EmbeddedError, MAX_SOCKET_DIR_BYTES, POLL_INTERVAL, START_TIMEOUT};
 use crate::model::digest::{hex, sha256};
-/// The files of a server and who runs it.
+
+/// The paths of a server and the user that runs it.
 pub(super) struct Cluster {
     data_dir: PathBuf,
     pgdata: PathBuf,
     pub(super) socket_dir: PathBuf,
     bin: PathBuf,
-    /// Set where we are root.
+    /// Set if this process runs as root.
     run_as: Option<User>,
 }
 
@@ -71,7 +72,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a server is up and takes connections.
+    /// Whether a server is running and accepts connections.
     pub(super) fn is_ready(&self) -> bool {
         let status =
             std::fs::read_to_string(self.pgdata.join("postmaster.pid")).unwrap_or_default();
@@ -82,7 +83,7 @@ impl Cluster {
             && UnixStream::connect(self.socket_dir.join(".s.PGSQL.5432")).is_ok()
     }
 
-    /// Makes a folder that only the server's user may enter.
+    /// Creates a directory that only the server's user can enter.
     fn create_private_dir(&self, path: &Path) -> std::io::Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
@@ -93,15 +94,15 @@ impl Cluster {
             Some(user) => chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())),
             None if metadata.is_dir() && metadata.uid() == Uid::effective().as_raw() => Ok(()),
             None => Err(std::io::Error::other(format!(
-                "`{}` belongs to somebody else",
+                "`{}` is not a directory of the current user",
                 path.display()
             ))),
         }
     }
 
-    /// A program of Postgres with `folder` as its data directory, run as a user that Postgres accepts.
+    /// Prepares a Postgres program with `directory` as its data directory, to run as a user that Postgres accepts.
     fn server_command(&self, program: &str, directory: &Path) -> Result<Command, EmbeddedError> {
-        // The folder comes in as an open file and is used as /proc/self/fd/9, so no folder above it is walked through.
+        // The directory is passed as an open file and used as /proc/self/fd/9, so the user needs no access to its parents.
         let mut command = Command::new("sh");
         command.args([
             "-c",
@@ -135,7 +136,7 @@ impl Cluster {
             .stdin(directory)
             .stdout(Stdio::from(log))
             .stderr(Stdio::from(log_clone));
-        // Its own process group: Ctrl-C in a terminal is for us, who then stop it last.
+        // In its own process group, Ctrl-C in a terminal does not reach the server. rosterd stops it last.
         command
             .process_group(0)
             .env_remove("PGDATA")
@@ -144,7 +145,8 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Makes the data directory if there is none, aside and then renamed: half a cluster is never taken for a whole one.
+    /// Creates the data directory if it does not exist. It is renamed only when initdb is done, so an incomplete one is never
+    /// used.
     pub(super) fn init(&self) -> Result<(), EmbeddedError> {
         if self.pgdata.join("PG_VERSION").exists() {
             return Ok(());
@@ -152,7 +154,7 @@ impl Cluster {
         let staging_dir = self.data_dir.join("postgres.new");
         if staging_dir.exists() {
             std::fs::remove_dir_all(&staging_dir)
-                .map_err(self.io_error("remove what an interrupted start left"))?;
+                .map_err(self.io_error("remove the files of an interrupted start"))?;
         }
         self.create_private_dir(&staging_dir)
             .map_err(self.io_error("create the data directory"))?;
@@ -169,13 +171,14 @@ impl Cluster {
             .status()
             .map_err(self.io_error("run initdb (are `sh` and `setpriv` installed?)"))?;
         if !status.success() {
-            return Err(self.not_started(format!("initdb ended with {status}")));
+            return Err(self.not_started(format!("initdb failed ({status})")));
         }
         std::fs::rename(&staging_dir, &self.pgdata)
             .map_err(self.io_error("rename the data directory"))
     }
 
-    /// Starts the server from a thread that lives as long as it, because it dies with the thread that started it.
+    /// Starts the server from a thread of its own that waits for it to end: the kernel ends the server when the thread that
+    /// started it ends. To stop the server, send on the returned channel, then join the thread.
     pub(super) fn start(
         &self,
         settings: &[&str],
@@ -183,7 +186,7 @@ impl Cluster {
         self.wait_for_previous_server()?;
         if self.socket_dir != self.pgdata {
             self.create_private_dir(&self.socket_dir)
-                .map_err(self.io_error("create the folder of the socket"))?;
+                .map_err(self.io_error("create the directory of the socket"))?;
         }
         let mut command = self.server_command("postgres", &self.pgdata)?;
         let sockets = if self.socket_dir == self.pgdata {
@@ -221,22 +224,24 @@ impl Cluster {
         let deadline = Instant::now() + START_TIMEOUT;
         while !self.is_ready() {
             if supervisor.is_finished() {
-                return Err(self.not_started("it ended at once"));
+                return Err(self.not_started("the server exited during startup"));
             }
             if Instant::now() > deadline {
-                return Err(self.not_started("it was not ready within a minute"));
+                return Err(self.not_started("the server was not ready within 60 s"));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
         Ok((stop, supervisor))
     }
 
-    /// The server of a starter that was killed may still be shutting down.
+    /// Waits for the server of a killed process, which may still be shutting down.
     fn wait_for_previous_server(&self) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START_TIMEOUT;
         while let Some(pid) = self.running_pid() {
             if Instant::now() > deadline {
-                return Err(self.not_started(format!("an earlier server (pid {pid}) does not end")));
+                return Err(self.not_started(format!(
+                    "the previous server (PID {pid}) has not ended within 60 s"
+                )));
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -251,27 +256,27 @@ impl Cluster {
     }
 }
 
-/// Waits for the word to stop, then ends the server in good order.
+/// Waits for a message on `stop_rx`, then shuts the server down with SIGINT.
 fn supervise(mut child: Child, stop_rx: &mpsc::Receiver<()>) {
     while let Err(mpsc::RecvTimeoutError::Timeout) =
         stop_rx.recv_timeout(Duration::from_millis(500))
     {
         if let Ok(Some(status)) = child.try_wait() {
-            tracing::error!(%status, "the private Postgres has ended; see postgres.log in the data directory");
+            tracing::error!(%status, "the private Postgres has ended unexpectedly; see postgres.log in the data directory");
             return;
         }
     }
     if let Ok(pid) = i32::try_from(child.id())
         && let Err(error) = kill(Pid::from_raw(pid), Signal::SIGINT)
     {
-        tracing::warn!(%error, "the private Postgres could not be told to stop");
+        tracing::warn!(%error, "cannot send SIGINT to the private Postgres");
     }
     if let Err(error) = child.wait() {
-        tracing::warn!(%error, "the private Postgres could not be waited for");
+        tracing::warn!(%error, "cannot wait for the private Postgres to end");
     }
 }
 
-/// The folder with `initdb` and `postgres`: of the wanted major version, else the newest.
+/// Returns the directory with `initdb` and `postgres` of this major version, or of the newest if `version` is `None`.
 fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
     let has_binaries = |directory: &Path| {
         ["initdb", "postgres"]

@@ -1,4 +1,4 @@
-//! What is wrong with a server's certificate, in words for its administrator.
+//! Describes why a server's certificate is not valid, for the server's administrator.
 
 use chrono::DateTime;
 use rustls::CertificateError;
@@ -6,12 +6,12 @@ use rustls::pki_types::UnixTime;
 
 use crate::unicode;
 
-/// Most names of a certificate that are told.
+/// Maximum number of names of a certificate to list.
 const MAX_NAMES_LISTED: usize = 3;
-/// Longest name that is told, characters. The server chooses them.
+/// Maximum length of a listed name, in characters. The server chooses the names.
 const MAX_NAME_CHARS: usize = 80;
 
-/// What is wrong with it.
+/// Completes the sentence "the certificate is not valid (...)".
 pub(super) fn describe_error(error: &CertificateError) -> String {
     match error {
         CertificateError::Expired => "it has expired".to_owned(),
@@ -20,23 +20,23 @@ pub(super) fn describe_error(error: &CertificateError) -> String {
         }
         CertificateError::NotValidYet => "it is not valid yet".to_owned(),
         CertificateError::NotValidYetContext { not_before, .. } => format!(
-            "it is not valid before {}, says the clock of this machine",
+            "it is not valid before {} according to the clock of this machine",
             format_date(*not_before)
         ),
-        CertificateError::NotValidForName => "it is made out to another name".to_owned(),
+        CertificateError::NotValidForName => "it was issued for another name".to_owned(),
         CertificateError::NotValidForNameContext { presented, .. } => {
             describe_name_mismatch(presented)
         }
         CertificateError::UnknownIssuer => {
-            "no authority that this machine trusts has signed it".to_owned()
+            "it was not issued by an authority that this machine trusts".to_owned()
         }
-        CertificateError::BadSignature => "its signature is false".to_owned(),
+        CertificateError::BadSignature => "its signature is invalid".to_owned(),
         CertificateError::Revoked => "it was revoked".to_owned(),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is not meant for servers".to_owned()
+            "it was not issued for servers".to_owned()
         }
         CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-            "it is an authority's, not a server's".to_owned()
+            "it is the certificate of an authority, not of a server".to_owned()
         }
         other => other.to_string(),
     }
@@ -47,14 +47,14 @@ fn format_date(time: UnixTime) -> String {
         .ok()
         .and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     time.map_or_else(
-        || "a day that no calendar has".to_owned(),
+        || "an invalid date".to_owned(),
         |time| time.format("%-d %B %Y").to_string(),
     )
 }
 
 fn describe_name_mismatch(presented: &[String]) -> String {
     if presented.is_empty() {
-        return "it is made out to no name".to_owned();
+        return "it contains no name".to_owned();
     }
     // `DnsName("example.org")`, `IpAddress(192.0.2.1)`
     let strip_wrapper = |name: &String| {
@@ -73,7 +73,7 @@ fn describe_name_mismatch(presented: &[String]) -> String {
     if presented.len() > MAX_NAMES_LISTED {
         listed.push("others".to_owned());
     }
-    format!("it is made out to {}", unicode::join_with_and(&listed))
+    format!("it was issued for {}", unicode::join_with_and(&listed))
 }
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
             not_before: time(u64::MAX),
         };
         assert!(
-            describe_error(&not_yet_valid).contains("no calendar"),
+            describe_error(&not_yet_valid).contains("an invalid date"),
             "{}",
             describe_error(&not_yet_valid)
         );
@@ -107,7 +107,7 @@ mod tests {
                 presented: presented.iter().map(|name| (*name).to_owned()).collect(),
             })
         };
-        assert_eq!(for_names(&[]), "it is made out to no name");
+        assert_eq!(for_names(&[]), "it contains no name");
         assert_eq!(
             for_names(&[
                 "DnsName(\"a.org\")",
@@ -115,7 +115,7 @@ mod tests {
                 "c\u{1b}\n.org",
                 "d.org"
             ]),
-            "it is made out to a.org, 192.0.2.1, c.org and others"
+            "it was issued for a.org, 192.0.2.1, c.org and others"
         );
         assert!(for_names(&["x".repeat(10_000).as_str()]).len() < 200);
     }

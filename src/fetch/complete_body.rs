@@ -1,4 +1,4 @@
-//! A body that tells whether it came whole.
+//! A response body that detects a missing end. Knows nothing about files.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -7,18 +7,17 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use reqwest::{Response, Version};
 
-/// The body of an answer. Over HTTP/2 the library takes a stream that is reset without an error for one that has ended
-/// (RFC 9113, 8.1, means requests by that), and where no length was declared a part of a file would pass for the whole.
+/// The body of a response. The HTTP library treats an HTTP/2 stream that is reset with `NO_ERROR` as ended (RFC 9113, 8.1, intends
+/// this for requests). Without a declared length, a truncated file would be taken for a complete one.
 #[derive(Debug)]
 pub(super) struct CompleteBody {
     body: reqwest::Body,
-    /// Over HTTP/2, where each body has an end of its own.
+    /// Over HTTP/2, every body has an explicit end (`END_STREAM`).
     is_http2: bool,
 }
 
-/// A body ended before it was whole.
 #[derive(Debug, thiserror::Error)]
-#[error("the stream was reset before the body was whole")]
+#[error("the stream was reset before the body was complete")]
 struct IncompleteBody;
 
 impl CompleteBody {
@@ -29,7 +28,7 @@ impl CompleteBody {
         }
     }
 
-    /// The next bytes; `None` once all have come.
+    /// The next bytes, or `None` after the last ones.
     pub(super) async fn next(
         &mut self,
     ) -> Option<Result<<Self as Body>::Data, <Self as Body>::Error>> {
@@ -37,7 +36,7 @@ impl CompleteBody {
             let frame = std::future::poll_fn(|context| Pin::new(&mut *self).poll_frame(context));
             match frame.await?.map(Frame::into_data) {
                 Ok(Ok(bytes)) => return Some(Ok(bytes)),
-                // Trailers.
+                // Trailers
                 Ok(Err(_)) => {}
                 Err(error) => return Some(Err(error)),
             }

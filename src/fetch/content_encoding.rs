@@ -1,8 +1,9 @@
-//! What a file is compressed with on its way (RFC 9110, 8.4).
+//! The `Content-Encoding` header (RFC 9110, 8.4). Decompression is in `download`.
 
-use super::FetchError;
+use super::error::FetchErrorKind;
+use super::error_detail::ProtocolFault;
 
-/// What a body may be compressed with. Where other words stand in their place, it is not compressed.
+/// Known encodings. Other values, such as `identity` or `utf-8`, mean that the body is not compressed.
 const KNOWN_ENCODINGS: [&str; 7] = [
     "gzip",
     "x-gzip",
@@ -13,24 +14,24 @@ const KNOWN_ENCODINGS: [&str; 7] = [
     "x-compress",
 ];
 
-/// How a body has to be read.
+/// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ContentEncoding {
-    /// As it is.
+    /// Not compressed.
     Identity,
-    /// Out of gzip (RFC 1952).
+    /// gzip (RFC 1952), also in several members.
     Gzip,
 }
 
 impl ContentEncoding {
-    /// Understands the values of `Content-Encoding` that a host sends.
+    /// Parses the values of `Content-Encoding` that `host` sent.
     ///
     /// # Errors
-    /// [`FetchError::ProtocolError`] where it names what was not offered.
+    /// [`FetchErrorKind::ProtocolError`] for an encoding other than gzip, which is the only one that requests accept.
     pub(super) fn parse<'a>(
         values: impl Iterator<Item = &'a str>,
         host: &str,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, FetchErrorKind> {
         let words = values.flat_map(|value| value.split(','));
         let encodings: Vec<&str> = words
             .filter_map(|word| {
@@ -41,12 +42,9 @@ impl ContentEncoding {
         match encodings[..] {
             [] => Ok(Self::Identity),
             ["gzip" | "x-gzip"] => Ok(Self::Gzip),
-            _ => Err(FetchError::ProtocolError {
+            _ => Err(FetchErrorKind::ProtocolError {
                 host: host.to_owned(),
-                reason: format!(
-                    "it sends the file compressed as `{}`, which is not understood",
-                    encodings.join(", ")
-                ),
+                reason: ProtocolFault::UnsupportedEncoding(encodings.join(", ")),
             }),
         }
     }

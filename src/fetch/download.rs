@@ -1,18 +1,19 @@
-//! Takes a file up as it comes from any source: within the limit, counted, and whole only if it is as long as announced and
-//! each part of what it was compressed as is whole.
+//! Writes a file from any source to a temporary file: enforces the size limit, decompresses, and checks that the file is complete.
+//! Knows no protocol.
 
 use std::io::{self, Write};
 
 use flate2::write::MultiGzDecoder;
 
 use super::content_encoding::ContentEncoding;
+use super::error::FetchErrorKind;
 use super::throughput::TransferMonitor;
-use super::{FetchError, FetchedFile, Validators};
-use crate::temp_file::{TempFile, TempFileError, TempFileWriter};
+use super::{FetchedFile, Validators};
+use crate::temp_file::{SizeLimit, TempFile, TempFileError, TempFileWriter};
 
+/// A file that is being received.
 pub(super) struct Download<'a> {
     content: Sink,
-    /// Host and port.
     host: String,
     limit: u64,
     declared_len: Option<u64>,
@@ -21,16 +22,20 @@ pub(super) struct Download<'a> {
 }
 
 impl<'a> Download<'a> {
-    /// For a file from `host` that is announced to be so long on its way, if it is, and may be `limit` bytes at most.
+    /// Prepares for a file of at most `limit` bytes from `host`. `declared_len` is its announced length in bytes as transferred, that is,
+    /// compressed.
+    ///
+    /// # Errors
+    /// If the declared length exceeds the limit, or no temporary file can be created.
     pub(super) fn new(
         host: &str,
         limit: u64,
         declared_len: Option<u64>,
         encoding: ContentEncoding,
         monitor: &'a TransferMonitor,
-    ) -> Result<Self, FetchError> {
+    ) -> Result<Self, FetchErrorKind> {
         if declared_len.is_some_and(|declared_len| declared_len > limit) {
-            return Err(FetchError::TooLarge { limit });
+            return Err(FetchErrorKind::TooLarge(SizeLimit(limit)));
         }
         let writer = TempFileWriter::new(limit)?;
         Ok(Self {
@@ -48,7 +53,7 @@ impl<'a> Download<'a> {
         })
     }
 
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), FetchError> {
+    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), FetchErrorKind> {
         match &mut self.content {
             Sink::Plain(writer) => writer.push(chunk)?,
             Sink::Gzip(decoder) => {
@@ -61,17 +66,20 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
-    /// The file, whole.
-    pub(super) fn finish(self, validators: Validators) -> Result<FetchedFile, FetchError> {
+    /// Returns the complete file.
+    ///
+    /// # Errors
+    /// [`FetchErrorKind::Incomplete`] if its length is not the declared one, or the compressed data is truncated or damaged.
+    pub(super) fn finish(self, validators: Validators) -> Result<FetchedFile, FetchErrorKind> {
         let length_differs = self
             .declared_len
             .is_some_and(|declared_len| declared_len != self.received);
         if length_differs {
-            return Err(FetchError::Incomplete { host: self.host });
+            return Err(FetchErrorKind::Incomplete { host: self.host });
         }
         let content: TempFile = match self.content {
             Sink::Plain(writer) => writer.finish(),
-            // Nothing is nothing, whatever it is called.
+            // An empty body is an empty file, although it is not valid gzip.
             Sink::Gzip(_) if self.received == 0 => TempFileWriter::new(self.limit)?.finish(),
             Sink::Gzip(decoder) => {
                 let result = decoder.finish();
@@ -88,10 +96,9 @@ impl<'a> Download<'a> {
     }
 }
 
-/// Where the bytes go.
 enum Sink {
     Plain(TempFileWriter),
-    /// Also out of several parts, one after the other, of which each has its own check sum.
+    /// Also several gzip members in a row. Each has its own checksum.
     Gzip(Box<MultiGzDecoder<DecompressedWriter>>),
 }
 
@@ -108,11 +115,11 @@ impl Write for DecompressedWriter {
     }
 }
 
-/// What was unpacked can't be kept, or what came can't be unpacked.
-fn decode_error(host: &str, error: io::Error) -> FetchError {
+/// The decoder passes on errors of the temporary file. All others mean that the data is truncated or damaged.
+fn decode_error(host: &str, error: io::Error) -> FetchErrorKind {
     match error.downcast::<TempFileError>() {
         Ok(write_error) => write_error.into(),
-        Err(_) => FetchError::Incomplete {
+        Err(_) => FetchErrorKind::Incomplete {
             host: host.to_owned(),
         },
     }
@@ -134,7 +141,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// The text that comes in pieces of this size; the code where it is refused.
+    /// Receives `bytes` in chunks of `size`. Returns the decompressed text, or the failure code.
     fn download_gzip(bytes: &[u8], size: usize, limit: u64) -> Result<String, &'static str> {
         let monitor = TransferMonitor::new(Arc::new(|_| {}));
         let mut download =
@@ -154,15 +161,15 @@ mod tests {
     fn multi_member_gzip_is_complete_or_rejected() {
         let rows = "1,Jane\n".repeat(300);
         let two = [gzip(&rows), gzip("2,John\n")].concat();
-        let whole = format!("{rows}2,John\n");
+        let complete = format!("{rows}2,John\n");
         for size in [1, 2, 7, 64, two.len()] {
             assert_eq!(
                 download_gzip(&two, size, 1 << 20),
-                Ok(whole.clone()),
+                Ok(complete.clone()),
                 "{size}"
             );
             assert_eq!(download_gzip(&[], size, 1 << 20), Ok(String::new()));
-            // Wherever it ends but between two parts, and whatever follows.
+            // Truncated anywhere except between the two members, or followed by other bytes.
             let first = gzip(&rows).len();
             for end in (1..two.len()).filter(|end| *end != first) {
                 assert_eq!(
@@ -181,10 +188,10 @@ mod tests {
         for offset in 0..two.len() {
             let mut damaged = two.clone();
             damaged[offset] ^= 0x55;
-            // Of a header, the time and the name of the system say nothing of the content.
+            // Damage to the time stamp and operating system in the gzip header does not affect the content.
             let outcome = download_gzip(&damaged, 64, 1 << 20);
             assert!(
-                outcome == Err("incomplete") || outcome.as_deref() == Ok(&*whole),
+                outcome == Err("incomplete") || outcome.as_deref() == Ok(&*complete),
                 "{offset}: {outcome:?}"
             );
         }

@@ -1,11 +1,11 @@
-//! What is known of the host key of an SFTP server.
+//! Verifies the host key of an SFTP server against the pinned one. Knows nothing of connections or storage.
 
 use std::sync::{Arc, OnceLock};
 
-use super::FetchError;
+use super::error::FetchErrorKind;
 use crate::model::host_key::{HostKeyKind, OfferedHostKey, PinnedHostKey};
 
-/// What is known of a server's host key: the pinned one, and the one that was seen when none was pinned.
+/// The pinned host key of a server, or the first one seen if none is pinned. Clones share the first key seen.
 #[derive(Debug, Clone, Default)]
 pub struct HostKeyVerifier {
     pinned: Option<String>,
@@ -14,7 +14,7 @@ pub struct HostKeyVerifier {
 }
 
 impl HostKeyVerifier {
-    /// The pinned key, or none yet.
+    /// A verifier for the pinned key, or for a server without one.
     #[must_use]
     pub fn new(pin: Option<&PinnedHostKey>) -> Self {
         Self {
@@ -24,7 +24,7 @@ impl HostKeyVerifier {
         }
     }
 
-    /// A key of which a person knows how OpenSSH shows it (`SHA256:…`).
+    /// A verifier for a fingerprint in the format of OpenSSH (`SHA256:…`).
     #[must_use]
     pub fn from_fingerprint(fingerprint: &str) -> Self {
         Self {
@@ -33,7 +33,7 @@ impl HostKeyVerifier {
         }
     }
 
-    /// What sort of key is asked for, the one that is known first.
+    /// Host key types to request, in order of preference. The pinned type comes first: a server that gets a better key keeps working.
     pub(super) fn preferred_kinds(&self) -> Vec<HostKeyKind> {
         let pinned_kind = self.kind;
         let others = HostKeyKind::ALL.iter().copied();
@@ -43,13 +43,13 @@ impl HostKeyVerifier {
             .collect()
     }
 
-    /// The key of a server that a password was about to be sent to while none was pinned.
+    /// The key that the server presented while none was pinned.
     #[must_use]
     pub fn first_seen(&self) -> Option<&OfferedHostKey> {
         self.first_seen_key.get()
     }
 
-    /// Whether this key is the pinned one; what hashes it need not be named, nor its end be filled up.
+    /// Whether this fingerprint is the pinned one. The prefix `SHA256:` and the padding `=` are optional.
     #[must_use]
     pub fn matches(&self, found: &str) -> bool {
         let normalize = |key: &str| {
@@ -64,10 +64,10 @@ impl HostKeyVerifier {
             .is_some_and(|pinned| normalize(pinned) == normalize(found))
     }
 
-    pub(super) fn verify(&self, host: &str, found: &OfferedHostKey) -> Result<(), FetchError> {
+    pub(super) fn verify(&self, host: &str, found: &OfferedHostKey) -> Result<(), FetchErrorKind> {
         match &self.pinned {
             None => {
-                // A second attempt sees what the first one pinned.
+                // All attempts must see the same key.
                 let first = self.first_seen_key.get_or_init(|| found.clone());
                 (first == found)
                     .then_some(())
@@ -79,8 +79,8 @@ impl HostKeyVerifier {
     }
 }
 
-fn host_key_changed(host: &str, pinned: &str, found: &OfferedHostKey) -> FetchError {
-    FetchError::HostKeyChanged {
+fn host_key_changed(host: &str, pinned: &str, found: &OfferedHostKey) -> FetchErrorKind {
+    FetchErrorKind::HostKeyChanged {
         host: host.to_owned(),
         pinned: pinned.to_owned(),
         found: found.fingerprint.clone(),

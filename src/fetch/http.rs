@@ -1,6 +1,7 @@
-//! HTTP under the network policy, and files over HTTPS, public or with Basic authorization.
+//! HTTP requests under the network policy, and files over HTTPS with or without Basic authentication. Does not build clients.
 
 use std::error::Error as StdError;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -16,16 +17,20 @@ use super::certificate;
 use super::complete_body::CompleteBody;
 use super::content_encoding::ContentEncoding;
 use super::download::Download;
-use super::error::FetchError;
+use super::error::{FetchError, FetchErrorKind, FetchStage};
+use super::error_chain::{find_cause, innermost_message};
+use super::error_detail::{ConnectFault, ProtocolFault, RedirectFault, ServerReply, TimeoutReason};
 use super::http_date::{is_reliable_last_modified, parse_retry_after};
 use super::network::{LookupFailed, NetworkPolicy};
 use super::throughput::TransferMonitor;
-use super::{BlockedAddress, Credentials, FetchedFile, Limits, Outcome, Progress, Validators};
+use super::{BlockedAddress, Credentials, FetchedFile, Limits, Outcome, Validators};
 use crate::address::display_url;
 
 const MAX_REDIRECTS: usize = 5;
+/// Maximum length of a header value that is used, in bytes.
+const MAX_HEADER_VALUE_BYTES: usize = 1024;
 
-/// Speaks HTTP under the network policy.
+/// Sends HTTP requests under the network policy.
 #[derive(Debug, Clone)]
 pub(super) struct HttpFetcher {
     client: Client,
@@ -49,7 +54,7 @@ impl HttpFetcher {
         }
     }
 
-    /// Fetches a file, wherever the address leads; `now` serves where a server doesn't say what time it has.
+    /// Fetches a file and follows redirects. `now` is used if the server does not send its own time.
     pub(super) async fn fetch(
         &self,
         from: &Url,
@@ -57,22 +62,30 @@ impl HttpFetcher {
         previous: Option<&Validators>,
         now: DateTime<Utc>,
         monitor: &TransferMonitor,
-    ) -> Result<Outcome, FetchError> {
+    ) -> Result<Outcome, FetchErrorKind> {
         let previous =
             previous.filter(|previous| previous.etag.is_some() || previous.last_modified.is_some());
+        monitor.enter(connecting_stage(from.scheme()));
         let mut url = from.clone();
         for hop in 0..=MAX_REDIRECTS {
             let sent_credentials = credentials.filter(|_| url.origin() == from.origin());
-            // What was known of a file says nothing of the one that another address leads to now.
+            // Validators are only valid for the configured address: a redirect may lead to another file each time.
             let previous = previous.filter(|_| hop == 0);
             let get = self.get(&url, sent_credentials, previous)?;
-            // Whoever hangs up on a request was connected to.
-            let report_authenticated = || monitor.report(Progress::ServerAuthenticated);
-            let response = self.send(&url, get, &report_authenticated).await?;
-            report_authenticated();
+            let response = self.send(&url, get).await.map_err(|error| {
+                // After a redirect, the stage remains `File`: the configured server has been reached.
+                if hop == 0 {
+                    monitor.enter(match error.stage {
+                        FetchStage::Authenticate if credentials.is_none() => FetchStage::File,
+                        stage => stage,
+                    });
+                }
+                error.kind
+            })?;
             let status = response.status();
+            monitor.enter(stage_of_status(status, hop == 0 && credentials.is_some()));
             if status == StatusCode::NOT_MODIFIED {
-                // Unasked, a 304 says nothing: there is no file that it could mean.
+                // Without a condition in the request, a 304 is an error.
                 return previous.map_or_else(
                     || Err(status_error(&url, &response)),
                     |_| Ok(Outcome::NotModified),
@@ -80,14 +93,12 @@ impl HttpFetcher {
             }
             if status.is_redirection() {
                 url = redirect_target(&url, &response)?;
-                // Whoever is sent on was let in.
-                monitor.report(Progress::LoggedIn);
                 continue;
             }
             if status == StatusCode::UNAUTHORIZED && sent_credentials.is_none() {
                 return Err(match credentials {
-                    None => FetchError::LoginRequired(host_of(&url)),
-                    Some(_) => FetchError::LoginRequiredAfterRedirect {
+                    None => FetchErrorKind::LoginRequired(host_of(&url)),
+                    Some(_) => FetchErrorKind::LoginRequiredAfterRedirect {
                         host: host_of(from),
                         redirect_host: host_of(&url),
                     },
@@ -96,58 +107,55 @@ impl HttpFetcher {
             if status != StatusCode::OK {
                 return Err(status_error(&url, &response));
             }
-            monitor.report(Progress::LoggedIn);
             let mut fetched = self.body(&url, response, now, monitor).await?;
             if hop > 0 {
                 fetched.validators = Validators::default();
             }
             return Ok(Outcome::File(fetched));
         }
-        Err(FetchError::TooManyRedirects(host_of(from)))
+        Err(FetchErrorKind::TooManyRedirects {
+            host: host_of(from),
+            limit: MAX_REDIRECTS,
+        })
     }
 
-    /// How long silence is borne.
+    /// Maximum time without data.
     pub(super) fn idle_timeout(&self) -> Duration {
         self.limits.idle_timeout
     }
 
-    /// Scheme and literal address; names are checked when they are resolved.
+    /// Checks the scheme and a literal address. Host names are checked when they are resolved.
     pub(super) fn check_url(&self, url: &Url) -> Result<(), FetchError> {
         if url.scheme() != "https" && !(self.allow_plain_http && url.scheme() == "http") {
-            return Err(FetchError::SchemeRefused(url.scheme().to_owned()));
+            let scheme = url.scheme().to_owned();
+            return Err(FetchErrorKind::SchemeRefused(scheme).at(FetchStage::Address));
         }
-        let literal = match url.host() {
+        let literal: IpAddr = match url.host() {
             Some(Host::Ipv4(address)) => address.into(),
             Some(Host::Ipv6(address)) => address.into(),
             _ => return Ok(()),
         };
         self.policy
-            .check(&host_of(url), literal)
-            .map_err(FetchError::AddressRefused)
+            .check(&literal.to_string(), literal)
+            .map_err(|blocked| FetchErrorKind::AddressRefused(blocked).at(FetchStage::Resolve))
     }
 
-    /// Sends a request to an address that is checked when it is connected to, and waits for the head of the answer, which
-    /// must be there as soon as silence would no longer be borne. `hung_up` is called where there was a connection, and no
-    /// answer came of it.
+    /// Sends a request and waits for the response headers. An error has the stage `Authenticate` if the server was connected, but
+    /// did not respond.
     pub(super) async fn send(
         &self,
         url: &Url,
         request: reqwest::Request,
-        on_connection_closed: &(dyn Fn() + Sync),
     ) -> Result<Response, FetchError> {
         self.check_url(url)?;
         let timeout = self.limits.connect_timeout + self.limits.idle_timeout;
         match tokio::time::timeout(timeout, self.client.execute(request)).await {
-            Ok(answered) => answered.map_err(|error| {
-                if !error.is_connect() && !error.is_timeout() {
-                    on_connection_closed();
-                }
-                classify_error(url, &error)
-            }),
-            Err(_) => Err(FetchError::TimedOut {
+            Ok(result) => result.map_err(|error| self.classify_error(url, &error)),
+            Err(_) => Err(FetchErrorKind::TimedOut {
                 host: host_of(url),
-                reason: "no answer",
-            }),
+                reason: TimeoutReason::Response(timeout),
+            }
+            .at(connecting_stage(url.scheme()))),
         }
     }
 
@@ -156,7 +164,7 @@ impl HttpFetcher {
         url: &Url,
         credentials: Option<&Credentials>,
         previous: Option<&Validators>,
-    ) -> Result<reqwest::Request, FetchError> {
+    ) -> Result<reqwest::Request, FetchErrorKind> {
         let mut get = self.client.get(url.clone());
         get = get.header(ACCEPT_ENCODING, "gzip");
         if let Some(credentials) = credentials {
@@ -172,7 +180,8 @@ impl HttpFetcher {
                 get = get.header(IF_MODIFIED_SINCE, last_modified);
             }
         }
-        get.build().map_err(|error| classify_error(url, &error))
+        get.build()
+            .map_err(|error| self.classify_error(url, &error).kind)
     }
 
     async fn body(
@@ -181,7 +190,7 @@ impl HttpFetcher {
         response: Response,
         now: DateTime<Utc>,
         monitor: &TransferMonitor,
-    ) -> Result<FetchedFile, FetchError> {
+    ) -> Result<FetchedFile, FetchErrorKind> {
         let (declared_len, host) = (response.content_length(), host_of(url));
         let headers = response.headers();
         let encodings = headers.get_all(CONTENT_ENCODING).into_iter();
@@ -204,9 +213,90 @@ impl HttpFetcher {
         };
         let mut body = CompleteBody::new(response);
         while let Some(chunk) = body.next().await {
-            file.push(&chunk.map_err(|error| classify_body_error(url, &*error))?)?;
+            file.push(&chunk.map_err(|error| self.classify_body_error(url, &*error))?)?;
         }
         file.finish(validators)
+    }
+
+    fn classify_error(&self, url: &Url, error: &reqwest::Error) -> FetchError {
+        let host = host_of(url);
+        if let Some(blocked) = find_cause::<BlockedAddress>(error) {
+            return FetchErrorKind::AddressRefused(blocked.clone()).at(FetchStage::Resolve);
+        }
+        if let Some(lookup_failed) = find_cause::<LookupFailed>(error) {
+            return FetchErrorKind::from(lookup_failed.clone()).at(FetchStage::Resolve);
+        }
+        // The read timeout also covers the connection, so it does not tell whether the server was connected.
+        let stage = if error.is_connect() || error.is_timeout() {
+            connecting_stage(url.scheme())
+        } else {
+            FetchStage::Authenticate
+        };
+        if let Some(tls) = find_cause::<rustls::Error>(error) {
+            return match tls {
+                rustls::Error::InvalidCertificate(reason) => FetchErrorKind::TlsInvalid {
+                    host,
+                    reason: certificate::describe_error(reason),
+                }
+                .at(FetchStage::Tls),
+                other => FetchErrorKind::ProtocolError {
+                    host,
+                    reason: ProtocolFault::Tls(other.to_string()),
+                }
+                .at(stage),
+            };
+        }
+        let kind = if error.is_timeout() {
+            let reason = if error.is_connect() {
+                TimeoutReason::Connect(self.limits.connect_timeout)
+            } else {
+                TimeoutReason::Idle(self.limits.idle_timeout)
+            };
+            FetchErrorKind::TimedOut { host, reason }
+        } else if error.is_connect() || is_connection_lost(error) {
+            let reason = ConnectFault::Network(innermost_message(error));
+            FetchErrorKind::ConnectFailed { host, reason }
+        } else {
+            let reason = ProtocolFault::Http(innermost_message(error));
+            FetchErrorKind::ProtocolError { host, reason }
+        };
+        kind.at(stage)
+    }
+
+    fn classify_body_error(&self, url: &Url, error: &(dyn StdError + 'static)) -> FetchErrorKind {
+        let host = host_of(url);
+        if find_cause::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
+            return FetchErrorKind::TimedOut {
+                host,
+                reason: TimeoutReason::Idle(self.limits.idle_timeout),
+            };
+        }
+        FetchErrorKind::Incomplete { host }
+    }
+}
+
+/// The stage of a request that has not been answered. The HTTP client opens the connection and does the TLS handshake in one step.
+pub(super) fn connecting_stage(scheme: &str) -> FetchStage {
+    match scheme {
+        "http" => FetchStage::Connect,
+        _ => FetchStage::Tls,
+    }
+}
+
+/// The stage that a response with this status belongs to.
+fn stage_of_status(status: StatusCode, sends_credentials: bool) -> FetchStage {
+    match status.as_u16() {
+        401 | 407 => FetchStage::Authenticate,
+        // These are about the file, so the server has accepted the credentials.
+        200 | 300..=399 | 403 | 404 | 410 => FetchStage::File,
+        // Other errors do not tell whether the server has checked the credentials.
+        _ => {
+            if sends_credentials {
+                FetchStage::Authenticate
+            } else {
+                FetchStage::File
+            }
+        }
     }
 }
 
@@ -218,145 +308,74 @@ pub(super) fn host_of(url: &Url) -> String {
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let value = headers.get(name)?.to_str().ok()?;
-    (!value.is_empty() && value.len() <= 1024).then(|| value.to_owned())
+    (!value.is_empty() && value.len() <= MAX_HEADER_VALUE_BYTES).then(|| value.to_owned())
 }
 
-fn redirect_target(from: &Url, response: &Response) -> Result<Url, FetchError> {
+fn redirect_target(from: &Url, response: &Response) -> Result<Url, FetchErrorKind> {
     let location = response.headers().get(LOCATION);
-    // Not every server encodes what is no ASCII.
+    // Some servers do not encode non-ASCII characters.
     let location = location.and_then(|location| std::str::from_utf8(location.as_bytes()).ok());
     let Some(location) = location else {
         return Err(status_error(from, response));
     };
-    let refused = |to: String| FetchError::RedirectRefused {
+    let refused = |target: RedirectFault| FetchErrorKind::RedirectRefused {
         host: host_of(from),
-        to,
+        target,
     };
     let Ok(to) = from.join(location) else {
-        return Err(refused("something that is no address".to_owned()));
+        return Err(refused(RedirectFault::InvalidUrl));
     };
     if to.scheme() != from.scheme() {
-        return Err(refused(format!(
-            "an address that begins with {}:",
-            to.scheme()
-        )));
+        return Err(refused(RedirectFault::OtherScheme(to.scheme().to_owned())));
     }
     if !to.username().is_empty() || to.password().is_some() {
-        return Err(refused("an address with a user name".to_owned()));
+        return Err(refused(RedirectFault::HasCredentials));
     }
     Ok(to)
 }
 
-fn status_error(url: &Url, response: &Response) -> FetchError {
+fn status_error(url: &Url, response: &Response) -> FetchErrorKind {
     let host = host_of(url);
+    let status = response.status().as_u16();
+    let reply = ServerReply::Http(status);
     let date = header(response.headers(), DATE);
     let retry_after = header(response.headers(), RETRY_AFTER)
         .and_then(|asked| parse_retry_after(&asked, date.as_deref()));
-    match response.status().as_u16() {
-        401 | 407 => FetchError::Unauthorized(host),
-        403 => FetchError::Forbidden(host),
-        404 | 410 => FetchError::NotFound(display_url(url)),
-        429 => FetchError::RateLimited { host, retry_after },
-        status @ 500..=599 => FetchError::ServerError {
+    match status {
+        401 | 407 => FetchErrorKind::Unauthorized { host, reply },
+        403 => FetchErrorKind::Forbidden { host, reply },
+        404 | 410 => FetchErrorKind::NotFound(display_url(url)),
+        429 => FetchErrorKind::RateLimited {
             host,
-            status,
+            reply,
             retry_after,
         },
-        status => FetchError::HttpStatus {
+        500..=599 => FetchErrorKind::ServerError {
             host,
-            status,
+            reply,
+            retry_after,
+        },
+        _ => FetchErrorKind::HttpStatus {
+            host,
+            reply,
             retry_after,
         },
     }
 }
 
-/// The causes of an error, down to the first, also those that `io::Error` hides.
-fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
-        let error: &'a (dyn StdError + 'static) = *error;
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        inner
-            .map(|inner| inner as &(dyn StdError + 'static))
-            .or_else(|| error.source())
-    })
-}
-
-/// The first cause of this type.
-pub(super) fn find_cause<'a, E: StdError + 'static>(
-    error: &'a (dyn StdError + 'static),
-) -> Option<&'a E> {
-    causes(error).find_map(|cause| cause.downcast_ref::<E>())
-}
-
-fn classify_error(url: &Url, error: &reqwest::Error) -> FetchError {
-    let host = host_of(url);
-    if let Some(blocked) = find_cause::<BlockedAddress>(error) {
-        return FetchError::AddressRefused(blocked.clone());
+/// Whether an established connection was lost. Such errors are worth a retry, unlike violations of the protocol.
+fn is_connection_lost(error: &reqwest::Error) -> bool {
+    if find_cause::<std::io::Error>(error).is_some() {
+        return true;
     }
-    if let Some(lookup_failed) = find_cause::<LookupFailed>(error) {
-        return lookup_failed.clone().into();
-    }
-    if let Some(tls) = find_cause::<rustls::Error>(error) {
-        return match tls {
-            rustls::Error::InvalidCertificate(reason) => FetchError::TlsInvalid {
-                host,
-                reason: certificate::describe_error(reason),
-            },
-            other => FetchError::ProtocolError {
-                host,
-                reason: other.to_string(),
-            },
-        };
-    }
-    if error.is_timeout() {
-        let reason = if error.is_connect() {
-            "connecting took too long"
-        } else {
-            "no answer"
-        };
-        return FetchError::TimedOut { host, reason };
-    }
-    let reason = causes(error)
-        .last()
-        .map_or_else(String::new, ToString::to_string);
-    // Where programmers read on.
-    let reason = reason
-        .split(": https://")
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    if error.is_connect() {
-        return FetchError::ConnectFailed { host, reason };
-    }
-    match find_cause::<std::io::Error>(error).map(std::io::Error::kind) {
-        Some(_) => FetchError::ConnectFailed { host, reason },
-        None if [
-            "connection closed",
-            "incomplete",
-            "stream error",
-            // HTTP/2's farewell, as of a server that starts anew.
-            "connection error received",
-        ]
-        .iter()
-        .any(|pattern| reason.contains(pattern)) =>
-        {
-            FetchError::ConnectFailed { host, reason }
-        }
-        None => FetchError::ProtocolError { host, reason },
-    }
-}
-
-fn classify_body_error(url: &Url, error: &(dyn StdError + 'static)) -> FetchError {
-    let host = host_of(url);
-    if find_cause::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
-        return FetchError::TimedOut {
-            host,
-            reason: "it stopped sending",
-        };
-    }
-    FetchError::Incomplete { host }
+    let message = innermost_message(error);
+    [
+        "connection closed",
+        "incomplete",
+        "stream error",
+        // GOAWAY of HTTP/2, for example from a server that restarts.
+        "connection error received",
+    ]
+    .iter()
+    .any(|pattern| message.contains(pattern))
 }

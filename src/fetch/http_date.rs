@@ -1,4 +1,4 @@
-//! What the headers of an answer say of times.
+//! Times in HTTP headers: `Date`, `Last-Modified`, `Retry-After`.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ fn parse_date_header(text: &str) -> Option<DateTime<Utc>> {
     httpdate::parse_http_date(text.trim()).ok().map(Into::into)
 }
 
-/// Whether a time of modification tells a file from the next one: not while another may yet be written in the same second
-/// (RFC 9110, 8.8.2.2), by the server's own clock, or by ours (`now`) if it tells nothing of its own.
+/// Whether `Last-Modified` can be used as a validator. It cannot while the file may still change within the same second (RFC 9110,
+/// 8.8.2.2). The age is measured by the server's clock (`date`), or by the local one (`now`) if the server sends no date.
 pub(super) fn is_reliable_last_modified(
     last_modified: &str,
     date: Option<&str>,
     now: DateTime<Utc>,
 ) -> bool {
     let response_date = date.and_then(parse_date_header).unwrap_or(now);
-    // What is no time is a name like any other.
+    // A value that is not a date is compared as text, so its age does not matter.
     parse_date_header(last_modified)
         .is_none_or(|modified| response_date - modified >= TimeDelta::seconds(2))
 }
 
-/// How long a server asks us to stay away: in seconds, or until a time by its own clock, which `date` tells.
+/// The wait that `Retry-After` asks for: a number of seconds, or a date by the server's clock (`date`).
 pub(super) fn parse_retry_after(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let retry_after = retry_after.trim();
     if !retry_after.is_empty() && retry_after.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Longer than any number is long.
+        // A number too large for `u64`
         return Some(Duration::from_secs(
             retry_after.parse().unwrap_or(u64::from(u32::MAX)),
         ));

@@ -1,15 +1,16 @@
-//! Clients that speak HTTP, each made for one fetch: authorities and their certificates come and go while a daemon runs for
-//! years, and a command that fetches nothing need not read them.
+//! Builds an HTTP client for each fetch. A daemon runs for years, so it must see changes of the system's certificates, and commands
+//! that fetch nothing need not read them.
 
 use std::sync::Arc;
 
 use reqwest::{Certificate, Client};
 
+use super::Limits;
+use super::error::FetchErrorKind;
 use super::http::HttpFetcher;
 use super::network::{CheckedResolver, NetworkPolicy};
-use super::{FetchError, Limits};
 
-/// What all clients have in common.
+/// The settings that all clients share.
 #[derive(Debug)]
 pub(super) struct HttpFetcherFactory {
     policy: NetworkPolicy,
@@ -19,10 +20,10 @@ pub(super) struct HttpFetcherFactory {
 }
 
 impl HttpFetcherFactory {
-    /// Clients that trust the system's certificates and `extra_ca` (PEM).
+    /// Its clients trust the system's certificates and `extra_ca` (PEM).
     ///
     /// # Errors
-    /// If `extra_ca` is no PEM certificate.
+    /// If `extra_ca` is not a PEM certificate.
     pub(super) fn new(
         policy: NetworkPolicy,
         limits: Limits,
@@ -38,15 +39,15 @@ impl HttpFetcherFactory {
         })
     }
 
-    /// A new client, which trusts the certificates that the system has now.
+    /// A new client that trusts the current certificates of the system.
     ///
     /// # Errors
-    /// [`FetchError::Defect`] where the system has none.
+    /// [`FetchErrorKind::SystemCertificates`] if they cannot be used.
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that builds an HTTP client"
+        reason = "the only function that builds HTTP clients"
     )]
-    pub(super) fn build_fetcher(&self) -> Result<HttpFetcher, FetchError> {
+    pub(super) fn build_fetcher(&self) -> Result<HttpFetcher, FetchErrorKind> {
         let extra_certificates = self.extra_certificates.iter().cloned();
         let builder = Client::builder().tls_backend_rustls();
         let builder = match system_bundle() {
@@ -56,7 +57,7 @@ impl HttpFetcherFactory {
         let client = builder
             .no_proxy()
             .referer(false)
-            // Each hop is looked at before it is followed.
+            // Every redirect is checked before it is followed.
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(Arc::new(CheckedResolver(self.policy.clone())))
             .https_only(!self.allow_plain_http)
@@ -65,9 +66,7 @@ impl HttpFetcherFactory {
             .pool_max_idle_per_host(0)
             .user_agent(concat!("rosterd/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| {
-                FetchError::Internal(format!("the system's certificates can't be used: {error}"))
-            })?;
+            .map_err(FetchErrorKind::SystemCertificates)?;
         Ok(HttpFetcher::new(
             client,
             self.policy.clone(),
@@ -77,19 +76,18 @@ impl HttpFetcherFactory {
     }
 }
 
-/// Where Debian, Fedora and Alpine keep all certificates of authorities in one file.
+/// Files with all CA certificates on Debian, Fedora and Alpine.
 const CA_BUNDLE_PATHS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/cert.pem",
 ];
 
-/// The system's certificates out of their one file; `None` where there is no such file, or the environment
-/// (`SSL_CERT_FILE`, `SSL_CERT_DIR`) names another place. Otherwise the same certificates would be read a second and a
-/// third time from the folder beside it, which takes longer than a whole request.
+/// The system's certificates from a single file. `None` if there is no such file or `SSL_CERT_FILE` or `SSL_CERT_DIR` is set.
+/// The default loader also reads the directory next to it with the same certificates, which takes longer than an entire request.
 #[expect(
     clippy::disallowed_methods,
-    reason = "variables of OpenSSL's, not settings of ours"
+    reason = "environment variables of OpenSSL, not settings of rosterd"
 )]
 fn system_bundle() -> Option<Vec<Certificate>> {
     let overrides = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);

@@ -1,13 +1,15 @@
-//! Brings an account's file onto this machine, or says why it could not.
+//! Fetches an account's file over HTTPS, SFTP or from S3.
 //!
-//! Knows the network; nothing of what is in the file. Retries are not decided here: an error says whether it may pass
-//! by itself ([`FetchError::is_transient`]), and `import` does the rest.
+//! Must not know what the file contains. Each call makes one attempt: an error says whether a retry may succeed
+//! ([`FetchError::is_transient`]), and `import` decides.
 
 mod certificate;
 mod complete_body;
 mod content_encoding;
 mod download;
 mod error;
+mod error_chain;
+mod error_detail;
 mod host_key;
 mod http;
 mod http_date;
@@ -31,77 +33,72 @@ use crate::clock::SharedClock;
 use crate::model::host_key::{HostKeyKind, OfferedHostKey};
 use crate::temp_file::TempFile;
 
+use error::FetchErrorKind;
+use error_detail::TimeoutReason;
 use http_factory::HttpFetcherFactory;
 use throughput::TransferMonitor;
 
-pub use error::FetchError;
+pub use error::{FetchError, FetchStage};
 pub use host_key::HostKeyVerifier;
-pub use network::{BlockedAddress, NetworkPolicy};
+pub use network::{AddressKind, BlockedAddress, NetworkPolicy};
 pub use request::{Credentials, FetchTarget, LastStat, Request, Validators};
 pub use share_link::direct_download_hint;
 
-/// Bounds on a fetch.
+/// Limits of a fetch.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Largest file, bytes, also after decompression.
+    /// Maximum size of a file in bytes, before and after decompression.
     pub max_bytes: u64,
-    /// Longest time to connect.
+    /// Maximum time to connect.
     pub connect_timeout: Duration,
-    /// Longest silence.
+    /// Maximum time without data from the server.
     pub idle_timeout: Duration,
-    /// Longest time for the attempt as a whole.
+    /// Maximum time of an attempt.
     pub total_timeout: Duration,
-    /// Fewest bytes a second, over each stretch as long as the longest silence.
+    /// Minimum speed in bytes per second, averaged over a period of `idle_timeout`.
     pub min_rate: u64,
-    /// Most files fetched from one host at once.
+    /// Maximum number of concurrent fetches from one host.
     pub per_host: usize,
 }
 
-/// What came of it.
+/// The result of a fetch.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The source says that the file is the known one.
+    /// The file has not changed since it was last fetched.
     NotModified,
-    /// The file.
+    /// The complete file.
     File(FetchedFile),
 }
 
-/// A file, whole.
+/// A complete file.
 #[derive(Debug)]
 pub struct FetchedFile {
-    /// Its bytes, decompressed.
+    /// Decompressed content.
     pub content: TempFile,
-    /// By which it is known next time.
+    /// For the next conditional request.
     pub validators: Validators,
 }
 
-/// How far a fetch has come.
+/// Progress of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// The server has shown a valid certificate, or the host key that is pinned.
-    ServerAuthenticated,
-    /// It has let us in.
-    LoggedIn,
-    /// Bytes of the file so far, and their total where it is known.
-    Bytes {
-        /// Bytes.
-        bytes: u64,
-        /// Bytes.
-        total: Option<u64>,
-    },
+pub struct Progress {
+    /// Bytes received so far, as transferred.
+    pub bytes: u64,
+    /// Total number of bytes, if the server announced it.
+    pub total: Option<u64>,
 }
 
-/// Is told how far a fetch has come.
+/// Called whenever data was received.
 pub type ProgressCallback = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// The right to one fetch from a host; not more than [`Limits::per_host`] have it at once.
+/// Permission for one fetch from a host. At most [`Limits::per_host`] exist at a time for each host.
 #[derive(Debug)]
 #[must_use]
 pub struct HostPermit(
-    #[expect(dead_code, reason = "given back when dropped")] Option<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "dropping it releases the permit")] Option<OwnedSemaphorePermit>,
 );
 
-/// Fetches files from sources of every kind.
+/// Fetches files from all kinds of sources.
 #[derive(Debug)]
 pub struct Fetcher {
     http_factory: HttpFetcherFactory,
@@ -115,7 +112,7 @@ impl Fetcher {
     /// A fetcher that trusts the system's certificates and `extra_ca` (PEM).
     ///
     /// # Errors
-    /// If `extra_ca` is no PEM certificate.
+    /// If `extra_ca` is not a PEM certificate.
     pub fn new(
         policy: NetworkPolicy,
         limits: Limits,
@@ -137,11 +134,11 @@ impl Fetcher {
         })
     }
 
-    /// Waits for a turn at the host of a place. That is not the server's fault and does not count against its time.
+    /// Waits for a permit for the host of `target`. Time limits of a fetch do not include this wait.
     pub async fn acquire_permit(&self, target: &FetchTarget) -> HostPermit {
         let semaphore = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            // Hosts that nobody waits for or fetches from; addresses come and go over the years.
+            // Remove unused hosts. Otherwise the map would grow over the years.
             hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
             Arc::clone(
                 hosts
@@ -149,11 +146,11 @@ impl Fetcher {
                     .or_insert_with(|| Arc::new(Semaphore::new(self.limits.per_host))),
             )
         };
-        // Never closed.
+        // `acquire_owned` fails only on a closed semaphore, and none is ever closed.
         HostPermit(semaphore.acquire_owned().await.ok())
     }
 
-    /// Fetches a file whole, as soon as its turn comes; one attempt.
+    /// Waits for a permit and fetches a file, with one attempt.
     ///
     /// # Errors
     /// [`FetchError`] says what happened and what to do.
@@ -166,7 +163,7 @@ impl Fetcher {
         self.fetch_with_permit(request, permit, observer).await
     }
 
-    /// Fetches a file whole; one attempt, for which `turn` is used up.
+    /// Fetches a file, with one attempt. Releases `permit` at the end.
     ///
     /// # Errors
     /// [`FetchError`] says what happened and what to do.
@@ -181,23 +178,29 @@ impl Fetcher {
         let monitor = Arc::new(TransferMonitor::new(Arc::clone(observer)));
         let timed_out = |reason| {
             Err(if monitor.is_login_pending() {
-                FetchError::NoReplyAfterPassword(host)
+                FetchErrorKind::NoReplyAfterPassword { host, reason }
             } else {
-                FetchError::TimedOut { host, reason }
+                FetchErrorKind::TimedOut { host, reason }
             })
         };
-        tokio::select! {
+        let total = self.limits.total_timeout;
+        let too_slow = TimeoutReason::TooSlow {
+            min_rate: self.limits.min_rate,
+            period: self.limits.idle_timeout,
+        };
+        let result = tokio::select! {
             outcome = self.attempt(request, &monitor) => outcome,
-            () = monitor.wait_until_too_slow(self.limits) => timed_out("it sends too slowly"),
-            () = tokio::time::sleep(self.limits.total_timeout) => timed_out("the whole transfer took too long"),
-        }
+            () = monitor.wait_until_too_slow(self.limits) => timed_out(too_slow),
+            () = tokio::time::sleep(total) => timed_out(TimeoutReason::Total(total)),
+        };
+        result.map_err(|kind| kind.at(monitor.stage()))
     }
 
     async fn attempt(
         &self,
         request: &Request,
         monitor: &Arc<TransferMonitor>,
-    ) -> Result<Outcome, FetchError> {
+    ) -> Result<Outcome, FetchErrorKind> {
         let previous = request.previous.as_ref();
         match &request.target {
             FetchTarget::Http { url, credentials } => {
@@ -217,12 +220,13 @@ impl Fetcher {
                 credentials,
                 host_key,
             } => {
-                let server = self.connect_sftp(address, host_key).await?;
-                monitor.report(Progress::ServerAuthenticated);
+                let server = self.connect_sftp(address, host_key, monitor).await?;
+                monitor.enter(FetchStage::Authenticate);
                 monitor.mark_login_started();
                 server.log_in(credentials).await?;
-                monitor.report(Progress::LoggedIn);
-                // As late as can be: waiting for the server makes files older.
+                monitor.mark_login_finished();
+                monitor.enter(FetchStage::File);
+                // Read the clock as late as possible: the file gets older while the server is slow.
                 let now = self.clock.now();
                 let last_stat = &request.last_stat;
                 server
@@ -254,35 +258,39 @@ impl Fetcher {
         }
     }
 
-    /// An SFTP server whose host key is known, before anyone has logged in.
+    /// Connects to an SFTP server and verifies its host key. Does not log in.
     async fn connect_sftp(
         &self,
         address: &SftpAddress,
         host_key: &HostKeyVerifier,
-    ) -> Result<sftp::SftpClient, FetchError> {
-        let preferred_kinds = host_key.preferred_kinds();
+        monitor: &TransferMonitor,
+    ) -> Result<sftp::SftpClient, FetchErrorKind> {
+        let kinds = host_key.preferred_kinds();
         let server =
-            sftp::SftpClient::connect(address, &self.policy, self.limits, &preferred_kinds).await?;
+            sftp::SftpClient::connect(address, &self.policy, self.limits, &kinds, monitor).await?;
         host_key.verify(&address.endpoint(), server.host_key())?;
         Ok(server)
     }
 
-    /// The key that an SFTP server shows now to whom `known` is known; the one with that fingerprint, if one is given and the
-    /// server has it. Nobody logs in.
+    /// The host key that an SFTP server presents to a client with this pinned key. If the server has a key with `fingerprint`, that
+    /// key instead. Does not log in.
     ///
     /// # Errors
-    /// [`FetchError`] if there is no SFTP server.
+    /// [`FetchError`] if the SSH handshake fails.
     pub async fn sftp_host_key(
         &self,
         address: &SftpAddress,
         pinned: &HostKeyVerifier,
         fingerprint: Option<&str>,
     ) -> Result<OfferedHostKey, FetchError> {
-        let probe_key = |preferred_kinds: Vec<HostKeyKind>| async move {
+        let probe_key = |kinds: Vec<HostKeyKind>| async move {
+            let monitor = TransferMonitor::new(Arc::new(|_| {}));
             let server =
-                sftp::SftpClient::connect(address, &self.policy, self.limits, &preferred_kinds)
+                sftp::SftpClient::connect(address, &self.policy, self.limits, &kinds, &monitor)
                     .await;
-            server.map(|server| server.host_key().clone())
+            server
+                .map(|server| server.host_key().clone())
+                .map_err(|kind| kind.at(monitor.stage()))
         };
         let first = probe_key(pinned.preferred_kinds()).await?;
         let wanted = fingerprint.map(HostKeyVerifier::from_fingerprint);
@@ -294,7 +302,7 @@ impl Fetcher {
             .into_iter()
             .filter(|kind| *kind != first.kind)
         {
-            // One that has no key of this kind hangs up.
+            // A server without a key of this type closes the connection.
             if let Ok(other) = probe_key(vec![kind]).await
                 && wanted.matches(&other.fingerprint)
             {
@@ -304,10 +312,11 @@ impl Fetcher {
         Ok(first)
     }
 
-    /// Looks for the way to a place: the addresses of its host, and the first of them that answers.
+    /// Resolves the host of `target` and connects to it, without sending anything.
     ///
     /// # Errors
-    /// [`FetchError`] if its name has no address, or one that may not be reached.
+    /// [`FetchError`] if the address is not allowed or cannot be resolved. A failed connection is not an error, see
+    /// [`Reachability::peer`].
     pub async fn check_reachability(
         &self,
         target: &FetchTarget,
@@ -318,28 +327,34 @@ impl Fetcher {
             FetchTarget::Sftp { .. } => None,
         };
         if let Some(url) = url {
-            self.http_factory.build_fetcher()?.check_url(url)?;
+            let fetcher = self.http_factory.build_fetcher();
+            fetcher
+                .map_err(|kind| kind.at(FetchStage::Resolve))?
+                .check_url(url)?;
         }
         let (name, port) = target.host_and_port();
-        let addresses = self.policy.resolve(&name, port).await?;
+        let addresses = self.policy.resolve(&name, port).await;
+        let addresses =
+            addresses.map_err(|error| FetchErrorKind::from(error).at(FetchStage::Resolve))?;
         let (host, timeout) = (target.host(), self.limits.connect_timeout);
         let connected = network::connect(&addresses, &host, timeout).await;
+        let peer = connected.and_then(|stream| {
+            stream
+                .peer_addr()
+                .map_err(|error| network::connection_lost(&host, &error))
+        });
         Ok(Reachability {
             addresses: addresses.iter().map(SocketAddr::ip).collect(),
-            peer: connected.and_then(|stream| {
-                stream
-                    .peer_addr()
-                    .map_err(|error| network::connection_lost(&host, &error))
-            }),
+            peer: peer.map_err(|kind| kind.at(FetchStage::Connect)),
         })
     }
 }
 
-/// How far one gets on the way to a host.
+/// Whether a host can be reached.
 #[derive(Debug)]
 pub struct Reachability {
-    /// All addresses of its name.
+    /// All addresses that its name resolves to.
     pub addresses: Vec<IpAddr>,
-    /// The one that answered, or why none did.
+    /// The address that accepted a connection, or why none did.
     pub peer: Result<SocketAddr, FetchError>,
 }

@@ -1,4 +1,5 @@
-//! Which addresses may be reached. Account admins choose URLs, so only public ones, unless the operator allows more.
+//! Name resolution, the network policy and TCP connections. Account admins choose the URLs, so only public addresses are
+//! allowed unless the operator allows more. Knows no protocol above TCP.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,50 +10,91 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::net::TcpStream;
 
-use super::FetchError;
+use super::error::FetchErrorKind;
+use super::error_detail::{ConnectFault, TimeoutReason};
 
-/// The operator's policy.
+/// Which addresses may be connected to.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkPolicy {
     allow: Arc<[IpNet]>,
 }
 
-/// An address that may not be reached.
+/// An address that the network policy forbids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{kind}, where files are not fetched from", describe_resolution(.host, *.address))]
-pub struct BlockedAddress {
-    /// As written in the URL.
-    pub host: String,
-    /// What it leads to.
-    pub address: IpAddr,
-    /// What kind of address that is.
-    pub kind: &'static str,
+pub enum BlockedAddress {
+    /// The URL contains the address.
+    #[error("`{address}` is {kind}, from which files are not fetched")]
+    Literal {
+        /// The address.
+        address: IpAddr,
+        /// The range that it belongs to.
+        kind: AddressKind,
+    },
+    /// The host name resolves to the address.
+    #[error("`{host}` resolves to {address}, {kind}, from which files are not fetched")]
+    Resolved {
+        /// Host name in the URL.
+        host: String,
+        /// The address.
+        address: IpAddr,
+        /// The range that it belongs to.
+        kind: AddressKind,
+    },
 }
 
-/// What leads to the address, unless it stands there itself.
-fn describe_resolution(host: &str, address: IpAddr) -> String {
-    if host.parse() == Ok(address) {
-        return format!("{address} is ");
-    }
-    format!("{host} leads to {address}, ")
+/// A range of addresses that are not public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddressKind {
+    /// `0.0.0.0/8`, `::`.
+    #[error("an unspecified address")]
+    Unspecified,
+    /// `127.0.0.0/8`, `::1`.
+    #[error("a loopback address (this machine itself)")]
+    Loopback,
+    /// `10.0.0.0/8`, `172.16.0.0/12`, `192.168.0.0/16`, `fc00::/7`, `fec0::/10`.
+    #[error("a private address")]
+    Private,
+    /// `100.64.0.0/10`.
+    #[error("an address within a provider's network")]
+    CarrierGradeNat,
+    /// `169.254.0.0/16` and the metadata address of Azure.
+    #[error("a link-local or cloud metadata address")]
+    LinkLocalOrMetadata,
+    /// `fe80::/10`.
+    #[error("a link-local address")]
+    LinkLocal,
+    /// Documentation, benchmarks, protocol assignments.
+    #[error("an address reserved for special use")]
+    SpecialUse,
+    /// `224.0.0.0/4`, `ff00::/8`.
+    #[error("a multicast address")]
+    Multicast,
+    /// `240.0.0.0/4`.
+    #[error("a reserved or broadcast address")]
+    ReservedOrBroadcast,
+    /// IPv6 address that contains an IPv4 address, for example 6to4.
+    #[error("a translated IPv4 address")]
+    TranslatedIpv4,
+    /// Outside of `2000::/3`.
+    #[error("an address that is not public")]
+    NotPublic,
 }
 
-/// Longest time in which a name is looked up; the system's own limits are as long as its list of name servers.
+/// Maximum time of a name lookup. The system's own limit grows with its number of name servers.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
-/// What the system says (glibc, musl) where no name server could tell; the error has no number.
+/// Texts of glibc and musl for a lookup that no name server answered. The error has no code to test instead.
 const TEMPORARY_LOOKUP_ERRORS: [&str; 2] = ["Temporary failure in name resolution", "Try again"];
 
-/// A name that has no address.
+/// A host name that could not be resolved.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the name {host} has no address: {reason}")]
+#[error("host name `{host}` could not be resolved: {reason}")]
 pub(super) struct LookupFailed {
     pub(super) host: String,
     reason: String,
-    /// No name server could tell; another time one may.
+    /// No name server responded, so a retry may succeed.
     pub(super) is_transient: bool,
 }
 
-/// Why a host can't be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveError {
     #[error(transparent)]
@@ -70,10 +112,10 @@ impl NetworkPolicy {
         }
     }
 
-    /// Checks one address that `host` leads to.
+    /// Checks one address of `host`.
     ///
     /// # Errors
-    /// [`Refusal`] if it is neither public nor allowed.
+    /// [`BlockedAddress`] if it is neither public nor allowed.
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), BlockedAddress> {
         if self.allow.iter().any(|network| network.contains(&address)) {
             return Ok(());
@@ -83,15 +125,20 @@ impl NetworkPolicy {
             IpAddr::V6(v6) => blocked_range_v6(v6),
         };
         kind.map_or(Ok(()), |kind| {
-            Err(BlockedAddress {
-                host: host.to_owned(),
-                address,
-                kind,
+            Err(if host.parse() == Ok(address) {
+                BlockedAddress::Literal { address, kind }
+            } else {
+                BlockedAddress::Resolved {
+                    host: host.to_owned(),
+                    address,
+                    kind,
+                }
             })
         })
     }
 
-    /// The addresses of a name or literal, all of them checked: what is connected to is what was looked at.
+    /// Resolves a host name or literal address and checks all of its addresses. Callers must connect to the returned addresses:
+    /// a second lookup could return others.
     pub(super) async fn resolve(
         &self,
         host: &str,
@@ -105,7 +152,7 @@ impl NetworkPolicy {
         let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port)));
         let found = lookup
             .await
-            .map_err(|_| lookup_failed("no answer in time", true))?
+            .map_err(|_| lookup_failed("no name server responded in time", true))?
             .map_err(|error| {
                 let reason = error.to_string();
                 let is_transient = TEMPORARY_LOOKUP_ERRORS
@@ -115,9 +162,9 @@ impl NetworkPolicy {
             })?;
         let addresses: Vec<SocketAddr> = found.collect();
         if addresses.is_empty() {
-            return Err(lookup_failed("no answer", false).into());
+            return Err(lookup_failed("it has no addresses", false).into());
         }
-        // One forbidden answer spoils the name: a name that is half inside is not to be trusted with the other half.
+        // A name with both public and forbidden addresses is refused entirely: it may be an attack on the internal network.
         for address in &addresses {
             self.check(host, address.ip())?;
         }
@@ -125,80 +172,77 @@ impl NetworkPolicy {
     }
 }
 
-fn blocked_range_v4(address: Ipv4Addr) -> Option<&'static str> {
+fn blocked_range_v4(address: Ipv4Addr) -> Option<AddressKind> {
     let [a, b, c, d] = address.octets();
     match (a, b, c, d) {
-        (0, ..) => Some("an unspecified address"),
-        (127, ..) => Some("this machine itself"),
-        (10, ..) | (172, 16..=31, ..) | (192, 168, ..) => Some("a private address"),
-        (100, 64..=127, ..) => Some("an address within a provider's network"),
-        (169, 254, ..) | (168, 63, 129, 16) => Some("a link-local or cloud metadata address"),
+        (0, ..) => Some(AddressKind::Unspecified),
+        (127, ..) => Some(AddressKind::Loopback),
+        (10, ..) | (172, 16..=31, ..) | (192, 168, ..) => Some(AddressKind::Private),
+        (100, 64..=127, ..) => Some(AddressKind::CarrierGradeNat),
+        (169, 254, ..) | (168, 63, 129, 16) => Some(AddressKind::LinkLocalOrMetadata),
         (192, 0, 0 | 2, _)
         | (192, 88, 99, _)
         | (198, 18..=19, ..)
         | (198, 51, 100, _)
-        | (203, 0, 113, _) => Some("an address reserved for special use"),
-        (224..=239, ..) => Some("a multicast address"),
-        (240..=255, ..) => Some("a reserved or broadcast address"),
+        | (203, 0, 113, _) => Some(AddressKind::SpecialUse),
+        (224..=239, ..) => Some(AddressKind::Multicast),
+        (240..=255, ..) => Some(AddressKind::ReservedOrBroadcast),
         _ => None,
     }
 }
 
-fn blocked_range_v6(address: Ipv6Addr) -> Option<&'static str> {
+fn blocked_range_v6(address: Ipv6Addr) -> Option<AddressKind> {
     let segments = address.segments();
     match segments {
-        [0, 0, 0, 0, 0, 0, 0, 0] => Some("an unspecified address"),
-        [0, 0, 0, 0, 0, 0, 0, 1] => Some("this machine itself"),
+        [0, 0, 0, 0, 0, 0, 0, 0] => Some(AddressKind::Unspecified),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Some(AddressKind::Loopback),
         [0, 0, 0, 0, 0, 0xffff | 0, ..] | [0x64, 0xff9b, ..] | [0x2002, ..] | [0x2001, 0, ..] => {
-            Some("a translated IPv4 address")
+            Some(AddressKind::TranslatedIpv4)
         }
-        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Some("a private address"),
-        [0xfe80..=0xfebf, ..] => Some("a link-local address"),
-        [0xff00..=0xffff, ..] => Some("a multicast address"),
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Some(AddressKind::Private),
+        [0xfe80..=0xfebf, ..] => Some(AddressKind::LinkLocal),
+        [0xff00..=0xffff, ..] => Some(AddressKind::Multicast),
         // ISATAP: the last 32 bits are an IPv4 address.
-        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some("a translated IPv4 address"),
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(AddressKind::TranslatedIpv4),
         [0x2001, 0x1..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => {
-            Some("an address reserved for special use")
+            Some(AddressKind::SpecialUse)
         }
         [0x2000..=0x3fff, ..] => None,
-        _ => Some("an address that is not public"),
+        _ => Some(AddressKind::NotPublic),
     }
 }
 
-/// Connects to the first of the addresses that answers; each has the same time.
+/// Connects to the first of the addresses that accepts a connection. `timeout` applies to each of them.
 pub(super) async fn connect(
     addresses: &[SocketAddr],
     host: &str,
     timeout: Duration,
-) -> Result<TcpStream, FetchError> {
+) -> Result<TcpStream, FetchErrorKind> {
     let mut failure = None;
     for address in addresses {
         failure = Some(
             match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => FetchError::ConnectFailed {
+                Ok(Err(error)) => connection_lost(host, &error),
+                Err(_) => FetchErrorKind::TimedOut {
                     host: host.to_owned(),
-                    reason: error.to_string(),
-                },
-                Err(_) => FetchError::TimedOut {
-                    host: host.to_owned(),
-                    reason: "connecting took too long",
+                    reason: TimeoutReason::Connect(timeout),
                 },
             },
         );
     }
-    Err(failure.unwrap_or_else(|| FetchError::NameNotFound(host.to_owned())))
+    Err(failure.unwrap_or_else(|| FetchErrorKind::NameNotFound(host.to_owned())))
 }
 
-/// A connection that the network gave up.
-pub(super) fn connection_lost(host: &str, error: &std::io::Error) -> FetchError {
-    FetchError::ConnectFailed {
+/// The error for a connection that the operating system reports as failed or lost.
+pub(super) fn connection_lost(host: &str, error: &std::io::Error) -> FetchErrorKind {
+    FetchErrorKind::ConnectFailed {
         host: host.to_owned(),
-        reason: error.to_string(),
+        reason: ConnectFault::Network(error.to_string()),
     }
 }
 
-/// Resolves names and gives out only addresses that were checked: what is connected to is what was looked at.
+/// The HTTP client's resolver. It returns only checked addresses, so the client cannot connect to others.
 #[derive(Clone)]
 pub(super) struct CheckedResolver(pub(super) NetworkPolicy);
 

@@ -1,4 +1,4 @@
-//! What is asked for, and what is known of it.
+//! What to fetch: target, credentials, and what is known of the last file. Does not connect to anything.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,39 +9,39 @@ use url::Url;
 use super::{HostKeyVerifier, http, s3};
 use crate::address::{S3Address, SftpAddress};
 
-/// A user name and password, for one origin only.
+/// A user name and password. They are sent to a single origin only.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// User name, or access key id.
+    /// User name, or S3 access key ID.
     pub username: String,
-    /// Password, or secret key.
+    /// Password, or S3 secret key.
     pub password: SecretString,
 }
 
-/// Where a file lies, and how to get in.
+/// The location of a file, with the credentials for it.
 #[derive(Debug, Clone)]
 pub enum FetchTarget {
-    /// Over HTTPS.
+    /// A file over HTTPS.
     Http {
-        /// Where.
+        /// Address of the file.
         url: Url,
-        /// Sent to the origin of `url` only.
+        /// For Basic authentication. They are sent to the origin of `url` only.
         credentials: Option<Credentials>,
     },
-    /// Over SFTP.
+    /// A file on an SFTP server.
     Sftp {
-        /// Where.
+        /// Server and path.
         address: SftpAddress,
         /// User name and password.
         credentials: Credentials,
-        /// What is known of the server's key.
+        /// Verifies the server's host key.
         host_key: HostKeyVerifier,
     },
-    /// In S3.
+    /// An object in S3.
     S3 {
-        /// Where.
+        /// Bucket and key, and the endpoint outside of AWS.
         address: S3Address,
-        /// Region that requests are signed for; part of the host name at AWS.
+        /// Region that requests are signed for. At AWS it is also part of the host name.
         region: String,
         /// Access key id and secret key.
         credentials: Credentials,
@@ -49,7 +49,7 @@ pub enum FetchTarget {
 }
 
 impl FetchTarget {
-    /// Host and port as people write them.
+    /// Host, with the port if it is not the default one. Used in messages and for the limit per host.
     #[must_use]
     pub fn host(&self) -> String {
         match self {
@@ -86,19 +86,19 @@ impl FetchTarget {
     }
 }
 
-/// What to fetch.
+/// A request for a file.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// From where.
+    /// Location of the file.
     pub target: FetchTarget,
-    /// What the last applied file was, if it would not have to be read again.
+    /// Validators of the last applied file, for a conditional request. `None` fetches the file in any case.
     pub previous: Option<Validators>,
-    /// What earlier attempts saw.
+    /// Shared by all attempts of an import.
     pub last_stat: LastStat,
 }
 
 impl Request {
-    /// For a file of which nothing is known.
+    /// An unconditional request.
     #[must_use]
     pub fn new(target: FetchTarget) -> Self {
         Self {
@@ -109,29 +109,29 @@ impl Request {
     }
 }
 
-/// How a file on an SFTP server looked whose time of modification was still to come: the clock there is ahead, and whether
-/// the file rests can be told only by looking again.
+/// Size and modification time of a file on an SFTP server whose clock is ahead, as seen by the previous attempt. The age of such
+/// a file is unknown, so it is read once two attempts see the same values.
 #[derive(Debug, Clone, Default)]
 pub struct LastStat(Arc<Mutex<Option<StatSnapshot>>>);
 
-/// Size and time of modification.
+/// Size in bytes and modification time.
 type StatSnapshot = (Option<u64>, DateTime<Utc>);
 
 impl LastStat {
-    /// Whether an earlier attempt saw the file just so.
+    /// Stores the values and returns whether the previous attempt saw the same ones.
     pub(super) fn replace_and_compare(&self, snapshot: StatSnapshot) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.replace(snapshot) == Some(snapshot)
     }
 }
 
-/// What tells that a file is still the same.
+/// Values that show whether a file has changed since it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Validators {
     /// `ETag`
     pub etag: Option<String>,
-    /// `Last-Modified`, as sent.
+    /// `Last-Modified` as sent by the server.
     pub last_modified: Option<String>,
-    /// Size in bytes and time of modification, of a file on an SFTP server.
+    /// Size in bytes and modification time (SFTP only).
     pub size_and_mtime: Option<(u64, DateTime<Utc>)>,
 }

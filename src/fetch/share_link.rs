@@ -1,8 +1,8 @@
-//! Share links lead to a page about the file, not to the file. What to enter instead.
+//! Finds the download address for a share link, which opens a page about the file and not the file itself.
 
 use url::Url;
 
-/// How to get from a share link to the file itself, if the URL is one that we know.
+/// The address of the file itself, if the URL is a share link of a known service.
 #[must_use]
 pub fn direct_download_hint(url: &Url) -> Option<String> {
     let host = url.host_str()?.trim_end_matches('.');

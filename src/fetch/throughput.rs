@@ -1,20 +1,22 @@
-//! How much of a file has come, and whether it comes fast enough.
+//! Monitors a transfer: its stage, the bytes received, and whether they arrive fast enough. Does not abort anything itself.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-use super::{Limits, Progress, ProgressCallback};
+use super::{FetchStage, Limits, Progress, ProgressCallback};
 
-/// Counts the bytes of one transfer, and knows how far it has come.
+/// The state of one transfer.
 pub(super) struct TransferMonitor {
     bytes: AtomicU64,
+    stage: Mutex<FetchStage>,
     login_pending: AtomicBool,
     observer: ProgressCallback,
 }
 
 impl fmt::Debug for TransferMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Meter({:?})", self.bytes)
+        write!(f, "TransferMonitor({:?})", self.bytes)
     }
 }
 
@@ -22,35 +24,44 @@ impl TransferMonitor {
     pub(super) fn new(observer: ProgressCallback) -> Self {
         Self {
             bytes: AtomicU64::new(0),
+            stage: Mutex::new(FetchStage::Resolve),
             login_pending: AtomicBool::new(false),
             observer,
         }
     }
 
-    /// A password may be on its way, and no answer to it has come.
+    /// Records the stage of the transfer. An error that follows belongs to it.
+    pub(super) fn enter(&self, stage: FetchStage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+
+    /// The current stage.
+    pub(super) fn stage(&self) -> FetchStage {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, a password may have been sent without a reply.
     pub(super) fn mark_login_started(&self) {
         self.login_pending.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it is not known what became of a password.
+    /// The server has accepted the password.
+    pub(super) fn mark_login_finished(&self) {
+        self.login_pending.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a password may have been sent to which the server has not replied yet.
     pub(super) fn is_login_pending(&self) -> bool {
         self.login_pending.load(Ordering::Relaxed)
     }
 
-    /// So many bytes have come, of so many.
+    /// Records the number of bytes received so far, and the total if it is known.
     pub(super) fn record(&self, bytes: u64, total: Option<u64>) {
         self.bytes.store(bytes, Ordering::Relaxed);
-        self.report(Progress::Bytes { bytes, total });
+        (self.observer)(Progress { bytes, total });
     }
 
-    pub(super) fn report(&self, progress: Progress) {
-        if progress == Progress::LoggedIn {
-            self.login_pending.store(false, Ordering::Relaxed);
-        }
-        (self.observer)(progress);
-    }
-
-    /// Ends when the transfer, once begun, has been slower than allowed for as long as silence would be borne.
+    /// Returns once the transfer was slower than `min_rate` over a period of `idle_timeout`.
     pub(super) async fn wait_until_too_slow(&self, limits: Limits) {
         let min_bytes = limits.min_rate.saturating_mul(
             limits
@@ -63,7 +74,7 @@ impl TransferMonitor {
         loop {
             tokio::time::sleep(limits.idle_timeout).await;
             let now = self.bytes.load(Ordering::Relaxed);
-            // Until the first byte, silence is what counts.
+            // Before the first byte, the idle timeout applies.
             if previous > 0 && now - previous < min_bytes {
                 return;
             }
@@ -79,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// A transfer that brings `bytes` each second; when it is too slow, seconds.
+    /// Seconds until a transfer of `bytes` per second is too slow.
     async fn seconds_until_too_slow(bytes: u64) -> Option<u64> {
         let limits = Limits {
             max_bytes: u64::MAX,

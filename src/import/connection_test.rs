@@ -1,63 +1,77 @@
-//! Walks the way to an account's file step by step, and changes nothing.
+//! Tests the connection to an account's file step by step, and pins host keys. The test must not change anything.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{ImportError, Importer, fetch_retry};
-use crate::fetch::{self, FetchError, FetchTarget, HostKeyVerifier, Outcome, Progress, Request};
+use super::{ImportError, Importer, fetch_request};
+use crate::fetch::{self, FetchError, FetchStage, FetchTarget, HostKeyVerifier, Outcome, Request};
 use crate::model::account::Account;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::host_key::{OfferedHostKey, PinnedHostKey};
 
-/// A step on the way, in the order in which they are taken.
+/// A step of the test, in the order in which they are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepName {
-    /// The settings are complete, and the password can be opened.
+    /// The settings are complete, and the password can be decrypted.
     Settings,
-    /// The name has addresses that may be reached.
+    /// The host name resolves to addresses that are allowed.
     Resolve,
-    /// Something answers there.
+    /// The server accepts connections.
     Connect,
-    /// It shows a certificate that is valid.
+    /// The server has a valid certificate.
     Tls,
-    /// It shows the host key that is pinned.
+    /// The server has the pinned host key.
     HostKey,
-    /// It accepts user and password.
+    /// The server accepts the credentials.
     Authenticate,
-    /// The file is there.
+    /// The file can be fetched.
     File,
-    /// The file is a spreadsheet with the header that is asked for.
+    /// The file is a spreadsheet with the required header.
     Header,
 }
 
-/// How a step went: what was found, or why it ended there.
+impl From<FetchStage> for StepName {
+    fn from(stage: FetchStage) -> Self {
+        match stage {
+            FetchStage::Address => Self::Settings,
+            FetchStage::Resolve => Self::Resolve,
+            FetchStage::Connect => Self::Connect,
+            FetchStage::Tls => Self::Tls,
+            FetchStage::HostKey => Self::HostKey,
+            FetchStage::Authenticate => Self::Authenticate,
+            FetchStage::File => Self::File,
+        }
+    }
+}
+
+/// The result of a step.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Which.
+    /// The step.
     pub name: StepName,
-    /// What was found, or why the way ends here.
+    /// What was found, or why the step failed.
     pub outcome: Result<String, Failure>,
 }
 
-/// What came of trusting a server's host key.
+/// The result of [`Importer::trust_host_key`].
 #[derive(Debug, Clone)]
 pub enum TrustOutcome {
-    /// It is pinned.
+    /// The key was pinned.
     Pinned {
-        /// The key.
+        /// The pinned key.
         current: OfferedHostKey,
-        /// The one that is no longer pinned.
+        /// The key that was pinned before, if it was another one.
         replaced: Option<PinnedHostKey>,
     },
-    /// The server shows this key and has none with the fingerprint that was given; nothing was pinned.
+    /// The server presented this key and has none with the given fingerprint. Nothing was pinned.
     Mismatch(OfferedHostKey),
 }
 
-/// The steps between connection and file, and what there is to say of each that was taken.
+/// The steps between connection and file, each with its text for a passed step.
 fn intermediate_steps(target: &FetchTarget) -> Vec<(StepName, String)> {
-    let certificate = (StepName::Tls, "the certificate is valid".to_owned());
+    let certificate = (StepName::Tls, "certificate is valid".to_owned());
     let login = |user: &str| (StepName::Authenticate, format!("logged in as {user}"));
     match target {
         FetchTarget::Http { url, credentials } => {
@@ -71,10 +85,10 @@ fn intermediate_steps(target: &FetchTarget) -> Vec<(StepName, String)> {
             ..
         } => {
             let key = host_key.first_seen().map_or_else(
-                || "it is the one that is pinned".to_owned(),
+                || "matches the pinned key".to_owned(),
                 |key| {
                     format!(
-                        "{}; none is pinned yet, the first import pins it",
+                        "{}; not pinned yet, the first import pins it",
                         key.fingerprint
                     )
                 },
@@ -90,7 +104,10 @@ fn intermediate_steps(target: &FetchTarget) -> Vec<(StepName, String)> {
                 .endpoint
                 .as_ref()
                 .is_some_and(|url| url.scheme() == "http");
-            let signed = format!("the signature of {} is accepted", credentials.username);
+            let signed = format!(
+                "signature of access key ID {} accepted",
+                credentials.username
+            );
             let tls = (!is_plain).then_some(certificate);
             tls.into_iter()
                 .chain([(StepName::Authenticate, signed)])
@@ -99,47 +116,8 @@ fn intermediate_steps(target: &FetchTarget) -> Vec<(StepName, String)> {
     }
 }
 
-/// At which step a fetch failed that had come so far.
-fn failed_step(
-    code: FailureCode,
-    intermediate: &[(StepName, String)],
-    reached: &[Progress],
-) -> StepName {
-    let is_pending = |name: StepName| match name {
-        StepName::Tls | StepName::HostKey => !reached.contains(&Progress::ServerAuthenticated),
-        _ => !reached.contains(&Progress::LoggedIn),
-    };
-    let names = intermediate.iter().map(|(name, _)| *name);
-    let next = names
-        .clone()
-        .find(|name| is_pending(*name))
-        .unwrap_or(StepName::File);
-    match code {
-        FailureCode::TlsInvalid => StepName::Tls,
-        FailureCode::HostKeyChanged => StepName::HostKey,
-        // A redirect may lead where nobody may go, too.
-        FailureCode::SchemeRefused if reached.is_empty() => StepName::Settings,
-        FailureCode::AddressRefused | FailureCode::NameNotFound if reached.is_empty() => {
-            StepName::Resolve
-        }
-        FailureCode::Unauthorized
-        | FailureCode::S3UnknownKeyId
-        | FailureCode::S3WrongSecret
-        | FailureCode::S3WrongRegion
-        | FailureCode::ClockSkew => StepName::Authenticate,
-        // None of these says how far it went.
-        FailureCode::ConnectFailed
-        | FailureCode::ProtocolError
-        | FailureCode::TimedOut
-        | FailureCode::ServerError
-        | FailureCode::RateLimited
-        | FailureCode::HttpStatus => next,
-        _ => StepName::File,
-    }
-}
-
 impl Importer {
-    /// Walks from the settings of an account to the header of its file; ends with the first step that fails.
+    /// Tests every step from the settings of an account to the header of its file, and stops at the first one that fails.
     ///
     /// # Errors
     /// [`ImportError`] if the database fails.
@@ -156,24 +134,17 @@ impl Importer {
         let target = &request.target;
         steps.push(passed(
             StepName::Settings,
-            format!("complete, for {}", target.host()),
+            format!("complete (host `{}`)", target.host()),
         ));
         let reached = match self.fetcher.check_reachability(target).await {
             Ok(reached) => reached,
-            Err(error) => {
-                let name = match error.code() {
-                    FailureCode::SchemeRefused => StepName::Settings,
-                    _ => StepName::Resolve,
-                };
-                steps.retain(|step| step.name < name);
-                return Ok(failed_at(steps, name, error.failure()));
-            }
+            Err(error) => return Ok(failed(steps, &error)),
         };
         let addresses: Vec<String> = reached.addresses.iter().map(ToString::to_string).collect();
         steps.push(passed(StepName::Resolve, addresses.join(", ")));
         match reached.peer {
-            Ok(address) => steps.push(passed(StepName::Connect, format!("{address} answers"))),
-            Err(error) => return Ok(failed_at(steps, StepName::Connect, error.failure())),
+            Ok(address) => steps.push(passed(StepName::Connect, format!("connected to {address}"))),
+            Err(error) => return Ok(failed(steps, &error)),
         }
         self.test_file(&request, steps).await
     }
@@ -183,55 +154,29 @@ impl Importer {
         request: &Request,
         mut steps: Vec<Step>,
     ) -> Result<Vec<Step>, ImportError> {
-        let reached = Arc::new(Mutex::new(Vec::new()));
-        let observer: fetch::ProgressCallback = {
-            let reached = Arc::clone(&reached);
-            Arc::new(move |progress| {
-                let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
-                if !reached.contains(&progress) && !matches!(progress, Progress::Bytes { .. }) {
-                    reached.push(progress);
-                }
-            })
-        };
+        let observer: fetch::ProgressCallback = Arc::new(|_| {});
         let mut fetched = self.fetcher.fetch(request, &observer).await;
-        if let Err(FetchError::ChangedWhileReading {
-            retry_after: Some(wait),
-            ..
-        }) = &fetched
+        if let Err(error) = &fetched
+            && error.code() == FailureCode::ChangedWhileReading
+            && let Some(wait) = error.retry_after()
         {
-            // Written a moment ago, as whoever tries out new settings may have done: an import waits for it, too.
-            tokio::time::sleep(*wait).await;
-            reached
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
+            // The file was modified a moment ago, perhaps for this test. An import would wait, too.
+            tokio::time::sleep(wait).await;
             fetched = self.fetcher.fetch(request, &observer).await;
         }
-        let intermediate = intermediate_steps(&request.target);
-        let content = match fetched {
-            Ok(Outcome::File(fetched)) => fetched.content,
-            Ok(Outcome::NotModified) => return Err(super::unexpected_not_modified()),
-            Err(error) => {
-                let reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
-                let name = failed_step(error.code(), &intermediate, &reached);
-                steps.extend(
-                    intermediate
-                        .into_iter()
-                        .map(|(step, found)| passed(step, found)),
-                );
-                // What held a moment ago may no longer do so, and what nobody got to is not ticked.
-                steps.retain(|step| step.name < name);
-                return Ok(failed_at(steps, name, error.failure()));
-            }
-        };
         steps.extend(
-            intermediate
+            intermediate_steps(&request.target)
                 .into_iter()
                 .map(|(step, found)| passed(step, found)),
         );
+        let content = match fetched {
+            Ok(Outcome::File(fetched)) => fetched.content,
+            Ok(Outcome::NotModified) => return Err(super::unexpected_not_modified()),
+            Err(error) => return Ok(failed(steps, &error)),
+        };
         steps.push(passed(StepName::File, format!("{} bytes", content.size())));
         match self
-            .parse_on_worker_thread(content, None, fetch_retry::web_url(&request.target), None)
+            .parse_on_worker_thread(content, None, fetch_request::web_url(&request.target), None)
             .await
         {
             Ok(reading) => {
@@ -246,7 +191,7 @@ impl Importer {
                 steps.push(passed(
                     StepName::Header,
                     format!(
-                        "row {}: {}; {rows} rows below it",
+                        "header in row {}: {}; {rows} rows below it",
                         header.row,
                         titles.join(", ")
                     ),
@@ -260,11 +205,11 @@ impl Importer {
         }
     }
 
-    /// Pins the host key that the SFTP server of an account shows now; with `fingerprint` only that one, which it may show
-    /// besides others.
+    /// Pins the host key that the SFTP server of an account presents now. With `fingerprint`, pins only that key, which may be any key
+    /// that the server has.
     ///
     /// # Errors
-    /// [`ImportError`] if the account's source is no SFTP server, or it can't be reached.
+    /// [`ImportError`] if the account's source is not an SFTP server, or it cannot be reached.
     pub async fn trust_host_key(
         &self,
         account: &Account,
@@ -275,7 +220,7 @@ impl Importer {
             .settings(account.id)
             .await?
             .ok_or_else(super::settings_missing)?;
-        let address = fetch_retry::sftp_address(&settings)?;
+        let address = fetch_request::sftp_address(&settings)?;
         let pin = settings.host_key();
         let current = self
             .fetcher
@@ -304,6 +249,13 @@ fn passed(name: StepName, found: String) -> Step {
         name,
         outcome: Ok(found),
     }
+}
+
+/// Ends the test with a failed fetch. A step that passed before may fail now, so the steps from the failed one on are removed.
+fn failed(mut steps: Vec<Step>, error: &FetchError) -> Vec<Step> {
+    let name = StepName::from(error.stage());
+    steps.retain(|step| step.name < name);
+    failed_at(steps, name, error.failure())
 }
 
 fn failed_at(mut steps: Vec<Step>, name: StepName, failure: Failure) -> Vec<Step> {

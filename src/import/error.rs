@@ -1,16 +1,17 @@
-//! Why an import could not go on: at which stage, whether that may pass by itself, and what people are told.
+//! Why an import failed: at which stage, whether a retry can help, and the failure that is recorded and mailed.
 
 use url::Url;
 
 use crate::address::UrlError;
 use crate::fetch::{FetchError, direct_download_hint};
+use crate::model::AccountId;
 use crate::model::failure::{Failure, FailureCode};
 use crate::parsed_sheet::ParsedSheet;
 use crate::secrets::SecretError;
 use crate::sheet::SheetError;
 use crate::store::StoreError;
 
-/// Where an import stood when it failed.
+/// The stage in which an import failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Reading the settings.
@@ -19,59 +20,122 @@ pub enum Stage {
     Fetch,
     /// Reading the sheet.
     Sheet,
-    /// Judging its rows.
+    /// Validating its rows.
     Validate,
     /// Writing the outcome.
     Store,
-    /// Anywhere: stopped, or a defect.
+    /// Any: it was stopped, or there is a defect.
     Run,
 }
 
-/// See the module.
+/// A setting that an import needs and that is missing or invalid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MissingSetting {
+    /// No row in `import_settings`, or one without a source.
+    #[error("the account has no import settings; enter them with `rosterd settings set`")]
+    All,
+    /// `url`
+    #[error(
+        "the import settings have no address; enter the address of the file (`rosterd settings set --url`)"
+    )]
+    Address,
+    /// `url` cannot be read.
+    #[error("the import settings have an invalid address: {0} (`rosterd settings set --url`)")]
+    InvalidAddress(UrlError),
+    /// `username`
+    #[error(
+        "the import settings have no user name; enter the user name (`rosterd settings set --username`)"
+    )]
+    Username,
+    /// `password_sealed`
+    #[error(
+        "the import settings have no password; enter the password (`rosterd settings set --password-file`)"
+    )]
+    Password,
+    /// `s3_access_key_id`
+    #[error(
+        "the import settings have no S3 access key ID; enter it (`rosterd settings set --s3-access-key-id`)"
+    )]
+    S3AccessKeyId,
+    /// `s3_secret_sealed`
+    #[error(
+        "the import settings have no S3 secret key; enter it (`rosterd settings set --secret-file`)"
+    )]
+    S3Secret,
+    /// `s3_region`
+    #[error(
+        "the import settings have no S3 region; enter it, for example ca-central-1 (`rosterd settings set --s3-region`)"
+    )]
+    S3Region,
+    /// `s3_region` is not the name of a region.
+    #[error(
+        "`{0}` is not an S3 region; enter one such as ca-central-1 (`rosterd settings set --s3-region`)"
+    )]
+    InvalidS3Region(String),
+    /// A host key is needed, and the source is another one.
+    #[error("only SFTP servers have a host key, and this account has another source")]
+    NotSftp,
+}
+
+/// Why an import failed or was interrupted.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// Imports are switched off.
-    #[error(
-        "imports are switched off for this account; switch them on with `rosterd account enable`"
-    )]
+    /// `accounts.import_enabled` is false.
+    #[error("imports are disabled for this account; enable them with `rosterd account enable`")]
     Disabled,
     /// The settings lack something.
-    #[error("{0}")]
-    SettingsIncomplete(String),
+    #[error(transparent)]
+    SettingsIncomplete(#[from] MissingSetting),
     /// An address of another kind of source.
-    #[error("{0} (`rosterd settings set`)")]
+    #[error("{0} (`rosterd settings set --url`)")]
     SchemeRefused(UrlError),
-    /// The stored secret can't be used.
+    /// The stored secret cannot be used.
     #[error(transparent)]
     Secret(SecretError),
-    /// No file.
+    /// The file could not be fetched.
     #[error(transparent)]
     Fetch(FetchError),
-    /// Not a sheet that can be trusted.
+    /// The file was refused.
     #[error("{source}")]
     Sheet {
         /// Why.
         source: SheetError,
-        /// Where the file came from, if not from a local file.
+        /// Where the file came from; `None` for a local file.
         url: Option<Box<Url>>,
     },
-    /// Nobody in it.
-    #[error("no contact in the file can be imported ({}); nothing was changed", no_contacts_reason(.0))]
+    /// No contact without error.
+    #[error("no contact in the file can be imported ({}); nothing was changed", NoContactsReason(.0))]
     NoContacts(Box<ParsedSheet>),
     /// The database failed.
     #[error(transparent)]
     Store(StoreError),
-    /// A person has approved a run that waits for nobody any more.
-    #[error("the run that was approved waits for nobody any more; see `rosterd runs list`")]
+    /// The run to approve no longer needs approval.
+    #[error("the run to approve no longer needs approval; see `rosterd runs list`")]
     NothingToApprove,
-    /// A person reverts a run that changed nobody.
-    #[error("the run that was to be reverted changed no contact; see `rosterd runs list`")]
+    /// The run to revert changed no contact.
+    #[error("the run to revert changed no contact; see `rosterd runs list`")]
     NothingToRevert,
     /// The program is stopping.
     #[error("the import was stopped before it changed anything")]
     Stopped,
+    /// The process died with this run repeatedly.
+    #[error(
+        "the import crashed its process {attempts} times, so the account is quarantined: its imports are stopped; check the file, then run the \
+         import again (`rosterd import {account}`)"
+    )]
+    CrashedRepeatedly {
+        /// How many times.
+        attempts: i32,
+        /// The account.
+        account: AccountId,
+    },
+    /// The process of a command that imported a local file died.
+    #[error(
+        "the command that imported this file ended before it was done; nothing was changed, run it again"
+    )]
+    CommandDied,
     /// A defect.
-    #[error("a defect in rosterd stopped the import ({0}); please report it")]
+    #[error("an internal error in rosterd stopped the import ({0}); please report it")]
     Internal(String),
 }
 
@@ -85,7 +149,7 @@ impl From<StoreError> for ImportError {
 }
 
 impl ImportError {
-    /// Where the import stood.
+    /// The stage in which the import failed.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self {
@@ -97,19 +161,22 @@ impl ImportError {
             Self::Sheet { .. } => Stage::Sheet,
             Self::NoContacts(_) => Stage::Validate,
             Self::Store(_) => Stage::Store,
-            Self::NothingToApprove | Self::NothingToRevert | Self::Stopped | Self::Internal(_) => {
-                Stage::Run
-            }
+            Self::NothingToApprove
+            | Self::NothingToRevert
+            | Self::Stopped
+            | Self::CrashedRepeatedly { .. }
+            | Self::CommandDied
+            | Self::Internal(_) => Stage::Run,
         }
     }
 
-    /// Whether the same attempt may succeed a little later.
+    /// Whether a retry can succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Fetch(error) if error.is_transient())
     }
 
-    /// Whether the outcome can't be written now and another process, or this one later, must take the run up again.
+    /// Whether the outcome cannot be recorded now, so that the run stays open and is claimed again later.
     #[must_use]
     pub fn keeps_run_open(&self) -> bool {
         matches!(
@@ -131,29 +198,26 @@ impl ImportError {
             Self::Sheet { source, url } => return sheet_failure(source, url.as_deref()),
             Self::NoContacts(_) => FailureCode::NoContacts,
             Self::Store(StoreError::LeaseLost | StoreError::SettingsChanged)
-            | Self::NothingToApprove => FailureCode::LeaseLost,
+            | Self::NothingToApprove
+            | Self::CommandDied => FailureCode::LeaseLost,
+            Self::CrashedRepeatedly { .. } => FailureCode::SetAside,
             Self::Store(_) => FailureCode::DatabaseError,
             Self::NothingToRevert | Self::Stopped | Self::Internal(_) => FailureCode::Internal,
         };
-        let hint = match self {
-            Self::Secret(SecretError::OtherOrigin { .. }) => {
-                "; enter the password again for the new address (`rosterd settings set`)"
-            }
-            Self::Secret(SecretError::DecryptionFailed) => {
-                "; put the right key in place (`secrets.key_file`), or enter the password again"
-            }
-            _ => "",
-        };
-        Failure::new(code, format!("{self}{hint}"))
+        Failure::new(code, self.to_string())
     }
 }
 
-fn no_contacts_reason(parsed: &ParsedSheet) -> String {
-    match (parsed.row_count, parsed.rows_in_error.len()) {
-        (0, _) => "it has no rows below the header".to_owned(),
-        (_, 0) => "it has no rows but the example's".to_owned(),
-        (1, _) => "its only row is in error".to_owned(),
-        (rows, _) => format!("all of its {rows} rows are in error"),
+struct NoContactsReason<'a>(&'a ParsedSheet);
+
+impl std::fmt::Display for NoContactsReason<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0.row_count, self.0.rows_in_error.len()) {
+            (0, _) => f.write_str("it has no rows below the header"),
+            (_, 0) => f.write_str("its only row is the example of the template"),
+            (1, _) => f.write_str("its only row has errors"),
+            (rows, _) => write!(f, "all of its {rows} rows have errors"),
+        }
     }
 }
 
@@ -163,7 +227,7 @@ fn sheet_failure(error: &SheetError, url: Option<&Url>) -> Failure {
         (error, url.and_then(direct_download_hint))
     {
         failure.message = format!(
-            "{}. The address is a share link, which leads to a page about the file; enter {direct} instead",
+            "{}; the address is a share link that opens a web page, enter {direct} instead",
             failure.message
         );
     }

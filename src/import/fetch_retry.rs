@@ -1,172 +1,18 @@
-//! From import settings to bytes: what to ask for, with which password, and how often.
+//! Fetches the file of a run, again while the failure is transient, and without a run slot while it waits.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Importer, Progress, RunControl};
-use crate::address::{Address, S3Address, SftpAddress, UrlError, is_region};
-use crate::fetch::{
-    self, Credentials, FetchError, FetchTarget, HostKeyVerifier, Outcome, Request, Validators,
-};
-use crate::import::ImportError;
+use super::{ImportError, Importer, Progress, RunControl};
+use crate::fetch::{self, FetchError, FetchTarget, Outcome, Request};
 use crate::model::AccountId;
-use crate::model::run::{ClaimedRun, FileMetadata};
-use crate::model::settings::{PASSWORD_COLUMN, S3_SECRET_COLUMN, SourceKind};
-use crate::secrets::{Binding, Keyring};
+use crate::model::run::ClaimedRun;
 use crate::store::{Settings, StoreError};
 
-/// Longest stay away that a server may ask for within a run; one that asks for longer is left to the next.
+/// Longest `Retry-After` that a run waits for. After a longer one the run fails, and the next run tries again.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
-/// Region where neither settings nor address name one and the server is not AWS's, which as a rule have none.
-const DEFAULT_REGION: &str = "us-east-1";
-
-/// The region that requests for an object are signed for.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn s3_region(address: &S3Address, setting: Option<&str>) -> Result<String, &'static str> {
-    let setting = setting.map(str::trim).filter(|region| !region.is_empty());
-    let endpoint_region = address.endpoint.as_ref().map(|_| DEFAULT_REGION);
-    let region = setting
-        .or(address.region.as_deref())
-        .or(endpoint_region)
-        .ok_or("enter the S3 region, for example ca-central-1")?;
-    if is_region(region) {
-        Ok(region.to_owned())
-    } else {
-        Err("the S3 region is not one; enter it as in ca-central-1")
-    }
-}
-
-fn incomplete(what: &str) -> ImportError {
-    ImportError::SettingsIncomplete(format!(
-        "the import settings are incomplete: {what} (`rosterd settings set`)"
-    ))
-}
-
-fn require_setting<'a>(value: Option<&'a str>, what: &str) -> Result<&'a str, ImportError> {
-    value
-        .filter(|value| !value.trim().is_empty())
-        .ok_or_else(|| incomplete(what))
-}
-
-/// What is known of a file, in the words of the fetcher.
-fn validators(known: &FileMetadata) -> Validators {
-    Validators {
-        etag: known.etag.clone(),
-        last_modified: known.last_modified.clone(),
-        size_and_mtime: known.size_bytes.zip(known.mtime),
-    }
-}
-
-/// The address of a place on the web, which a share link may have to be told from.
-pub(super) fn web_url(target: &FetchTarget) -> Option<String> {
-    match target {
-        FetchTarget::Http { url, .. } => Some(url.to_string()),
-        FetchTarget::Sftp { .. } | FetchTarget::S3 { .. } => None,
-    }
-}
-
-fn address(settings: &Settings) -> Result<Address, ImportError> {
-    let url = require_setting(settings.url.as_deref(), "enter the address of the file")?;
-    Address::parse(settings.source, url, settings.port()).map_err(|error| match error {
-        UrlError::WrongScheme { .. } => ImportError::SchemeRefused(error),
-        other => incomplete(&other.to_string()),
-    })
-}
-
-/// The address of an account's SFTP server.
-pub(super) fn sftp_address(settings: &Settings) -> Result<SftpAddress, ImportError> {
-    match address(settings)? {
-        Address::Sftp(address) => Ok(address),
-        Address::Http(_) | Address::S3(_) => Err(ImportError::SettingsIncomplete(
-            "only SFTP servers have a host key; the source of this account is another".to_owned(),
-        )),
-    }
-}
-
 impl Importer {
-    /// Where the settings say that the file lies; opens the password.
-    pub(super) fn build_target(
-        &self,
-        account: AccountId,
-        settings: &Settings,
-    ) -> Result<FetchTarget, ImportError> {
-        let address = address(settings)?;
-        let open = |ciphertext: Option<&[u8]>, field, what| {
-            let ciphertext = ciphertext.ok_or_else(|| incomplete(what))?;
-            let binding = Binding {
-                account: account.0,
-                field,
-                origin: &address.origin(),
-            };
-            let keys = Keyring::load(&self.options.key_file).map_err(ImportError::Secret)?;
-            keys.decrypt(ciphertext, binding)
-                .map_err(ImportError::Secret)
-        };
-        let login = || {
-            Ok::<_, ImportError>(Credentials {
-                username: require_setting(settings.username.as_deref(), "enter the user name")?
-                    .to_owned(),
-                password: open(
-                    settings.password_sealed.as_deref(),
-                    PASSWORD_COLUMN,
-                    "enter the password",
-                )?,
-            })
-        };
-        Ok(match address.clone() {
-            Address::Http(url) => FetchTarget::Http {
-                url,
-                credentials: if settings.source == SourceKind::HttpsBasic {
-                    Some(login()?)
-                } else {
-                    None
-                },
-            },
-            Address::Sftp(address) => FetchTarget::Sftp {
-                address,
-                credentials: login()?,
-                host_key: HostKeyVerifier::new(settings.host_key()),
-            },
-            Address::S3(address) => {
-                let region =
-                    s3_region(&address, settings.s3_region.as_deref()).map_err(incomplete)?;
-                let id = require_setting(
-                    settings.s3_access_key_id.as_deref(),
-                    "enter the S3 access key id",
-                )?;
-                let credentials = Credentials {
-                    username: id.trim().to_owned(),
-                    password: open(
-                        settings.s3_secret_sealed.as_deref(),
-                        S3_SECRET_COLUMN,
-                        "enter the S3 secret key",
-                    )?,
-                };
-                FetchTarget::S3 {
-                    address,
-                    region,
-                    credentials,
-                }
-            }
-        })
-    }
-
-    /// What to ask for, unless the file is the known one.
-    pub(super) fn request(
-        &self,
-        account: AccountId,
-        settings: &Settings,
-        known: Option<&FileMetadata>,
-    ) -> Result<Request, ImportError> {
-        Ok(Request {
-            previous: known.map(validators),
-            ..Request::new(self.build_target(account, settings)?)
-        })
-    }
-
-    /// Pins the host key of a server that a password was sent to for the first time.
+    /// Pins the host key of a server if this run was the first to send a password to it.
     pub(super) async fn pin_host_key(
         &self,
         account: AccountId,
@@ -185,8 +31,7 @@ impl Importer {
         Ok(())
     }
 
-    /// Waits without a place, where there are others: what ends the process meanwhile, another run perhaps, is not this one's
-    /// file.
+    /// Waits without counting the attempt if other runs share the process: if the process dies meanwhile, the cause is another run.
     async fn without_counting_attempt<T>(
         &self,
         run: &ClaimedRun,
@@ -202,7 +47,7 @@ impl Importer {
         done
     }
 
-    /// Whether what was asked for when a run began to wait is asked for still.
+    /// Fails if imports were disabled or the settings edited while the run waited.
     async fn ensure_settings_current(
         &self,
         run: &ClaimedRun,
@@ -218,7 +63,7 @@ impl Importer {
         Ok(())
     }
 
-    /// The first attempt: as soon as the host's turn comes, which may be at once.
+    /// The first attempt. It starts once the host has a free permit, which can be immediately.
     async fn first_fetch(
         &self,
         run: &ClaimedRun,
@@ -257,8 +102,8 @@ impl Importer {
         }
     }
 
-    /// Another attempt after a pause. It has no place among the runs under way until the file is there: a host that failed once
-    /// may take long to fail again.
+    /// Another attempt after `pause`. It holds no run slot until the file is there: a host that failed once may take long to fail
+    /// again.
     async fn retry_fetch(
         &self,
         run: &ClaimedRun,
@@ -282,7 +127,7 @@ impl Importer {
             .await?
     }
 
-    /// Fetches the file, again and again while the failure may pass by itself.
+    /// Fetches the file, and tries again after transient failures.
     pub(super) async fn fetch(
         &self,
         run: &ClaimedRun,
@@ -292,9 +137,8 @@ impl Importer {
     ) -> Result<Outcome, ImportError> {
         let observer = Arc::clone(&control.observer);
         let progress: fetch::ProgressCallback = Arc::new(move |progress| {
-            if let fetch::Progress::Bytes { bytes, total } = progress {
-                observer(Progress::Fetched { bytes, total });
-            }
+            let fetch::Progress { bytes, total } = progress;
+            observer(Progress::Fetched { bytes, total });
         });
         let mut fetched = self
             .first_fetch(run, settings, request, control, &progress)
@@ -306,11 +150,11 @@ impl Importer {
             };
             let requested_delay = error.retry_after().unwrap_or_default();
             if requested_delay > MAX_RETRY_AFTER {
-                // It would not hear us any sooner, and its account must not wait for hours in this run.
+                // The server would refuse an earlier request, and a run must not wait for hours.
                 return Err(ImportError::Fetch(error));
             }
             let pause = requested_delay.max(retry_delay(self.options.backoff, attempt));
-            tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.code(), "fetching failed, trying again");
+            tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.code(), "fetch failed, retrying");
             fetched = self
                 .retry_fetch(run, settings, request, control, &progress, pause)
                 .await?;
@@ -319,11 +163,11 @@ impl Importer {
     }
 }
 
-/// Doubled with each attempt, and up to half of it by chance, so that many accounts don't come back at once.
+/// Doubles with each attempt, plus up to half of it at random to spread the requests of many accounts.
 fn retry_delay(backoff: Duration, attempt: u32) -> Duration {
     let pause = backoff.saturating_mul(1 << attempt.saturating_sub(1).min(8));
     let mut random = [0; 1];
-    // Without chance the pause is merely the same for all.
+    // If there is no randomness, the delay is the same for all.
     let _ = aws_lc_rs::rand::fill(&mut random);
     pause + pause / 2 * u32::from(random[0]) / 255
 }

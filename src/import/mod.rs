@@ -1,11 +1,12 @@
-//! One import of one account, from its settings to its mail: the one place that knows all stages.
+//! Runs one import of one account, from its settings to its mail. The only module that knows all stages.
 //!
-//! Nothing is written before the last stage, and then all of it in one transaction: contacts, changes, issues, state,
-//! mail and the run itself.
+//! Nothing is written before the last stage. Contacts, changes, issues, state, mail and the run itself are then written in one
+//! transaction.
 
 mod commit;
 mod connection_test;
 mod error;
+mod fetch_request;
 mod fetch_retry;
 mod next_row_cache;
 mod notify;
@@ -24,8 +25,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 pub use connection_test::{Step, StepName, TrustOutcome};
-pub use error::{ImportError, Stage};
-pub use fetch_retry::s3_region;
+pub use error::{ImportError, MissingSetting, Stage};
+pub use fetch_request::s3_region;
 pub use parse_file::{CachedRows, Reading, read};
 pub use preview::Preview;
 pub use run_slots::{RunControl, RunSlot, RunSlots};
@@ -34,64 +35,64 @@ use crate::clock::SharedClock;
 use crate::fetch::{self, Fetcher, Request};
 use crate::lifecycle;
 use crate::model::failure::FailureCode;
-use crate::model::run::{ClaimedRun, FileMetadata, Origin, RunStatus, Trigger};
+use crate::model::run::{ClaimedRun, FileMetadata, RunStatus, Trigger};
 use crate::parsed_sheet::ParsedSheet;
 use crate::secrets::SecretError;
 use crate::sheet::{READER_VERSION, WorkbookReader};
 use crate::store::{Settings, Store, StoreError};
 use crate::temp_file::TempFile;
 
-/// How an import proceeds, for whoever watches.
+/// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Bytes fetched so far, and their total where it is known.
+    /// Bytes fetched so far, and the size of the file if the server said it.
     Fetched {
         /// Bytes.
         bytes: u64,
         /// Bytes.
         total: Option<u64>,
     },
-    /// Reading and judging the sheet.
+    /// Reading and validating the sheet.
     Reading,
     /// Writing the outcome.
     Writing,
 }
 
-/// Is told how an import proceeds.
+/// Receives the progress of an import.
 pub type Observer = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// Watches nothing.
+/// Ignores all progress.
 #[must_use]
 pub fn no_observer() -> Observer {
     Arc::new(|_| {})
 }
 
-/// What an importer is told by the configuration.
+/// Settings of an importer, from the configuration.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Key that opens passwords.
+    /// Key file that decrypts passwords.
     pub key_file: PathBuf,
-    /// Attempts to fetch.
+    /// Attempts to fetch a file.
     pub attempts: u32,
-    /// Wait before the second attempt.
+    /// Delay before the second attempt.
     pub backoff: Duration,
     /// Most rows of a CSV file.
     pub max_rows: u32,
-    /// Who reads workbooks.
+    /// How workbooks are read.
     pub workbooks: WorkbookReader,
-    /// How long this process vouches for a run.
+    /// How long a lease on a run lasts without being renewed.
     pub lease: Duration,
     /// This process, in `import_runs.lease_owner`.
     pub owner: String,
     /// Domain of Message-IDs.
     pub mail_domain: String,
-    /// Receives what no admin can.
+    /// Receives reports of accounts without admins.
     pub operator: Option<String>,
-    /// What becomes of a run that is stopped.
+    /// What happens to a run that is stopped.
     pub on_stop: StopPolicy,
 }
 
-/// What becomes of a run that is stopped before it has changed anything.
+/// What happens to a run that is stopped before it changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopPolicy {
     /// It is queued again for another process.
@@ -109,20 +110,41 @@ pub struct Importer {
     options: Options,
 }
 
-/// A file with what is known of it.
+/// Where the file of a run comes from.
+#[derive(Debug, Clone)]
+enum FileOrigin {
+    /// Fetched with these settings.
+    Source(Settings),
+    /// A local file, which needs no settings.
+    Local,
+}
+
+impl FileOrigin {
+    /// The settings that the file was fetched with.
+    fn settings(&self) -> Option<&Settings> {
+        match self {
+            Self::Source(settings) => Some(settings),
+            Self::Local => None,
+        }
+    }
+
+    /// The address of the file as entered.
+    fn url(&self) -> Option<String> {
+        self.settings()?.url.clone()
+    }
+}
+
 struct SourceFile {
     content: TempFile,
     facts: FileMetadata,
 }
 
 fn settings_missing() -> ImportError {
-    ImportError::SettingsIncomplete(
-        "the account has no import settings; enter them with `rosterd settings set`".to_owned(),
-    )
+    MissingSetting::All.into()
 }
 
 fn unexpected_not_modified() -> ImportError {
-    ImportError::Internal("an unconditional request was answered as unchanged".to_owned())
+    ImportError::Internal("the server answered 304 to an unconditional request".to_owned())
 }
 
 fn local_file(content: TempFile) -> SourceFile {
@@ -140,17 +162,16 @@ fn file_facts(content: &TempFile) -> FileMetadata {
     }
 }
 
-/// What came to light in an attempt, however it ended.
+/// What an attempt found out, even if it failed.
 #[derive(Debug, Default)]
 struct AttemptState {
-    /// The file.
     facts: FileMetadata,
-    /// The settings that it was fetched with.
+    /// The settings that the file was fetched with.
     settings: Option<Settings>,
 }
 
 impl Importer {
-    /// An importer on this database.
+    /// Creates an importer for this database.
     #[must_use]
     pub fn new(store: Store, clock: SharedClock, fetcher: Fetcher, options: Options) -> Self {
         Self {
@@ -167,18 +188,17 @@ impl Importer {
         &self.store
     }
 
-    /// What the configuration says.
+    /// The settings of the importer.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// Carries a claimed run out to its end, whatever that is, and records it. `file` is the local file, if the run has
-    /// one.
+    /// Runs a claimed run to its end and records the outcome. `file` is the local file of the run, if it has one.
     ///
     /// # Errors
-    /// [`ImportError`] only where the outcome could not be recorded: the run was stopped, taken over, or the database
-    /// is gone. Another process, or this one later, takes it up again.
+    /// [`ImportError`] only if the outcome could not be recorded: the run was stopped or taken over, or the database cannot be
+    /// reached. The run is claimed again later, by this process or another one.
     pub async fn run(
         &self,
         run: &ClaimedRun,
@@ -193,10 +213,10 @@ impl Importer {
             drop(lease_guard);
             match &outcome {
                 Ok((status, code)) => self.log_end(*status, *code, started),
-                Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import did not end; it will be taken up again"),
+                Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import interrupted; it will be run again"),
             }
             if matches!(outcome, Err(ImportError::Stopped)) {
-                // A daemon's run goes to the next daemon; what a person has stopped stays stopped.
+                // Another daemon continues a daemon's run; a command that was interrupted does not continue by itself.
                 match self.options.on_stop {
                     StopPolicy::Requeue => self.store.requeue(run).await?,
                     StopPolicy::Fail => self.store.fail_stopped_run(run, self.clock.now()).await?,
@@ -208,14 +228,14 @@ impl Importer {
         .await
     }
 
-    /// The one line that the log has of each run.
+    /// Writes the one log line of each run.
     fn log_end(&self, status: RunStatus, code: Option<FailureCode>, started: DateTime<Utc>) {
         let duration_ms = (self.clock.now() - started).num_milliseconds();
         let failure = code.map_or("", FailureCode::as_str);
         tracing::info!(%status, failure, duration_ms, "import ended");
     }
 
-    /// Renews the lease until the guard is dropped, by a panic, too; stops the run if it was taken over.
+    /// Renews the lease until the guard is dropped, also by a panic; stops the run if another process took it over.
     fn spawn_lease_renewal(&self, run: &ClaimedRun, stop: &CancellationToken) -> DropGuard {
         let done = CancellationToken::new();
         let (store, clock, lease) = (
@@ -233,7 +253,7 @@ impl Importer {
                 match store.renew_lease(&run, clock.now(), lease).await {
                     Ok(true) => {}
                     Ok(false) => return stop.cancel(),
-                    Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
+                    Err(error) => tracing::warn!(%error, "could not renew the lease"),
                 }
             }
         });
@@ -281,14 +301,14 @@ impl Importer {
         }
     }
 
-    /// Whether an attempt failed because, or while, something else was changed, so that it is to be made again.
+    /// Whether to repeat an attempt because something changed while it ran.
     async fn should_repeat_attempt(
         &self,
         run: &ClaimedRun,
         error: &ImportError,
         attempt_state: &AttemptState,
     ) -> Result<bool, ImportError> {
-        // Whoever writes at the same time is through soon. The key may have been changed between the settings and it.
+        // A concurrent writer is done soon. The key may have been rotated after the settings were read.
         let should_repeat_attempt = matches!(
             error,
             ImportError::Store(StoreError::SettingsChanged | StoreError::ConcurrentChange)
@@ -301,8 +321,8 @@ impl Importer {
         else {
             return Ok(should_repeat_attempt);
         };
-        // Whoever edits settings wants them used, and no mail about the old ones. The same way is not gone twice: a password
-        // that was refused is refused again. A secret that is only sealed anew is no edit.
+        // A failure with settings that were edited meanwhile says nothing: try the new ones. If the request would be the same, do
+        // not repeat it, since a wrong password entered repeatedly locks an account. Encrypting a secret again is no edit.
         let current = self.store.settings(run.account_id).await?;
         Ok(current.is_some_and(|current| {
             current.updated_at != attempt_settings.updated_at
@@ -325,60 +345,48 @@ impl Importer {
         if !context.import_enabled {
             return Err(ImportError::Disabled);
         }
-        let settings = self.store.settings(run.account_id).await?;
-        let facts = &mut attempt_state.facts;
-        attempt_state.settings = settings.clone().filter(|_| file.is_none());
         let may_skip =
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
         let known = context.last_applied_file.clone().filter(|_| may_skip);
-        let source = if let Some(local) = file {
-            Some(local_file(local))
+        let (origin, source) = if let Some(content) = file {
+            (FileOrigin::Local, Some(local_file(content)))
         } else {
-            let settings = settings.as_ref().ok_or_else(settings_missing)?;
-            let request = self.request(run.account_id, settings, known.as_ref())?;
-            let fetched = self.fetch_source(run, settings, &request, control).await;
-            self.pin_host_key(run.account_id, settings, &request)
+            let settings = self.store.settings(run.account_id).await?;
+            let settings = settings.ok_or_else(settings_missing)?;
+            attempt_state.settings = Some(settings.clone());
+            let request = self.request(run.account_id, &settings, known.as_ref())?;
+            let fetched = self.fetch_source(run, &settings, &request, control).await;
+            self.pin_host_key(run.account_id, &settings, &request)
                 .await?;
-            fetched?
+            (FileOrigin::Source(settings), fetched?)
         };
+        let facts = &mut attempt_state.facts;
         let Some(source) = source else {
             *facts = known.unwrap_or_default();
-            return self.finish_unchanged(run, settings.as_ref(), facts).await;
+            return self.finish_unchanged(run, &origin, facts).await;
         };
         *facts = source.facts.clone();
         if known.is_some_and(|known| known.sha256 == facts.sha256) {
-            let settings = settings.as_ref().filter(|_| run.origin == Origin::Source);
-            return self.finish_unchanged(run, settings, facts).await;
+            return self.finish_unchanged(run, &origin, facts).await;
         }
         (control.observer)(Progress::Reading);
-        let url = settings
-            .as_ref()
-            .filter(|_| run.origin == Origin::Source)
-            .and_then(|s| s.url.clone());
-        let known = match context.known_contacts.filter(|_| may_skip) {
+        let known = match context.cached_contacts.filter(|_| may_skip) {
             Some(count) => self.store.load_row_cache(run.account_id, count).await?,
             None => None,
         };
         let known = known.map(|known| (known, context.applied_run));
         let reading = self
-            .parse_on_worker_thread(source.content, context.final_newline, url, known)
+            .parse_on_worker_thread(source.content, context.final_newline, origin.url(), known)
             .await?;
         if reading.parsed.is_empty() {
             return Err(ImportError::NoContacts(Box::new(reading.parsed)));
         }
         (control.observer)(Progress::Writing);
-        let settings = settings.filter(|_| run.origin == Origin::Source);
-        self.plan_and_apply(
-            run,
-            settings.as_ref(),
-            reading,
-            facts.clone(),
-            &control.stop,
-        )
-        .await
+        self.plan_and_apply(run, &origin, reading, facts.clone(), &control.stop)
+            .await
     }
 
-    /// The file, or `None` if the source says that it is the known one.
+    /// Fetches the file; `None` if the server says that it has not changed.
     async fn fetch_source(
         &self,
         run: &ClaimedRun,
@@ -404,7 +412,7 @@ impl Importer {
     }
 }
 
-/// What the log says belongs to a run.
+/// The span of all log lines of a run.
 fn run_span(run: &ClaimedRun) -> tracing::Span {
     tracing::info_span!("run", account.id = run.account_id.0, run.id = run.id.0, trigger = %run.trigger)
 }

@@ -1,4 +1,4 @@
-//! What the row cache of an account is after a run.
+//! The row cache of an account after an applied run.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,8 @@ use crate::model::ContactId;
 use crate::model::group::name_key;
 use crate::model::plan::Plan;
 use crate::parsed_sheet::ParsedSheet;
-use crate::row_cache::{CachedContact, RowCache};
+use crate::row_cache::{CachedContact, RowCache, max_uncached};
 use crate::store::RowCacheUpdate;
-
-/// Where so many contacts have no row by which they are known again, in any account and in one of so many, it is less
-/// work to look at all.
-const MAX_UNMARKED_BASE: usize = 16;
-/// See [`MAX_UNMARKED_BASE`].
-const MAX_UNMARKED_DIVISOR: usize = 8;
 
 pub(super) fn row_cache_update(
     reading: &Reading,
@@ -22,7 +16,7 @@ pub(super) fn row_cache_update(
     added: &[ContactId],
 ) -> RowCacheUpdate {
     let parsed = &reading.parsed;
-    // A group that is spelled in two ways is called as somebody spells it who may be passed over the next time.
+    // If a group is spelled in several ways, its name can depend on a row that the next run would skip.
     let name_by_key: HashMap<&str, &str> = plan
         .groups
         .iter()
@@ -41,7 +35,7 @@ pub(super) fn row_cache_update(
         .iter()
         .filter(|known| known.row_fingerprint.is_none())
         .count();
-    if without_fingerprint > MAX_UNMARKED_BASE + after.len() / MAX_UNMARKED_DIVISOR {
+    if without_fingerprint > max_uncached(after.len()) {
         return RowCacheUpdate::Clear;
     }
     let is_same = known.is_some_and(|known| {

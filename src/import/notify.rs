@@ -1,23 +1,26 @@
-//! What is told of a run: who gets which mail, and how often of a failure that goes on.
+//! Decides who gets which mail about a run, and how often a repeated failure is mailed.
+
+use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ImportError, Importer};
 use crate::compact::Issues;
-use crate::model::account::{Account, Admin};
+use crate::model::account::{Account, Admin, Notify};
 use crate::model::contact::ContactState;
 use crate::model::failure::FailureCode;
-use crate::model::hold::HoldReason;
-use crate::model::issue::Severity;
+use crate::model::hold::{HoldReason, HoldRules};
+use crate::model::issue::{Issue, Severity};
+use crate::model::mail::Message;
 use crate::model::plan::{Action, Change, Plan};
 use crate::model::run::{ClaimedRun, Counts, FailureStreak, Trigger};
-use crate::report::{NamedContact, Outcome, Report};
-use crate::store::NewMail;
+use crate::report::{NamedContact, Outcome, Recipient, Report};
+use crate::store::RunContext;
 
-/// A failure that goes on is mailed again after this time.
+/// The same failure is mailed again after this time.
 const REMIND_AFTER: TimeDelta = TimeDelta::days(7);
 
-/// How a series of failures goes on after one more, and whether this one is mailed.
+/// The streak of failures after one more, and whether this one is mailed.
 pub(super) fn update_streak(
     streak: &FailureStreak,
     code: FailureCode,
@@ -25,15 +28,15 @@ pub(super) fn update_streak(
     now: DateTime<Utc>,
 ) -> (FailureStreak, bool) {
     if code == FailureCode::ImportDisabled {
-        // Nothing is failing: a person asked for what is switched off, and is told.
+        // Not a failing source: an import was requested while imports are disabled.
         return (streak.clone(), true);
     }
     if trigger == Trigger::Approval && code == FailureCode::LeaseLost {
-        // Somebody else has approved it at the same time, and is told.
+        // Another approval of the same run came first and was mailed.
         return (streak.clone(), false);
     }
     if trigger == Trigger::Revert {
-        // It says nothing about the source.
+        // A failed revert says nothing about the source.
         return (streak.clone(), true);
     }
     let same = streak.code.as_deref() == Some(code.as_str());
@@ -50,7 +53,6 @@ pub(super) fn update_streak(
     )
 }
 
-/// The counts of a plan that was made from a roster.
 pub(super) fn counts(plan: &Plan, rows: usize, issues: &Issues) -> Counts {
     Counts {
         rows,
@@ -67,13 +69,24 @@ pub(super) fn counts(plan: &Plan, rows: usize, issues: &Issues) -> Counts {
     }
 }
 
-/// A report of a run of which nothing is known yet but its outcome.
-pub(super) fn empty_report(account: &Account, run: &ClaimedRun, outcome: Outcome) -> Report {
+/// A report that has only the outcome.
+pub(super) fn empty_report(
+    account: &Account,
+    run: &ClaimedRun,
+    context: &RunContext,
+    outcome: Outcome,
+    now: DateTime<Utc>,
+) -> Report {
     Report {
+        account_id: account.id,
         account: account.name.clone(),
+        time_zone: account.time_zone.clone(),
         run: run.id,
+        ended_at: now,
+        next_run_at: context.next_run_at.filter(|_| context.import_enabled),
         origin: run.origin,
         outcome,
+        rules: HoldRules::default(),
         counts: Counts::default(),
         issues: Issues::default(),
         is_new: Vec::new(),
@@ -87,7 +100,26 @@ pub(super) fn empty_report(account: &Account, run: &ClaimedRun, outcome: Outcome
     }
 }
 
-/// Adds to a report whom a plan concerns.
+/// The issues whose contact the plan does not remove: an error is not fixed because its contact is missing from the file.
+pub(super) fn still_in_file(fixed: &Issues, plan: &Plan) -> Issues {
+    let missing: HashSet<&str> = plan
+        .removed
+        .iter()
+        .chain(&plan.withheld)
+        .filter_map(|removal| removal.before.external_id.as_deref())
+        .collect();
+    let is_in_file = |issue: &Issue| {
+        let id = issue.external_id.as_deref();
+        id.is_none_or(|id| !missing.contains(id))
+    };
+    let mut kept = Issues::default();
+    for issue in fixed.iter().filter(is_in_file) {
+        kept.push(&issue);
+    }
+    kept
+}
+
+/// Adds the contacts and groups that a plan changes.
 pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
     let person = |state: &ContactState| NamedContact {
         name: state.name.clone(),
@@ -120,32 +152,34 @@ pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
 }
 
 impl Importer {
-    /// The mails of a report: to each admin who wants it, or to the operator where the account has no admin.
-    pub(super) fn render_mails(
+    /// The messages of a report: to each admin whose settings ask for it, or to the operator if the account has no admin.
+    pub(super) fn render_messages(
         &self,
         report: &Report,
         admins: &[Admin],
-    ) -> Result<Vec<NewMail>, ImportError> {
+    ) -> Result<Vec<Message>, ImportError> {
         let mut recipients: Vec<&str> = admins
             .iter()
             .filter(|admin| report.should_send(admin.notify))
             .map(|admin| admin.email.as_str())
             .collect();
-        if admins.is_empty() && report.should_send(crate::model::account::Notify::All) {
+        let mut recipient = Recipient::Admin;
+        if admins.is_empty() && report.should_send(Notify::All) {
+            recipient = Recipient::Operator;
             recipients.extend(self.options.operator.as_deref());
             if recipients.is_empty() {
                 tracing::warn!(
-                    "the account has no admin and `mail.operator` is not set: nobody receives the report"
+                    "no recipient for the report: the account has no admin and `mail.operator` is not set"
                 );
             }
         }
         if recipients.is_empty() {
             return Ok(Vec::new());
         }
-        let rendered = report
-            .render()
+        let content = report
+            .render(recipient)
             .map_err(|error| ImportError::Internal(error.to_string()))?;
-        let mail = |recipient: &str| NewMail {
+        let message = |recipient: &str| Message {
             recipient: recipient.to_owned(),
             message_id: format!(
                 "<run-{}.{}@{}>",
@@ -153,12 +187,9 @@ impl Importer {
                 uuid::Uuid::new_v4(),
                 self.options.mail_domain
             ),
-            subject: rendered.subject.clone(),
-            text: rendered.text.clone(),
-            html: rendered.html.clone(),
-            attachment: rendered.attachment.clone(),
+            content: content.clone(),
         };
-        Ok(recipients.into_iter().map(mail).collect())
+        Ok(recipients.into_iter().map(message).collect())
     }
 }
 

@@ -1,4 +1,4 @@
-//! From bytes to a roster: the whole file judged, or what is known of it passed over.
+//! Reads and validates a file: completely, or without the rows that have not changed since the last applied run.
 
 use super::{ImportError, Importer};
 use crate::model::RunId;
@@ -9,29 +9,29 @@ use crate::telemetry::run_blocking;
 use crate::temp_file::TempFile;
 use crate::validate::{IncrementalReader, Validator};
 
-/// A sheet, read and judged.
+/// A file that was read and validated.
 #[derive(Debug)]
 pub struct Reading {
-    /// What the file turned out to be.
+    /// Format, encoding and the like.
     pub facts: SheetInfo,
-    /// What it says.
+    /// Its contacts and issues.
     pub parsed: ParsedSheet,
-    /// What was known of it before, where that was of use.
+    /// The row cache, if unchanged rows were skipped.
     pub known: Option<CachedRows>,
 }
 
-/// The active contacts after the last applied run, and whose rows are still in the file.
+/// The active contacts after the last applied run, and which of their rows are still in the file.
 #[derive(Debug)]
 pub struct CachedRows {
     pub(super) contacts: RowCache,
-    /// Whether the row of each was met.
+    /// For each contact, whether its row was in the file.
     seen: Vec<bool>,
-    /// The run after which they were so.
+    /// The run that wrote the row cache.
     pub(super) since: Option<RunId>,
 }
 
 impl CachedRows {
-    /// Those whose rows are in the file as they were, or the others.
+    /// The contacts whose rows are unchanged in the file, or the others.
     pub(super) fn of(&self, seen: bool) -> impl Iterator<Item = CachedContact> {
         let all = self.contacts.iter().zip(&self.seen);
         all.filter(move |(_, is_met)| **is_met == seen)
@@ -39,7 +39,7 @@ impl CachedRows {
     }
 }
 
-/// Reads and judges a file. `final_newline`: whether the last applied file ended with one.
+/// Reads and validates a file. `final_newline`: whether the last applied file ended with a newline.
 ///
 /// # Errors
 /// [`sheet::SheetError`] if the file is refused.
@@ -76,7 +76,7 @@ fn read_with(
     })
 }
 
-/// Reads a file of which most rows are known; `None` where it has to be read whole.
+/// Reads a file and skips unchanged rows; `None` if it has to be read completely.
 fn read_incremental(
     (known, since): (RowCache, Option<RunId>),
     content: FileContent<'_>,
@@ -106,7 +106,7 @@ fn maybe_truncated(facts: &SheetInfo, final_newline: Option<bool>) -> bool {
 }
 
 impl Importer {
-    /// Reads a file; `known` are the contacts that are known, and since which run.
+    /// Reads a file; `known` is the row cache and the run that wrote it.
     pub(super) async fn parse_on_worker_thread(
         &self,
         content: TempFile,

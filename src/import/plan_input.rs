@@ -1,8 +1,8 @@
-//! What a plan is made of, besides the file: what is stored, what earlier runs and people have said, and the limits.
+//! The inputs of a plan besides the file: the stored contacts, what earlier runs found, and what was approved.
 
-use super::{ImportError, Reading};
 use std::sync::Arc;
 
+use super::{ImportError, Reading};
 use crate::model::ContactId;
 use crate::model::hold::{ApprovedPlan, HoldRules, PlanContext};
 use crate::model::plan::Plan;
@@ -12,7 +12,7 @@ use crate::reconcile;
 use crate::store::{RunContext, Session, StoreError};
 use crate::telemetry::run_blocking;
 
-/// What is stored, as far as it may matter to what was read.
+/// The stored contacts that the file may change.
 pub(super) async fn snapshot(
     session: &mut Session,
     context: &RunContext,
@@ -22,8 +22,8 @@ pub(super) async fn snapshot(
         let digests = compute_digests(reading).await?;
         return Ok(session.load_differing(&digests).await?);
     };
-    // Another run, or another program, may have come between.
-    if context.known_contacts != Some(known.contacts.len()) || context.applied_run != known.since {
+    // Another run or program may have written since the row cache was loaded.
+    if context.cached_contacts != Some(known.contacts.len()) || context.applied_run != known.since {
         return Err(StoreError::ConcurrentChange.into());
     }
     let others: Vec<ContactId> = known.of(false).map(|known| known.id).collect();
@@ -34,7 +34,7 @@ pub(super) async fn snapshot(
     Ok(session.load_uncached(&others, &external_ids).await?)
 }
 
-/// The digest of each contact of the file, by which those are told that need no second look.
+/// The digest of each contact of the file: contacts with the same stored digest are not loaded.
 pub(super) async fn compute_digests(
     reading: &Arc<Reading>,
 ) -> Result<Vec<Option<[u8; 32]>>, ImportError> {
@@ -56,7 +56,7 @@ pub(super) async fn compute_plan(
         .map_err(|error| ImportError::Internal(format!("planning: {error}")))
 }
 
-pub(super) async fn history(
+pub(super) async fn plan_context(
     session: &mut Session,
     context: &RunContext,
     approved: Option<&ApprovedPlan>,
@@ -66,7 +66,7 @@ pub(super) async fn history(
         Some(applied) => session.rows_in_error(applied).await?,
         None => std::collections::HashSet::new(),
     };
-    // A person accepts the rows that the approved run named, and the doubts about its file; not those of another file.
+    // An approval accepts the unidentified rows of the approved run, and withheld removals only for the same file.
     let mut accepted_rows = context.accepted_rows.clone();
     if let Some(approved) = approved {
         accepted_rows.extend(approved.in_error.iter().filter_map(|row| match row {

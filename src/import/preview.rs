@@ -1,12 +1,13 @@
-//! Looking at a file and at what an import would do, without changing anything.
+//! Dry run: reads a file and plans an import without changing anything.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::plan_input::{compute_digests, compute_plan, history};
+use super::plan_input::{compute_digests, compute_plan, plan_context};
 use super::{
-    ImportError, Importer, Observer, Progress, Reading, RunControl, SourceFile, Stage, local_file,
+    FileOrigin, ImportError, Importer, Observer, Progress, Reading, RunControl, SourceFile, Stage,
+    local_file,
 };
 use crate::model::RunId;
 use crate::model::account::Account;
@@ -17,14 +18,14 @@ use crate::model::run::{ClaimedRun, FileMetadata, Origin, Trigger};
 use crate::store::Settings;
 use crate::temp_file::TempFile;
 
-/// A file that was looked at without changing anything.
+/// The result of a dry run.
 #[derive(Debug)]
 pub struct Preview {
-    /// What is known of the file, if it could be had.
+    /// The file, as far as it could be fetched.
     pub file: FileMetadata,
-    /// What it turned out to be and says, or why it was refused.
+    /// Its contacts and issues, or why it was refused.
     pub reading: Result<Arc<Reading>, Failure>,
-    /// What an import would do, if the file could be read.
+    /// What an import would do; `None` if the file was refused or no account was given.
     pub plan: Option<Plan>,
 }
 
@@ -43,7 +44,7 @@ impl Preview {
 }
 
 impl Importer {
-    /// Looks at the file of an account (or a local one) and at what an import would do; changes nothing.
+    /// Reads the file of an account, or a local one, and plans an import; changes nothing.
     ///
     /// # Errors
     /// [`ImportError`] if the database fails.
@@ -68,14 +69,10 @@ impl Importer {
             fence: 0,
             attempts: 1,
         };
-        let settings = self.store.settings(account.id).await?;
-        let source = match file {
-            Some(content) => local_file(content),
-            None => match self
-                .fetch_current_file(&run, settings.as_ref(), observer)
-                .await
-            {
-                Ok(source) => source,
+        let (origin, source) = match file {
+            Some(content) => (FileOrigin::Local, local_file(content)),
+            None => match self.fetch_current_file(&run, observer).await {
+                Ok((settings, source)) => (FileOrigin::Source(settings), source),
                 Err(error) if matches!(error.stage(), Stage::Settings | Stage::Fetch) => {
                     return Ok(Preview {
                         file: FileMetadata::default(),
@@ -87,13 +84,9 @@ impl Importer {
             },
         };
         let context = self.store.run_context(&run).await?;
-        let url = settings
-            .as_ref()
-            .filter(|_| run.origin == Origin::Source)
-            .and_then(|s| s.url.clone());
         observer(Progress::Reading);
         let reading = match self
-            .parse_on_worker_thread(source.content, context.final_newline, url, None)
+            .parse_on_worker_thread(source.content, context.final_newline, origin.url(), None)
             .await
         {
             Ok(reading) => reading,
@@ -113,25 +106,23 @@ impl Importer {
                 plan: None,
             });
         }
-        // Dropped without a conclusion, the session leaves no trace.
+        // The session is dropped before it writes anything.
         let mut session = self.store.open_session(&run).await?;
         let must_confirm = if account.import_enabled {
             context.must_confirm
         } else {
             Some(HoldReason::FirstImport)
         };
-        let history = PlanContext {
+        let plan_context = PlanContext {
             must_confirm,
-            ..history(&mut session, &context, None, None).await?
+            ..plan_context(&mut session, &context, None, None).await?
         };
-        let rules = settings
-            .map(|settings| settings.hold_rules)
-            .unwrap_or_default();
+        let rules = session.hold_rules().await?.unwrap_or_default();
         let reading = Arc::new(reading);
         let digests = compute_digests(&reading).await?;
         let snapshot = session.load_differing(&digests).await?;
         drop(session);
-        let plan = compute_plan(snapshot, &reading, rules, &Arc::new(history)).await?;
+        let plan = compute_plan(snapshot, &reading, rules, &Arc::new(plan_context)).await?;
         Ok(Preview {
             file: source.facts,
             reading: Ok(reading),
@@ -139,19 +130,20 @@ impl Importer {
         })
     }
 
-    /// The file of an account, whatever is known of it.
+    /// Fetches the file of an account unconditionally.
     async fn fetch_current_file(
         &self,
         run: &ClaimedRun,
-        settings: Option<&Settings>,
         observer: &Observer,
-    ) -> Result<SourceFile, ImportError> {
+    ) -> Result<(Settings, SourceFile), ImportError> {
+        let settings = self.store.settings(run.account_id).await?;
         let settings = settings.ok_or_else(super::settings_missing)?;
-        let request = self.request(run.account_id, settings, None)?;
+        let request = self.request(run.account_id, &settings, None)?;
         let mut control = RunControl::standalone(Arc::clone(observer), CancellationToken::new());
         let fetched = self
-            .fetch_source(run, settings, &request, &mut control)
+            .fetch_source(run, &settings, &request, &mut control)
             .await?;
-        fetched.ok_or_else(super::unexpected_not_modified)
+        let file = fetched.ok_or_else(super::unexpected_not_modified)?;
+        Ok((settings, file))
     }
 }

@@ -1,31 +1,28 @@
-//! Undoing a run, as a run of its own with its own counts and mail.
+//! Reverts a run, as a run with its own counts and mail.
 
 use tokio_util::sync::CancellationToken;
 
 use super::{ImportError, Importer, notify};
 use crate::compact::Contacts;
 use crate::model::RunId;
-use crate::model::account::AccountRef;
 use crate::model::issue::Severity;
 use crate::model::plan::{Action, Plan};
-use crate::model::run::{ClaimedRun, Counts, FileMetadata, RunStatus};
+use crate::model::run::{ClaimedRun, Counts, RunStatus};
 use crate::reconcile;
-use crate::report::Outcome;
+use crate::report::{Outcome, Report};
 use crate::store::RunOutcome;
 use crate::telemetry::run_blocking;
 
 impl Importer {
-    /// Puts the contacts back as they were before `subject`.
+    /// Restores the contacts as they were before `subject`.
     pub(super) async fn revert(
         &self,
         run: &ClaimedRun,
         subject: RunId,
         stop: &CancellationToken,
     ) -> Result<RunStatus, ImportError> {
-        let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
-        let admins = self.store.admins(run.account_id).await?;
-        let mut session = self.store.open_session(run).await?;
-        let context = session.context().await?;
+        let mut ending = self.begin_ending(run, None).await?;
+        let session = &mut ending.session;
         let recorded_changes = session.recorded_changes(subject).await?;
         if recorded_changes.is_empty() {
             return Err(ImportError::NothingToRevert);
@@ -37,9 +34,9 @@ impl Importer {
                 .await
                 .map_err(|error| ImportError::Internal(format!("planning: {error}")))?;
         let now = self.clock.now();
-        // Dropped half-way, the transaction is rolled back.
-        // Nobody comes from a file.
+        // A revert adds no contacts.
         let contacts = Contacts::default();
+        // Canceling drops the transaction, which rolls it back.
         tokio::select! {
             biased;
             () = stop.cancelled() => return Err(ImportError::Stopped),
@@ -51,30 +48,26 @@ impl Importer {
             session.require_confirmation().await?;
         }
         let counts = counts(&plan, issues.count(Severity::Error));
-        let empty = notify::empty_report(&account, run, Outcome::Reverted(subject));
-        let mut report = notify::with_plan(empty, &plan, counts);
-        report.issues = issues;
-        report.is_new = all_new;
-        session
-            .queue_mail(&self.render_mails(&report, &admins)?, now)
-            .await?;
+        let report = ending.report(run, Outcome::Reverted(subject), now);
+        let report = Report {
+            issues,
+            is_new: all_new,
+            ..notify::with_plan(report, &plan, counts)
+        };
+        self.queue_report(&mut ending, &report, now).await?;
         let status = if counts.errors > 0 {
             RunStatus::SucceededWithIssues
         } else {
             RunStatus::Succeeded
         };
         let run_outcome = RunOutcome {
-            status,
-            failure: None,
-            hold_reasons: Vec::new(),
             emptied_groups: plan.emptied_groups,
-            file: FileMetadata::default(),
             counts: Some(counts),
-            state: None,
-            // The source is no better or worse for it.
-            streak: context.streak,
+            // A revert says nothing about the source.
+            streak: ending.context.streak.clone(),
+            ..RunOutcome::new(status)
         };
-        session.finish_run(&run_outcome, now).await?;
+        ending.session.finish_run(&run_outcome, now).await?;
         Ok(status)
     }
 }

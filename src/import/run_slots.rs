@@ -1,8 +1,7 @@
-//! How a run is watched and steered from outside, and its place among the others.
+//! The concurrency limit of runs, and how a run is observed and stopped.
 //!
-//! A run that waits for others, for its turn at a host or because a server wants to be left alone for a while, gives its
-//! place to one that can get on; so does one whose file takes long to come: hosts that are slow or dead keep nobody else
-//! waiting.
+//! A run releases its slot while it waits: for a permit of its host, between two attempts, and while a slow file is on its way. Slow or
+//! dead hosts therefore do not delay other accounts.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,13 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ImportError, Observer, no_observer};
 
-/// Most runs that wait, besides those under way. Each keeps its lease alive, and has a connection perhaps with as much of a
-/// file as has come.
+/// Most runs that wait without a slot. Each renews its lease, and may have a connection and a part of its file on disk.
 const MAX_WAITING: usize = 256;
-/// A fetch that takes longer goes on without a place.
+/// A fetch that takes longer continues without a slot.
 const FETCH_GRACE: Duration = Duration::from_secs(2);
 
-/// Places for runs that are under way at once, and for some more that wait.
+/// Slots for concurrent runs, and admission for runs that wait.
 #[derive(Debug, Clone)]
 pub struct RunSlots {
     running: Arc<Semaphore>,
@@ -28,7 +26,7 @@ pub struct RunSlots {
 }
 
 impl RunSlots {
-    /// Places for `max_concurrent` runs under way.
+    /// Creates slots for `max_concurrent` runs.
     #[must_use]
     pub fn new(max_concurrent: usize) -> Self {
         Self {
@@ -38,19 +36,19 @@ impl RunSlots {
         }
     }
 
-    /// How many further runs can begin.
+    /// How many more runs can start.
     #[must_use]
     pub fn available(&self) -> usize {
         let available = self.running.available_permits();
         available.min(self.admitted.available_permits())
     }
 
-    /// Waits until a place is given back; one given back since the last call counts.
+    /// Waits until a slot is released; returns at once if one was released since the last call.
     pub async fn released(&self) {
         self.released.notified().await;
     }
 
-    /// A place for one run; `None` if as many wait as may. `stop_waiting` ends its waiting.
+    /// Admits a run, with a slot if one is free; `None` if too many runs wait already. `stop_waiting` interrupts its waiting.
     #[must_use]
     pub fn admit(&self, stop_waiting: CancellationToken) -> Option<RunSlot> {
         Some(RunSlot {
@@ -62,31 +60,30 @@ impl RunSlots {
     }
 }
 
-/// A run's place.
+/// The slot of an admitted run.
 #[derive(Debug)]
 pub struct RunSlot {
     slots: RunSlots,
-    /// `None` while the run waits.
+    /// `None` while the run waits without a slot.
     permit: Option<OwnedSemaphorePermit>,
     stop_waiting: CancellationToken,
     _admission: OwnedSemaphorePermit,
 }
 
 impl RunSlot {
-    /// Takes a place, if the run has none yet.
-    async fn take(&mut self) {
+    async fn acquire(&mut self) {
         if self.permit.is_none() {
-            // Never closed.
+            // Fails only if the semaphore is closed, which never happens.
             let running = Arc::clone(&self.slots.running);
             self.permit = running.acquire_owned().await.ok();
         }
     }
 
-    /// Waits with the place given back, and takes one again.
+    /// Releases the slot while `work` runs, then acquires one again.
     async fn while_released<T>(&mut self, work: impl Future<Output = T>) -> T {
         self.release();
         let done = work.await;
-        self.take().await;
+        self.acquire().await;
         done
     }
 
@@ -103,18 +100,18 @@ impl Drop for RunSlot {
     }
 }
 
-/// How a run is watched and steered from outside.
+/// How a run is observed, stopped and limited.
 pub struct RunControl {
-    /// Is told how it proceeds.
+    /// Receives its progress.
     pub observer: Observer,
-    /// Rolls it back.
+    /// Cancels the run, which rolls it back.
     pub stop: CancellationToken,
-    /// Its place among others, if there are any.
+    /// Its slot; `None` if it is the only run of its process.
     pub slot: Option<RunSlot>,
 }
 
 impl RunControl {
-    /// Of a run that nobody watches.
+    /// For a run of a daemon.
     #[must_use]
     pub fn for_daemon(stop: CancellationToken, slot: RunSlot) -> Self {
         Self {
@@ -124,7 +121,7 @@ impl RunControl {
         }
     }
 
-    /// Of a run that is the only one of its process.
+    /// For a run that is the only one of its process.
     #[must_use]
     pub fn standalone(observer: Observer, stop: CancellationToken) -> Self {
         Self {
@@ -134,27 +131,27 @@ impl RunControl {
         }
     }
 
-    /// Whether it has to share.
+    /// Whether other runs share the process.
     pub(super) fn shares_slots(&self) -> bool {
         self.slot.is_some()
     }
 
-    /// Takes its place among the others.
+    /// Waits for a slot.
     ///
     /// # Errors
-    /// [`ImportError::Stopped`] if the run is to end before it has one.
+    /// [`ImportError::Stopped`] if the run is canceled first.
     pub(super) async fn acquire_slot(&mut self) -> Result<(), ImportError> {
         let Some(slot) = self.slot.as_mut().filter(|slot| slot.permit.is_none()) else {
-            return unless_cancelled(&self.stop, std::future::ready(())).await;
+            return unless_canceled(&self.stop, std::future::ready(())).await;
         };
         let stop_waiting = slot.stop_waiting.clone();
-        unless_cancelled(&self.stop, unless_cancelled(&stop_waiting, slot.take())).await?
+        unless_canceled(&self.stop, unless_canceled(&stop_waiting, slot.acquire())).await?
     }
 
-    /// Waits for others; another run gets on meanwhile.
+    /// Waits for `work` without a slot.
     ///
     /// # Errors
-    /// [`ImportError::Stopped`] if this one is to end.
+    /// [`ImportError::Stopped`] if the run is canceled.
     pub(super) async fn wait<T>(
         &mut self,
         work: impl Future<Output = T>,
@@ -163,18 +160,18 @@ impl RunControl {
             match &mut self.slot {
                 Some(slot) => {
                     let stop_waiting = slot.stop_waiting.clone();
-                    unless_cancelled(&stop_waiting, slot.while_released(work)).await
+                    unless_canceled(&stop_waiting, slot.while_released(work)).await
                 }
                 None => Ok(work.await),
             }
         };
-        unless_cancelled(&self.stop, waiting).await?
+        unless_canceled(&self.stop, waiting).await?
     }
 
-    /// Waits for a file; `None` if that takes long and another run could get on meanwhile ([`Self::fetch_without_slot`]).
+    /// Waits for a file; `None` if it takes longer than [`FETCH_GRACE`]: then continue with [`Self::fetch_without_slot`].
     ///
     /// # Errors
-    /// [`ImportError::Stopped`] if this one is to end.
+    /// [`ImportError::Stopped`] if the run is canceled.
     pub(super) async fn fetch_within_grace<T>(
         &mut self,
         fetching: Pin<&mut impl Future<Output = T>>,
@@ -185,13 +182,13 @@ impl RunControl {
                 None => Some(fetching.await),
             }
         };
-        unless_cancelled(&self.stop, waiting).await
+        unless_canceled(&self.stop, waiting).await
     }
 
-    /// Waits for a file that takes long; another run gets on meanwhile.
+    /// Waits for a slow file without a slot.
     ///
     /// # Errors
-    /// [`ImportError::Stopped`] if this one is to end.
+    /// [`ImportError::Stopped`] if the run is canceled.
     pub(super) async fn fetch_without_slot<T>(
         &mut self,
         fetching: impl Future<Output = T>,
@@ -202,11 +199,11 @@ impl RunControl {
                 None => fetching.await,
             }
         };
-        unless_cancelled(&self.stop, waiting).await
+        unless_canceled(&self.stop, waiting).await
     }
 }
 
-async fn unless_cancelled<T>(
+async fn unless_canceled<T>(
     token: &CancellationToken,
     done: impl Future<Output = T>,
 ) -> Result<T, ImportError> {
@@ -223,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// A run that waits for its file until that is sent; then it is there with its place.
+    /// Starts a run that waits for its file. Returns a sender for the file, and a receiver for the slot that the run has then.
     fn fetch(slots: &RunSlots) -> (oneshot::Sender<()>, oneshot::Receiver<RunSlot>) {
         let slot = slots.admit(CancellationToken::new()).unwrap();
         let mut control = RunControl::for_daemon(CancellationToken::new(), slot);
@@ -260,11 +257,11 @@ mod tests {
         let (other_file, other) = fetch(&slots);
         file.send(()).unwrap();
         tokio::time::sleep(FETCH_GRACE / 2).await;
-        assert!(slow.try_recv().is_err(), "the other has the place");
+        assert!(slow.try_recv().is_err(), "the other run has the slot");
         other_file.send(()).unwrap();
         drop(other.await.unwrap());
         let slow = slow.await.unwrap();
-        assert_eq!(slots.available(), 0, "it has it again");
+        assert_eq!(slots.available(), 0, "the slow run has the slot again");
         drop(slow);
         assert_eq!(slots.available(), 1);
     }

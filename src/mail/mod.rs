@@ -1,4 +1,4 @@
-//! Hands messages to the mail server. Knows lettre and nothing of imports.
+//! Sends email over SMTP. Knows nothing of accounts and imports.
 
 use std::time::Duration;
 
@@ -6,55 +6,40 @@ use lettre::message::header::ContentType;
 use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-/// A message that is ready to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutgoingMessage {
-    /// One address.
-    pub recipient: String,
-    /// With angle brackets; the same at every attempt.
-    pub message_id: String,
-    /// Subject line.
-    pub subject: String,
-    /// Plain text.
-    pub text: String,
-    /// HTML.
-    pub html: String,
-    /// File name and content of an attached CSV file.
-    pub attachment: Option<(String, String)>,
-}
+use crate::model::mail::Message;
 
-/// Why a message was not taken.
+/// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
-    /// The server, or reason, says never.
+    /// The server refuses this message or recipient, or the message cannot be sent at all.
     #[error("{0}")]
     Permanent(String),
-    /// It may work later.
+    /// Another attempt can succeed.
     #[error("{0}")]
     Transient(String),
 }
 
-/// Why mail can't be sent at all.
+/// Why no mail can be sent with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum MailConfigError {
-    /// Not one of the three forms.
+    /// Not one of the supported forms.
     #[error(
         "`smtp.url` must be smtp://host:port, smtps://host:port or smtp+starttls://user:password@host:port"
     )]
     InvalidUrl,
-    /// Not an address.
-    #[error("`mail.from` is not an e-mail address: {0}")]
+    /// Not an email address.
+    #[error("`mail.from` is not an email address: {0}")]
     InvalidFrom(String),
     /// TLS could not be set up.
-    #[error("`smtp.extra_ca_file` or the system's certificates can't be used: {0}")]
+    #[error("`smtp.extra_ca_file` or the system's certificates cannot be used: {0}")]
     Tls(String),
 }
 
-/// The way to the mail server.
+/// A connection pool to the mail server.
 #[derive(Debug)]
 pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
@@ -63,7 +48,7 @@ pub struct Mailer {
 }
 
 impl Mailer {
-    /// Prepares the way; connects to nothing yet. `extra_ca` is PEM.
+    /// Sets up the transport without connecting. `extra_ca` is a PEM bundle.
     ///
     /// # Errors
     /// [`MailConfigError`] names the setting that is wrong.
@@ -121,12 +106,12 @@ impl Mailer {
     ///
     /// # Errors
     /// [`MailError`] says whether another attempt makes sense.
-    pub async fn send(&self, outgoing: &OutgoingMessage) -> Result<(), MailError> {
-        let message = self.message(outgoing)?;
-        // lettre's own time-out ends with the connection being made.
+    pub async fn send(&self, message: &Message) -> Result<(), MailError> {
+        let message = self.encode(message)?;
+        // lettre's own timeout covers only the connect.
         match tokio::time::timeout(self.timeout, self.transport.send(message)).await {
             Err(_) => Err(MailError::Transient(format!(
-                "no answer within {} s",
+                "no reply within {} s (`smtp.timeout`)",
                 self.timeout.as_secs()
             ))),
             Ok(Ok(_)) => Ok(()),
@@ -134,32 +119,33 @@ impl Mailer {
         }
     }
 
-    /// Whether the mail server can be reached and takes our greeting and password.
+    /// Connects to the mail server and logs in.
     ///
     /// # Errors
-    /// What stands in the way.
-    pub async fn test(&self) -> Result<(), MailError> {
+    /// [`MailError`] if that fails.
+    pub async fn check_connection(&self) -> Result<(), MailError> {
         match tokio::time::timeout(self.timeout, self.transport.test_connection()).await {
             Err(_) => Err(MailError::Transient(format!(
-                "no answer within {} s",
+                "no reply within {} s (`smtp.timeout`)",
                 self.timeout.as_secs()
             ))),
             Ok(Ok(true)) => Ok(()),
             Ok(Ok(false)) => Err(MailError::Transient(
-                "the connection was closed at once".to_owned(),
+                "the server closed the connection".to_owned(),
             )),
             Ok(Err(error)) => Err(classify(&error)),
         }
     }
 
-    fn message(&self, outgoing: &OutgoingMessage) -> Result<Message, MailError> {
+    fn encode(&self, message: &Message) -> Result<lettre::Message, MailError> {
         let permanent = |error: &dyn std::fmt::Display| MailError::Permanent(error.to_string());
-        let to: Address = outgoing
+        let content = &message.content;
+        let to: Address = message
             .recipient
             .parse()
             .map_err(|error| permanent(&error))?;
-        let body = MultiPart::alternative_plain_html(outgoing.text.clone(), outgoing.html.clone());
-        let content = match &outgoing.attachment {
+        let body = MultiPart::alternative_plain_html(content.text.clone(), content.html.clone());
+        let parts = match &content.attachment {
             None => body,
             Some((name, text)) => {
                 let kind = ContentType::parse("text/csv; charset=utf-8")
@@ -168,17 +154,18 @@ impl Mailer {
                 MultiPart::mixed().multipart(body).singlepart(file)
             }
         };
-        Message::builder()
+        lettre::Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(&outgoing.subject)
-            .message_id(Some(outgoing.message_id.clone()))
-            .multipart(content)
+            .subject(&content.subject)
+            .message_id(Some(message.message_id.clone()))
+            .multipart(parts)
             .map_err(|error| permanent(&error))
     }
 }
 
-/// Only a final word about this message is permanent: a refused log-in or a missing TLS concerns them all, and is mended.
+/// Only a refusal of this message is permanent. A refused login or missing TLS concerns all messages and ends once the settings are
+/// corrected.
 fn classify(error: &lettre::transport::smtp::Error) -> MailError {
     let code = error.status().map(u16::from);
     let text = std::error::Error::source(error)
@@ -201,7 +188,7 @@ fn percent_decode(part: &str) -> String {
 mod tests {
     use super::*;
 
-    // The transport's pool wants a runtime from the start.
+    // The transport's pool needs a runtime when it is created.
     #[tokio::test]
     async fn only_supported_smtp_url_schemes_are_accepted() {
         rustls::crypto::aws_lc_rs::default_provider()

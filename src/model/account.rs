@@ -4,48 +4,48 @@ use chrono::{DateTime, Utc};
 
 use super::{AccountId, string_enum};
 
-/// An organisation whose contacts are kept.
+/// A tenant: an organization with its own contacts, settings and schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Stable id.
+    /// Database id.
     pub id: AccountId,
-    /// What people call it.
+    /// Unique name.
     pub name: String,
-    /// IANA zone of the schedule.
+    /// IANA time zone of the schedule, for example `America/Vancouver`.
     pub time_zone: String,
-    /// While true the spreadsheet is master.
+    /// While true, the spreadsheet is the source of truth and other programs cannot change the contacts.
     pub import_enabled: bool,
-    /// Since when it is set aside, and why.
+    /// When and why the account was quarantined; `None` if it is not.
     pub set_aside: Option<(DateTime<Utc>, String)>,
 }
 
-/// Who receives an account's mail.
+/// A recipient of an account's mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// Address.
+    /// Email address.
     pub email: String,
-    /// Name, if known.
+    /// Name, if entered.
     pub name: Option<String>,
-    /// Which mail.
+    /// Which mail the admin receives.
     pub notify: Notify,
 }
 
 string_enum!(
-    /// Which mail an admin wants.
+    /// Which mail an admin receives.
     Notify {
-        /// Also when a run removed contacts or emptied a group.
+        /// Errors, holds and failures, and runs that removed contacts or emptied a group.
         All = "all",
         /// Only errors, holds and failures.
         Problems = "problems",
     }
 );
 
-/// How a command names an account: digits are an id, anything else is a name.
+/// An account as named on the command line: digits are an id, anything else is a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountRef {
-    /// By id.
+    /// An id.
     Id(AccountId),
-    /// By name.
+    /// A name.
     Name(String),
 }
 

@@ -1,46 +1,46 @@
-//! Everything that can be found wrong or odd in a sheet, in one table: the single source of messages, of the reference
-//! page (`docs/checks.md`) and of tests.
+//! The catalog of findings: code, severity and texts of every issue that a file or a revert can have. Messages and the
+//! reference page (`docs/checks.md`) are made from it.
 //!
-//! In `problem` and `fix`, `{column}`, `{other}` and `{row}` stand for what a finding is about.
+//! `problem` and `fix` may contain the placeholders `{column}`, `{other}` and `{row}` (see [`MessageArgs`]).
 
 use super::code::{Code, Severity};
 
-/// A line of the catalogue.
+/// An entry of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Which finding it is.
+    /// The finding that the entry describes.
     pub finding: Finding,
-    /// The fixed word for it; several findings may share one.
+    /// Its code; several findings may share one.
     pub code: Code,
-    /// What it means for the contact.
+    /// Its effect on the contact.
     pub severity: Severity,
-    /// In which case it is found.
+    /// When it is reported, for the reference page.
     pub condition: &'static str,
-    /// What is wrong.
+    /// First half of the message: what is wrong.
     pub problem: &'static str,
-    /// What to do, and what happens until then.
+    /// Second half of the message: what to do, and what happens until then.
     pub fix: &'static str,
 }
 
-/// What a message is about; what a finding's text does not name stays unused.
+/// Values of the placeholders in a finding's texts. Those that the texts do not contain are ignored.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MessageArgs<'a> {
-    /// Title of the column.
+    /// `{column}`: title of the column.
     pub column: &'a str,
-    /// The other one that it clashes with, or what was meant.
+    /// `{other}`: the conflicting value, contact or number, or the suggested title.
     pub other: &'a str,
-    /// The other row.
+    /// `{row}`: number of the other row.
     pub row: u32,
 }
 
-macro_rules! catalogue {
+macro_rules! catalog {
     ($($finding:ident = $code:ident, $severity:ident, $condition:literal, $problem:literal, $fix:literal;)+) => {
-        /// Something that can be found in a sheet.
+        /// Something that can be reported about a file or a revert.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[expect(missing_docs, reason = "`when` in the catalogue says it")]
+        #[expect(missing_docs, reason = "the `condition` in the catalog describes each variant")]
         pub enum Finding { $($finding),+ }
 
-        /// The whole catalogue, in the order of the reference page.
+        /// All entries, in the order of [`Finding`] and of the reference page.
         pub const CATALOG: &[Rule] = &[$(Rule {
             finding: Finding::$finding,
             code: Code::$code,
@@ -52,222 +52,222 @@ macro_rules! catalogue {
     };
 }
 
-catalogue! {
+catalog! {
     IdMissing = IdMissing, Error,
         "the ID is blank, but Name or Number is not",
-        "the ID is blank, so it can't be known whose row this is",
-        "enter the ID. Until then nobody is removed";
+        "ID is blank, so this row cannot be matched to a contact",
+        "enter the ID. No contacts are removed until this is fixed";
     IdPlaceholder = PlaceholderInRequired, Error,
-        "the ID says \"nothing\" in words (n/a, na, null, nil, none, -, #N/A)",
-        "the ID says \"nothing\" in words, so it can't be known whose row this is",
-        "enter the ID. Until then nobody is removed";
+        "the ID is a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
+        "ID contains a placeholder such as n/a, so this row cannot be matched to a contact",
+        "enter the ID. No contacts are removed until this is fixed";
     IdRounded = IdUnreadable, Error,
-        "the ID is a number of more than 15 digits, or text like 6.04E+09",
-        "Excel has rounded this ID, so it can't be known whose row this is",
-        "format the column as Text and enter the ID anew. Until then nobody is removed";
+        "the ID is a number with more than 15 digits, or text such as 6.04E+09",
+        "ID was rounded by Excel, so this row cannot be matched to a contact",
+        "format the column as Text and enter the ID again. No contacts are removed until this is fixed";
     IdControlCharacter = IdUnreadable, Error,
-        "an invisible control character stands in the ID",
-        "the ID contains an invisible control character, so it can't be known whose row this is",
-        "type it anew. Until then nobody is removed";
+        "the ID contains an invisible control character",
+        "ID contains an invisible control character, so this row cannot be matched to a contact",
+        "type the ID again. No contacts are removed until this is fixed";
     IdCellError = IdUnreadable, Error,
         "the ID cell shows #N/A, #REF! or another error of the spreadsheet program",
-        "the ID cell shows an error of the spreadsheet program",
-        "mend its formula or type the ID. Until then nobody is removed";
+        "ID shows a spreadsheet error, so this row cannot be matched to a contact",
+        "fix the formula or type the ID. No contacts are removed until this is fixed";
     IdFormulaWithoutValue = IdUnreadable, Error,
-        "the ID cell holds a formula that was never calculated",
-        "the ID cell holds a formula without a value",
-        "open and save the workbook in the spreadsheet program. Until then nobody is removed";
+        "the ID cell contains a formula that was never calculated",
+        "ID contains a formula without a calculated value, so this row cannot be matched to a contact",
+        "open the workbook in the spreadsheet program and save it. No contacts are removed until this is fixed";
     RowSurplusCells = RowDamaged, Error,
-        "the row has more cells than the header, and they are not blank",
-        "the row has more cells than the header, so it can't be known which belongs where",
-        "mend it in the spreadsheet and export it again. Until then nobody is removed";
+        "the row has more cells than the header, and the extra cells are not blank",
+        "this row has more cells than the header, so its values may be in the wrong columns",
+        "correct the row in the spreadsheet and export the file again. No contacts are removed until this is fixed";
     RowShifted = RowDamaged, Error,
-        "the row has another count of cells than the header, and its number stands beside the Number column",
-        "the row has another count of cells than the header and they have slid out of their columns",
-        "mend it in the spreadsheet and export it again. Until then nobody is removed";
+        "the row has more or fewer cells than the header, and its phone number is in a column next to Number",
+        "this row has more or fewer cells than the header, and its values are in the wrong columns",
+        "correct the row in the spreadsheet and export the file again. No contacts are removed until this is fixed";
     RowSplit = RowDamaged, Error,
-        "two neighbouring rows have together the cells of one, and at least one of them lacks what every contact needs",
-        "this row and its neighbour look like one row torn apart by a line break",
-        "join them again, or clear the row that is none. Until then nobody is removed";
+        "two adjacent rows together have the cells of one row, and at least one of them lacks a required value",
+        "this row and the one before or after it look like a single row split by a line break",
+        "join the two rows, or clear the one that is not a contact. No contacts are removed until this is fixed";
     RowPartialLineEnd = RowDamaged, Error,
-        "a row alone among its neighbours ends with half a line end: CR or LF, where all others have both; it and the next row are concerned",
-        "this row or the one above it lacks a part of its line end, and what stands in its place can't be told",
-        "export the file again from the spreadsheet program. Until then nobody is removed";
+        "a row ends with only CR or only LF where all rows around it end with CR LF; also reported on the next row",
+        "this row or the row above has an incomplete line ending, so text may be missing or wrong",
+        "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     RowStrayQuote = RowDamaged, Error,
-        "a quotation mark stands inside a cell that does not begin with one, or is all of a cell in a row that lacks cells",
-        "the row has a quotation mark where none may stand, so it can't be known where its cells end",
-        "export the file again from the spreadsheet program. Until then nobody is removed";
+        "a quotation mark is inside a cell that does not start with one, or is the only text of a cell in a row with too few cells",
+        "this row has a misplaced quotation mark, so it is unclear where its cells end",
+        "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     RowTextAfterQuote = RowDamaged, Error,
-        "text stands between a closing quotation mark and the next delimiter",
-        "the row has text behind a closing quotation mark, so it can't be known where its cells end",
-        "export the file again from the spreadsheet program. Until then nobody is removed";
+        "there is text between a closing quotation mark and the next delimiter",
+        "this row has text after a closing quotation mark, so it is unclear where its cells end",
+        "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     RowInQuotedCell = RowDamaged, Error,
-        "a quoted cell contains what looks like a row, or the row is one of those that such a cell contains",
-        "the row is part of a quoted cell that seems to contain other rows: a quotation mark is missing or too many",
-        "export the file again from the spreadsheet program. Until then nobody is removed";
+        "a quoted cell contains text that looks like a row; also reported on the rows inside that cell",
+        "this row is part of a quoted cell that seems to contain other rows, probably because of a missing or extra quotation mark",
+        "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     RowOtherDelimiter = RowDamaged, Error,
-        "the row is one cell that another delimiter would split into a whole row",
-        "the row is separated by another character than the rest of the file",
-        "export the file again from the spreadsheet program. Until then nobody is removed";
+        "the row is a single cell that another delimiter would split into a complete row",
+        "this row uses a different delimiter than the rest of the file",
+        "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     ContactRowDamaged = RowDamaged, Error,
         "a contact has several rows, and one of them is damaged",
-        "row {row}, which has the same ID, is damaged, so it can't be known what it says of this contact",
-        "mend that row";
+        "row {row}, which has the same ID, is damaged, so information about this contact may be missing",
+        "correct that row";
     RequiredMissing = RequiredMissing, Error,
         "Name, Number or Groups is blank in all rows of the contact",
-        "{column} is blank, but is required",
-        "enter it";
+        "{column} is required but blank",
+        "enter a value";
     RequiredPlaceholder = PlaceholderInRequired, Error,
-        "a required cell says \"nothing\" in words (n/a, na, null, nil, none, -, #N/A)",
-        "{column} says \"nothing\" in words, but is required",
-        "enter it";
+        "a required cell contains a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
+        "{column} is required but contains a placeholder such as n/a",
+        "enter a value";
     NumberNotTenDigits = NumberNotTenDigits, Error,
-        "without punctuation, spaces and a leading +1 or 1, ten digits do not remain",
-        "this is not a number of 10 digits",
-        "enter area code and local number, without an extension";
+        "the number does not have exactly 10 digits after punctuation, spaces and a leading +1 or 1 are removed",
+        "phone number does not have 10 digits",
+        "enter the area code and local number without an extension";
     NumberNotNanp = NumberNotNanp, Error,
-        "area code or exchange begins with 0 or 1",
-        "no such number exists, for area code and exchange begin with 2 to 9",
-        "correct it";
+        "the area code or the three digits after it start with 0 or 1",
+        "phone number does not exist: the area code and the three digits after it cannot start with 0 or 1",
+        "correct the number";
     NumberScientific = NumberScientific, Error,
-        "the number has more than 15 digits or reads like 6.04E+09",
-        "Excel has turned this number into scientific notation",
-        "format the column as Text and enter the number anew";
+        "the number has more than 15 digits or is text such as 6.04E+09",
+        "phone number was changed to scientific notation by Excel",
+        "format the column as Text and enter the number again";
     NumberTypeMissing = NumberTypeMissing, Error,
-        "there is a number, but its type is blank",
-        "the number {other} has no {column}",
-        "write mobile, landline or pager";
+        "a number is filled in, but its type is blank",
+        "{column} of phone number {other} is blank",
+        "enter mobile, landline or pager";
     NumberTypeUnknown = NumberTypeUnknown, Error,
-        "the type is none of mobile, landline and pager",
-        "this {column} is not known",
-        "write mobile, landline or pager";
+        "the type is not mobile, landline or pager",
+        "{column} is not one of the allowed values",
+        "enter mobile, landline or pager";
     CellError = CellError, Error,
         "a required cell shows #N/A, #REF! or another error of the spreadsheet program",
-        "{column} shows an error of the spreadsheet program",
-        "mend its formula or type the value";
+        "{column} shows a spreadsheet error",
+        "fix the formula or type the value";
     CellErrorOptional = CellError, Warning,
         "an optional cell shows #N/A, #REF! or another error of the spreadsheet program",
-        "{column} shows an error of the spreadsheet program",
-        "mend its formula or type the value. What is stored stays";
+        "{column} shows a spreadsheet error",
+        "fix the formula or type the value. Until then the stored value is kept";
     FormulaWithoutValue = FormulaWithoutValue, Error,
-        "a required cell holds a formula that was never calculated",
-        "{column} holds a formula without a value",
-        "open and save the workbook in the spreadsheet program";
+        "a required cell contains a formula that was never calculated",
+        "{column} contains a formula without a calculated value",
+        "open the workbook in the spreadsheet program and save it";
     FormulaWithoutValueOptional = FormulaWithoutValue, Warning,
-        "an optional cell holds a formula that was never calculated",
-        "{column} holds a formula without a value",
-        "open and save the workbook in the spreadsheet program. What is stored stays";
+        "an optional cell contains a formula that was never calculated",
+        "{column} contains a formula without a calculated value",
+        "open the workbook in the spreadsheet program and save it. Until then the stored value is kept";
     ControlCharacter = ControlCharacter, Error,
-        "an invisible control character stands inside a cell (tabs and line breaks are none)",
+        "a cell contains an invisible control character other than a tab or line break",
         "{column} contains an invisible control character",
-        "type the cell anew";
+        "type the value again";
     RowsDisagree = RowsDisagree, Error,
-        "rows with one ID have different values in a column other than those of numbers",
+        "rows with the same ID have different values in a column other than the number columns",
         "{column} differs from `{other}` in row {row}, which has the same ID",
-        "make them agree, or give each person an ID of their own";
+        "enter the same value in both rows, or give each person a different ID";
     LastRowMaybeCut = LastRowMaybeCut, Error,
-        "the file does not end with a line break, but the last applied one did",
-        "the file does not end with a line break, but the last one did, so it may be cut off in this row",
-        "export the file again, or add a line break at its end. Until then the contact stays as it is and nobody is removed";
+        "the file does not end with a line break, but the last applied file did",
+        "the file may be truncated in this row: unlike the last applied file, it does not end with a line break",
+        "export the file again, or add a line break at its end. Until then this contact is skipped and no contacts are removed";
     OptionalPlaceholder = PlaceholderInOptional, Warning,
-        "an optional cell says \"nothing\" in words (n/a, na, null, nil, none, -, #N/A)",
-        "{column} says \"nothing\" in words and was read as blank",
-        "leave the cell empty";
+        "an optional cell contains a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
+        "{column} contains a placeholder such as n/a, which was read as blank",
+        "clear the cell";
     EmailInvalid = EmailInvalid, Warning,
-        "the Email Address is none",
-        "this is not an e-mail address",
-        "correct it. What is stored stays";
+        "the Email Address is not a valid email address",
+        "email address is not valid",
+        "correct it. Until then the stored value is kept";
     PriorityUnknown = PriorityUnknown, Warning,
-        "the Notification Priority is none of High, Normal and Low",
-        "this Notification Priority is not known",
-        "write High, Normal or Low. What is stored stays";
+        "the Notification Priority is not High, Normal or Low",
+        "Notification Priority is not one of the allowed values",
+        "enter High, Normal or Low. Until then the stored value is kept";
     TypeWithoutNumber = TypeWithoutNumber, Warning,
-        "there is a type, but its number is blank (and the contact has another number)",
-        "{column} is filled, but the number is blank",
+        "a type is filled in, but its number is blank (and the contact has another number)",
+        "{column} is filled in, but its number is blank",
         "enter the number or clear the type";
     DuplicateRow = DuplicateRow, Warning,
-        "two rows are the same in all cells",
-        "this row is the same as row {row} and was read once",
-        "delete one";
+        "two rows are identical in all cells",
+        "this row is identical to row {row} and was ignored",
+        "delete one of the two rows";
     DuplicateNumber = DuplicateNumber, Warning,
         "a contact has the same number twice",
-        "this number stands twice on the contact and was kept once",
-        "delete one";
+        "this contact has the same phone number twice, which was stored once",
+        "delete one of the two";
     NumberShared = NumberShared, Warning,
         "two contacts have the same number",
-        "the contact with the ID `{other}` has the same number",
-        "check that both are right";
+        "the contact with ID `{other}` has the same phone number",
+        "check that both contacts are correct";
     SimilarId = SimilarId, Warning,
         "two IDs differ only in case or leading zeros",
-        "this ID differs from `{other}` only in case or leading zeros",
-        "check that these are two people";
+        "ID differs from `{other}` only in upper and lower case or leading zeros",
+        "check that these are two different contacts";
     RowIgnored = RowWithoutIdIgnored, Warning,
-        "the row has neither ID, Name nor Number, but is not blank",
-        "the row has neither ID, Name nor Number and was ignored",
-        "fill it in or clear it";
+        "the row has no ID, Name or Number, but is not blank",
+        "this row has no ID, Name or Number and was ignored",
+        "complete the row or clear it";
     ColumnMissing = ColumnMissing, Warning,
         "an optional column is missing",
-        "the column `{column}` is missing, so what is stored for it stays as it is",
-        "add the column to change it";
+        "the column `{column}` is missing, so its stored values are kept",
+        "add the column to change them";
     ColumnUnknown = ColumnUnknown, Warning,
-        "a column has a title that is none of ours",
-        "the column `{column}` is not known and was ignored",
+        "a column title is unknown",
+        "the column `{column}` is unknown and was ignored",
         "rename or delete it";
     ColumnMisspelled = ColumnUnknown, Warning,
-        "a column has a title that is nearly one of ours",
-        "the column `{column}` is not known and was ignored",
+        "a column title is unknown but similar to a known one",
+        "the column `{column}` is unknown and was ignored",
         "did you mean `{other}`?";
     ColumnUntitled = ColumnUnknown, Warning,
-        "cells are filled in a column without a title",
-        "the column {column} has no title, so what is in it was ignored",
-        "give it a title or clear it";
+        "a column without a title contains values",
+        "the column {column} has no title, so its values were ignored",
+        "add a title or clear the column";
     EncodingGuessed = EncodingGuessed, Warning,
-        "the text is not UTF-8 and has no mark, so it was read as Windows-1252",
-        "the file's encoding is not marked and was taken for Windows-1252",
-        "look at the accents, and save as \"CSV UTF-8\" to be sure";
+        "the file is not UTF-8 and has no byte order mark, so it was read as Windows-1252",
+        "the file does not declare its encoding and was read as Windows-1252",
+        "check letters with accents, and save as \"CSV UTF-8\" to be sure";
     NoFinalNewline = NoFinalNewline, Warning,
         "the file does not end with a line break",
-        "the file does not end with a line break, as a file that was cut off does",
-        "check that its last row is whole";
+        "the file does not end with a line break, so it may be truncated",
+        "check that its last row is complete";
     LineBreak = LineBreakInCell, Warning,
-        "a line break or tab stands inside a cell",
-        "a line break or tab inside {column} was read as a space",
+        "a cell contains a line break or tab",
+        "{column} contains a line break or tab, which was read as a space",
         "replace it with a space";
     SemicolonInGroups = SemicolonInGroups, Warning,
-        "a semicolon stands in Groups",
-        "Groups contains a semicolon, which was taken as part of the name",
+        "Groups contains a semicolon",
+        "Groups contains a semicolon, which was read as part of a group name",
         "separate groups with commas";
     RevertChangedSince = RevertRefused, Error,
-        "a run is reverted (`runs revert`), and the contact was changed after it by another run or program",
-        "the contact was changed after the run, so it was left as it is",
-        "look at it, and revert with --force to put it back all the same";
+        "a run is reverted (`runs revert`), but a later run or another program changed the contact",
+        "this contact was changed after the run, so it was not reverted",
+        "review the contact, and revert with --force to restore it anyway";
     RevertPurged = RevertRefused, Error,
-        "a run is reverted, and the contact has been purged",
-        "the contact was removed long ago and has been purged, so it can't be put back",
+        "a run is reverted, but the contact has been purged",
+        "this contact has been purged, so it cannot be restored",
         "add it to the spreadsheet";
     RevertHistoryDeleted = RevertRefused, Error,
-        "a run is reverted, and what it did to the contact is no longer kept",
-        "what the run did to the contact is no longer kept, so it was left as it is",
-        "mend it in the spreadsheet";
+        "a run is reverted, but the record of what it changed in the contact has been deleted",
+        "the record of what the run changed in this contact has been deleted, so it was not reverted",
+        "correct the contact in the spreadsheet";
     RevertIdTaken = RevertRefused, Error,
-        "a run is reverted, and another contact has the ID that this one had before",
-        "another contact has the ID that this one had before the run, so it was left as it is",
-        "look at both, and mend the spreadsheet";
+        "a run is reverted, but another contact has the ID that this one had before",
+        "another contact has the ID that this contact had before the run, so it was not reverted",
+        "review both contacts and correct the spreadsheet";
     ExampleRow = ExampleRow, Notice,
-        "row 2 of the template was left in unchanged",
+        "row 2 of the template was left unchanged",
         "this is the example row of the template and was skipped",
-        "delete it when you like";
+        "you can delete it";
 }
 
 impl Finding {
-    /// Its line in the catalogue.
+    /// The finding's entry in the catalog.
     #[must_use]
     pub fn rule(self) -> &'static Rule {
-        // The table is made in the order of the enum.
+        // The macro generates both in the same order.
         &CATALOG[self as usize]
     }
 
-    /// What is wrong and what to do, for people.
+    /// The message: what is wrong and what to do.
     #[must_use]
     pub fn message(self, args: MessageArgs<'_>) -> String {
         let rule = self.rule();
@@ -294,16 +294,21 @@ fn expand(template: &str, args: MessageArgs<'_>, message: &mut String) {
     message.push_str(rest);
 }
 
-/// The reference page, in Markdown.
+/// The reference page (`docs/checks.md`), in Markdown.
 #[must_use]
 pub fn reference_page() -> String {
     let mut page = String::from(
-        "# What is checked\n\n\
-         Made from `src/model/catalogue.rs` by `make docs`; a test fails where the two differ. A file that can't be read\n\
-         at all is refused as a whole, with its reason; what is below is found in files that can.\n\n\
-         An **error** means that the contact is not imported: stored, it stays exactly as it is and is never removed for being\n\
-         in error; new, it is not added. All others go on. A **warning** means imported. A **notice** needs nothing.\n\n\
-         | code | severity | found when | what it says | what to do |\n\
+        "# Checks\n\n\
+         This page lists every check with its message. It is generated from `src/model/catalog.rs` by `make docs`.\n\n\
+         | severity | effect |\n\
+         | --- | --- |\n\
+         | error | The contact is skipped. An existing contact is left unchanged and is never removed because of an error. \
+         A new one is not added. All other contacts are imported. |\n\
+         | warning | The contact is imported. |\n\
+         | notice | Nothing to do. |\n\n\
+         If a file cannot be read at all, the import fails and the message gives the reason. Those failures are not listed \
+         here.\n\n\
+         | code | severity | condition | message | what to do |\n\
          | --- | --- | --- | --- | --- |\n",
     );
     let placeholder = |text: &str| {
@@ -335,7 +340,7 @@ mod tests {
         for code in Code::ALL {
             assert!(
                 CATALOG.iter().any(|rule| rule.code == *code),
-                "`{code}` has no line"
+                "`{code}` has no entry"
             );
         }
         for rule in CATALOG {
@@ -349,11 +354,11 @@ mod tests {
         let page = std::fs::read_to_string(path).unwrap();
         assert!(
             page == reference_page(),
-            "`make docs` brings docs/checks.md up to date"
+            "docs/checks.md is out of date; run `make docs`"
         );
     }
 
-    /// SPEC §2.5: the severity of a code is the same everywhere, but for two that are warnings on optional columns.
+    /// SPEC §2.5: a code always has the same severity, except for two that are warnings on optional columns.
     #[test]
     fn code_severity_differs_only_for_optional_columns() {
         for rule in CATALOG {
@@ -394,7 +399,7 @@ mod tests {
         }
         assert_eq!(
             Finding::RowsDisagree.message(args),
-            "Title differs from `y` in row 7, which has the same ID; make them agree, or give each person an ID of their own"
+            "Title differs from `y` in row 7, which has the same ID; enter the same value in both rows, or give each person a different ID"
         );
     }
 }

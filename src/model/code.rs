@@ -1,13 +1,13 @@
-//! The fixed words for what can be wrong or odd in a file.
+//! Codes and severities of issues. They are stored and printed, so they never change.
 
 use super::string_enum;
 
 string_enum!(
-    /// What an issue means for the contact.
+    /// Effect of an issue on the contact.
     Severity {
-        /// Not imported; a stored contact stays exactly as it is.
+        /// The contact is skipped; an existing contact is left unchanged.
         Error = "error",
-        /// Imported.
+        /// The contact is imported.
         Warning = "warning",
         /// Nothing to do.
         Notice = "notice",
@@ -15,47 +15,47 @@ string_enum!(
 );
 
 string_enum!(
-    /// Every code of SPEC §2.5.
+    /// The kind of an issue (SPEC §2.5).
     Code {
         /// The ID cell is blank.
         IdMissing = "id_missing",
-        /// The ID cell holds something that can't be the ID that was typed.
+        /// The content of the ID cell cannot be the ID that was entered.
         IdUnreadable = "id_unreadable",
-        /// The row's cells are out of place.
+        /// The row's cells may be in the wrong columns.
         RowDamaged = "row_damaged",
         /// A required cell is blank.
         RequiredMissing = "required_missing",
-        /// A required cell says "nothing" in words.
+        /// A required cell contains a placeholder such as `n/a`.
         PlaceholderInRequired = "placeholder_in_required",
-        /// Not ten digits.
+        /// The phone number does not have ten digits.
         NumberNotTenDigits = "number_not_10_digits",
-        /// Area code or exchange starts with 0 or 1.
+        /// The area code or exchange starts with 0 or 1.
         NumberNotNanp = "number_not_nanp",
-        /// Excel has rounded the number.
+        /// Excel changed the phone number to scientific notation.
         NumberScientific = "number_scientific",
         /// A number without its type.
         NumberTypeMissing = "number_type_missing",
-        /// A type that isn't one of the three.
+        /// A number type other than mobile, landline or pager.
         NumberTypeUnknown = "number_type_unknown",
-        /// The cell shows an Excel error.
+        /// The cell contains an error of the spreadsheet program, such as `#N/A`.
         CellError = "cell_error",
         /// A formula that was never calculated.
         FormulaWithoutValue = "formula_without_value",
         /// An invisible control character.
         ControlCharacter = "control_character",
-        /// Rows of one ID contradict each other.
+        /// Rows with the same ID have different values.
         RowsDisagree = "rows_disagree",
-        /// The file may be cut off in this row.
+        /// The file may be truncated in this row.
         LastRowMaybeCut = "last_row_maybe_cut",
-        /// An optional cell says "nothing" in words.
+        /// An optional cell contains a placeholder such as `n/a`.
         PlaceholderInOptional = "placeholder_in_optional",
-        /// Not an e-mail address.
+        /// Not a valid email address.
         EmailInvalid = "email_invalid",
-        /// Not high, normal or low.
+        /// A priority other than high, normal or low.
         PriorityUnknown = "priority_unknown",
-        /// A type, but no number.
+        /// A number type without a number.
         TypeWithoutNumber = "type_without_number",
-        /// The same row twice.
+        /// A row that is identical to another one.
         DuplicateRow = "duplicate_row",
         /// The same number twice on one contact.
         DuplicateNumber = "duplicate_number",
@@ -63,21 +63,21 @@ string_enum!(
         NumberShared = "number_shared",
         /// IDs that differ only in case or leading zeros.
         SimilarId = "similar_id",
-        /// Neither ID, name nor number, but not blank.
+        /// A row without ID, name and number that is not blank.
         RowWithoutIdIgnored = "row_without_id_ignored",
         /// An optional column is missing.
         ColumnMissing = "column_missing",
-        /// A column that means nothing to us.
+        /// A column with an unknown title.
         ColumnUnknown = "column_unknown",
-        /// The encoding had to be guessed.
+        /// The file does not declare its encoding.
         EncodingGuessed = "encoding_guessed",
-        /// The file does not end with a newline.
+        /// The file does not end with a line break.
         NoFinalNewline = "no_final_newline",
-        /// A line break or tab inside a cell.
+        /// A line break or tab in a cell.
         LineBreakInCell = "line_break_in_cell",
-        /// Groups separated by semicolons.
+        /// A semicolon in the groups, where a comma was probably meant.
         SemicolonInGroups = "semicolon_in_groups",
-        /// A contact that a revert has left as it is.
+        /// A contact that a revert could not restore.
         RevertRefused = "revert_refused",
         /// The template's example row.
         ExampleRow = "example_row",

@@ -1,29 +1,29 @@
-//! Contacts: as the file gives them, and as they are stored.
+//! Contacts as read from the file, as compared, and as stored.
 
 pub use super::phone::{PhoneNumber, PhoneNumberError};
 use serde::{Deserialize, Serialize};
 
 use super::{ContactId, string_enum};
 
-/// A contact's ID in the spreadsheet: trimmed, NFC, never empty; compared exactly.
+/// A contact's ID in the spreadsheet: trimmed, in Unicode NFC, never empty. Compared exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ExternalId(String);
 
 impl ExternalId {
-    /// Takes a text that was cleaned already; `None` if it is empty.
+    /// The ID of a cleaned cell; `None` if the text is empty.
     #[must_use]
     pub fn parse(cleaned: &str) -> Option<Self> {
         (!cleaned.is_empty()).then(|| Self(cleaned.to_owned()))
     }
 
-    /// Takes what was an ID before.
+    /// An ID that was validated before it was stored.
     #[must_use]
     pub fn from_stored(id: String) -> Self {
         Self(id)
     }
 
-    /// The text.
+    /// The ID as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -43,7 +43,7 @@ impl std::fmt::Display for ExternalId {
 }
 
 string_enum!(
-    /// How the platform treats a number.
+    /// Type of a phone number, by which the platform decides how to use it.
     NumberType {
         /// Called and texted.
         Mobile = "mobile",
@@ -55,41 +55,41 @@ string_enum!(
 );
 
 string_enum!(
-    /// Who is called and texted first.
+    /// Notification priority.
     #[derive(Default)]
     Priority {
-        /// First.
+        /// Called and texted first.
         High = "high",
-        /// The default.
+        /// The value of a blank cell.
         #[default]
         Normal = "normal",
-        /// Last.
+        /// Called and texted last.
         Low = "low",
     }
 );
 
-/// A phone number of a contact.
+/// A stored phone number of a contact.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Number<T = String> {
     /// Ten digits.
     pub number: PhoneNumber,
-    /// Its kind.
+    /// Its type.
     pub number_type: NumberType,
-    /// Tells one from another.
+    /// Label such as work or home.
     pub description: Option<T>,
 }
 
-/// What the file says of an optional field.
+/// What the file does to an optional field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldUpdate<T> {
-    /// Nothing that counts (no such column, or an invalid value): the stored value stays.
+    /// Keeps the stored value: the column is missing or the value is invalid.
     Keep,
-    /// This; for a blank cell the field's empty value.
+    /// Replaces the stored value; a blank cell gives the field's empty value.
     Set(T),
 }
 
 impl<T: std::ops::Deref<Target = str>> FieldUpdate<Option<T>> {
-    /// The same, borrowed.
+    /// The update with a borrowed text.
     #[must_use]
     pub fn as_deref(&self) -> FieldUpdate<Option<&str>> {
         match self {
@@ -100,7 +100,7 @@ impl<T: std::ops::Deref<Target = str>> FieldUpdate<Option<T>> {
 }
 
 impl FieldUpdate<Option<std::borrow::Cow<'_, str>>> {
-    /// The same, owned.
+    /// The update with an owned text.
     #[must_use]
     pub fn into_owned(self) -> FieldUpdate<Option<String>> {
         match self {
@@ -111,7 +111,7 @@ impl FieldUpdate<Option<std::borrow::Cow<'_, str>>> {
 }
 
 impl<T> FieldUpdate<T> {
-    /// What the file says, or else what is stored.
+    /// The value after the update.
     pub fn or_stored(self, stored: impl FnOnce() -> T) -> T {
         match self {
             Self::Set(value) => value,
@@ -120,21 +120,21 @@ impl<T> FieldUpdate<T> {
     }
 }
 
-/// A phone number as the file gives it.
+/// A phone number as read from the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileNumber {
     /// Ten digits.
     pub number: PhoneNumber,
-    /// Its kind.
+    /// Its type.
     pub number_type: NumberType,
-    /// Description, if there is such a column.
+    /// Label such as work or home; kept if the column is missing.
     pub description: FieldUpdate<Option<String>>,
 }
 
-/// A contact without error as the file gives it, put together from all its rows.
+/// A contact without errors, merged from all its rows in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileContact {
-    /// Its ID.
+    /// ID in the spreadsheet.
     pub external_id: ExternalId,
     /// First and last name.
     pub name: String,
@@ -142,25 +142,24 @@ pub struct FileContact {
     pub organization_name: FieldUpdate<Option<String>>,
     /// Title and/or accreditations.
     pub title: FieldUpdate<Option<String>>,
-    /// E-mail address.
+    /// Email address.
     pub email: FieldUpdate<Option<String>>,
-    /// Priority; none where the cell is blank, which is normal.
+    /// Priority; `None` if the cell is blank, which means normal.
     pub priority: FieldUpdate<Option<Priority>>,
     /// Numbers in row order, then column order; at least one.
     pub numbers: Vec<FileNumber>,
-    /// A further number can't be read, so that no stored one goes.
+    /// Stored numbers are kept, because another number of the contact could not be read.
     pub keep_stored_numbers: bool,
-    /// Group names as spelled, without repeats; at least one.
+    /// Group names as spelled, without duplicates; at least one.
     pub groups: Vec<String>,
-    /// The rows it came from, from 1, as the spreadsheet program shows them.
+    /// Row numbers in the spreadsheet program, from 1.
     pub rows: Vec<u32>,
 }
 
-/// All that is kept of a contact, in the form in which two states are compared and kept as before- and after-image; with texts
-/// of its own, or borrowed ones.
+/// The data of a contact in the form in which two states are compared. `T` is the type of its texts, owned or borrowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactState<T = String> {
-    /// ID in the spreadsheet; none for a contact made by hand.
+    /// ID in the spreadsheet; `None` for a contact entered by hand.
     pub external_id: Option<T>,
     /// First and last name.
     pub name: T,
@@ -168,29 +167,28 @@ pub struct ContactState<T = String> {
     pub organization_name: Option<T>,
     /// Title.
     pub title: Option<T>,
-    /// E-mail address.
+    /// Email address.
     pub email: Option<T>,
     /// Priority.
     pub priority: Priority,
     /// Numbers in order.
     pub numbers: Vec<Number<T>>,
-    /// Places in the plan's group table, ascending.
+    /// Indexes in the plan's group table, ascending.
     pub groups: Vec<u32>,
 }
 
-/// A contact as the database holds it.
+/// A contact in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredContact {
-    /// Stable id.
+    /// Database id.
     pub id: ContactId,
-    /// Removed earlier and not yet purged.
+    /// Soft-deleted and not yet purged.
     pub removed: bool,
-    /// What is kept of it.
+    /// Its data.
     pub state: ContactState,
 }
 
-/// A contact with numbers and groups as before- or after-image (`import_changes.before`, `.after`); with texts of its own, or
-/// borrowed ones.
+/// A contact with its numbers and groups before or after a run, as stored in JSON (`import_changes.before`, `.after`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContactImage<T = String> {
     /// ID in the spreadsheet.
@@ -201,7 +199,7 @@ pub struct ContactImage<T = String> {
     pub organization_name: Option<T>,
     /// Title.
     pub title: Option<T>,
-    /// E-mail address.
+    /// Email address.
     pub email: Option<T>,
     /// Priority.
     pub notification_priority: Priority,
@@ -218,12 +216,12 @@ pub struct NumberImage<T = String> {
     pub number: T,
     /// Its type.
     pub number_type: NumberType,
-    /// Tells one from another.
+    /// Label such as work or home.
     pub description: Option<T>,
 }
 
 impl<'a> ContactImage<&'a str> {
-    /// That of a state whose groups have these names.
+    /// The image of a state; `groups` are the names of its groups.
     #[must_use]
     pub fn of<T: AsRef<str>>(
         state: &'a ContactState<T>,

@@ -1,4 +1,4 @@
-//! SHA-256, by which files, rows and contacts are known again.
+//! SHA-256 digests, which identify files, rows and contacts across runs.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     to_array(digest(&SHA256, bytes).as_ref())
 }
 
-/// SHA-256 of a file, which is written into it piece by piece.
+/// SHA-256 of a file, computed while the file is written to it.
 pub struct FileDigest(Context);
 
 impl Default for FileDigest {
@@ -20,7 +20,7 @@ impl Default for FileDigest {
 }
 
 impl FileDigest {
-    /// The digest of all that was written.
+    /// The digest of all written bytes.
     #[must_use]
     pub fn finish(self) -> [u8; 32] {
         to_array(self.0.finish().as_ref())
@@ -50,19 +50,19 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// SHA-256 of a list of texts, each with its length, so that no two lists run into the same bytes.
+/// SHA-256 of a list of texts. Each text is hashed with its length, so different lists never give the same bytes.
 ///
-/// The list is put together first: one call of the digest for all is quicker than one for each.
+/// The texts are collected first, because one call of the digest function is faster than one per text.
 #[derive(Debug, Default)]
 pub struct TextDigest(Vec<u8>);
 
 impl TextDigest {
-    /// Takes the next text, or that there is none.
+    /// Appends a text, or `None` for a missing one.
     pub fn push(&mut self, text: Option<&str>) {
         self.push_bytes(text.map(str::as_bytes));
     }
 
-    /// As [`TextDigest::push`], of a text that is known to be one.
+    /// Same as [`TextDigest::push`], for UTF-8 bytes.
     pub fn push_bytes(&mut self, text: Option<&[u8]>) {
         match text {
             None => self.0.push(0),
@@ -74,7 +74,7 @@ impl TextDigest {
         }
     }
 
-    /// The digest of the list, which is empty again then.
+    /// The digest of the list. Clears the list.
     pub fn finish(&mut self) -> [u8; 32] {
         let digest = sha256(&self.0);
         self.0.clear();

@@ -1,118 +1,118 @@
-//! Why a run failed: the closed list of codes of SPEC §4, with the sentence for people.
+//! Why a run failed: the failure codes of SPEC §4, and a failure with its message.
 
 use super::string_enum;
 
 string_enum!(
-    /// `import_runs.failure_code`
+    /// Code of a failure, as stored in `import_runs.failure_code`.
     FailureCode {
-        /// Imports are switched off for the account.
+        /// Imports are disabled for the account.
         ImportDisabled = "import_disabled",
-        /// The settings lack something.
+        /// The import settings lack a value.
         SettingsIncomplete = "settings_incomplete",
-        /// The stored secret can't be opened with the key at hand.
+        /// The stored secret cannot be decrypted with the configured keys.
         SecretUnreadable = "secret_unreadable",
         /// The stored secret was entered for another server.
         SecretForOtherOrigin = "secret_for_other_origin",
         /// The network policy forbids the address.
         AddressRefused = "address_refused",
-        /// The name does not resolve.
+        /// The host name does not resolve.
         NameNotFound = "name_not_found",
-        /// No connection.
+        /// The connection failed.
         ConnectFailed = "connect_failed",
-        /// Nothing, or too little, came in time.
+        /// The server sent nothing, or too little, in time.
         TimedOut = "timed_out",
-        /// The server's certificate is not valid for it.
+        /// The server's certificate is not valid.
         TlsInvalid = "tls_invalid",
-        /// Not https.
+        /// The scheme of the address is not supported.
         SchemeRefused = "scheme_refused",
-        /// A redirect to where we don't follow.
+        /// The redirect is not allowed, for example to another scheme.
         RedirectRefused = "redirect_refused",
-        /// More redirects than we follow.
+        /// The number of redirects exceeds the limit.
         TooManyRedirects = "too_many_redirects",
-        /// User or password refused.
+        /// The server refused the user name, password or key.
         Unauthorized = "unauthorized",
-        /// Not allowed to read the file.
+        /// The server does not allow reading the file.
         Forbidden = "forbidden",
-        /// No such file.
+        /// The file does not exist.
         NotFound = "not_found",
-        /// A directory or the like.
+        /// The path is a directory or another object that is not a file.
         NotAFile = "not_a_file",
-        /// Asked too often.
+        /// The server limits the rate of requests.
         RateLimited = "rate_limited",
-        /// 5xx.
+        /// HTTP status 5xx, or another error of the server.
         ServerError = "server_error",
-        /// Any other status.
+        /// Any other unexpected HTTP status.
         HttpStatus = "http_status",
-        /// Another SSH host key than the pinned one.
+        /// The SSH host key is not the pinned one.
         HostKeyChanged = "host_key_changed",
-        /// The server does not speak the protocol.
+        /// The server violated the protocol.
         ProtocolError = "protocol_error",
-        /// S3 does not know the access key id.
+        /// The S3 access key ID does not exist.
         S3UnknownKeyId = "s3_unknown_key_id",
-        /// The S3 secret is wrong.
+        /// The S3 secret key does not match the access key ID.
         S3WrongSecret = "s3_wrong_secret",
-        /// The bucket lies in another region.
+        /// The bucket is in another region.
         S3WrongRegion = "s3_wrong_region",
-        /// No such bucket.
+        /// The bucket does not exist.
         S3NoBucket = "s3_no_bucket",
-        /// The object is archived.
+        /// The object is archived and must be restored first.
         S3Archived = "s3_archived",
-        /// This machine's clock is wrong.
+        /// S3 refused the request because this machine's clock is wrong.
         ClockSkew = "clock_skew",
         /// The file exceeds the size limit.
         TooLarge = "too_large",
-        /// Fewer bytes than announced.
+        /// The server sent fewer bytes than it announced.
         Incomplete = "incomplete",
         /// The file changed while it was read.
         ChangedWhileReading = "changed_while_reading",
-        /// Something else than .xlsx or .csv.
+        /// The file is neither .xlsx nor .csv.
         NotASpreadsheet = "not_a_spreadsheet",
-        /// A workbook with a password.
+        /// The workbook is protected with a password.
         PasswordProtected = "password_protected",
-        /// Nothing in it.
+        /// The file is empty.
         EmptyFile = "empty_file",
-        /// A damaged workbook.
+        /// The workbook is damaged.
         WorkbookUnreadable = "workbook_unreadable",
-        /// A workbook beyond the caps.
+        /// The workbook exceeds a limit.
         WorkbookTooLarge = "workbook_too_large",
-        /// Bytes that are no text in any supported encoding.
+        /// The bytes are not text in a supported encoding.
         Undecodable = "undecodable",
-        /// A quote that is never closed.
+        /// A quotation mark is never closed.
         UnclosedQuote = "unclosed_quote",
-        /// NUL bytes in text.
+        /// The text contains NUL bytes.
         NulByte = "nul_byte",
         /// The header is not the first non-blank row.
         HeaderNotFirst = "header_not_first",
         /// A required column is missing.
         HeaderMissing = "header_missing",
-        /// A header stands twice.
+        /// Two columns have the same title.
         HeaderDuplicate = "header_duplicate",
-        /// More rows than allowed.
+        /// The number of rows exceeds the limit.
         TooManyRows = "too_many_rows",
-        /// No contact without error in the file.
+        /// The file has no contact without errors.
         NoContacts = "no_contacts",
-        /// Postgres failed.
+        /// A database operation failed.
         DatabaseError = "database_error",
-        /// Another process has taken the run over, or settings changed under it.
+        /// Another process took over the run, or the settings changed during it.
         LeaseLost = "lease_lost",
-        /// The file killed its process repeatedly.
+        /// The account is quarantined, because its file crashed the process repeatedly.
         SetAside = "set_aside",
-        /// A defect in rosterd.
+        /// A bug in rosterd.
         Internal = "internal",
     }
 );
 
-/// A failure as recorded and mailed.
+/// A failure as stored and mailed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
-    /// Fixed word.
+    /// Code.
     pub code: FailureCode,
     /// What happened, where, and what to do.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure with its sentence.
+    /// A failure with this message.
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self {

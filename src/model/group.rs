@@ -1,13 +1,14 @@
-//! Groups, matched without regard to case.
+//! Groups, and the key by which their names are compared regardless of case.
 
 use super::GroupId;
 use super::digest::{hex, sha256};
 use crate::unicode;
 
-/// Longest folded name that is its own key, bytes; a longer one is shortened so that an index can hold it.
+/// Longest folded name that is its own key, in bytes. Longer names are shortened, because Postgres limits the size of
+/// index entries.
 const MAX_KEY_BYTES: usize = 400;
 
-/// A group name in the form by which groups are matched (`groups.name_key`).
+/// The key by which group names are compared (`groups.name_key`): equal for all spellings that differ only in case.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let folded = unicode::fold(name);
@@ -20,16 +21,16 @@ pub fn name_key(name: &str) -> String {
     key
 }
 
-/// A group as the database holds it.
+/// A group in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredGroup {
-    /// Stable id.
+    /// Database id.
     pub id: GroupId,
-    /// As last spelled.
+    /// Name as last spelled.
     pub name: String,
-    /// By which it is matched.
+    /// See [`name_key`].
     pub name_key: String,
-    /// Nobody was left in it.
+    /// Soft-deleted, because it has no members.
     pub removed: bool,
 }
 

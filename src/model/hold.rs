@@ -1,4 +1,4 @@
-//! Holds: when a plan needs approval, what earlier runs said, and what was approved.
+//! Holds: when a plan needs approval, results of earlier runs that it is compared with, and what was approved.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use super::row::RowInError;
 use super::{ContactId, string_enum};
 
 string_enum!(
-    /// Why a plan waits for a person (SPEC §3.3).
+    /// Why a plan is held for approval (SPEC §3.3).
     HoldReason {
         /// Too many contacts would be removed.
         RemovesTooMany = "removes_too_many",
@@ -15,30 +15,30 @@ string_enum!(
         ChangesTooMany = "changes_too_many",
         /// A group would lose all its members.
         EmptiesGroup = "empties_group",
-        /// Too many rows are in error.
+        /// Too many rows have errors.
         ErrorsTooMany = "errors_too_many",
-        /// The first run after enabling would touch somebody.
+        /// The first run after enabling would change existing contacts.
         FirstImport = "first_import",
-        /// The first run after a revert would touch somebody.
+        /// The first run after a revert would change existing contacts.
         AfterRevert = "after_revert",
     }
 );
 
-/// Limits beyond which a plan is held; percentages of the contacts or rows (`import_settings.hold_*`).
+/// Limits above which a plan is held (`import_settings.hold_*`). Percentages are of the account's contacts or the file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HoldRules {
-    /// Held above this share of removals if there are also more than `removed_count`.
+    /// Held above this percentage of removals if there are also more than `removed_count`.
     pub removed_percent: usize,
-    /// See `removed_percent`.
+    /// Number of removals; see `removed_percent`.
     pub removed_count: usize,
-    /// Held above this share of contacts with another name or another set of numbers.
+    /// Held above this percentage of contacts that get another name or another set of numbers.
     pub changed_percent: usize,
-    /// Held above this share of rows newly in error.
+    /// Held above this percentage of rows with new errors.
     pub error_percent: usize,
 }
 
 impl Default for HoldRules {
-    /// The defaults of the columns, for an account without import settings.
+    /// The defaults of the database columns, for an account without import settings.
     fn default() -> Self {
         Self {
             removed_percent: 10,
@@ -49,42 +49,42 @@ impl Default for HoldRules {
     }
 }
 
-/// What earlier runs found and what was approved since.
+/// What a plan takes from earlier runs and approvals.
 #[derive(Debug, Clone, Default)]
 pub struct PlanContext {
-    /// Rows in error in the last applied or approved plan.
+    /// Rows with errors in the last applied or approved plan.
     pub in_error: HashSet<RowInError>,
-    /// Unidentified rows that were accepted: they no longer withhold removals.
+    /// Digests of unidentified rows that were approved and no longer block removals.
     pub accepted_rows: HashSet<[u8; 32]>,
-    /// Withheld removals were approved.
+    /// Removals that would be withheld are applied, because they were approved.
     pub apply_withheld_removals: bool,
-    /// Contacts that look like the same person under a new ID keep their record.
+    /// Contacts that match a new contact by name and number keep their record and get the new ID.
     pub keep_ids: bool,
-    /// Set if this is the first run after imports were enabled or a run was reverted.
+    /// Set for the first run after imports were enabled or a run was reverted.
     pub must_confirm: Option<HoldReason>,
 }
 
-/// What a person has approved.
+/// The plan of a held run that was approved.
 #[derive(Debug, Clone, Default)]
 pub struct ApprovedPlan {
-    /// SHA-256 of the file that was approved.
+    /// SHA-256 of the approved file.
     pub sha256: Option<[u8; 32]>,
     /// Contacts whose removal was approved.
     pub removed: HashSet<ContactId>,
     /// Contacts whose change was approved.
     pub changed: HashSet<ContactId>,
-    /// Rows in error that were seen.
+    /// Rows with errors in the approved plan.
     pub in_error: HashSet<RowInError>,
-    /// In the plan that was seen, those who look like the same person under a new ID keep their record.
+    /// See [`PlanContext::keep_ids`].
     pub keep_ids: bool,
-    /// Why it waited; empty for one that only withheld removals.
+    /// Why the run was held; empty if it only withheld removals.
     pub hold_reasons: Vec<HoldReason>,
 }
 
 impl ApprovedPlan {
-    /// Whether a plan is what was approved: the same file, or nobody removed, changed or in error whom the approved one
-    /// did not remove, change or have in error. Where imports were switched on, or a run reverted, since then, contacts may
-    /// have come that nobody was shown, and the same file alone says nothing.
+    /// Whether the approval applies to a plan: it was made from the same file, or every contact that it removes, changes or
+    /// has in error is also removed, changed or in error in the approved plan. If imports were enabled or a run was reverted
+    /// since the approval, the same file is not sufficient, because contacts may exist that the approved plan did not show.
     #[must_use]
     pub fn covers(
         &self,
@@ -103,7 +103,7 @@ impl ApprovedPlan {
                 && plan
                     .changed
                     .iter()
-                    // Whose removal was approved may as well keep the record under a new ID.
+                    // Keeping the record under a new ID changes less than the approved removal.
                     .all(|change| {
                         let keeps_contact_id = change.action != Action::Adopted
                             && change.changes_external_id()

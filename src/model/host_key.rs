@@ -1,9 +1,9 @@
-//! Host keys of SFTP servers, by which they are known again.
+//! Host keys of SFTP servers.
 
 use crate::model::string_enum;
 
 string_enum!(
-    /// `import_settings.sftp_host_key_kind`: what sort of key, as SSH names it; in the order in which they are asked for.
+    /// Type of a host key by its SSH name (`import_settings.sftp_host_key_kind`), in order of preference.
     HostKeyKind {
         /// Ed25519.
         Ed25519 = "ssh-ed25519",
@@ -18,22 +18,22 @@ string_enum!(
     }
 );
 
-/// A key that a server has shown.
+/// A host key that a server presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedHostKey {
-    /// As OpenSSH shows it (`SHA256:…`).
+    /// Fingerprint in OpenSSH format (`SHA256:…`).
     pub fingerprint: String,
-    /// What sort of key.
+    /// Key type.
     pub kind: HostKeyKind,
 }
 
 /// A pinned host key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PinnedHostKey {
-    /// As OpenSSH shows it (`SHA256:…`).
+    /// Fingerprint in OpenSSH format (`SHA256:…`).
     pub fingerprint: String,
-    /// What sort of key; `None` of one that was entered in SQL.
+    /// Key type; `None` if the key was entered in SQL.
     pub kind: Option<HostKeyKind>,
-    /// Whose it is (`sftp://host:port`); `None`, as of one that was entered in SQL: of whichever server the address names.
+    /// Origin of the server (`sftp://host:port`); `None` if the key was entered in SQL and applies to the server in the settings.
     pub server: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! One finding in a file.
+//! Issues: findings in a file or a revert, with location and message.
 
 use std::borrow::Cow;
 
@@ -8,58 +8,58 @@ use super::catalog::{Finding, MessageArgs};
 pub use super::code::{Code, Severity};
 use super::digest::TextDigest;
 
-/// Longest offending value that an issue carries, characters.
+/// Longest offending value in an issue, in characters.
 pub const MAX_VALUE_CHARS: usize = 200;
 
-/// One finding in a file. Serialises as the JSON of SPEC §9 has it.
+/// A finding in a file or a revert. Serializes as specified in SPEC §9.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issue {
-    /// What it means for the contact.
+    /// Effect on the contact.
     pub severity: Severity,
-    /// What it is.
+    /// Kind of the issue.
     pub code: Code,
-    /// The spreadsheet's own row number; none for the file as a whole.
+    /// Row number in the spreadsheet program, from 1; `None` if the issue concerns the whole file.
     pub row: Option<u32>,
-    /// The column's header.
+    /// Title of the column.
     pub column: Option<Cow<'static, str>>,
-    /// Where the column stands in the sheet, counted from 0.
+    /// Index of the column in the sheet, from 0.
     pub column_index: Option<u32>,
     /// The offending value, at most [`MAX_VALUE_CHARS`] characters.
     pub value: Option<String>,
-    /// The contact's ID, where known.
+    /// The contact's ID, if known.
     pub external_id: Option<String>,
-    /// The contact's name, where known.
+    /// The contact's name, if known.
     pub contact_name: Option<String>,
-    /// What is wrong and what to do ([`Issue::message`]).
+    /// What [`Issue::message`] is made from.
     pub message_source: MessageSource,
-    /// Of a nameless row: SHA-256 of its cells.
+    /// SHA-256 of the cells of an unidentified row.
     pub row_digest: Option<[u8; 32]>,
 }
 
-/// Where the sentences of an issue come from.
+/// What the message of an issue is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageSource {
-    /// From the catalogue.
+    /// An entry of the catalog.
     Catalog {
-        /// Its line.
+        /// The entry.
         finding: Finding,
-        /// The other one that it clashes with, or what was meant; blank for none.
+        /// Value of `{other}`; empty for none.
         other: String,
-        /// The other row; 0 for none.
+        /// Value of `{row}`; 0 for none.
         row: u32,
     },
-    /// As they were said at another time, or in another process.
+    /// A complete message, from the database or another process.
     Stored(String),
 }
 
 impl Issue {
-    /// A finding; about the file as a whole, until it is said where.
+    /// An issue without a location.
     #[must_use]
     pub fn new(finding: Finding) -> Self {
         Self::with_reference(finding, "", 0)
     }
 
-    /// A finding that also names another one, and another row where it is not 0.
+    /// An issue without a location, whose message names another value, and another row if `row` is not 0.
     #[must_use]
     pub fn with_reference(finding: Finding, other: &str, row: u32) -> Self {
         let rule = finding.rule();
@@ -81,7 +81,7 @@ impl Issue {
         }
     }
 
-    /// What is wrong and what to do, for people.
+    /// The message: what is wrong and what to do.
     #[must_use]
     pub fn message(&self) -> Cow<'_, str> {
         match &self.message_source {
@@ -101,12 +101,11 @@ impl Issue {
     /// The cell as the spreadsheet program names it (`E17`).
     #[must_use]
     pub fn cell(&self) -> Option<String> {
-        let position = usize::try_from(self.column_index?).ok()?;
-        Some(format!("{}{}", column_letters(position), self.row?))
+        let index = usize::try_from(self.column_index?).ok()?;
+        Some(format!("{}{}", column_letters(index), self.row?))
     }
 
-    /// What makes two issues of two runs the same one: code, contact (or nameless row, or value where there is neither) and
-    /// column.
+    /// Identifies the issue across runs: code, column, and contact ID (or digest of the unidentified row, or else the value).
     #[must_use]
     pub fn identity(&self) -> IssueIdentity {
         let mut digest = TextDigest::default();
@@ -125,16 +124,16 @@ impl Issue {
     }
 }
 
-/// See [`Issue::identity`]: the first half of a SHA-256.
+/// Identity of an issue across runs ([`Issue::identity`]): the first half of a SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IssueIdentity([u8; 16]);
 
-/// Which issues a run has.
+/// The identities of a run's issues.
 #[derive(Debug, Clone, Default)]
 pub struct IssueIdentities(Vec<IssueIdentity>);
 
 impl IssueIdentities {
-    /// Whether this one is among them.
+    /// Whether the run has this issue.
     #[must_use]
     pub fn contains(&self, identity: IssueIdentity) -> bool {
         self.0.binary_search(&identity).is_ok()
@@ -150,7 +149,7 @@ impl FromIterator<IssueIdentity> for IssueIdentities {
     }
 }
 
-/// An issue as JSON has it.
+/// The JSON form of an issue.
 #[derive(Serialize, Deserialize)]
 struct IssueJson<'a> {
     severity: Severity,
@@ -202,7 +201,7 @@ impl<'de> Deserialize<'de> for Issue {
     }
 }
 
-/// The letters by which spreadsheet programs name a column, counted from 0 (`A`, …, `Z`, `AA`, …).
+/// The letters of a column in spreadsheet programs (`A`, …, `Z`, `AA`, …); `index` counts from 0.
 #[must_use]
 pub fn column_letters(index: usize) -> String {
     let mut letters = Vec::new();
@@ -216,7 +215,7 @@ pub fn column_letters(index: usize) -> String {
     letters.iter().rev().collect()
 }
 
-/// The column of a cell (`E17`), counted from 0.
+/// The column index of a cell such as `E17`, from 0; `None` if it is not a cell name.
 #[must_use]
 pub fn column_from_cell(cell: &str) -> Option<u32> {
     let letters = cell.trim_end_matches(|c: char| c.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! The words of the domain as types: pure, without I/O, without knowledge of any other module of ours.
+//! Domain types. No I/O, and no dependency on parsers, storage or other stages.
 
 pub mod account;
 pub mod catalog;
@@ -10,6 +10,7 @@ pub mod group;
 pub mod hold;
 pub mod host_key;
 pub mod issue;
+pub mod mail;
 pub mod phone;
 pub mod plan;
 pub mod row;
@@ -18,7 +19,7 @@ pub mod schedule;
 pub mod settings;
 pub mod snapshot;
 
-/// Defines an id that can't be mistaken for another table's.
+/// Defines an id type for one table, so that ids of different tables cannot be confused.
 macro_rules! define_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -35,25 +36,25 @@ macro_rules! define_id {
 }
 
 define_id!(
-    /// `accounts.define_id`
+    /// `accounts.id`
     AccountId
 );
 define_id!(
-    /// `import_runs.define_id`
+    /// `import_runs.id`
     RunId
 );
 define_id!(
-    /// `contacts.define_id`: stable for ever; the platform points at it.
+    /// `contacts.id`. Imports never change it, because the platform references it.
     ContactId
 );
 define_id!(
-    /// `groups.define_id`: stable for ever.
+    /// `groups.id`. Imports never change it.
     GroupId
 );
 
-/// Defines a closed set of words as the database, the JSON and the file spell them; an unknown word fails to parse.
+/// Defines an enum with one string per variant, as spelled in the database, JSON and files. Parsing an unknown string fails.
 macro_rules! string_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(
             Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
@@ -61,23 +62,23 @@ macro_rules! string_enum {
             serde::Serialize, serde::Deserialize,
         )]
         pub enum $name {
-            $($(#[$vdoc])* #[strum(serialize = $word)] #[serde(rename = $word)] $variant),+
+            $($(#[$vdoc])* #[strum(serialize = $text)] #[serde(rename = $text)] $variant),+
         }
 
         impl $name {
-            /// Every value, in the order of definition.
+            /// All variants in the order of definition.
             pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
 
-            /// The word as stored and printed.
+            /// The string as stored and printed.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 self.into()
             }
 
-            /// The value of a word in upper or lower case.
+            /// The variant with this string, ignoring ASCII case; `None` if there is none.
             #[must_use]
-            pub fn parse_ignore_case(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|known| known.as_str().eq_ignore_ascii_case(word))
+            pub fn parse_ignore_case(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str().eq_ignore_ascii_case(text))
             }
         }
     };

@@ -1,33 +1,33 @@
-//! Phone numbers, as people type them and as they are kept.
+//! Phone numbers: parsing of typed numbers, and their normalized form.
 
 use serde::Serialize;
 
-/// Ten digits of the North American Numbering Plan, area code and exchange starting with 2-9.
+/// A phone number of the North American Numbering Plan: ten digits, with area code and exchange starting with 2 to 9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PhoneNumber([u8; 10]);
 
-/// Why a text is no [`PhoneNumber`].
+/// Why a text is not a [`PhoneNumber`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PhoneNumberError {
-    /// Not ten digits, or other things than digits, punctuation and spaces.
+    /// Not ten digits, or characters other than digits, punctuation and spaces.
     NotTenDigits,
-    /// Area code or exchange starts with 0 or 1.
+    /// The area code or exchange starts with 0 or 1.
     NotNanp,
 }
 
 impl PhoneNumber {
-    /// Reads a number as people type it: punctuation, spaces and a leading `+1` or `1` are dropped.
+    /// Parses a typed number. Punctuation, spaces and a leading `+1` or `1` are ignored.
     ///
     /// # Errors
-    /// [`PhoneNumberError`] if ten digits of the plan don't remain.
+    /// [`PhoneNumberError`] if the rest is not ten digits of the numbering plan.
     pub fn parse(text: &str) -> Result<Self, PhoneNumberError> {
-        // Most stand there as ten digits and nothing else.
+        // Fast path: most numbers are exactly ten digits.
         if let Ok(number) = <[u8; 10]>::try_from(text.as_bytes())
             && number.iter().all(u8::is_ascii_digit)
         {
             return Self::check_nanp(number);
         }
-        // A number that a program took for one to calculate with: its last digit is none of it.
+        // A decimal fraction: a program stored the number as a quantity, and the digits after the point are not part of it.
         if let Some((whole, part)) = text.trim().split_once('.')
             && part.len() < 4
             && [whole, part]
@@ -36,7 +36,7 @@ impl PhoneNumber {
         {
             return Err(PhoneNumberError::NotTenDigits);
         }
-        // One more than there may be, so that a surplus shows.
+        // One more than the 11 digits that are allowed, to detect surplus digits.
         let (mut digits, mut count) = ([0; 12], 0);
         for c in text.chars() {
             match c {
@@ -90,7 +90,7 @@ impl PhoneNumber {
         Ok(Self(number))
     }
 
-    /// Takes what was a number before: out of the database, whose CHECK has vouched for it, or packed.
+    /// A number that was validated before: from the database, which checks it with a CHECK, or from the compact form.
     #[must_use]
     pub fn from_stored(digits: impl AsRef<[u8]>) -> Self {
         let mut number = [b'0'; 10];
@@ -106,13 +106,13 @@ impl PhoneNumber {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// The ten digits as they are packed.
+    /// The ten digits as ASCII bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 10] {
         &self.0
     }
 
-    /// The ten digits as one number.
+    /// The ten digits as an integer.
     #[must_use]
     pub fn to_u64(&self) -> u64 {
         let digit = |byte: &u8| u64::from(byte.wrapping_sub(b'0'));

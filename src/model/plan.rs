@@ -1,4 +1,4 @@
-//! What a run would do to the contacts and groups of an account.
+//! Plans: the changes that a run would make to the contacts and groups of an account, and the record of changes made.
 
 use super::contact::{ContactImage, ContactState, Number};
 use super::digest::TextDigest;
@@ -8,29 +8,29 @@ use super::{ContactId, GroupId, string_enum};
 string_enum!(
     /// What happens to a contact.
     Action {
-        /// New.
+        /// A new contact.
         Added = "added",
-        /// Something differs.
+        /// At least one field differs.
         Updated = "updated",
-        /// Stored, but no longer in the file.
+        /// No longer in the file; soft-deleted.
         Removed = "removed",
-        /// Removed earlier, back again.
+        /// Was soft-deleted and is in the file again.
         Revived = "revived",
-        /// Made by hand, now known by its external ID.
+        /// Entered by hand without an external ID, which it gets from the file.
         Adopted = "adopted",
     }
 );
 
-/// A group in the plan's table; contacts refer to it by its place.
+/// A group in the plan's group table. Contacts refer to it by its index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanGroup {
-    /// Stored id; none for a group that is new.
+    /// Database id; `None` for a new group.
     pub id: Option<GroupId>,
-    /// By which it is matched.
+    /// See [`name_key`](super::group::name_key).
     pub name_key: String,
-    /// The name it has after the run.
+    /// Name after the run.
     pub name: String,
-    /// What has to be written.
+    /// What must be written.
     pub change: GroupChange,
 }
 
@@ -39,20 +39,20 @@ pub struct PlanGroup {
 pub enum GroupChange {
     /// Nothing.
     None,
-    /// Made.
+    /// Created.
     Add,
-    /// Brought back, or spelled anew.
+    /// Restored, or its spelling changed.
     Update,
-    /// Nobody is left in it.
+    /// Soft-deleted, because it has no members left.
     Remove,
 }
 
-/// A contact that is made.
+/// A contact that is added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addition<'a> {
-    /// All of it.
+    /// The new contact.
     pub after: ContactState<&'a str>,
-    /// First row it came from.
+    /// First row of the contact in the file.
     pub row: u32,
 }
 
@@ -61,13 +61,13 @@ pub struct Addition<'a> {
 pub struct Change {
     /// `Updated`, `Revived` or `Adopted`.
     pub action: Action,
-    /// Which.
+    /// The contact.
     pub id: ContactId,
-    /// As stored.
+    /// State before the run.
     pub before: ContactState,
-    /// As it shall be.
+    /// State after the run.
     pub after: ContactState,
-    /// First row it came from.
+    /// First row of the contact in the file.
     pub row: Option<u32>,
 }
 
@@ -79,7 +79,7 @@ impl Change {
             || number_set(&self.before.numbers) != number_set(&self.after.numbers)
     }
 
-    /// Whether the contact is known by another ID from now on.
+    /// Whether the contact gets another ID in the spreadsheet.
     #[must_use]
     pub fn changes_external_id(&self) -> bool {
         self.before.external_id != self.after.external_id
@@ -93,60 +93,60 @@ fn number_set(numbers: &[Number]) -> std::collections::BTreeSet<&str> {
 /// A contact that is removed, or whose removal is withheld.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
-    /// Which.
+    /// The contact.
     pub id: ContactId,
-    /// As stored.
+    /// State before the run.
     pub before: ContactState,
 }
 
-/// A contact that is gone from the file, but looks like the same person as a new one in it.
+/// A contact that is missing in the file but has the same name and a number in common with a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PossibleIdChange {
-    /// Which.
+    /// The contact.
     pub contact: ContactId,
     /// Its name.
     pub name: String,
-    /// Its ID in the spreadsheet so far.
+    /// Its ID in the spreadsheet so far; `None` if it has none.
     pub old_id: Option<String>,
-    /// The ID of the new one.
+    /// ID of the new contact.
     pub new_id: String,
 }
 
-/// What a run would do. Pure data: nothing in it has happened.
+/// The changes that a run would make. Pure data; nothing has been written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// Every stored group, and every new one after them.
+    /// Group table: all stored groups, then the new ones.
     pub groups: Vec<PlanGroup>,
-    /// Contacts made: their places among those of the file, which may be a million.
+    /// Indexes of the contacts of the file that are added. Indexes save memory, as there may be a million.
     pub added: Vec<usize>,
-    /// The place in `groups` of each spelling in the file; none of those that only contacts in error have.
+    /// Index in `groups` of each spelling in the file; `None` if only contacts in error have it.
     pub group_index: Vec<Option<u32>>,
     /// Contacts updated, revived or adopted.
     pub changed: Vec<Change>,
     /// Contacts removed.
     pub removed: Vec<Removal>,
-    /// What some of the removed get back besides: what they had before the run that revived them.
+    /// In a revert: fields of removed contacts that get their values from before the run that revived them.
     pub restored_fields: Vec<Change>,
-    /// Contacts that would be removed, if a row's ID were known or the file were beyond doubt.
+    /// Removals that are withheld because of an unidentified row or a file that may be truncated.
     pub withheld: Vec<Removal>,
-    /// Contacts in which nothing differs.
+    /// Number of contacts without changes.
     pub unchanged: usize,
-    /// The stored contact of each contact of the file; none for those that are made, in their order.
+    /// Stored contact of each contact of the file, in file order; `None` for added ones.
     pub contact_ids: Vec<Option<ContactId>>,
-    /// Stored contacts that are in error in the file, and stay as they are.
+    /// Stored contacts that have errors in the file and are left unchanged.
     pub in_error: Vec<ContactId>,
-    /// Names of the groups that lose all their members.
+    /// Names of the groups that would become empty.
     pub emptied_groups: Vec<String>,
-    /// Contacts that are gone, but look like the same person under a new ID.
+    /// Removed contacts that may be in the file under a new ID.
     pub possible_id_changes: Vec<PossibleIdChange>,
-    /// Why it waits for a person; empty if it doesn't.
+    /// Why the plan is held for approval; empty if it is not.
     pub hold_reasons: Vec<HoldReason>,
-    /// Contacts of the account after the run, without the removed.
+    /// Number of active contacts after the run.
     pub contacts_after: usize,
 }
 
 impl Plan {
-    /// How many contacts get this.
+    /// Number of contacts with this action.
     #[must_use]
     pub fn count(&self, action: Action) -> usize {
         match action {
@@ -160,7 +160,7 @@ impl Plan {
         }
     }
 
-    /// Whether anything at all would be written to contacts or groups.
+    /// Whether nothing would be written to contacts or groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty()
@@ -172,8 +172,8 @@ impl Plan {
                 .all(|group| group.change == GroupChange::None)
     }
 
-    /// SHA-256 of all that is kept of a contact; groups by their keys, so that a new spelling changes nothing. Equal to that
-    /// of [`Contacts::digests`](crate::compact::Contacts::digests) where the file says the same.
+    /// SHA-256 of a contact's data. Groups are hashed by their keys, so a new spelling does not change the digest. Equals the
+    /// digest of [`Contacts::digests`](crate::compact::Contacts::digests) for the same data.
     #[must_use]
     pub fn digest<T: AsRef<str>>(&self, state: &ContactState<T>) -> [u8; 32] {
         let mut digest = TextDigest::default();
@@ -202,7 +202,7 @@ impl Plan {
         digest.finish()
     }
 
-    /// The names of a contact's groups.
+    /// Names of a contact's groups.
     pub fn group_names<'a, T>(
         &'a self,
         state: &'a ContactState<T>,
@@ -215,17 +215,17 @@ impl Plan {
     }
 }
 
-/// What a run is recorded to have done to a contact.
+/// A change that a run made to a contact, as recorded in `import_changes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedChange {
-    /// Which.
+    /// The contact.
     pub contact: ContactId,
-    /// What.
+    /// The kind of change.
     pub action: Action,
     /// Its ID in the spreadsheet.
     pub external_id: Option<String>,
-    /// The contact before the run; none for an addition, or if it was forgotten.
+    /// The contact before the run; `None` if it was added or the image was deleted.
     pub before: Option<ContactImage>,
-    /// The contact after the run; none for a removal, or if it was forgotten.
+    /// The contact after the run; `None` if it was removed or the image was deleted.
     pub after: Option<ContactImage>,
 }

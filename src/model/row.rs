@@ -1,19 +1,19 @@
-//! Rows that are recognized again in the next run of the account.
+//! Identities of rows with errors, by which later runs recognize them.
 
-/// A row whose ID can't be known.
+/// A row whose ID cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnidentifiedRow {
-    /// Its number.
+    /// Row number in the spreadsheet program, from 1.
     pub row: u32,
-    /// SHA-256 of its cells, by which it is known again.
+    /// SHA-256 of its cells.
     pub digest: [u8; 32],
 }
 
-/// By what a row in error is known again in the next run.
+/// Identity of a row with errors across runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RowInError {
-    /// By its contact.
+    /// ID of its contact.
     Contact(String),
-    /// By its cells.
+    /// SHA-256 of the cells of an unidentified row.
     Unidentified([u8; 32]),
 }

@@ -1,67 +1,67 @@
-//! Runs: one import of one account.
+//! Runs (imports, approvals and reverts of one account), their counts and their failures.
 
 use chrono::{DateTime, Utc};
 
 use super::{AccountId, RunId, string_enum};
 
 string_enum!(
-    /// What asked for the run.
+    /// What started the run.
     Trigger {
-        /// The schedule.
+        /// The account's schedule.
         Schedule = "schedule",
-        /// A person.
+        /// A command, a page or an SQL statement.
         Manual = "manual",
-        /// A person, approving another run.
+        /// The approval of another run.
         Approval = "approval",
-        /// A person, reverting another run.
+        /// The revert of another run.
         Revert = "revert",
     }
 );
 
 string_enum!(
-    /// Where a run stands.
+    /// State of a run.
     RunStatus {
-        /// Waits to be taken up.
+        /// Not started yet.
         Queued = "queued",
-        /// Under way.
+        /// In progress.
         Running = "running",
-        /// Applied, without errors.
+        /// Applied without errors.
         Succeeded = "succeeded",
-        /// The file was the same as before.
+        /// The file had not changed; nothing was done.
         Unchanged = "unchanged",
-        /// Applied, with contacts in error or removals withheld.
+        /// Applied, but some contacts had errors or removals were withheld.
         SucceededWithIssues = "succeeded_with_issues",
-        /// Waits for a person.
+        /// Held for approval; nothing was changed.
         Held = "held",
-        /// Nothing changed.
+        /// Failed; nothing was changed.
         Failed = "failed",
-        /// A person has ended it.
+        /// Was held and then rejected.
         Rejected = "rejected",
-        /// Another run took its place.
+        /// Was held and then replaced by a later run.
         Superseded = "superseded",
     }
 );
 
 string_enum!(
-    /// Where the file comes from.
+    /// Where the file of a run comes from.
     Origin {
-        /// Fetched as the settings say.
+        /// The source in the import settings.
         Source = "source",
-        /// A local file.
+        /// A local file (`import --file`).
         File = "file",
     }
 );
 
-/// A run to be started here and now.
+/// A run that this process starts immediately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewRun {
-    /// Its account.
+    /// The account.
     pub account_id: AccountId,
-    /// What asks for it.
+    /// What started it.
     pub trigger: Trigger,
     /// Where the file comes from.
     pub origin: Origin,
-    /// The run it approves or reverts.
+    /// The run that it approves or reverts.
     pub subject: Option<RunId>,
     /// See [`ClaimedRun::keep_ids`].
     pub keep_ids: bool,
@@ -70,7 +70,7 @@ pub struct NewRun {
 }
 
 impl NewRun {
-    /// An import that a person asks for.
+    /// An import that was requested manually.
     #[must_use]
     pub fn manual(account_id: AccountId, origin: Origin) -> Self {
         Self {
@@ -84,30 +84,30 @@ impl NewRun {
     }
 }
 
-/// A run that this process has taken up and vouches for.
+/// A run that this process executes and whose lease it renews.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedRun {
     /// The run.
     pub id: RunId,
-    /// Its account.
+    /// The account.
     pub account_id: AccountId,
-    /// What asked for it.
+    /// What started it.
     pub trigger: Trigger,
     /// Where the file comes from.
     pub origin: Origin,
-    /// The run it approves or reverts.
+    /// The run that it approves or reverts.
     pub subject: Option<RunId>,
-    /// Of an approval: who is recognised under a new ID keeps the record.
+    /// In an approval: contacts that match a new contact keep their record and get the new ID.
     pub keep_ids: bool,
-    /// Of a revert: contacts changed since are put back all the same.
+    /// In a revert: contacts that were changed after the run are restored anyway.
     pub forced: bool,
-    /// Counts the claims; a commit must present the newest.
+    /// Fencing token: increases with each claim. A commit with an old token is refused.
     pub fence: i64,
-    /// Which attempt this is, from 1.
+    /// Number of this attempt, from 1.
     pub attempts: i32,
 }
 
-/// How many of each.
+/// Counts of a run (`import_runs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Data rows in the file.
@@ -116,7 +116,7 @@ pub struct Counts {
     pub added: usize,
     /// Contacts updated.
     pub updated: usize,
-    /// Contacts that don't differ.
+    /// Contacts without changes.
     pub unchanged: usize,
     /// Contacts removed.
     pub removed: usize,
@@ -130,31 +130,31 @@ pub struct Counts {
     pub errors: usize,
     /// Issues of severity warning.
     pub warnings: usize,
-    /// Contacts after the run.
+    /// Active contacts after the run.
     pub contacts_after: usize,
 }
 
-/// What is known of the file.
+/// Metadata of the file; `None` where unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileMetadata {
     /// SHA-256 of its bytes.
     pub sha256: Option<[u8; 32]>,
-    /// Size, bytes.
+    /// Size in bytes.
     pub size_bytes: Option<u64>,
     /// `ETag` header.
     pub etag: Option<String>,
-    /// `Last-Modified` header, as sent.
+    /// `Last-Modified` header, unparsed.
     pub last_modified: Option<String>,
-    /// Time of modification, of a file on an SFTP server.
+    /// Modification time of a file on an SFTP server.
     pub mtime: Option<DateTime<Utc>>,
 }
 
-/// A failure that goes on from run to run of an account.
+/// Consecutive failed runs of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FailureStreak {
-    /// Since when.
+    /// Time of the first failure; `None` if the last run did not fail.
     pub since: Option<DateTime<Utc>>,
-    /// The code last mailed.
+    /// Failure code that was last mailed.
     pub code: Option<String>,
     /// When it was last mailed.
     pub mailed_at: Option<DateTime<Utc>>,

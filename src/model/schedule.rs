@@ -1,7 +1,7 @@
-//! When an import is due: days and a time in a zone, exact across changes of daylight saving time.
+//! Computes when imports are due (`next_run_at`) from days and a local time, across daylight saving time changes.
 //!
-//! The one place that computes `next_run_at`. jiff reads the machine's time zone database, so that a change of law
-//! arrives with the system's updates; the one it carries serves where the machine has none.
+//! jiff reads the machine's time zone database, so system updates bring new time zone rules. If the machine has none, jiff
+//! uses its built-in copy.
 
 use chrono::{DateTime, Utc};
 use jiff::civil::{Date, DateTime as LocalDateTime, Time};
@@ -11,7 +11,7 @@ use jiff::{Span, Timestamp};
 use super::string_enum;
 
 string_enum!(
-    /// A day of the week as the database and the commands spell it.
+    /// A day of the week, as spelled in the database and in commands.
     Weekday {
         /// Monday.
         Mon = "mon",
@@ -36,42 +36,42 @@ impl Weekday {
     }
 }
 
-/// One row of `import_schedules`, without what the database adds to it.
+/// A row of `import_schedules`, without ids and `next_run_at`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
-    /// Days, at least one.
+    /// Days of the week; at least one.
     pub days: Vec<Weekday>,
-    /// Wall-clock time, whole seconds.
+    /// Local time in the account's time zone, in whole seconds.
     pub at: Time,
-    /// False pauses it.
+    /// A disabled schedule is never due.
     pub enabled: bool,
 }
 
-/// The zone of an account is not in the time zone database.
+/// The time zone database does not contain this time zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "time zone `{0}` is unknown on this machine; install or update the Debian package `tzdata`"
+    "time zone `{0}` is not in this machine's time zone database; check its name, or install or update the package `tzdata`"
 )]
 pub struct UnknownTimeZone(pub String);
 
-/// The zone of a name.
+/// The time zone with this IANA name.
 ///
 /// # Errors
-/// [`UnknownTimeZone`] if neither the machine nor the program knows it.
+/// [`UnknownTimeZone`] if the time zone database does not contain it.
 pub fn zone(name: &str) -> Result<TimeZone, UnknownTimeZone> {
     TimeZone::get(name).map_err(|_| UnknownTimeZone(name.to_owned()))
 }
 
 impl Schedule {
-    /// The first instant strictly after `after` at which this schedule is due in `zone`; `None` where it names no day.
+    /// The first instant strictly after `after` at which this schedule is due in `zone`; `None` if it has no days.
     ///
-    /// A wall-clock time that a change of the clocks leaves out runs at the first instant after the gap; of one that
-    /// occurs twice the first runs.
+    /// A local time that does not exist because of a daylight saving time change is due at the first instant after the gap.
+    /// A local time that occurs twice is due the first time only.
     #[must_use]
     pub fn next_after(&self, after: DateTime<Utc>, zone: &TimeZone) -> Option<DateTime<Utc>> {
         let start = Timestamp::from_second(after.timestamp()).ok()?;
-        // From the day before: an instant after the gap may belong to a wall-clock time of yesterday. Nine days on,
-        // every weekday has come by even where a zone skipped a whole day.
+        // Starts with the day before, because an instant after a gap may belong to a local time of that day. Nine days
+        // include every weekday even if the zone skipped a whole day.
         let today = zone.to_datetime(start).date();
         (-1..=9)
             .filter_map(|offset| today.checked_add(Span::new().days(offset)).ok())
@@ -90,7 +90,7 @@ fn resolve_local_time(local: LocalDateTime, zone: &TimeZone) -> Option<Timestamp
             ambiguous.earlier().ok()
         }
         AmbiguousOffset::Gap { after, .. } => {
-            // Read with the offset after the gap, the time lies before the transition that made the gap.
+            // With the offset after the gap, the time is before the transition that caused the gap.
             let before_gap = after.to_timestamp(local).ok()?;
             zone.following(before_gap)
                 .next()
@@ -99,7 +99,7 @@ fn resolve_local_time(local: LocalDateTime, zone: &TimeZone) -> Option<Timestamp
     }
 }
 
-/// An instant as the account's people read it: local time with the offset from UTC (RFC 3339).
+/// An instant as local time with the offset from UTC (RFC 3339).
 #[must_use]
 pub fn local_rfc3339(at: DateTime<Utc>, zone: &TimeZone) -> String {
     let Ok(at) = Timestamp::from_second(at.timestamp()) else {
@@ -109,7 +109,26 @@ pub fn local_rfc3339(at: DateTime<Utc>, zone: &TimeZone) -> String {
     zoned.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
-/// The next `count` instants at which any of the schedules is due; coinciding ones count once.
+/// An instant for people: `Mon 30 Nov 2026, 02:30 (America/Vancouver, UTC-08:00)`; in UTC if the time zone is unknown.
+#[must_use]
+pub fn display_time(at: DateTime<Utc>, time_zone: &str) -> String {
+    let Ok(at) = Timestamp::from_second(at.timestamp()) else {
+        return at.to_rfc3339();
+    };
+    match zone(time_zone) {
+        Ok(zone) => {
+            let local = at
+                .to_zoned(zone)
+                .strftime("%a %-d %b %Y, %H:%M|UTC%:z")
+                .to_string();
+            let (time, offset) = local.split_once('|').unwrap_or((&local, "UTC"));
+            format!("{time} ({time_zone}, {offset})")
+        }
+        Err(_) => at.strftime("%a %-d %b %Y, %H:%M (UTC)").to_string(),
+    }
+}
+
+/// The next `count` instants at which any of the schedules is due. Schedules due at the same instant count once.
 #[must_use]
 pub fn upcoming(
     schedules: &[Schedule],
@@ -155,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn weekly_time_keeps_wall_clock_across_dst() {
+    fn weekly_time_keeps_local_time_across_dst() {
         use Weekday::Mon;
         check(
             "America/New_York",
@@ -207,7 +226,7 @@ mod tests {
             "2026-03-28T12:00:00Z",
             "2026-03-29T01:00:00Z",
         );
-        // Lord Howe moves by half an hour.
+        // Daylight saving time on Lord Howe Island shifts by 30 minutes.
         check(
             "Australia/Lord_Howe",
             &[Weekday::Sun],

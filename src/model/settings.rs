@@ -1,22 +1,22 @@
-//! Import settings: the kinds of source, and the columns that secrets are bound to.
+//! Kinds of source, and the names of the columns with encrypted secrets.
 
 use super::string_enum;
 
 string_enum!(
-    /// `import_settings.source`
+    /// Kind of source (`import_settings.source`).
     SourceKind {
-        /// A public file over HTTPS.
+        /// Public file over HTTPS.
         Https = "https",
-        /// A private file over HTTPS with Basic authorization.
+        /// Private file over HTTPS with basic authentication.
         HttpsBasic = "https_basic",
-        /// A private file over SFTP.
+        /// Private file over SFTP.
         Sftp = "sftp",
-        /// A private file in AWS S3 or what speaks its protocol.
+        /// Private file in AWS S3 or an S3-compatible service.
         S3 = "s3",
     }
 );
 
-/// Column of the password of `https_basic` and `sftp`, to which it is bound.
+/// Column of the password of `https_basic` and `sftp`. The encrypted password is bound to this name.
 pub const PASSWORD_COLUMN: &str = "password_sealed";
-/// Column of the S3 secret key, to which it is bound.
+/// Column of the S3 secret key. The encrypted key is bound to this name.
 pub const S3_SECRET_COLUMN: &str = "s3_secret_sealed";

@@ -1,18 +1,19 @@
-//! What the database has of an account before a run.
+//! The stored contacts and groups of an account before a run.
 
 use super::ContactId;
 use super::contact::StoredContact;
 use super::group::StoredGroup;
 
-/// What is stored of an account, as far as it may matter.
+/// The stored groups and contacts of an account that a plan needs.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// All groups, removed ones too; contacts refer to them by their place here.
+    /// All groups, including removed ones. Contacts refer to them by their index here.
     pub groups: Vec<StoredGroup>,
-    /// Contacts, removed ones too; all but those that are settled, or known ([`ParsedSheet::known`]).
+    /// Contacts, including removed ones; without those in `already_stored` and those that the row cache proves unchanged.
     pub contacts: Vec<StoredContact>,
-    /// Which contacts of the file are stored exactly as it says, and as which; empty where none is known to be.
+    /// For each contact of the file, its stored contact if that has the same data; empty if this was not determined.
     pub already_stored: Vec<Option<ContactId>>,
-    /// Which groups have members among the known contacts, who call them as they are stored; empty where none is known.
+    /// For each group, whether contacts that the row cache proves unchanged are members and use its stored spelling; empty if
+    /// the row cache was not used.
     pub groups_with_cached_members: Vec<bool>,
 }

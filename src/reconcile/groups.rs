@@ -1,16 +1,17 @@
-//! The groups while a plan is made: places by key, spellings, and how many members each has.
+//! Groups while a plan is made: matches names to groups, chooses their spelling, and counts members before and after the
+//! run. Knows nothing of contacts except which groups they are in.
 
 use std::collections::HashMap;
 
-use crate::model::contact::ContactState;
+use crate::model::contact::{ContactState, StoredContact};
 use crate::model::group::{StoredGroup, name_key};
 use crate::model::plan::{GroupChange, PlanGroup};
 
-/// The groups while a plan is made.
+/// Stored groups, followed by new ones in the order in which they occur.
 pub(super) struct GroupTable<'a> {
     stored: &'a [StoredGroup],
     keys: Vec<String>,
-    /// Spelling in the file, the first that is met; for a stored group the stored one, if it occurs.
+    /// Spelling in the file: the first one, or the stored spelling if it also occurs.
     spellings: Vec<Option<String>>,
     position_of: HashMap<String, u32>,
 }
@@ -30,18 +31,17 @@ impl<'a> GroupTable<'a> {
         }
     }
 
-    /// The key of a place.
     pub(super) fn key(&self, position: u32) -> &str {
         &self.keys[position as usize]
     }
 
-    /// The place of a stored group's key.
+    /// Position of the stored group with this key.
     pub(super) fn stored_position(&self, key: &str) -> Option<u32> {
         let position = self.position_of.get(key).copied();
         position.filter(|position| (*position as usize) < self.stored.len())
     }
 
-    /// The place of a key; a group that is new gets this name.
+    /// Position of the group with this key; adds a group with this name if there is none.
     pub(super) fn position_of_key(&mut self, key: String, name: &str) -> u32 {
         if let Some(position) = self.position_of.get(&key) {
             return *position;
@@ -53,7 +53,7 @@ impl<'a> GroupTable<'a> {
         position
     }
 
-    /// The place of a name as the file spells it.
+    /// Position of the group with this name, as spelled in the file; adds it if there is none.
     pub(super) fn position_of_name(&mut self, name: &str) -> u32 {
         let position = self.position_of_key(name_key(name), name);
         let index = position as usize;
@@ -68,40 +68,42 @@ impl<'a> GroupTable<'a> {
     }
 
     pub(super) fn finish(self, members: &MemberCounts) -> Vec<PlanGroup> {
-        let rows = self.keys.into_iter().zip(self.spellings).enumerate();
-        rows.map(|(position, (name_key, spellings))| {
-            let filled = members.of(position) > 0;
-            let Some(stored) = self.stored.get(position) else {
-                return PlanGroup {
-                    id: None,
-                    name: spellings.unwrap_or_default(),
-                    name_key,
-                    // Nobody is in it where a contact that would have been was refused.
-                    change: if filled {
-                        GroupChange::Add
-                    } else {
-                        GroupChange::None
-                    },
+        let groups = self.keys.into_iter().zip(self.spellings).enumerate();
+        groups
+            .map(|(position, (name_key, spelling))| {
+                let has_members = members.of(position) > 0;
+                let Some(stored) = self.stored.get(position) else {
+                    return PlanGroup {
+                        id: None,
+                        name: spelling.unwrap_or_default(),
+                        name_key,
+                        // A revert that refuses a contact may leave a group of that contact without members.
+                        change: if has_members {
+                            GroupChange::Add
+                        } else {
+                            GroupChange::None
+                        },
+                    };
                 };
-            };
-            let name = spellings.unwrap_or_else(|| stored.name.clone());
-            let change = match (filled, stored.removed) {
-                (true, true) => GroupChange::Update,
-                (true, false) if name != stored.name => GroupChange::Update,
-                (false, false) => GroupChange::Remove,
-                _ => GroupChange::None,
-            };
-            PlanGroup {
-                id: Some(stored.id),
-                name_key,
-                name,
-                change,
-            }
-        })
-        .collect()
+                let name = spelling.unwrap_or_else(|| stored.name.clone());
+                let change = match (has_members, stored.removed) {
+                    (true, true) => GroupChange::Update,
+                    (true, false) if name != stored.name => GroupChange::Update,
+                    (false, false) => GroupChange::Remove,
+                    _ => GroupChange::None,
+                };
+                PlanGroup {
+                    id: Some(stored.id),
+                    name_key,
+                    name,
+                    change,
+                }
+            })
+            .collect()
     }
 }
 
+/// Number of members by position of the group.
 #[derive(Default)]
 pub(super) struct MemberCounts(Vec<usize>);
 
@@ -126,6 +128,40 @@ impl MemberCounts {
     }
 }
 
+/// Groups, and how many members each has before and after the run.
+pub(super) struct GroupMembership<'a> {
+    pub(super) table: GroupTable<'a>,
+    /// By position; stored groups only.
+    pub(super) before: Vec<usize>,
+    pub(super) after: MemberCounts,
+}
+
+impl<'a> GroupMembership<'a> {
+    /// Counts the active stored contacts as members before the run. A group with members in skipped rows
+    /// (`has_cached_members`, by position) counts as one member, before and after: those members do not change.
+    pub(super) fn new(
+        stored: &'a [StoredGroup],
+        contacts: &[StoredContact],
+        has_cached_members: &[bool],
+    ) -> Self {
+        let active = contacts.iter().filter(|contact| !contact.removed);
+        let mut before = count_members(stored.len(), active.map(|contact| &contact.state));
+        let mut table = GroupTable::new(stored);
+        let mut after = MemberCounts::default();
+        for (position, group) in stored.iter().enumerate() {
+            if has_cached_members.get(position) == Some(&true) {
+                before[position] += 1;
+                after.increment(table.position_of_name(&group.name));
+            }
+        }
+        Self {
+            table,
+            before,
+            after,
+        }
+    }
+}
+
 pub(super) fn count_members<'a>(
     groups: usize,
     states: impl Iterator<Item = &'a ContactState>,
@@ -135,7 +171,7 @@ pub(super) fn count_members<'a>(
     members.0
 }
 
-/// Names of the groups that lose all their members, and how many the largest of them had.
+/// Names of the groups that would lose all their members, and the size of the largest of them.
 pub(super) fn find_emptied_groups(
     groups: &[PlanGroup],
     members_before: &[usize],

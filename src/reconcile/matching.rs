@@ -1,4 +1,5 @@
-//! Who is the same person: contacts of two sides that share folded name and a number, one to one.
+//! Finds stored contacts that the file has under a new ID: the same folded name and a number in common, unambiguously.
+//! Only proposes matches; does not know what is done with them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,10 +7,11 @@ use crate::model::contact::{ContactState, ExternalId, FileContact, PhoneNumber, 
 use crate::parsed_sheet::ParsedSheet;
 use crate::unicode::fold;
 
-/// By what a person is recognised, and its place in its list.
 #[derive(Debug)]
 struct MatchKey {
+    /// Position of the contact in its own list.
     position: usize,
+    /// Folded.
     name: String,
     numbers: Vec<PhoneNumber>,
 }
@@ -31,7 +33,7 @@ impl MatchKey {
         }
     }
 
-    fn is_same_person(&self, other: &Self) -> bool {
+    fn matches(&self, other: &Self) -> bool {
         self.name == other.name
             && self
                 .numbers
@@ -40,35 +42,35 @@ impl MatchKey {
     }
 }
 
-/// Places of those of one side, each with the place of the only one of the other side that is like it and like nobody else.
-fn unique_pairs(known: &[MatchKey], new: &[MatchKey]) -> Vec<(usize, usize)> {
+/// Positions of stored and new contacts that match each other and nothing else.
+fn unique_pairs(stored: &[MatchKey], new: &[MatchKey]) -> Vec<(usize, usize)> {
     let mut by_name: HashMap<&str, Vec<&MatchKey>> = HashMap::new();
     for key in new {
         by_name.entry(&key.name).or_default().push(key);
     }
     let mut pairs = Vec::new();
-    for key in known {
+    for key in stored {
         let candidates = by_name.get(key.name.as_str()).into_iter().flatten();
         pairs.extend(
             candidates
-                .filter(|other| key.is_same_person(other))
+                .filter(|other| key.matches(other))
                 .map(|other| (key.position, other.position)),
         );
     }
-    let (mut known_counts, mut new_counts) = (HashMap::new(), HashMap::new());
-    for (known, new) in &pairs {
-        *known_counts.entry(*known).or_insert(0) += 1;
+    let (mut stored_counts, mut new_counts) = (HashMap::new(), HashMap::new());
+    for (stored, new) in &pairs {
+        *stored_counts.entry(*stored).or_insert(0) += 1;
         *new_counts.entry(*new).or_insert(0) += 1;
     }
-    pairs.retain(|(known, new)| known_counts[known] == 1 && new_counts[new] == 1);
+    pairs.retain(|(stored, new)| stored_counts[stored] == 1 && new_counts[new] == 1);
     pairs
 }
 
-/// The external ID that a stored contact, at this place, is recognised under.
+/// The new external ID of a stored contact, and the position of that contact.
 pub(super) type Match = (ExternalId, usize);
 
-/// Stored contacts that are recognised in new ones of the file: those made by hand, and those that are gone from the file
-/// but look like the same person as a new contact in it.
+/// Returns two lists of stored contacts that match a new contact of the file: those without an external ID, and those whose
+/// external ID is no longer in the file (possible duplicates).
 pub(super) fn match_contacts(
     stored: &[StoredContact],
     parsed: &ParsedSheet,
@@ -96,7 +98,7 @@ pub(super) fn match_contacts(
     if without_external_id.is_empty() && missing.is_empty() {
         return (Vec::new(), Vec::new());
     }
-    let known: HashMap<&str, bool> = stored
+    let removed_by_id: HashMap<&str, bool> = stored
         .iter()
         .filter_map(|contact| Some((contact.state.external_id.as_deref()?, contact.removed)))
         .collect();
@@ -104,31 +106,33 @@ pub(super) fn match_contacts(
         (0..parsed.contacts.len())
             .filter(|position| {
                 !already_stored(*position)
-                    && accepts(known.get(parsed.contacts.encoded(*position).external_id))
+                    && accepts(removed_by_id.get(parsed.contacts.encoded(*position).external_id))
             })
             .map(|position| parsed.contacts.get(position))
             .collect()
     };
-    let mut new = new_contacts(&|known| known.is_none());
+    let mut new = new_contacts(&|removed| removed.is_none());
     let adopted = find_matches(&without_external_id, &new);
     let adopted_ids: HashSet<&ExternalId> = adopted.iter().map(|(id, _)| id).collect();
     new.retain(|contact| !adopted_ids.contains(&contact.external_id));
-    // Who comes back under an ID of old may be the one who is gone: then nobody can say who is who.
+    // A missing contact may also match a removed contact that returns under its old ID. Including those makes such a match
+    // ambiguous, and it is dropped.
     let new_count = new.len();
-    new.extend(new_contacts(&|known| known == Some(&true)));
+    new.extend(new_contacts(&|removed| removed == Some(&true)));
     let mut possible_id_changes = find_matches(&missing, &new);
-    let returning: HashSet<&ExternalId> = new[new_count..].iter().map(|c| &c.external_id).collect();
-    possible_id_changes.retain(|(id, _)| !returning.contains(id));
+    let returning_ids: HashSet<&ExternalId> =
+        new[new_count..].iter().map(|c| &c.external_id).collect();
+    possible_id_changes.retain(|(id, _)| !returning_ids.contains(id));
     (adopted, possible_id_changes)
 }
 
-fn find_matches(known: &[MatchKey], new: &[FileContact]) -> Vec<Match> {
+fn find_matches(stored: &[MatchKey], new: &[FileContact]) -> Vec<Match> {
     let new_keys: Vec<MatchKey> = (0..)
         .zip(new)
         .map(|(position, contact)| MatchKey::in_file(position, contact))
         .collect();
-    unique_pairs(known, &new_keys)
+    unique_pairs(stored, &new_keys)
         .into_iter()
-        .map(|(known, new_position)| (new[new_position].external_id.clone(), known))
+        .map(|(stored, new_position)| (new[new_position].external_id.clone(), stored))
         .collect()
 }

@@ -1,4 +1,5 @@
-//! Undoing a run: from what it is recorded to have done, and what is stored now, to what puts it back (SPEC §3.5).
+//! Plans how to revert a run, from its recorded changes and the contacts that are stored now (SPEC §3.5). Pure, like the
+//! rest of this module.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,15 +13,15 @@ use crate::model::issue::Issue;
 use crate::model::plan::{Action, Change, Plan, RecordedChange, Removal};
 use crate::model::snapshot::Snapshot;
 
-/// What a contact shall be again.
+/// State of a contact after the revert.
 enum Target {
-    /// Gone; with what it had then, if it was there before.
+    /// Removed, with the fields that it had before the run, if it existed then.
     Removed(Option<ContactState>),
     Active(ContactState),
 }
 
-/// What has to be done so that the contacts are again what they were before a run; a contact that something has changed
-/// since is left as it is and named in an issue, unless `force` is set.
+/// Returns the plan that restores the contacts to their state before a run. A contact that was changed since is skipped
+/// and reported as an issue, unless `force` is set.
 #[must_use]
 pub fn plan_revert(snapshot: Snapshot, recorded: &[RecordedChange], force: bool) -> (Plan, Issues) {
     let active = |contact: &&StoredContact| !contact.removed;
@@ -117,7 +118,7 @@ fn target(
         &record.after
     };
     let expected = expected.as_ref().ok_or(Finding::RevertHistoryDeleted)?;
-    // Of a removed contact nothing is kept but what brings it back, and all of that is put back anyway.
+    // A removed contact has only its before-image, all of which is restored anyway, so there is nothing to compare.
     let untouched = stored.removed == was_removed
         && (was_removed || image_matches(expected, &stored.state, groups));
     if !untouched && !force {
@@ -125,7 +126,7 @@ fn target(
     }
     match record.action {
         Action::Added => Ok(Target::Removed(None)),
-        // Groups that are gone stay so: nobody would be in them.
+        // The contact will be removed, so groups that no longer exist would be created without members.
         Action::Revived => {
             let previous = record.before.as_ref();
             Ok(Target::Removed(
@@ -175,12 +176,12 @@ fn image_matches(image: &ContactImage, state: &ContactState, groups: &GroupTable
         && keys == stored_keys
 }
 
-/// The state that an image was taken of, in those of its groups that are known.
+/// The state recorded in an image, without groups that are no longer stored.
 fn state_with_stored_groups(image: &ContactImage, groups: &GroupTable<'_>) -> ContactState {
     state_from_image(image, |name| groups.stored_position(&name_key(name)))
 }
 
-/// The state that an image was taken of, in those of its groups that have a place.
+/// The state recorded in an image, without groups for which `position` returns `None`.
 fn state_from_image(
     image: &ContactImage,
     mut position: impl FnMut(&str) -> Option<u32>,
@@ -209,7 +210,7 @@ fn state_from_image(
     }
 }
 
-/// Contacts that would get an ID which another one has by now.
+/// Positions of contacts whose restored external ID is in use by another contact.
 fn conflicting_ids(
     stored: &[StoredContact],
     targets: &HashMap<usize, (&RecordedChange, Target)>,

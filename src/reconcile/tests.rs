@@ -1,4 +1,4 @@
-//! Plans as tables: stored contacts, rows of a file, and what has to be done.
+//! Table tests of plans: stored contacts, contacts of the file, and the expected changes.
 
 use super::*;
 use std::collections::HashSet;
@@ -23,7 +23,7 @@ fn phone(n: usize) -> PhoneNumber {
     PhoneNumber::parse(&format!("604555{n:04}")).unwrap()
 }
 
-/// Contact `n` as the file has it, in these groups.
+/// Contact `n` of the file, in these groups.
 fn file(n: usize, groups: &[&str]) -> FileContact {
     FileContact {
         external_id: ExternalId::parse(&n.to_string()).unwrap(),
@@ -70,7 +70,7 @@ fn owned(state: ContactState<&str>) -> ContactState {
     }
 }
 
-/// What is stored once `contacts` have been imported into an empty account.
+/// Snapshot of an account after `contacts` were imported into it.
 fn stored(contacts: Vec<FileContact>) -> Snapshot {
     let parsed = parsed(contacts);
     let plan = plan(Snapshot::default(), &parsed, RULES, &PlanContext::default());
@@ -391,21 +391,21 @@ fn approval_covers_same_file_or_subset() {
     assert!(covers(approved(&[], [1; 32]), None));
     assert!(covers(approved(&[1, 2, 3], [2; 32]), None));
     assert!(!covers(approved(&[1], [2; 32]), None));
-    // Imports were off meanwhile: the file alone says nothing, unless that is what the approved run waited for.
+    // Imports were disabled in between: the same file is not enough, unless the approved run was held for that reason.
     let enabled = Some(HoldReason::FirstImport);
     assert!(!covers(approved(&[], [1; 32]), enabled));
     assert!(covers(approved(&[1, 2], [1; 32]), enabled));
-    let waited = ApprovedPlan {
+    let held_as_first_import = ApprovedPlan {
         hold_reasons: vec![HoldReason::FirstImport],
         ..approved(&[], [1; 32])
     };
-    assert!(covers(waited, enabled));
+    assert!(covers(held_as_first_import, enabled));
 }
 
 #[test]
 fn approved_removal_does_not_cover_change() {
     let mut other = team(1..=20);
-    other[0].name = "Somebody Else".to_owned();
+    other[0].name = "Another Name".to_owned();
     let parsed = parsed(other);
     let plan = plan(
         stored(team(1..=20)),
@@ -426,7 +426,7 @@ fn approved_removal_does_not_cover_change() {
     assert!(changed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
 }
 
-/// Nobody was told that a contact which they made would get the fields of a row.
+/// The approval did not mention that a contact created outside of imports would be overwritten with a row.
 #[test]
 fn approved_removal_does_not_cover_adoption() {
     let parsed = parsed(team(1..=20));

@@ -1,19 +1,18 @@
-//! All issues of a run as a CSV file that spreadsheet programs open without running anything in it.
+//! All issues of a run as a CSV file, safe against formula injection.
 
 use super::Report;
 use crate::model::issue::{Issue, Severity};
 
-/// Mail servers refuse what is much larger, and then nobody reads any of it.
+/// Mail servers refuse messages that are much larger.
 const MAX_CSV_BYTES: usize = 5 << 20;
 
-/// The issues of a report, as far as mail takes them.
 pub(super) struct IssueCsv {
     pub(super) csv: String,
-    /// Nothing is left out.
+    /// Whether it has all issues.
     pub(super) is_complete: bool,
 }
 
-/// The issues, one a row, in the order of the sheet; where not all of them find room, those who are not imported come first.
+/// One row per issue, in the order of the sheet; if there are too many, errors first.
 pub(super) fn issue_csv(report: &Report) -> IssueCsv {
     let all = || report.issues.iter().zip(&report.is_new);
     let (csv, written) = write_rows(all());
@@ -26,7 +25,7 @@ pub(super) fn issue_csv(report: &Report) -> IssueCsv {
     let errors = all().filter(|(issue, _)| is_error(issue));
     let (mut csv, written) = write_rows(errors.chain(all().filter(|(issue, _)| !is_error(issue))));
     let message = format!(
-        "and {} more; rosterd runs issues {} has all that are kept",
+        "and {} more; your operator can list all issues with: rosterd runs issues {}",
         total - written,
         report.run
     );
@@ -35,10 +34,9 @@ pub(super) fn issue_csv(report: &Report) -> IssueCsv {
     IssueCsv { csv, is_complete }
 }
 
-/// Rows with a byte order mark before them, so that Excel reads UTF-8, and how many there was room for.
+/// The rows that fit, and their number. Starts with a byte order mark, which Excel needs to read UTF-8.
 fn write_rows<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize) {
-    let mut csv =
-        String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,What is wrong,New\r\n");
+    let mut csv = String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,Problem,New\r\n");
     let mut written = 0;
     for (issue, is_new) in issues {
         if csv.len() > MAX_CSV_BYTES {

@@ -1,92 +1,126 @@
-//! The lists of a report: a line per contact, per person, per group.
+//! The lists of a report: one line per contact, group or possible ID change, as values for the templates.
 
 use std::collections::HashMap;
 
+use super::text::sentence;
 use super::{NamedContact, Outcome, Report};
-use crate::model::hold::HoldReason;
 use crate::model::issue::{Issue, Severity};
 use crate::unicode::shorten;
 
-/// Most issues in the text itself; beyond them all are attached.
+/// Most contacts with issues in the text; beyond it all issues are attached.
 pub(super) const MAX_ISSUE_LINES: usize = 100;
-/// Most names in a list of people who were, or would be, removed.
+/// Most contacts in each of the other lists.
 const MAX_NAMES: usize = 100;
+/// Names, IDs and values are cut at this number of characters.
+pub(super) const MAX_SHOWN_CHARS: usize = 80;
 
-/// A list under a title.
 pub(super) struct Section {
-    pub(super) title: String,
+    pub(super) kind: SectionKind,
     pub(super) lines: Vec<Line>,
     /// Lines beyond those shown.
     pub(super) more: usize,
 }
 
+#[derive(Clone, Copy)]
+pub(super) enum SectionKind {
+    Errors,
+    NotRestored,
+    Removed,
+    WouldBeRemoved,
+    NotRemoved,
+    PossibleIdChanges,
+    WouldBeRenamed,
+    EmptyGroups,
+    WouldBeEmptyGroups,
+    Fixed,
+    Warnings,
+    WarningsOfHeldRun,
+}
+
 pub(super) struct Line {
-    pub(super) who: String,
-    pub(super) place: String,
-    pub(super) what: String,
-    pub(super) mark: &'static str,
+    pub(super) text: LineText,
+    pub(super) problems: Vec<Problem>,
+    pub(super) mark: Mark,
+}
+
+pub(super) enum LineText {
+    /// At least one of both.
+    Contact {
+        name: Option<String>,
+        id: Option<String>,
+    },
+    ContactWithoutId {
+        name: String,
+    },
+    Row(u32),
+    File,
+    Group(String),
+    IdChange {
+        name: String,
+        old_id: String,
+        new_id: String,
+    },
+}
+
+pub(super) struct Problem {
+    /// `E17`, `row 17`, or empty for the file as a whole.
+    pub(super) cell: String,
+    /// What is wrong, without a final period.
+    pub(super) text: String,
+    pub(super) value: Option<String>,
+    /// What to do, without a final period; may be empty.
+    pub(super) fix: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    None,
+    New,
+    StillOpen,
+}
+
+impl Section {
+    pub(super) fn has_problems(&self) -> bool {
+        self.lines.iter().any(|line| !line.problems.is_empty())
+    }
+}
+
+impl Line {
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self.text, LineText::File)
+    }
 }
 
 impl Report {
     pub(super) fn sections(&self) -> Vec<Section> {
-        let mut remaining_lines = MAX_ISSUE_LINES;
+        use SectionKind as Kind;
         let held = matches!(self.outcome, Outcome::Held(_));
-        let title = if matches!(self.outcome, Outcome::Reverted(_)) {
-            "Left as they are:"
+        let errors = match self.outcome {
+            Outcome::Reverted(_) => Kind::NotRestored,
+            _ => Kind::Errors,
+        };
+        let (removed, groups, warnings) = if held {
+            (
+                Kind::WouldBeRemoved,
+                Kind::WouldBeEmptyGroups,
+                Kind::WarningsOfHeldRun,
+            )
         } else {
-            "Contacts in error:"
+            (Kind::Removed, Kind::EmptyGroups, Kind::Warnings)
         };
-        let errors = self.issue_section(title, Severity::Error, &mut remaining_lines);
-        let warnings = self.issue_section(
-            "Warnings (imported all the same):",
-            Severity::Warning,
-            &mut remaining_lines,
-        );
-        let fixed = Section {
-            title: "Fixed since last time:".to_owned(),
-            lines: self
-                .fixed
-                .iter()
-                .take(MAX_ISSUE_LINES)
-                .map(|issue| line(&[issue], ""))
-                .collect(),
-            more: self.fixed.len().saturating_sub(MAX_ISSUE_LINES),
-        };
-        let changed: &[NamedContact] = match &self.outcome {
-            Outcome::Held(reasons) if reasons.contains(&HoldReason::ChangesTooMany) => {
-                &self.changed
-            }
-            _ => &[],
-        };
-        let groups = Section {
-            title: if held {
-                "Groups that would be empty:"
-            } else {
-                "Groups that are empty now:"
-            }
-            .to_owned(),
-            lines: self
-                .emptied_groups
-                .iter()
-                .map(|name| text_line(name.clone()))
-                .collect(),
-            more: 0,
-        };
-        let sections = vec![
+        let mut remaining_lines = MAX_ISSUE_LINES;
+        let errors = self.issue_section(errors, Severity::Error, &mut remaining_lines);
+        let warnings = self.issue_section(warnings, Severity::Warning, &mut remaining_lines);
+        let sections = [
             errors,
-            contacts_section(
-                if held {
-                    "Would be removed:"
-                } else {
-                    "Removed:"
-                },
-                &self.removed,
-            ),
-            contacts_section("Would have been removed:", &self.withheld),
+            contacts_section(removed, &self.removed),
+            contacts_section(Kind::NotRemoved, &self.withheld),
             self.possible_id_changes_section(),
-            contacts_section("Would get another name or other numbers:", changed),
-            groups,
-            fixed,
+            contacts_section(Kind::WouldBeRenamed, &self.changed),
+            section(groups, &self.emptied_groups, |name| {
+                LineText::Group(shorten(name, MAX_SHOWN_CHARS))
+            }),
+            self.fixed_section(),
             warnings,
         ];
         sections
@@ -96,64 +130,90 @@ impl Report {
     }
 
     fn possible_id_changes_section(&self) -> Section {
-        let lines = self
-            .possible_id_changes
-            .iter()
-            .take(MAX_NAMES)
-            .map(|person| {
-                let old = person.old_id.as_deref().unwrap_or_default();
-                text_line(format!(
-                    "{} (ID {}) looks like the new contact with the ID {}",
-                    shorten(&person.name, 80),
-                    shorten(old, 80),
-                    shorten(&person.new_id, 80)
-                ))
+        section(
+            SectionKind::PossibleIdChanges,
+            &self.possible_id_changes,
+            |change| LineText::IdChange {
+                name: shorten(&change.name, MAX_SHOWN_CHARS),
+                old_id: shorten(
+                    change.old_id.as_deref().unwrap_or_default(),
+                    MAX_SHOWN_CHARS,
+                ),
+                new_id: shorten(&change.new_id, MAX_SHOWN_CHARS),
+            },
+        )
+    }
+
+    /// Contacts whose errors are all fixed: by name only, since what was wrong no longer matters.
+    fn fixed_section(&self) -> Section {
+        let mut subjects: Vec<LineSubject> = Vec::new();
+        let mut lines = Vec::new();
+        let mut more = 0;
+        for issue in self.fixed.iter() {
+            let subject = LineSubject::of(&issue);
+            if subjects.contains(&subject) {
+                continue;
+            }
+            if lines.len() == MAX_NAMES {
+                more += 1;
+                continue;
+            }
+            subjects.push(subject);
+            lines.push(Line {
+                text: line_text(std::slice::from_ref(&issue)),
+                problems: Vec::new(),
+                mark: Mark::None,
             });
+        }
         Section {
-            title: "Probably the same person under a new ID:".to_owned(),
-            lines: lines.collect(),
-            more: self.possible_id_changes.len().saturating_sub(MAX_NAMES),
+            kind: SectionKind::Fixed,
+            lines,
+            more,
         }
     }
 
-    /// A line per contact, with all that is wrong with it.
+    /// One line per contact, with all of its problems.
     fn issue_section(
         &self,
-        title: &str,
+        kind: SectionKind,
         severity: Severity,
         remaining_lines: &mut usize,
     ) -> Section {
-        let mut position_of: HashMap<LineSubject, usize> = HashMap::new();
+        let mut index_of: HashMap<LineSubject, usize> = HashMap::new();
         let mut shown: Vec<(Vec<Issue>, bool)> = Vec::new();
         for (issue, is_new) in self.issues_by_severity(severity) {
-            let count = position_of.len();
-            let place = *position_of.entry(LineSubject::of(&issue)).or_insert(count);
-            if place == shown.len() && place < *remaining_lines {
+            let count = index_of.len();
+            let index = *index_of.entry(LineSubject::of(&issue)).or_insert(count);
+            if index == shown.len() && index < *remaining_lines {
                 shown.push((Vec::new(), false));
             }
-            if let Some((issues, any_new)) = shown.get_mut(place) {
+            if let Some((issues, any_new)) = shown.get_mut(index) {
                 issues.push(issue);
                 *any_new |= is_new;
             }
         }
         *remaining_lines -= shown.len();
         let mark = |is_new: bool| match (severity, is_new) {
-            (Severity::Error, true) => "new",
-            (Severity::Error, false) => "still open",
-            _ => "",
+            (Severity::Error, true) => Mark::New,
+            (Severity::Error, false) => Mark::StillOpen,
+            _ => Mark::None,
         };
-        let lines = shown.iter();
         Section {
-            title: title.to_owned(),
-            lines: lines
-                .map(|(issues, is_new)| line(issues, mark(*is_new)))
+            kind,
+            more: index_of.len() - shown.len(),
+            lines: shown
+                .iter()
+                .map(|(issues, is_new)| Line {
+                    text: line_text(issues),
+                    problems: issues.iter().map(problem).collect(),
+                    mark: mark(*is_new),
+                })
                 .collect(),
-            more: position_of.len() - shown.len(),
         }
     }
 }
 
-/// What a line is about.
+/// What a line is about; issues with the same subject share a line.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum LineSubject {
     Contact(String),
@@ -171,59 +231,62 @@ impl LineSubject {
     }
 }
 
-fn line(issues: &[Issue], mark: &'static str) -> Line {
+fn line_text(issues: &[Issue]) -> LineText {
     let first = issues.first();
     let name = issues
         .iter()
         .find_map(|issue| issue.contact_name.as_deref());
     let id = first.and_then(|issue| issue.external_id.as_deref());
-    let who = match (name, id, first.and_then(|issue| issue.row)) {
-        (Some(name), Some(id), _) => format!("{} (ID {})", shorten(name, 80), shorten(id, 80)),
-        (Some(name), None, _) => shorten(name, 80),
-        (None, Some(id), _) => format!("ID {}", shorten(id, 80)),
-        (None, None, Some(row)) => format!("row {row}"),
-        (None, None, None) => "the file".to_owned(),
-    };
-    let cells: Vec<String> = issues
-        .iter()
-        .filter_map(|issue| {
-            issue
-                .cell()
-                .or_else(|| issue.row.map(|row| format!("row {row}")))
-        })
-        .collect();
-    let what = issues.iter().map(|issue| match &issue.value {
-        Some(value) => format!("{} ({})", issue.message(), shorten(value, 80)),
-        None => issue.message().into_owned(),
-    });
-    Line {
-        who,
-        place: cells.join(", "),
-        what: what.collect::<Vec<_>>().join("; "),
-        mark,
+    let shown = |text: &str| shorten(text, MAX_SHOWN_CHARS);
+    match (name, id, first.and_then(|issue| issue.row)) {
+        (None, None, Some(row)) => LineText::Row(row),
+        (None, None, None) => LineText::File,
+        (name, id, _) => LineText::Contact {
+            name: name.map(shown),
+            id: id.map(shown),
+        },
     }
 }
 
-fn text_line(who: String) -> Line {
-    Line {
-        who,
-        place: String::new(),
-        what: String::new(),
-        mark: "",
+fn problem(issue: &Issue) -> Problem {
+    let message = issue.message();
+    let (text, fix) = message.split_once("; ").unwrap_or((&message, ""));
+    Problem {
+        cell: issue
+            .cell()
+            .or_else(|| issue.row.map(|row| format!("row {row}")))
+            .unwrap_or_default(),
+        text: sentence(text),
+        value: issue
+            .value
+            .as_deref()
+            .map(|value| shorten(value, MAX_SHOWN_CHARS)),
+        fix: sentence(fix),
     }
 }
 
-fn contacts_section(title: &str, contacts_section: &[NamedContact]) -> Section {
-    let lines = contacts_section.iter().take(MAX_NAMES).map(|person| {
-        let name = shorten(&person.name, 80);
-        text_line(match &person.external_id {
-            Some(id) => format!("{name} (ID {})", shorten(id, 80)),
-            None => format!("{name} (made by hand)"),
-        })
+fn contacts_section(kind: SectionKind, contacts: &[NamedContact]) -> Section {
+    section(kind, contacts, |contact| {
+        let name = shorten(&contact.name, MAX_SHOWN_CHARS);
+        match &contact.external_id {
+            Some(id) => LineText::Contact {
+                name: Some(name),
+                id: Some(shorten(id, MAX_SHOWN_CHARS)),
+            },
+            None => LineText::ContactWithoutId { name },
+        }
+    })
+}
+
+fn section<T>(kind: SectionKind, items: &[T], text: impl Fn(&T) -> LineText) -> Section {
+    let lines = items.iter().take(MAX_NAMES).map(|item| Line {
+        text: text(item),
+        problems: Vec::new(),
+        mark: Mark::None,
     });
     Section {
-        title: title.to_owned(),
+        kind,
         lines: lines.collect(),
-        more: contacts_section.len().saturating_sub(MAX_NAMES),
+        more: items.len().saturating_sub(MAX_NAMES),
     }
 }

@@ -6,8 +6,13 @@ use crate::model::failure::FailureCode;
 
 fn report(outcome: Outcome) -> Report {
     Report {
+        account_id: AccountId(7),
         account: "North Shore Rescue".to_owned(),
+        time_zone: "America/Vancouver".to_owned(),
         run: RunId(17),
+        ended_at: DateTime::from_timestamp(1_792_839_600, 0).unwrap(),
+        next_run_at: DateTime::from_timestamp(1_793_098_800, 0),
+        rules: HoldRules::default(),
         origin: Origin::Source,
         outcome,
         counts: Counts {
@@ -58,9 +63,10 @@ fn errors_get_one_line_per_contact() {
     report.is_new = vec![true, false];
     report.counts.errors = 2;
     report.fixed = [error(7, "C7", "Cy Dow")].iter().collect();
-    let mail = report.render().unwrap();
+    let mail = report.render(Recipient::Admin).unwrap();
     insta::assert_snapshot!("errors_subject", mail.subject);
     insta::assert_snapshot!("errors_text", mail.text);
+    insta::assert_snapshot!("errors_html", mail.html);
     assert!(
         mail.html.contains("Bo &#60;b&#62;Ek&#60;/b&#62;"),
         "{}",
@@ -78,7 +84,7 @@ fn held_run_lists_contacts_and_next_steps() {
     report.removed = (1..=7).map(person).collect();
     report.counts.removed = 7;
     report.emptied_groups = vec!["Drivers".to_owned()];
-    let mail = report.render().unwrap();
+    let mail = report.render(Recipient::Admin).unwrap();
     insta::assert_snapshot!("held_text", mail.text);
 }
 
@@ -88,7 +94,9 @@ fn failed_run_states_cause_and_next_step() {
         FailureCode::NotFound,
         "there is no file at https://files.example.org/c.csv; check the address",
     );
-    let mail = report(Outcome::Failed(failure)).render().unwrap();
+    let mail = report(Outcome::Failed(failure))
+        .render(Recipient::Admin)
+        .unwrap();
     insta::assert_snapshot!("failed_text", mail.text);
 }
 
@@ -105,10 +113,10 @@ fn withheld_removals_are_listed_with_approve_command() {
     report.counts.errors = 1;
     report.counts.withheld = 1;
     report.withheld = vec![person(3)];
-    let mail = report.render().unwrap();
+    let mail = report.render(Recipient::Admin).unwrap();
     assert!(
         mail.text
-            .contains("Would have been removed:\n- Person 3 (ID 3)"),
+            .contains("Missing from the file but not removed:\n- Person 3 (ID 3)"),
         "{}",
         mail.text
     );
@@ -127,10 +135,10 @@ fn over_hundred_issues_are_attached_as_csv() {
         .collect();
     report.is_new = vec![true; 150];
     report.counts.errors = 150;
-    let mail = report.render().unwrap();
+    let mail = report.render(Recipient::Admin).unwrap();
     assert!(
         mail.text
-            .contains("- and 50 more; all issues are in the attached file"),
+            .contains("- and 50 more; the attached file lists all issues"),
         "{}",
         mail.text
     );
@@ -142,7 +150,7 @@ fn over_hundred_issues_are_attached_as_csv() {
     assert!(csv.contains("\"'=HYPERLINK(1)\""));
 }
 
-/// Mail servers refuse what is too large, and then nobody would read any of it.
+/// Mail servers refuse messages that are too large.
 #[test]
 fn attachment_stays_below_mail_size_limit() {
     let mut report = report(Outcome::Applied);
@@ -157,10 +165,11 @@ fn attachment_stays_below_mail_size_limit() {
     report.issues = std::iter::once(&odd).chain(&errors).collect();
     report.is_new = vec![true; 40_001];
     report.counts.errors = 40_000;
-    let mail = report.render().unwrap();
+    let mail = report.render(Recipient::Admin).unwrap();
     assert!(
-        mail.text
-            .contains("; as many issues as mail takes, errors first, are in the attached file")
+        mail.text.contains(
+            "; the attached file lists as many issues as fit into an email, errors first"
+        )
     );
     let (_, csv) = mail.attachment.unwrap();
     assert!(csv.lines().nth(1).unwrap().starts_with("\"error\",\"1\""));
@@ -184,4 +193,62 @@ fn notify_setting_filters_reports() {
     quiet.counts.errors = 1;
     assert!(quiet.should_send(Notify::Problems));
     assert!(report(Outcome::Held(Vec::new())).should_send(Notify::Problems));
+}
+
+#[test]
+fn applied_run_without_errors_needs_no_action() {
+    let mut report = report(Outcome::Applied);
+    report.removed = vec![person(1)];
+    report.counts.removed = 1;
+    let mail = report.render(Recipient::Admin).unwrap();
+    insta::assert_snapshot!("removed_text", mail.text);
+}
+
+#[test]
+fn possible_id_changes_offer_keep_ids() {
+    let mut report = report(Outcome::Held(vec![HoldReason::RemovesTooMany]));
+    report.possible_id_changes = vec![PossibleIdChange {
+        contact: crate::model::ContactId(1),
+        name: "Ann Lee".to_owned(),
+        old_id: Some("A5".to_owned()),
+        new_id: "B5".to_owned(),
+    }];
+    report.removed = vec![person(1)];
+    report.counts.removed = 1;
+    let text = report.render(Recipient::Admin).unwrap().text;
+    for expected in [
+        "rosterd runs approve 17 --keep-ids",
+        "- Ann Lee (ID A5) looks like the new contact with ID B5",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn held_local_file_names_import_command_with_account() {
+    let mut report = report(Outcome::Held(vec![HoldReason::FirstImport]));
+    report.origin = Origin::File;
+    let text = report.render(Recipient::Admin).unwrap().text;
+    let command = "rosterd import 7 --file PATH --approve 17";
+    assert!(text.contains(command), "{text}");
+}
+
+#[test]
+fn failure_for_operator_asks_to_contact_the_operator() {
+    let failure = Failure::new(
+        FailureCode::SecretUnreadable,
+        "the password cannot be decrypted",
+    );
+    let mail = report(Outcome::Failed(failure));
+    let admin = mail.render(Recipient::Admin).unwrap().text;
+    assert!(admin.contains("What to do: ask your operator"), "{admin}");
+    assert!(
+        admin.contains("because you are an admin of North Shore Rescue"),
+        "{admin}"
+    );
+    let operator = mail.render(Recipient::Operator).unwrap().text;
+    assert!(
+        operator.contains("because North Shore Rescue has no admin"),
+        "{operator}"
+    );
 }

@@ -1,4 +1,4 @@
-//! The file with the keys: made, read, and replaced whole when a key is changed.
+//! Creates, reads and locks the key file, and replaces it atomically when a key is changed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -13,13 +13,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::{KEY_ID_LEN, Key, Keyring, SecretError};
 
 const KEY_LEN: usize = 32;
-const KEY_FILE_COMMENT: &str = "# Key of rosterd. Whoever has it and a copy of the database can read the passwords in it; keep it apart from both.\n";
+const KEY_FILE_COMMENT: &str = "# Encryption key of rosterd. With it, the passwords in a copy of the database can be decrypted: store it separately.\n";
 
 impl Keyring {
-    /// Makes a new key file, readable by its owner only.
+    /// Creates a new key file, readable only by its owner.
     ///
     /// # Errors
-    /// [`SealError::KeyExists`] if there is one; nothing is overwritten.
+    /// [`SecretError::KeyExists`] if the file exists. It is never overwritten.
     pub fn generate(path: &Path) -> Result<(), SecretError> {
         let io_error = |source| io_error(path, source);
         if let Some(directory) = path
@@ -37,11 +37,11 @@ impl Keyring {
         }
     }
 
-    /// Puts a new key before those in a key file, so that it seals from now on and the old ones still open. If there are
-    /// several keys already, a change of the key was interrupted, and the first of them is the new one.
+    /// Inserts a new key at the start of a key file: it encrypts from now on, and the old one still decrypts. If the file already has
+    /// several keys, an earlier rotation was interrupted, and its new key is used.
     ///
     /// # Errors
-    /// [`SealError`] if the file can't be read or written; it is replaced whole or not at all.
+    /// [`SecretError`] if the file cannot be read or replaced.
     pub fn begin_rotation(path: &Path) -> Result<Self, SecretError> {
         let keys = Self::load(path)?;
         if keys.0.len() > 1 {
@@ -50,21 +50,20 @@ impl Keyring {
         Self::add_key(path)
     }
 
-    /// Puts a new key before those in a key file, however many these are.
+    /// Inserts a new key at the start of a key file, even if it already has several keys.
     ///
     /// # Errors
-    /// [`SealError`] if the file can't be read or written; it is replaced whole or not at all.
+    /// [`SecretError`] if the file cannot be read or replaced.
     pub fn add_key(path: &Path) -> Result<Self, SecretError> {
         let lines = key_lines(path)?;
         replace_keys(path, std::iter::once(new_key_line()?).chain(lines))?;
         Self::load(path)
     }
 
-    /// Leaves only the key in a key file that seals.
+    /// Removes all keys except the first key of this keyring from a key file.
     ///
     /// # Errors
-    /// [`SealError`] if the file can't be read or written, or does not hold that key any more; it is replaced whole or not
-    /// at all.
+    /// [`SecretError`] if the file cannot be read or replaced, or no longer contains that key.
     pub fn finish_rotation(&self, path: &Path) -> Result<(), SecretError> {
         let is_active = |line: &String| {
             let (found, active) = (parse_key(line), self.0.first());
@@ -75,17 +74,17 @@ impl Keyring {
         replace_keys(path, std::iter::once(active))
     }
 
-    /// Whether there is no other key than the one that seals.
+    /// Whether there is only one key.
     #[must_use]
     pub fn has_single_key(&self) -> bool {
         self.0.len() == 1
     }
 
-    /// Keeps others from changing the key meanwhile: two who did would each throw away the other's. For as long as the file
-    /// that comes back is open; it lies beside the key file.
+    /// Locks the key file for a change of the key: two concurrent changes would each remove the key of the other. The lock is held
+    /// until the returned file, which is next to the key file, is dropped.
     ///
     /// # Errors
-    /// [`SealError::KeyBusy`] where another program is changing the key, or as the file can't be made.
+    /// [`SecretError::KeyLocked`] if another process holds a lock, or an error if the lock file cannot be created.
     pub fn lock(path: &Path) -> Result<File, SecretError> {
         let lock = open_lock(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => SecretError::KeyMissing(path.to_owned()),
@@ -94,12 +93,12 @@ impl Keyring {
         map_lock_result(path, lock.try_lock()).map(|()| lock)
     }
 
-    /// Keeps others from changing the key while something is sealed and stored: it would be sealed with one that is thrown
-    /// away. For as long as the file that comes back is open; `None` where there is no key, or none that this user could
-    /// change.
+    /// Prevents a change of the key while a secret is encrypted and stored: it might be encrypted with a key that is being removed.
+    /// The lock is held until the returned file is dropped. Returns `None` if there is no key file, or this user has no permission
+    /// to change it.
     ///
     /// # Errors
-    /// [`SealError::KeyBusy`] while another program is changing the key, or as the file can't be made.
+    /// [`SecretError::KeyLocked`] while another process changes the key, or an error if the lock file cannot be created.
     pub fn lock_shared(path: &Path) -> Result<Option<File>, SecretError> {
         use ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
         match open_lock(path) {
@@ -116,7 +115,7 @@ impl Keyring {
     /// Reads a key file.
     ///
     /// # Errors
-    /// [`SealError`] if it is missing, unreadable or damaged.
+    /// [`SecretError`] if it is missing, unreadable or damaged.
     pub fn load(path: &Path) -> Result<Self, SecretError> {
         let lines = key_lines(path)?;
         let keys: Option<Vec<Key>> = lines.iter().map(|line| parse_key(line)).collect();
@@ -134,7 +133,8 @@ fn io_error(path: &Path, source: std::io::Error) -> SecretError {
     }
 }
 
-/// The file that is locked in the place of a key file, which is replaced. Whoever may read the key may lock it.
+/// Opens the lock file. The key file itself cannot be locked, because it is replaced. The lock file gets the owner and permissions of
+/// the key file: a user who can read the key can lock it.
 fn open_lock(path: &Path) -> std::io::Result<File> {
     let path = std::fs::canonicalize(path)?;
     let lock = sibling_path(&path, ".lock");
@@ -167,7 +167,7 @@ fn new_key_line() -> Result<String, SecretError> {
     Ok(format!("{} {}", STANDARD.encode(id), STANDARD.encode(key)))
 }
 
-/// The lines of a key file that are keys.
+/// The lines of a key file that contain keys.
 fn key_lines(path: &Path) -> Result<Vec<String>, SecretError> {
     let text = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -180,7 +180,7 @@ fn key_lines(path: &Path) -> Result<Vec<String>, SecretError> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-/// Writes a file that is not there yet, for its owner only, and onto the disk.
+/// Creates a file that only its owner can read, and syncs it to disk. Fails if it exists.
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -192,7 +192,7 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Puts what was done in a file's folder onto the disk.
+/// Syncs a file's directory to disk, which makes its creation or renaming durable.
 fn sync_parent_dir(path: &Path) -> std::io::Result<()> {
     let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
@@ -204,7 +204,7 @@ fn sibling_path(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Replaces a key file in one step; where it is a link, what it leads to.
+/// Replaces a key file atomically. For a symbolic link, replaces its target.
 fn replace_keys(path: &Path, lines: impl Iterator<Item = String>) -> Result<(), SecretError> {
     let mut text = KEY_FILE_COMMENT.to_owned();
     for line in lines {
@@ -228,7 +228,7 @@ fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
     sync_parent_dir(path)
 }
 
-/// Lets a file belong to whom another belongs to, and be read by the same.
+/// Copies owner, group and permissions from `other` to `path`. Only root can change the owner.
 fn copy_ownership(path: &Path, other: &Path) -> std::io::Result<()> {
     let other = std::fs::metadata(other)?;
     if nix::unistd::geteuid().is_root() {

@@ -1,8 +1,8 @@
-//! Seals passwords so that a dump of the database gives nothing away, and a sealed value works only where it was made
-//! for: one account, one field, one origin.
+//! Encrypts passwords. A dump of the database does not reveal them, and an encrypted password can be used only for the account, the
+//! field and the origin that it was encrypted for. Knows nothing of sources or storage.
 //!
-//! AES-256-GCM with a random nonce. Layout: magic (8 bytes) · key id (8) · length of the origin (2, big endian) ·
-//! origin · nonce (12) · ciphertext and tag. Everything before the nonce, the account and the field are authenticated.
+//! AES-256-GCM with a random nonce. Layout: magic (8 bytes), key ID (8), length of the origin (2, big-endian), origin, nonce (12),
+//! ciphertext and tag. Everything before the nonce is authenticated, and so are the account and the field.
 
 mod key_file;
 
@@ -14,57 +14,61 @@ use secrecy::{ExposeSecret, SecretString};
 const MAGIC: &[u8; 8] = b"rosterd1";
 const KEY_ID_LEN: usize = 8;
 
-/// What a secret is bound to.
+/// What an encrypted secret is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding<'a> {
-    /// `accounts.id`
+    /// Account (`accounts.id`).
     pub account: i64,
-    /// Column that holds it.
+    /// Database column that stores it.
     pub field: &'static str,
-    /// Scheme, host and port (bucket and endpoint for S3) that it is sent to.
+    /// Scheme, host and port that it may be sent to; for S3, endpoint and bucket.
     pub origin: &'a str,
 }
 
-/// Why a sealed value can't be opened, or a key not be used.
+/// Why a secret cannot be encrypted or decrypted, or a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// No key file.
+    /// The key file does not exist.
     #[error(
-        "key file `{0}` does not exist; make one with `rosterd key generate`, or set `secrets.key_file`"
+        "key file `{0}` does not exist; create one with `rosterd key generate`, or set `secrets.key_file`"
     )]
     KeyMissing(PathBuf),
-    /// Can't be read or written.
-    #[error("key file `{path}`: {source}")]
+    /// The key file cannot be read or written.
+    #[error("cannot read or write key file `{path}`: {source}")]
     KeyFileIo {
-        /// Which.
+        /// Path of the key file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Not a key file.
-    #[error("key file `{0}` is damaged; restore it from a copy")]
+    /// The key file contains no valid key.
+    #[error("key file `{0}` is damaged; restore it from a backup")]
     KeyDamaged(PathBuf),
-    /// A key is there already.
+    /// The key file to be created exists.
     #[error(
-        "key file `{0}` exists already and was not touched; to change the key use `rosterd key rotate`"
+        "key file `{0}` already exists and was not changed; to replace the key, use `rosterd key rotate`"
     )]
     KeyExists(PathBuf),
-    /// Somebody else is at it.
+    /// The key file is locked by another process.
     #[error(
-        "another `rosterd` command is using or changing the key in `{0}`; try again when it has ended"
+        "another `rosterd` command is using or changing the key in `{0}`; try again when it has finished"
     )]
     KeyLocked(PathBuf),
-    /// Sealed for another origin.
-    #[error("the password was entered for {bound_origin} and is not sent anywhere else")]
+    /// The secret was encrypted for another origin.
+    #[error(
+        "the password was entered for {bound_origin} and is not sent anywhere else; enter the password again for the new address (`rosterd settings set`)"
+    )]
     OtherOrigin {
-        /// Where it may be sent.
+        /// The origin that it may be sent to.
         bound_origin: String,
     },
-    /// Another key, another account or field, or damaged.
-    #[error("the stored password can't be opened with the key at hand")]
+    /// Encrypted with another key or for another account or field, or damaged.
+    #[error(
+        "the stored password cannot be decrypted with the current key; restore the key (`secrets.key_file`), or enter the password again (`rosterd settings set`)"
+    )]
     DecryptionFailed,
-    /// Too long, or the crypto library failed.
-    #[error("the password could not be sealed")]
+    /// The origin is too long, or the cryptography library failed.
+    #[error("the password could not be encrypted")]
     EncryptionFailed,
 }
 
@@ -73,7 +77,7 @@ struct Key {
     key: RandomizedNonceKey,
 }
 
-/// The keys of a key file; the first seals, all open.
+/// The keys of a key file. The first one encrypts, and all of them decrypt.
 pub struct Keyring(Vec<Key>);
 
 impl std::fmt::Debug for Keyring {
@@ -83,10 +87,10 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Seals a secret anew with the first key, for the origin that it was sealed for; `None` if that key sealed it.
+    /// Encrypts a secret again with the first key, for the same origin. Returns `None` if it is already encrypted with that key.
     ///
     /// # Errors
-    /// [`SealError::Unreadable`] if none of the keys opens it.
+    /// [`SecretError::DecryptionFailed`] if none of the keys decrypts it.
     pub fn reencrypt(
         &self,
         encrypted: &[u8],
@@ -108,7 +112,7 @@ impl Keyring {
         self.encrypt(&secret, binding).map(Some)
     }
 
-    /// Whether one of the keys opens a secret, for whichever origin it was sealed.
+    /// Whether one of the keys decrypts a secret. Ignores the origin that it was encrypted for.
     #[must_use]
     pub fn can_decrypt(&self, encrypted: &[u8], account: i64, field: &'static str) -> bool {
         let binding = |origin| Binding {
@@ -120,10 +124,10 @@ impl Keyring {
             .is_some_and(|origin| self.decrypt(encrypted, binding(origin)).is_ok())
     }
 
-    /// Seals a secret with the first key.
+    /// Encrypts a secret with the first key.
     ///
     /// # Errors
-    /// [`SealError::Seal`] if the origin is absurdly long or the library fails.
+    /// [`SecretError::EncryptionFailed`] if the origin is longer than 65,535 bytes or the cryptography library fails.
     pub fn encrypt(
         &self,
         secret: &SecretString,
@@ -148,10 +152,10 @@ impl Keyring {
         Ok(encrypted)
     }
 
-    /// Opens a sealed secret.
+    /// Decrypts a secret.
     ///
     /// # Errors
-    /// [`SealError::OtherOrigin`] if it was sealed for another origin, [`SealError::Unreadable`] for every other reason.
+    /// [`SecretError::OtherOrigin`] if it was encrypted for another origin, otherwise [`SecretError::DecryptionFailed`].
     pub fn decrypt(
         &self,
         encrypted: &[u8],
@@ -184,7 +188,7 @@ impl Keyring {
     }
 }
 
-/// The origin that a secret is sealed for, as it says itself; not proven until it is opened.
+/// The origin that an encrypted secret contains. It is not authenticated until the secret is decrypted.
 #[must_use]
 pub fn bound_origin(encrypted: &[u8]) -> Option<&str> {
     std::str::from_utf8(EncryptedParts::parse(encrypted)?.origin).ok()
@@ -283,7 +287,7 @@ mod tests {
             assert!(keys.decrypt(&damaged, BINDING).is_err(), "byte {at}");
             assert!(
                 keys.decrypt(&encrypted[..at], BINDING).is_err(),
-                "cut at {at}"
+                "truncated at {at}"
             );
         }
     }
@@ -316,7 +320,7 @@ mod tests {
             Keyring::lock(&path),
             Err(SecretError::KeyLocked(_))
         ));
-        // Nor does anybody seal with it meanwhile.
+        // Encryption with the key is blocked, too.
         assert!(matches!(
             Keyring::lock_shared(&path),
             Err(SecretError::KeyLocked(_))
@@ -346,7 +350,7 @@ mod tests {
             .reencrypt(&encrypted, BINDING.account, BINDING.field)
             .unwrap()
             .unwrap();
-        // Interrupted here, it begins again with the same new key.
+        // After an interruption here, the rotation continues with the same new key.
         let again = Keyring::begin_rotation(&path).unwrap();
         assert!(
             again
@@ -362,13 +366,13 @@ mod tests {
         }
         assert!(
             old.decrypt(&reencrypted, BINDING).is_err(),
-            "the old key does not open what the new one sealed"
+            "the old key does not decrypt what the new key encrypted"
         );
-        // Whoever does not have the key that seals by now throws none away.
+        // A keyring whose first key is no longer in the file removes no key.
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(old.finish_rotation(&path).is_ok() && again.finish_rotation(&path).is_err());
         std::fs::write(&path, text).unwrap();
-        // A link stays one, and the file stays readable for whom it was.
+        // A symbolic link is kept, and so are the permissions of the file.
         let link = path.with_file_name("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);

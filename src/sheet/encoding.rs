@@ -1,31 +1,33 @@
-//! From bytes to text: byte order marks, UTF-8, UTF-16, and Windows-1252 where nothing speaks for UTF-8.
+//! Detects the encoding of a text file and decodes it to UTF-8: byte order marks, UTF-8, UTF-16, and Windows-1252 if
+//! the file cannot be UTF-8.
 //!
-//! The text comes as UTF-8 in pieces, so that a file of any size takes little memory. What can't be decoded is passed on
-//! as [`BROKEN`], a byte that no UTF-8 text has; whoever splits the records meets it and can name the row.
+//! Decodes in chunks, so memory use does not depend on the file size. Bytes that cannot be decoded become
+//! [`INVALID_BYTE`], which valid UTF-8 never contains; the record splitter finds it and reports the row. Must not
+//! know about records.
 
 use std::io::{Read, Seek, SeekFrom};
 
 use encoding_rs::{Decoder, DecoderResult, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// Stands where text could not be decoded.
+/// Replaces each sequence that could not be decoded.
 pub(super) const INVALID_BYTE: u8 = 0xFF;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// How a file is encoded.
+/// The encoding of a text file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// With a mark, or valid throughout, or with valid sequences of several bytes.
+    /// The file has a byte order mark, is valid throughout, or contains valid multi-byte sequences.
     Utf8,
     Utf16Le,
     Utf16Be,
-    /// A guess: no mark, not valid UTF-8, and no valid sequence of several bytes.
+    /// A guess: no byte order mark, not valid UTF-8, and no valid multi-byte sequence.
     Windows1252,
 }
 
 impl Encoding {
-    /// Name for people.
+    /// Name as shown to users.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Utf8 => "UTF-8",
@@ -36,7 +38,7 @@ impl Encoding {
     }
 }
 
-/// Tells the encoding from the whole file, and leaves the file behind its byte order mark.
+/// Detects the encoding from the whole file, and positions the file after its byte order mark.
 pub(super) fn detect<R: Read + Seek>(file: &mut R) -> std::io::Result<Encoding> {
     file.rewind()?;
     let mut bom = [0; 3];
@@ -80,7 +82,7 @@ fn detect_without_bom<R: Read>(file: &mut R) -> std::io::Result<Encoding> {
                 Err(error) => error.valid_up_to(),
             };
             if !chunk[..valid].is_ascii() {
-                // A valid sequence of several bytes: then the file is UTF-8, and whatever is broken in it is broken.
+                // A valid multi-byte sequence proves UTF-8, so invalid bytes elsewhere are errors.
                 return Ok(Encoding::Utf8);
             }
             chunk = &chunk[valid..];
@@ -107,7 +109,7 @@ fn detect_without_bom<R: Read>(file: &mut R) -> std::io::Result<Encoding> {
     }
 }
 
-/// The text of a file as UTF-8, piece by piece.
+/// Reads the text of a file as UTF-8, in chunks.
 pub(super) struct TextReader<R> {
     file: R,
     decoder: Option<Decoder>,
@@ -116,7 +118,7 @@ pub(super) struct TextReader<R> {
 }
 
 impl<R: Read> TextReader<R> {
-    /// The text from where the file stands.
+    /// Reads from the current position of the file.
     pub(super) fn new(file: R, encoding: Encoding) -> Self {
         let decoder = match encoding {
             Encoding::Utf8 => None,
@@ -137,7 +139,7 @@ impl<R: Read> TextReader<R> {
         }
     }
 
-    /// Adds more text to `out`, about `wanted` bytes; `false` at the end.
+    /// Appends about `wanted` bytes of text to `out`. Returns `false` at the end of the file.
     pub(super) fn read_more(&mut self, out: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
         if self.at_eof {
             return Ok(false);
@@ -156,7 +158,7 @@ impl<R: Read> TextReader<R> {
             let filled = read_full(&mut self.file, &mut self.raw)?;
             self.at_eof = filled < self.raw.len();
             let mut raw = &self.raw[..filled];
-            // Decoding may grow a text threefold; what doesn't fit is asked for again.
+            // UTF-8 needs up to three times the bytes. If the buffer is full, the loop decodes the rest.
             chunk.resize(raw.len() * 3 + 16, 0);
             loop {
                 let (result, consumed, written) =

@@ -1,17 +1,17 @@
-//! Finds the columns in the header row.
+//! Matches the titles of a header row to the known columns and suggests corrections. Must not know the file format.
 
 use std::collections::{HashMap, HashSet};
 
-use super::SheetError;
+use super::error::{ColumnRename, HeaderHint, SheetError};
 use crate::model::catalog::Finding;
 use crate::model::issue::Issue;
 use crate::table::{Field, Header, NumberColumns};
 use crate::unicode;
 
-/// How many rows below a row that is no header are searched for one, only to say where it is.
+/// Rows searched for the header if the first row is not one. Only the error message uses the result.
 pub(super) const SEARCH_ROWS: usize = 50;
 
-/// A title in the form by which it is matched.
+/// Normalizes a title for comparison: case, spaces and trailing asterisks are ignored.
 fn normalize(title: &str) -> String {
     let plain: String = title
         .chars()
@@ -28,7 +28,7 @@ fn normalize(title: &str) -> String {
     )
 }
 
-/// A known column, with its ordinal where it is one of `Number 2`, `Number Type 2`, ….
+/// The column with this title and its ordinal: 2 for `Number 2`, 1 for a column without an ordinal.
 fn match_column(normalized: &str) -> Option<(Field, u32)> {
     if let Some(field) = Field::ALL
         .iter()
@@ -47,7 +47,7 @@ fn match_column(normalized: &str) -> Option<(Field, u32)> {
         .map(|field| (field, ordinal))
 }
 
-/// How many known columns a row of titles has; the delimiter that gives most is the right one.
+/// Number of titles that are known columns. The delimiter with the highest number is the right one.
 pub(super) fn count_known_columns(titles: &[String]) -> usize {
     titles
         .iter()
@@ -55,7 +55,7 @@ pub(super) fn count_known_columns(titles: &[String]) -> usize {
         .count()
 }
 
-/// Reads the header row, with the issues it gives rise to.
+/// Parses the header row. Returns the issues of optional and unknown columns with it.
 pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>), SheetError> {
     let mut column_indexes: HashMap<(Field, u32), usize> = HashMap::new();
     let mut unknown = Vec::new();
@@ -93,7 +93,7 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         return Err(SheetError::HeaderMissing { row, missing, hint });
     }
     let numbers = number_columns(row, &column_indexes)?;
-    // Type and description of a number that has no column of its own.
+    // A type or description column is unknown if the number column with its ordinal does not exist.
     let orphaned = |(field, n): &(Field, u32)| {
         *field != Field::Number && *n > 1 && !column_indexes.contains_key(&(Field::Number, *n))
     };
@@ -114,7 +114,7 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         let title = display_title(&titles[*index]);
         let is_candidate = |field, n| !column_indexes.contains_key(&(field, n));
         let suggestion = match match_column(normalized) {
-            // It is written right, and what it belongs to isn't there.
+            // The title is correct, but the number column that it belongs to is missing.
             Some(_) => None,
             None => suggest_numbered_column(normalized, is_candidate).or_else(|| {
                 let field = suggest_field(normalized, |field| is_candidate(field, 1))?;
@@ -159,7 +159,7 @@ fn number_columns(
             return Err(SheetError::HeaderMissing {
                 row,
                 missing: vec![format!("Number Type {ordinal}")],
-                hint: format!(", which belongs to `Number {ordinal}`; add it"),
+                hint: HeaderHint::AddNumberType { ordinal: *ordinal },
             });
         };
         numbers.push(NumberColumns {
@@ -179,27 +179,27 @@ fn display_title(title: &str) -> String {
     unicode::shorten(&unicode::clean(title).text, 60)
 }
 
-fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[String]) -> String {
-    let suggestions: Vec<String> = unknown
+fn missing_hint(missing: &[String], unknown: &[(usize, String)], titles: &[String]) -> HeaderHint {
+    let renames: Vec<ColumnRename> = unknown
         .iter()
         .filter_map(|(index, normalized)| {
             let suggestion = suggest_field(normalized, |field| {
                 missing.iter().any(|m| m == field.as_str())
             })?;
-            Some(format!(
-                "`{}` looks like it: rename it to `{suggestion}`",
-                display_title(&titles[*index])
-            ))
+            Some(ColumnRename {
+                from: display_title(&titles[*index]),
+                to: suggestion.as_str().to_owned(),
+            })
         })
         .collect();
-    if suggestions.is_empty() {
-        "; add it as in the template (`rosterd template`)".to_owned()
+    if renames.is_empty() {
+        HeaderHint::UseTemplate
     } else {
-        format!("; {}", suggestions.join(", "))
+        HeaderHint::Rename(renames)
     }
 }
 
-/// A column of a further number that is written almost right, as `Number2`.
+/// The numbered column that a title probably means, for example `Number 2` for `Number2`.
 fn suggest_numbered_column(
     normalized: &str,
     is_candidate: impl Fn(Field, u32) -> bool,
@@ -278,7 +278,7 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "the header (row 1) lacks the required column `Number`; `Phone` looks like it: rename it to `Number`"
+            "the header (row 1) lacks the required column `Number`; rename `Phone` to `Number`"
         );
         let error = parse(3, &titles("A|B")).unwrap_err().to_string();
         assert!(error.contains("(row 3) lacks the required columns `ID`, `Name`, `Number`, `Number Type` and `Groups`"), "{error}");

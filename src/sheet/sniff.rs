@@ -1,25 +1,33 @@
-//! What a file is, told from its first bytes and, for archives, from what they hold.
+//! Detects the type of a file from its first bytes and, for ZIP archives, from the names of their entries. Must not
+//! parse the content.
 
 use std::io::{Read, Seek};
 
-use super::SheetError;
+use super::error::{SheetError, WorkbookDefect};
+use super::file_type::FileType;
 
-/// What can be read.
+/// A file type that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
-    /// An Office Open XML workbook, or something so close that opening it decides.
+    /// An Office Open XML workbook, or an archive so similar that only opening it can tell.
     Workbook,
-    /// Text; a CSV file as far as can be told.
+    /// Text, probably a CSV file.
     Text,
 }
 
 const OLE_MAGIC: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
 
-/// Where a tar archive says that it is one.
+/// Offset of the magic bytes in a tar archive.
 const TAR_MAGIC_OFFSET: usize = 257;
 
-/// Bytes in which a text is told from markup and JSON.
+/// Bytes read to distinguish text from markup and JSON.
 const SNIFF_BYTES: u64 = 4 << 10;
+
+/// Characters of a text that are searched for markup.
+const MARKUP_SEARCH_CHARS: usize = 1024;
+
+/// Bytes of an OLE file read at a time.
+const OLE_CHUNK_BYTES: u64 = 1 << 20;
 
 pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
     file.rewind()?;
@@ -32,31 +40,31 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError
     if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
         return classify_zip(file);
     }
-    for (magic, what) in [
-        (&b"%PDF"[..], "a PDF document"),
-        (b"\x1f\x8b", "a gzip archive"),
-        (b"7z\xbc\xaf", "a 7-Zip archive"),
-        (b"Rar!", "a RAR archive"),
-        (b"\x89PNG", "a picture"),
-        (b"\xff\xd8\xff", "a picture"),
-        (b"GIF8", "a picture"),
-        (b"{\\rtf", "an RTF document"),
-        (b"\xfd7zXZ", "an xz archive"),
-        (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
-        (b"SQLite format 3", "a database"),
-        (b"MIME-Version:", "a web archive (.mht)"),
+    for (magic, file_type) in [
+        (&b"%PDF"[..], FileType::Pdf),
+        (b"\x1f\x8b", FileType::Gzip),
+        (b"7z\xbc\xaf", FileType::SevenZip),
+        (b"Rar!", FileType::Rar),
+        (b"\x89PNG", FileType::Image),
+        (b"\xff\xd8\xff", FileType::Image),
+        (b"GIF8", FileType::Image),
+        (b"{\\rtf", FileType::Rtf),
+        (b"\xfd7zXZ", FileType::Xz),
+        (b"\x28\xb5\x2f\xfd", FileType::Zstandard),
+        (b"SQLite format 3", FileType::Sqlite),
+        (b"MIME-Version:", FileType::WebArchive),
     ] {
         if bytes.starts_with(magic) {
-            return Err(SheetError::NotASpreadsheet(what));
+            return Err(SheetError::NotASpreadsheet(file_type));
         }
     }
-    for (matches_kind, what) in [
-        (is_tar(bytes), "a tar archive"),
-        (is_bzip2(bytes), "a bzip2 archive"),
-        (is_sylk(bytes), "a SYLK file"),
+    for (is_type, file_type) in [
+        (is_tar(bytes), FileType::Tar),
+        (is_bzip2(bytes), FileType::Bzip2),
+        (is_sylk(bytes), FileType::Sylk),
     ] {
-        if matches_kind {
-            return Err(SheetError::NotASpreadsheet(what));
+        if is_type {
+            return Err(SheetError::NotASpreadsheet(file_type));
         }
     }
     classify_text(bytes)
@@ -74,33 +82,36 @@ fn is_bzip2(bytes: &[u8]) -> bool {
     block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38")
 }
 
-/// A CSV file may begin so as well (`ID;PhoneCells`), but its second line is none of SYLK's.
+/// The first line alone proves nothing: a CSV file may start the same way (`ID;PhoneCells`). The second line must be
+/// a SYLK record as well.
 fn is_sylk(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| matches!(byte, b'\r' | b'\n'));
-    let begins = lines.next().is_some_and(|line| line.starts_with(b"ID;P"));
+    let starts_with_id = lines.next().is_some_and(|line| line.starts_with(b"ID;P"));
     let second = lines.find(|line| !line.is_empty()).unwrap_or_default();
-    begins && matches!(second, b"E" | [b'P' | b'B' | b'C' | b'F' | b'O', b';', ..])
+    starts_with_id && matches!(second, b"E" | [b'P' | b'B' | b'C' | b'F' | b'O', b';', ..])
 }
 
-/// An encrypted .xlsx is an OLE file with a certain stream; its name is UTF-16 in the directory.
+/// The error for an OLE file. An encrypted .xlsx is an OLE file with a stream `EncryptedPackage`; the directory
+/// contains this name in UTF-16.
 fn classify_ole<R: Read + Seek>(file: &mut R) -> Result<SheetError, SheetError> {
-    let name: Vec<u8> = "EncryptedPackage"
+    let stream_name: Vec<u8> = "EncryptedPackage"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
     file.rewind()?;
     let mut buffer = Vec::new();
     loop {
-        let read = file.by_ref().take(1 << 20).read_to_end(&mut buffer)?;
-        if contains(&buffer, &name) {
+        let read = file
+            .by_ref()
+            .take(OLE_CHUNK_BYTES)
+            .read_to_end(&mut buffer)?;
+        if contains(&buffer, &stream_name) {
             return Ok(SheetError::PasswordProtected);
         }
         if read == 0 {
-            return Ok(SheetError::NotASpreadsheet(
-                "a legacy .xls workbook or another old Office file",
-            ));
+            return Ok(SheetError::NotASpreadsheet(FileType::LegacyOffice));
         }
-        buffer.drain(..buffer.len().saturating_sub(name.len()));
+        buffer.drain(..buffer.len().saturating_sub(stream_name.len()));
     }
 }
 
@@ -121,7 +132,7 @@ fn classify_text(bytes: &[u8]) -> Result<FileKind, SheetError> {
     };
     let head = head.trim_ascii_start();
     if head.is_empty() {
-        // White space that long may hide anything; the reader of text decides.
+        // Content may follow after so much white space, so the CSV reader decides.
         let is_whole_file = (bytes.len() as u64) < SNIFF_BYTES;
         return if is_whole_file {
             Err(SheetError::Empty)
@@ -129,25 +140,23 @@ fn classify_text(bytes: &[u8]) -> Result<FileKind, SheetError> {
             Ok(FileKind::Text)
         };
     }
-    let head: String = head.chars().take(1024).collect();
+    let head: String = head.chars().take(MARKUP_SEARCH_CHARS).collect();
     let head = head.to_ascii_lowercase();
     if head.starts_with("<!doctype html")
         || head.starts_with("<html")
         || (head.starts_with('<') && head.contains("<html"))
     {
-        return Err(SheetError::NotASpreadsheet(
-            "a web page (perhaps a log-in or sharing page)",
-        ));
+        return Err(SheetError::NotASpreadsheet(FileType::WebPage));
     }
     if head.starts_with("<?xml") || head.starts_with('<') {
-        return Err(SheetError::NotASpreadsheet("an XML or HTML document"));
+        return Err(SheetError::NotASpreadsheet(FileType::Markup));
     }
     if head.starts_with('{')
         || head.starts_with("[{")
         || head.starts_with("[\"")
         || head.starts_with("[]")
     {
-        return Err(SheetError::NotASpreadsheet("JSON data"));
+        return Err(SheetError::NotASpreadsheet(FileType::Json));
     }
     Ok(FileKind::Text)
 }
@@ -155,7 +164,7 @@ fn classify_text(bytes: &[u8]) -> Result<FileKind, SheetError> {
 fn classify_zip<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
     let Ok(mut archive) = zip::ZipArchive::new(file) else {
         return Err(SheetError::WorkbookUnreadable(
-            "it is cut off or damaged".to_owned(),
+            WorkbookDefect::InvalidArchive,
         ));
     };
     let names: Vec<String> = archive
@@ -166,7 +175,7 @@ fn classify_zip<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
     let has = |part: &str| names.iter().any(|name| name.eq_ignore_ascii_case(part));
     let starts = |part: &str| names.iter().any(|name| name.starts_with(part));
     if has("xl/workbook.bin") {
-        return Err(SheetError::NotASpreadsheet("a binary workbook (.xlsb)"));
+        return Err(SheetError::NotASpreadsheet(FileType::BinaryWorkbook));
     }
     let mut indexes = 0..archive.len();
     if indexes.any(|index| {
@@ -180,15 +189,15 @@ fn classify_zip<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
         return Ok(FileKind::Workbook);
     }
     Err(SheetError::NotASpreadsheet(if starts("word/") {
-        "a Word document"
+        FileType::WordDocument
     } else if starts("ppt/") {
-        "a PowerPoint presentation"
+        FileType::PowerPoint
     } else if has("content.xml") && has("mimetype") {
-        "an OpenDocument file"
+        FileType::OpenDocument
     } else if has("Index/Document.iwa") {
-        "a document of Apple's Numbers or Pages"
+        FileType::AppleIwork
     } else {
-        "a .zip archive"
+        FileType::Zip
     }))
 }
 
@@ -202,7 +211,7 @@ mod tests {
 
     use super::*;
 
-    fn refusal(bytes: &[u8]) -> String {
+    fn error_text(bytes: &[u8]) -> String {
         sniff(&mut Cursor::new(bytes)).unwrap_err().to_string()
     }
 
@@ -240,10 +249,10 @@ mod tests {
                 archive_of(&["[Content_Types].xml", "xl/workbook.bin"]),
                 "a binary workbook (.xlsb)",
             ),
-            (archive_of(&["Index/Document.iwa"]), "Apple's Numbers"),
+            (archive_of(&["Index/Document.iwa"]), "Apple Numbers"),
         ] {
-            let refusal = refusal(&bytes);
-            assert!(refusal.contains(what), "{refusal}, not {what}");
+            let error = error_text(&bytes);
+            assert!(error.contains(what), "{error}, not {what}");
         }
         for blank in [b"".to_vec(), b" \r\n".to_vec(), utf16(""), utf16(" \n")] {
             assert!(matches!(
@@ -251,12 +260,12 @@ mod tests {
                 Err(SheetError::Empty)
             ));
         }
-        let mustard = format!("{}ustard Seed Kitchen", "x".repeat(257)).into_bytes();
+        let almost_tar = format!("{}ustard Seed Kitchen", "x".repeat(257)).into_bytes();
         let plain = |text: &str| text.as_bytes().to_vec();
         for text in [
             utf16("ID,Name"),
             utf16(&" ".repeat(5_000)),
-            mustard,
+            almost_tar,
             plain("BZh1,Name"),
             plain("ID;Phone;Name\n1;604;Ann\n"),
         ] {
@@ -267,7 +276,7 @@ mod tests {
     #[test]
     fn encrypted_zip_is_reported_as_password_protected() {
         let mut bytes = archive_of(&["[Content_Types].xml", "xl/workbook.xml"]);
-        // The lowest bit of a part's flags, in its header and in the directory.
+        // Set the encryption bit of each entry, in its local header and in the central directory.
         for (magic, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
             let indexes: Vec<usize> = memchr::memmem::find_iter(&bytes, magic).collect();
             for at in indexes {

@@ -1,4 +1,5 @@
-//! Workbooks: the first visible sheet that has the header, cell by cell, the stored value and not its display.
+//! Reads the first visible sheet with a header from a workbook, cell by cell. Uses stored values, not displayed ones.
+//! Must not know that it usually runs in a worker process.
 
 mod value;
 
@@ -6,20 +7,24 @@ use std::io::{Read, Seek};
 
 use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxError};
 
-use self::value::cell_value;
+use self::value::{CellTooLong, MAX_CELL_CHARS, cell_value};
+use super::error::{ByteLimit, RowLimit, SheetError, WorkbookDefect, WorkbookLimit};
+use super::row_sink::RowSink;
 use super::sandbox::zip_limits;
-use super::{Format, Limits, RowSink, SheetError, SheetInfo, header};
-use crate::model::issue::Issue;
+use super::{Format, Limits, SheetInfo, header};
+use crate::model::issue::{Issue, column_letters};
 use crate::table::{Header, SheetRow};
 
-/// Most columns: beyond them nothing of ours can be, and each row would have to hold them.
+/// Maximum number of data rows, even if `import.max_rows` is larger.
+const MAX_ROWS: u32 = 200_000;
+/// Maximum number of columns. A contact list needs far fewer, and every row takes memory up to its last cell.
 const MAX_COLUMNS: u32 = 1_024;
-/// Most bytes of text in a row.
+/// Maximum size of the text of a row, bytes.
 const MAX_ROW_TEXT_BYTES: usize = 4 << 20;
-/// Most bytes of text in a sheet. Cells share strings, so that a small file may have any amount of it; a CSV file could
-/// not have more.
+/// Maximum size of the text of a sheet, bytes. Cells share strings, so a small file may expand to any amount of text.
+/// The value is the default of `fetch.max_bytes`, which limits the text of a CSV file.
 const MAX_SHEET_TEXT_BYTES: usize = 64 << 20;
-/// Most filled cells of a sheet.
+/// Maximum number of cells with content in a sheet.
 const MAX_FILLED_CELLS: u32 = 4_000_000;
 
 pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
@@ -27,6 +32,11 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     limits: Limits,
     on_row: &mut F,
 ) -> Result<SheetInfo, SheetError> {
+    let limit = if limits.max_rows > MAX_ROWS {
+        RowLimit::Workbook(MAX_ROWS)
+    } else {
+        RowLimit::Configured(limits.max_rows)
+    };
     let features = zip_limits::check_limits(&mut file)?;
     let mut workbook = Xlsx::new(file).map_err(|error| unreadable(&error))?;
     let sheets: Vec<String> = workbook
@@ -51,7 +61,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         };
         match find_header(&mut workbook, &name, &layout)? {
             HeaderSearch::Header(header, mut issues) => {
-                let sink = RowSink::new(*header, limits, on_row);
+                let sink = RowSink::new(*header, limit, on_row);
                 let (header, untitled) = read_sheet_rows(&mut workbook, &name, &layout, sink)?;
                 issues.extend(untitled);
                 let format = Format {
@@ -67,7 +77,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
                     final_newline: None,
                 });
             }
-            // A header that is there but wrong is what the sender must hear of, not the lack of one elsewhere.
+            // Report a flawed header rather than continue with the next sheet.
             HeaderSearch::Rejected(error) if is_flawed_header(&error) => return Err(error),
             HeaderSearch::Rejected(error) => first_error = first_error.or(Some(error)),
             HeaderSearch::Blank => {}
@@ -81,8 +91,8 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     Err(first_error.unwrap_or(empty_error))
 }
 
-/// Whether that is the header of a contact list with something wrong. An old list on a further sheet must not be taken for
-/// the one that the sender means.
+/// Whether the error is about a header that probably belongs to the contact list. Otherwise an old list on another
+/// sheet could be imported instead.
 fn is_flawed_header(error: &SheetError) -> bool {
     match error {
         SheetError::HeaderNotFirst { .. } | SheetError::HeaderDuplicate { .. } => true,
@@ -91,10 +101,10 @@ fn is_flawed_header(error: &SheetError) -> bool {
     }
 }
 
-/// What is known of a sheet before its cells are read.
+/// Facts about a sheet needed to read its cells.
 struct Layout {
     merged: Vec<Dimensions>,
-    /// It may have formulas.
+    /// Whether the sheet may have formulas.
     has_formulas: bool,
 }
 
@@ -148,7 +158,7 @@ fn read_sheet_rows<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     layout: &Layout,
     mut sink: RowSink<'_, F>,
 ) -> Result<(Header, Vec<Issue>), SheetError> {
-    let header_row = sink.header.row;
+    let header_row = sink.header().row;
     for_each_row(workbook, sheet, layout, &mut |row| {
         if row.number > header_row {
             sink.push(row)?;
@@ -158,7 +168,7 @@ fn read_sheet_rows<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     Ok(sink.finish())
 }
 
-/// Puts the cells of a sheet together to rows; stops where `each` says `false`.
+/// Assembles the cells of a sheet into rows. Stops when `on_row` returns `false`.
 fn for_each_row<R: Read + Seek>(
     workbook: &mut Xlsx<R>,
     sheet: &str,
@@ -177,8 +187,8 @@ fn for_each_row<R: Read + Seek>(
         text_bytes: 0,
         on_row,
     };
-    // What is found is looked at where it lies: copies would cost more than the rest. Asking for formulas costs time, too, so
-    // that is done only where there may be any.
+    // Cells are borrowed: copying them would cost more than everything else. Reading formulas is slower, so it is
+    // done only if the sheet may have some.
     loop {
         let wants_more = if layout.has_formulas {
             match &cells.next_cell_with_formula_metadata() {
@@ -203,24 +213,24 @@ fn for_each_row<R: Read + Seek>(
     }
 }
 
-/// The rows of a sheet, as its cells come.
+/// Assembles rows from cells.
 struct RowAssembler<'a, F> {
-    /// Its name.
+    /// Name of the sheet.
     sheet: &'a str,
     merged: MergedRanges,
-    /// The one whose cells are coming.
+    /// The current row.
     row: SheetRow,
-    /// Text of a cell that has none of its own.
+    /// Buffer for the text of cells that are not stored as text.
     scratch: String,
-    /// Filled cells so far.
+    /// Cells with content so far.
     cell_count: u32,
-    /// Bytes of their text.
+    /// Bytes of text so far.
     text_bytes: usize,
     on_row: &'a mut F,
 }
 
 impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> RowAssembler<'_, F> {
-    /// Takes the next cell; row and column count from 0. `false` where no more are wanted.
+    /// Adds the next cell; `position` is row and column, counted from 0. Returns `false` if no more cells are wanted.
     #[inline]
     fn push_cell(
         &mut self,
@@ -229,19 +239,23 @@ impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> RowAssembler<'_, F> {
         has_formula: bool,
     ) -> Result<bool, SheetError> {
         let (number, column) = (position.0.saturating_add(1), position.1);
-        let Some(cell) = cell_value(value, has_formula, &mut self.scratch)? else {
+        let cell = cell_value(value, has_formula, &mut self.scratch);
+        let cell = cell.map_err(|CellTooLong| cell_too_long(number, column))?;
+        let Some(cell) = cell else {
             return Ok(true);
         };
         if column >= MAX_COLUMNS {
-            return Err(too_large(format_args!(
-                "row {number} has cells beyond column {MAX_COLUMNS}"
-            )));
+            return Err(SheetError::WorkbookTooLarge(WorkbookLimit::Columns {
+                row: number,
+                last_column: column_letters(MAX_COLUMNS as usize - 1),
+                limit: MAX_COLUMNS,
+            }));
         }
         if number < self.row.number {
-            return Err(SheetError::WorkbookUnreadable(format!(
-                "row {number} stands after row {}",
-                self.row.number
-            )));
+            return Err(SheetError::WorkbookUnreadable(WorkbookDefect::RowOrder {
+                row: number,
+                previous: self.row.number,
+            }));
         }
         if self.merged.covers(position) {
             return Ok(true);
@@ -254,27 +268,36 @@ impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> RowAssembler<'_, F> {
         }
         let index = column as usize;
         if index < self.row.len() {
-            return Err(SheetError::WorkbookUnreadable(format!(
-                "the cells of row {number} stand in disorder"
-            )));
+            return Err(SheetError::WorkbookUnreadable(WorkbookDefect::CellOrder {
+                row: number,
+            }));
         }
         self.cell_count += 1;
         self.text_bytes += cell.display_text().len();
-        if self.cell_count > MAX_FILLED_CELLS || self.text_bytes > MAX_SHEET_TEXT_BYTES {
-            return Err(too_large(format_args!(
-                "the sheet `{}` has more cells or text than a contact list can have",
-                self.sheet
-            )));
+        if self.cell_count > MAX_FILLED_CELLS {
+            return Err(SheetError::WorkbookTooLarge(WorkbookLimit::Cells {
+                sheet: self.sheet.to_owned(),
+                limit: MAX_FILLED_CELLS,
+            }));
+        }
+        if self.text_bytes > MAX_SHEET_TEXT_BYTES {
+            return Err(SheetError::WorkbookTooLarge(WorkbookLimit::SheetText {
+                sheet: self.sheet.to_owned(),
+                limit: ByteLimit(MAX_SHEET_TEXT_BYTES as u64),
+            }));
         }
         self.row.pad(index);
         self.row.push(cell);
         if self.row.text_len() > MAX_ROW_TEXT_BYTES {
-            return Err(too_large(format_args!("row {number} has too much text")));
+            return Err(SheetError::WorkbookTooLarge(WorkbookLimit::RowText {
+                row: number,
+                limit: ByteLimit(MAX_ROW_TEXT_BYTES as u64),
+            }));
         }
         Ok(true)
     }
 
-    /// Hands out the last row.
+    /// Passes on the last row.
     fn finish(self) -> Result<(), SheetError> {
         if !self.row.is_empty() {
             (self.on_row)(&self.row)?;
@@ -283,16 +306,20 @@ impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> RowAssembler<'_, F> {
     }
 }
 
-fn too_large(reason: std::fmt::Arguments<'_>) -> SheetError {
-    SheetError::WorkbookTooLarge(reason.to_string())
+#[cold]
+fn cell_too_long(row: u32, column: u32) -> SheetError {
+    SheetError::WorkbookTooLarge(WorkbookLimit::CellText {
+        cell: format!("{}{row}", column_letters(column as usize)),
+        limit: MAX_CELL_CHARS,
+    })
 }
 
-/// The merged ranges of a sheet whose rows come in order.
+/// The merged ranges of a sheet; its cells must be checked in row order.
 struct MergedRanges {
     ranges: Vec<Dimensions>,
-    /// The next range that is still to come.
+    /// Index of the next range that was not reached yet.
     next: usize,
-    /// Those that the current row touches.
+    /// Ranges that include the current row.
     active: Vec<Dimensions>,
     row: u32,
 }
@@ -309,7 +336,8 @@ impl MergedRanges {
         }
     }
 
-    /// Whether a cell lies under a merged range and is not its top left one: nobody sees what is in it.
+    /// Whether a cell is in a merged range but is not its top left cell. Spreadsheet programs do not show its
+    /// content.
     fn covers(&mut self, position: (u32, u32)) -> bool {
         if self.ranges.is_empty() {
             return false;
@@ -336,6 +364,6 @@ impl MergedRanges {
 fn unreadable(error: &XlsxError) -> SheetError {
     match error {
         XlsxError::Password => SheetError::PasswordProtected,
-        other => SheetError::WorkbookUnreadable(other.to_string()),
+        other => SheetError::WorkbookUnreadable(WorkbookDefect::Library(other.to_string())),
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, known_word, query_error, violated_constraint};
+use super::{Store, StoreError, parse_column, query_error, violated_constraint};
 use crate::model::AccountId;
 use crate::model::account::{Account, AccountRef, Admin};
 
@@ -30,45 +30,47 @@ impl From<AccountLookup> for Account {
 }
 
 impl Store {
-    /// Adds an account, disabled, with its admins.
+    /// Adds an account with its admins. Its imports are disabled.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] says which part the database refuses.
+    /// [`StoreError`] if the name, the time zone or an address is invalid, or the name is taken.
     pub async fn add_account(
         &self,
         name: &str,
         time_zone: &str,
         admins: &[String],
     ) -> Result<AccountId, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
-        let id = sqlx::query_scalar!("INSERT INTO accounts (name, time_zone) VALUES ($1, $2) RETURNING id", name, time_zone)
-            .fetch_one(&mut *tx)
+        let mut tx = self
+            .pool
+            .begin()
             .await
-            .map_err(|error| match violated_constraint(&error) {
-                Some("accounts_name_unique") => StoreError::Refused(format!("there is an account `{name}` already")),
-                Some("accounts_name_not_a_number") => {
-                    StoreError::Refused(format!("`{name}` is all digits and would be taken for an id; add a letter"))
-                }
-                Some("accounts_name_not_blank") => StoreError::Refused("the name of an account must not be blank".to_owned()),
-                Some("accounts_time_zone_known") => StoreError::Refused(format!(
-                    "`{time_zone}` is not an IANA time zone; write it as America/Vancouver or Europe/Oslo"
-                )),
-                _ => query_error("add the account")(error),
-            })?;
+            .map_err(query_error("start a transaction"))?;
+        let id = sqlx::query_scalar!(
+            "INSERT INTO accounts (name, time_zone) VALUES ($1, $2) RETURNING id",
+            name,
+            time_zone
+        )
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(|error| match violated_constraint(&error) {
+            Some("accounts_name_unique") => StoreError::AccountNameTaken(name.to_owned()),
+            Some("accounts_name_not_a_number") => StoreError::AccountNameAllDigits(name.to_owned()),
+            Some("accounts_name_not_blank") => StoreError::AccountNameBlank,
+            Some("accounts_time_zone_known") => StoreError::UnknownTimeZone(time_zone.to_owned()),
+            _ => query_error("add the account")(error),
+        })?;
         sqlx::query!("INSERT INTO account_admins (account_id, email) SELECT $1, email FROM unnest($2::text[]) AS email ON CONFLICT DO NOTHING", id, admins)
             .execute(&mut *tx)
             .await
             .map_err(|error| match violated_constraint(&error) {
-                Some("account_admins_email_plausible") => {
-                    StoreError::Refused(format!("one of these is not an e-mail address: {}", admins.join(", ")))
-                }
+                Some("account_admins_email_plausible") => StoreError::InvalidAdminEmail(admins.to_vec()),
                 _ => query_error("add the admins")(error),
             })?;
         tx.commit().await.map_err(query_error("add the account"))?;
         Ok(AccountId(id))
     }
 
-    /// All accounts by name.
+    /// All accounts, sorted by name.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -84,10 +86,10 @@ impl Store {
         Ok(rows.into_iter().map(Account::from).collect())
     }
 
-    /// The account of an id or a name.
+    /// The account with this id or name.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if there is none.
+    /// [`StoreError::AccountNotFound`] if there is none.
     pub async fn account(&self, wanted: &AccountRef) -> Result<Account, StoreError> {
         let (id, name) = match wanted {
             AccountRef::Id(id) => (Some(id.0), None),
@@ -103,11 +105,8 @@ impl Store {
             .fetch_optional(&self.pool)
             .await
             .map_err(query_error("look up the account"))?;
-        row.map(Account::from).ok_or_else(|| {
-            StoreError::Refused(format!(
-                "there is no account `{wanted}`; see `rosterd account list`"
-            ))
-        })
+        row.map(Account::from)
+            .ok_or_else(|| StoreError::AccountNotFound(wanted.clone()))
     }
 
     /// The admins of an account.
@@ -125,7 +124,7 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 Ok(Admin {
-                    notify: known_word("notify", &row.notify)?,
+                    notify: parse_column("notify", &row.notify)?,
                     email: row.email,
                     name: row.name,
                 })
@@ -133,7 +132,7 @@ impl Store {
             .collect()
     }
 
-    /// Contacts and groups of an account, without the removed.
+    /// Counts the contacts and the groups of an account that are not removed.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -150,7 +149,7 @@ impl Store {
         Ok((row.contacts, row.groups))
     }
 
-    /// Switches imports on or off; switching on also takes an account back that was set aside.
+    /// Enables or disables imports. Enabling also ends a quarantine.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -170,11 +169,11 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(query_error("switch the imports of the account"))?;
+        .map_err(query_error("enable or disable imports"))?;
         Ok(())
     }
 
-    /// Deletes an account with everything that belongs to it.
+    /// Deletes an account and all its data.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.

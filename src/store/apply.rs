@@ -1,4 +1,4 @@
-//! Writes a plan, set by set, never a statement per row; and only what differs.
+//! Applies a plan to the contacts and groups. Writes only what differs, with set-based statements, never one per row.
 
 use std::collections::HashSet;
 
@@ -12,26 +12,26 @@ use crate::model::contact::{ContactState, Number};
 use crate::model::plan::{Change, GroupChange, Plan};
 use crate::model::{AccountId, ContactId};
 
-/// Marks what this transaction writes as ours, so that the lock lets it pass.
+/// Tells the write protection triggers that rosterd itself writes in this transaction.
 pub(super) async fn mark_as_writer(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!("SELECT set_config('rosterd.writer', 'on', true)")
         .fetch_one(db)
         .await
-        .map_err(query_error("pass the lock"))?;
+        .map_err(query_error("mark the transaction as an import"))?;
     Ok(())
 }
 
-/// Before rows with foreign keys are written: Postgres looks up each key of each row by a statement of its own, which must
-/// not be planned anew each time, as it is while what is stored is read.
+/// Allows cached plans again, which are off while a session reads. Call it before rows with foreign keys are written:
+/// Postgres checks each key with an internal statement, and planning it again for each row is slow.
 pub(super) async fn allow_cached_plans(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query!("SELECT set_config('plan_cache_mode', 'auto', true)")
         .fetch_one(db)
         .await
-        .map_err(query_error("keep plans"))?;
+        .map_err(query_error("set the plan cache mode"))?;
     Ok(())
 }
 
-/// Applies a plan, made for these contacts of a file; gives back the ids of the added ones, in the plan's order.
+/// Applies a plan that was made for these contacts of a file. Returns the ids of the added ones in the plan's order.
 pub(super) async fn apply(
     db: &mut PgConnection,
     account: AccountId,
@@ -61,7 +61,7 @@ pub(super) async fn apply(
     Ok(added.into_iter().map(ContactId).collect())
 }
 
-/// Makes, revives, renames and removes groups; gives back the id of each place in the plan's table.
+/// Adds, revives, renames and removes groups. Returns the id of each group of the plan.
 async fn write_groups(
     db: &mut PgConnection,
     account: AccountId,
@@ -94,7 +94,7 @@ async fn write_groups(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(query_error("make groups"))?;
+    .map_err(query_error("add groups"))?;
     sqlx::query!(
         "UPDATE groups g SET name = u.name, removed_at = NULL
          FROM unnest($1::bigint[], $2::text[]) AS u (id, name) WHERE g.id = u.id",
@@ -103,7 +103,7 @@ async fn write_groups(
     )
     .execute(&mut *db)
     .await
-    .map_err(query_error("write groups"))?;
+    .map_err(query_error("update groups"))?;
     sqlx::query!(
         "UPDATE groups SET removed_at = $2 WHERE id = ANY ($1)",
         &removed,
@@ -128,12 +128,12 @@ async fn write_groups(
         .collect())
 }
 
-/// Contacts that are stored and get another content.
+/// Stored contacts whose content changes.
 fn rewritten_contacts(plan: &Plan) -> impl Iterator<Item = &Change> {
     plan.changed.iter().chain(&plan.restored_fields)
 }
 
-/// The columns of contacts, as arrays.
+/// Values of contacts by column, for `unnest`.
 #[derive(Default)]
 struct ContactColumns {
     external_ids: Vec<Option<String>>,
@@ -193,7 +193,7 @@ async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreEr
     if ids.is_empty() {
         return Ok(());
     }
-    // Other programs may have left holes; then a number's place in the list is not its position.
+    // Other programs may have left gaps in the positions. Then the index of a number does not match its position.
     let with_position_gaps: HashSet<i64> = sqlx::query_scalar!(
         "SELECT contact_id FROM contact_numbers WHERE contact_id = ANY ($1)
          GROUP BY contact_id HAVING max(position) <> count(*)",
@@ -201,7 +201,7 @@ async fn write_numbers(db: &mut PgConnection, plan: &Plan) -> Result<(), StoreEr
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(query_error("look at the numbers"))?
+    .map_err(query_error("check the positions of numbers"))?
     .into_iter()
     .collect();
     let (mut truncated_contacts, mut kept_counts): (Vec<i64>, Vec<i16>) = (Vec::new(), Vec::new());
@@ -307,7 +307,7 @@ async fn write_members(
     )
     .execute(&mut *db)
     .await
-    .map_err(query_error("delete members"))?;
+    .map_err(query_error("delete group members"))?;
     sqlx::query!(
         "INSERT INTO group_members (contact_id, group_id) SELECT * FROM unnest($1::bigint[], $2::bigint[])",
         &added_contact_ids,
@@ -315,6 +315,6 @@ async fn write_members(
     )
     .execute(&mut *db)
     .await
-    .map_err(query_error("add members"))?;
+    .map_err(query_error("add group members"))?;
     Ok(())
 }

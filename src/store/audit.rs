@@ -1,4 +1,4 @@
-//! Records what a plan does to each contact, with the contact before and after (`import_changes`).
+//! Records the changes of a plan in `import_changes`, with an image of each contact before and after.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,8 @@ use crate::model::contact::{ContactImage, ContactState};
 use crate::model::plan::{Action, Plan};
 use crate::model::{ContactId, RunId};
 
-/// Records what a plan did, or, with `applied` false, what it would do. `added` are the ids of the added contacts, `contacts`
-/// those of the file that it was made for.
+/// Records what a plan changed or, if `applied` is false, would change. `added` are the ids of the added contacts,
+/// `contacts` are those of the file for which the plan was made.
 pub(super) async fn record(
     db: &mut PgConnection,
     run: RunId,

@@ -1,4 +1,4 @@
-//! Many rows at once, by COPY in its binary format.
+//! Writes many rows with COPY in its binary format.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,18 +7,18 @@ use sqlx::{PgConnection, postgres::PgConnection as Connection};
 
 use super::{StoreError, query_error};
 
-/// Bytes that are sent in one piece.
+/// The buffer is sent to the server once it has this many bytes.
 const FLUSH_BYTES: usize = 256 << 10;
-/// What the format begins with: its signature, no flags, no further header.
+/// Header of the format: the signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xFF\r\n\0\0\0\0\0\0\0\0\0";
-/// Instead of a count of columns, at the end.
+/// End of the data, in place of a row's number of columns.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
-/// Instead of a length.
+/// Length of a NULL.
 const NULL_LENGTH: [u8; 4] = (-1_i32).to_be_bytes();
-/// From the beginning of Unix time to that of Postgres (2000-01-01), microseconds.
+/// Microseconds from the Unix epoch to the Postgres epoch (2000-01-01).
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// Rows on their way into a table. Each column is of the type that the method says.
+/// Writes rows, column by column. The caller must call the methods that match the types of the columns.
 pub(super) struct CopyWriter<'c> {
     sink: PgCopyIn<&'c mut Connection>,
     buffer: Vec<u8>,
@@ -28,7 +28,7 @@ pub(super) struct CopyWriter<'c> {
 }
 
 impl<'c> CopyWriter<'c> {
-    /// `target` names the table and its columns, as `table (column, …)`.
+    /// Starts a COPY. `target` is the table with its columns, as in `table (column, …)`.
     pub(super) async fn begin(
         db: &'c mut PgConnection,
         target: &str,
@@ -68,12 +68,12 @@ impl<'c> CopyWriter<'c> {
         self
     }
 
-    /// The next column: a text.
+    /// Writes the next column, a `text`.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.column(text.as_bytes())
     }
 
-    /// The next column: a text or NULL.
+    /// Writes the next column, a `text` or NULL.
     pub(super) fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
         match text {
             Some(text) => self.text(text),
@@ -81,7 +81,7 @@ impl<'c> CopyWriter<'c> {
         }
     }
 
-    /// The next column: a `jsonb` or NULL.
+    /// Writes the next column, a `jsonb` or NULL.
     pub(super) fn optional_json(
         &mut self,
         value: Option<&impl Serialize>,
@@ -92,26 +92,25 @@ impl<'c> CopyWriter<'c> {
         };
         self.column(VERSION);
         let begin = self.buffer.len() - VERSION.len();
-        serde_json::to_writer(&mut self.buffer, value)
-            .map_err(|error| StoreError::Refused(format!("JSON can't be written: {error}")))?;
+        serde_json::to_writer(&mut self.buffer, value).map_err(StoreError::Serialize)?;
         let length = self.buffer.len() - begin;
         self.set_length(begin, length);
         Ok(self)
     }
 
-    /// Sets the length of the column whose content begins there.
+    /// Sets the length of the column whose content starts at `begin`.
     fn set_length(&mut self, begin: usize, length: usize) {
-        // Postgres refuses what is longer than that, and so does the sheet.
+        // Longer values don't occur: the limits of a cell are lower, and Postgres refuses them.
         let length = i32::try_from(length).unwrap_or(i32::MAX);
         self.buffer[begin - NULL_LENGTH.len()..begin].copy_from_slice(&length.to_be_bytes());
     }
 
-    /// The next column: a `bigint`.
+    /// Writes the next column, a `bigint`.
     pub(super) fn bigint(&mut self, number: i64) -> &mut Self {
         self.column(&number.to_be_bytes())
     }
 
-    /// The next column: a `bigint` or NULL.
+    /// Writes the next column, a `bigint` or NULL.
     pub(super) fn optional_bigint(&mut self, number: Option<i64>) -> &mut Self {
         match number {
             Some(number) => self.bigint(number),
@@ -119,7 +118,7 @@ impl<'c> CopyWriter<'c> {
         }
     }
 
-    /// The next column: an `integer` or NULL.
+    /// Writes the next column, an `integer` or NULL.
     pub(super) fn optional_integer(&mut self, number: Option<i32>) -> &mut Self {
         match number {
             Some(number) => self.column(&number.to_be_bytes()),
@@ -127,27 +126,27 @@ impl<'c> CopyWriter<'c> {
         }
     }
 
-    /// The next column: a `smallint`.
+    /// Writes the next column, a `smallint`.
     pub(super) fn smallint(&mut self, number: i16) -> &mut Self {
         self.column(&number.to_be_bytes())
     }
 
-    /// The next column: a `boolean`.
+    /// Writes the next column, a `boolean`.
     pub(super) fn boolean(&mut self, value: bool) -> &mut Self {
         self.column(&[u8::from(value)])
     }
 
-    /// The next column: a `timestamptz`.
+    /// Writes the next column, a `timestamptz`.
     pub(super) fn time(&mut self, time: DateTime<Utc>) -> &mut Self {
         self.bigint(time.timestamp_micros() - POSTGRES_EPOCH_MICROS)
     }
 
-    /// The next column: bytes.
+    /// Writes the next column, a `bytea`.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.column(bytes)
     }
 
-    /// The next column: bytes or NULL.
+    /// Writes the next column, a `bytea` or NULL.
     pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
         match bytes {
             Some(bytes) => self.bytes(bytes),
@@ -173,7 +172,7 @@ impl<'c> CopyWriter<'c> {
         Ok(())
     }
 
-    /// Ends the rows; Postgres has looked at all of them then.
+    /// Ends the COPY. Constraints of all rows have been checked when it returns.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.buffer.extend_from_slice(&TRAILER);
         self.send().await?;

@@ -1,4 +1,5 @@
-//! Pinned host keys of SFTP servers. The one pinned last stands in the settings; a trigger keeps those of other servers.
+//! Pins host keys of SFTP servers. The current server's key is a column of the settings; a trigger keeps the keys of
+//! earlier servers in `sftp_host_keys`.
 
 use chrono::{DateTime, Utc};
 
@@ -7,8 +8,8 @@ use crate::model::AccountId;
 use crate::model::host_key::OfferedHostKey;
 
 impl Store {
-    /// Pins the host key of a server (`sftp://host:port`) that has none pinned in the settings, if they are still those
-    /// edited at `settings_updated_at`. The settings don't count as edited by that.
+    /// Pins the first host key of a server (`sftp://host:port`). Does nothing if the server has a pinned key in the
+    /// settings, or if the settings were edited after `settings_updated_at`. Does not count as an edit of the settings.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -35,7 +36,7 @@ impl Store {
         Ok(())
     }
 
-    /// Pins another host key of a server (`sftp://host:port`), whatever was pinned for it before.
+    /// Pins a host key of a server (`sftp://host:port`) and replaces the key that was pinned before.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -45,8 +46,12 @@ impl Store {
         server: &str,
         key: &OfferedHostKey,
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
-        // Unpinned first: a key that changes while its server stays counts as entered by hand.
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
+        // The trigger treats a changed key of the same server as edited by hand, so the old key is removed first.
         sqlx::query!(
             "UPDATE import_settings SET sftp_host_key = NULL
              WHERE account_id = $1 AND source = 'sftp' AND sftp_host_key_of = $2",
@@ -55,7 +60,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(query_error("unpin a host key"))?;
+        .map_err(query_error("remove the pinned host key"))?;
         sqlx::query!(
             "UPDATE import_settings SET sftp_host_key = $2, sftp_host_key_kind = $3, sftp_host_key_of = $4
              WHERE account_id = $1 AND source = 'sftp'",
@@ -67,6 +72,8 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(query_error("pin the host key"))?;
-        tx.commit().await.map_err(query_error("commit"))
+        tx.commit()
+            .await
+            .map_err(query_error("commit the transaction"))
     }
 }

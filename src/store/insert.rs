@@ -1,4 +1,4 @@
-//! Writes the contacts that a plan adds, with their numbers and members: by COPY, in the order of their ids.
+//! Inserts the contacts that a plan adds, with their numbers and group members, by COPY in the order of their ids.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -9,8 +9,9 @@ use crate::compact::Contacts;
 use crate::model::AccountId;
 use crate::model::plan::Plan;
 
-/// Gives back the ids of the added contacts, in the plan's order. `groups` holds the id of each place in the plan's table,
-/// `contacts` are those of the file that it was made for.
+/// Inserts the added contacts and returns their ids in the plan's order.
+///
+/// `groups` has the id of each group of the plan, `contacts` are those of the file for which the plan was made.
 pub(super) async fn insert_contacts(
     db: &mut PgConnection,
     account: AccountId,
@@ -62,8 +63,12 @@ pub(super) async fn insert_contacts(
     }
     rows.finish().await?;
 
-    let mut rows =
-        CopyWriter::begin(db, "group_members (contact_id, group_id)", "add members").await?;
+    let mut rows = CopyWriter::begin(
+        db,
+        "group_members (contact_id, group_id)",
+        "add group members",
+    )
+    .await?;
     for (id, state) in added() {
         for index in &state.groups {
             let group = groups.get(*index as usize).copied().unwrap_or(0);
@@ -74,11 +79,11 @@ pub(super) async fn insert_contacts(
     Ok(ids)
 }
 
-/// Ids first: then numbers and members need not wait for what an insert gives back.
+/// Ids are reserved first because COPY cannot return them, and numbers and members need them.
 async fn reserve_ids(db: &mut PgConnection, count: usize) -> Result<Vec<i64>, StoreError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     sqlx::query_scalar!(
-        // The name of the sequence is looked up once, not for each id.
+        // The subquery looks up the sequence once instead of once per id.
         r#"SELECT array_agg(nextval((SELECT pg_get_serial_sequence('contacts', 'id')::regclass))) AS "ids!"
            FROM generate_series(1, $1::bigint)"#,
         count
@@ -88,8 +93,8 @@ async fn reserve_ids(db: &mut PgConnection, count: usize) -> Result<Vec<i64>, St
     .map_err(query_error("reserve ids"))
 }
 
-/// More numbers than a smallint counts can't come out of a sheet of 1,000,000 rows by accident; they end up refused by
-/// the primary key, and the run fails whole.
+/// Converts a position to the type of its column. A contact with more numbers than fit gets the same position twice, which
+/// the primary key refuses: the run fails. No realistic file has that many.
 pub(super) fn position(index: usize) -> i16 {
     i16::try_from(index).unwrap_or(i16::MAX)
 }

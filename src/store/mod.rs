@@ -1,11 +1,12 @@
-//! All SQL. Each file is one concern; a [`Session`] is the one transaction in which a run's outcome is written.
+//! All SQL, one file per concern. A [`Session`] is the transaction in which a run's outcome is written.
 //!
-//! Knows `model`, and `reconcile`'s types of input; decides nothing about imports.
+//! Uses `model` and the types that carry the contacts of a file. Makes no decisions about imports.
 
 mod accounts;
 mod apply;
 mod audit;
 mod copy;
+mod error;
 mod host_keys;
 mod insert;
 mod outbox;
@@ -28,7 +29,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
-pub use outbox::{DueMail, NewMail, UndeliveredMail};
+pub use error::StoreError;
+pub use outbox::{DueMail, UndeliveredMail};
 pub use outcome::{AccountStateUpdate, RowCacheUpdate, RunOutcome};
 pub use queue::{DeadRun, StartResult};
 pub use retention::{DeletedCounts, Retention};
@@ -37,123 +39,18 @@ pub use schedules::{DueSlot, ScheduleRow};
 pub use session::{RunContext, Session};
 pub use settings::{EncryptedSecret, NewSettings, Settings};
 
+use error::{parse_column, query_error, server_message, violated_constraint};
+
 static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// The database.
+/// A pool of connections to the database.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
 }
 
-/// What the database could not do.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Not a database URL.
-    #[error(
-        "the database URL (`DATABASE_URL` or `database.url`) can't be read; write postgres://user:password@host/database"
-    )]
-    InvalidUrl,
-    /// No connection.
-    #[error("no connection to the database ({0}); check DATABASE_URL and that Postgres is up")]
-    Unreachable(String),
-    /// Schema missing or old.
-    #[error("the database is not migrated; run `rosterd migrate`")]
-    NotMigrated,
-    /// Migration failed.
-    #[error("the database could not be migrated: {0}")]
-    MigrationFailed(#[source] sqlx::migrate::MigrateError),
-    /// A statement failed.
-    #[error("the database failed to {operation}: {}", server_message(.source))]
-    Query {
-        /// What was attempted.
-        operation: &'static str,
-        /// Why it failed.
-        source: sqlx::Error,
-    },
-    /// Another process has taken the run over.
-    #[error("another process has taken this run over")]
-    LeaseLost,
-    /// The settings were edited, or the account disabled, while the run was under way.
-    #[error(
-        "the import settings were edited while the import was under way; nothing was changed, run it again"
-    )]
-    SettingsChanged,
-    /// Another run or another program wrote at the same time.
-    #[error(
-        "another run or another program wrote to the account's contacts at the same time; nothing was changed, run it again"
-    )]
-    ConcurrentChange,
-    /// Imports are switched off.
-    #[error(
-        "imports are switched off for this account; switch them on with `rosterd account enable`"
-    )]
-    ImportDisabled,
-    /// A column has a value that this version of the program does not know.
-    #[error(
-        "column `{column}` has the value `{value}`, which this version of rosterd does not know; check that all daemons run the same version"
-    )]
-    UnexpectedValue {
-        /// The column.
-        column: &'static str,
-        /// What it has.
-        value: String,
-    },
-    /// The database refuses what was asked.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl StoreError {
-    fn unexpected(column: &'static str, value: impl std::fmt::Display) -> Self {
-        Self::UnexpectedValue {
-            column,
-            value: value.to_string(),
-        }
-    }
-}
-
-/// The value of a column of a closed set of words.
-fn known_word<T: FromStr>(column: &'static str, word: &str) -> Result<T, StoreError> {
-    word.parse()
-        .map_err(|_| StoreError::unexpected(column, word))
-}
-
-/// The server's own words, or the driver's; never its DETAIL, which repeats rows.
-fn server_message(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(database) => database.message().to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// Names the operation of a failed statement.
-fn query_error(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| match &source {
-        sqlx::Error::Database(database) if database.code().as_deref() == Some("42P01") => {
-            StoreError::NotMigrated
-        }
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => {
-            StoreError::Unreachable(source.to_string())
-        }
-        // Deadlock, and a transaction that can't be put in an order with others.
-        sqlx::Error::Database(database)
-            if matches!(database.code().as_deref(), Some("40P01" | "40001")) =>
-        {
-            StoreError::ConcurrentChange
-        }
-        _ => StoreError::Query { operation, source },
-    }
-}
-
-/// The name of the constraint that a statement broke.
-fn violated_constraint(error: &sqlx::Error) -> Option<&str> {
-    error
-        .as_database_error()
-        .and_then(|error| error.constraint())
-}
-
 impl Store {
-    /// Connects; waits up to `connect_timeout` for a server that is starting.
+    /// Connects, waiting up to `connect_timeout` for a server that is starting.
     ///
     /// # Errors
     /// [`StoreError::InvalidUrl`] or [`StoreError::Unreachable`].
@@ -165,7 +62,7 @@ impl Store {
         let options = PgConnectOptions::from_str(url.expose_secret())
             .map_err(|_| StoreError::InvalidUrl)?
             .application_name("rosterd")
-            // A half-open connection must not hold a run for ever.
+            // Without limits, a half-open connection would block a run forever.
             .options([
                 ("statement_timeout", "600s"),
                 ("idle_in_transaction_session_timeout", "600s"),
@@ -180,10 +77,10 @@ impl Store {
         Ok(Self { pool })
     }
 
-    /// Makes the database of the private Postgres if it is not there.
+    /// Creates the database of the private Postgres if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError`] if the server can't be reached or refuses.
+    /// [`StoreError`] if the server can't be reached or refuses to create it.
     pub async fn ensure_database(admin_url: &SecretString, name: &str) -> Result<(), StoreError> {
         let store = Self::connect(admin_url, 1, Duration::from_secs(30)).await?;
         let exists = sqlx::query_scalar!(
@@ -192,14 +89,14 @@ impl Store {
         )
         .fetch_one(&store.pool)
         .await
-        .map_err(query_error("look for the database"))?;
+        .map_err(query_error("look up the database"))?;
         if !exists {
             let create = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
             let created = sqlx::query(sqlx::AssertSqlSafe(create))
                 .execute(&store.pool)
                 .await;
             match created {
-                // Another process was quicker.
+                // 42P04 duplicate_database, 23505 unique_violation: another process created it first.
                 Err(sqlx::Error::Database(error))
                     if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
                 created => {
@@ -211,7 +108,7 @@ impl Store {
         Ok(())
     }
 
-    /// Brings the schema up to date; safe to call from several processes at once.
+    /// Applies pending migrations. Several processes may call it at the same time.
     ///
     /// # Errors
     /// [`StoreError::MigrationFailed`].
@@ -222,10 +119,10 @@ impl Store {
             .map_err(StoreError::MigrationFailed)
     }
 
-    /// Whether the schema is the one this program needs.
+    /// Checks that all migrations of this version have been applied.
     ///
     /// # Errors
-    /// [`StoreError::NotMigrated`] if not.
+    /// [`StoreError::NotMigrated`] if one is missing.
     pub async fn check_migrated(&self) -> Result<(), StoreError> {
         let newest = MIGRATOR
             .iter()
@@ -237,7 +134,7 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await
-        .map_err(query_error("look at the schema"))?;
+        .map_err(query_error("read the schema version"))?;
         if applied.is_some_and(|applied| applied >= newest) {
             Ok(())
         } else {
@@ -245,10 +142,10 @@ impl Store {
         }
     }
 
-    /// Name and version of the server, and how far its clock is from `now`, seconds.
+    /// Name and version of the server, and the seconds by which its clock is ahead of `now`.
     ///
     /// # Errors
-    /// [`StoreError`] if it can't be asked.
+    /// [`StoreError`] if the database fails.
     pub async fn server_info(
         &self,
         now: chrono::DateTime<chrono::Utc>,
@@ -256,7 +153,7 @@ impl Store {
         let row = sqlx::query!(r#"SELECT version() AS "version!", clock_timestamp() AS "now!""#)
             .fetch_one(&self.pool)
             .await
-            .map_err(query_error("tell its version"))?;
+            .map_err(query_error("report its version"))?;
         let version = row
             .version
             .split(" on ")

@@ -1,54 +1,38 @@
-//! Mail on its way.
+//! The outbox: mail that is queued in the database until a mail server accepts it. Sends nothing itself.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::{Store, StoreError, query_error};
+use crate::model::mail::{Content, Message};
 use crate::model::{AccountId, RunId};
 
-/// How long a process has for one message before another may take it.
+/// Minutes after which a claimed message that was not recorded as sent or failed can be claimed again.
 const CLAIM_MINUTES: i64 = 5;
 
-/// A message to be queued for one recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewMail {
-    /// One address.
-    pub recipient: String,
-    /// With angle brackets.
-    pub message_id: String,
-    /// Subject line.
-    pub subject: String,
-    /// Plain text.
-    pub text: String,
-    /// HTML.
-    pub html: String,
-    /// File name and content.
-    pub attachment: Option<(String, String)>,
-}
-
-/// A message that this process has taken up.
+/// A message that this process has claimed for delivery.
 #[derive(Debug, Clone)]
 pub struct DueMail {
     /// `mail_outbox.id`
     pub id: i64,
-    /// Attempts, this one included.
+    /// Number of attempts, including this one.
     pub attempts: i32,
     /// The message.
-    pub mail: NewMail,
+    pub message: Message,
 }
 
 /// A message that could not be delivered.
 #[derive(Debug, Clone)]
 pub struct UndeliveredMail {
-    /// To whom.
+    /// Email address.
     pub recipient: String,
     /// Subject line.
     pub subject: String,
-    /// Since when it waits, or when it was refused.
+    /// When it was queued, or when it was refused permanently.
     pub since: DateTime<Utc>,
-    /// Refused for good.
+    /// Whether the mail server refused it permanently.
     pub permanent: bool,
-    /// What the server said last.
+    /// Error of the last attempt.
     pub last_error: Option<String>,
 }
 
@@ -56,11 +40,12 @@ pub(super) async fn queue(
     db: &mut PgConnection,
     run: Option<RunId>,
     account: AccountId,
-    mail: &[NewMail],
+    messages: &[Message],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    for message in mail {
-        let (name, content) = message.attachment.clone().unzip();
+    for message in messages {
+        let content = &message.content;
+        let (attachment_name, attachment) = content.attachment.clone().unzip();
         sqlx::query!(
             "INSERT INTO mail_outbox (run_id, account_id, recipient, message_id, subject, body_text, body_html, attachment_name, attachment, created_at, next_attempt_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
@@ -68,11 +53,11 @@ pub(super) async fn queue(
             account.0,
             message.recipient,
             message.message_id,
-            message.subject,
-            message.text,
-            message.html,
-            name,
-            content,
+            content.subject,
+            content.text,
+            content.html,
+            attachment_name,
+            attachment,
             now
         )
         .execute(&mut *db)
@@ -83,7 +68,7 @@ pub(super) async fn queue(
 }
 
 impl Store {
-    /// Takes up to `limit` messages that are due (of one run only, if given), so that no other process sends them too.
+    /// Claims up to `limit` due messages, of one run only if given. Other processes do not send them for some minutes.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -109,28 +94,30 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(query_error("take mail from the outbox"))?;
+        .map_err(query_error("claim mail from the outbox"))?;
         Ok(rows
             .into_iter()
             .map(|row| DueMail {
                 id: row.id,
                 attempts: row.attempts,
-                mail: NewMail {
+                message: Message {
                     recipient: row.recipient,
                     message_id: row.message_id,
-                    subject: row.subject,
-                    text: row.body_text,
-                    html: row.body_html,
-                    attachment: row.attachment_name.zip(row.attachment),
+                    content: Content {
+                        subject: row.subject,
+                        text: row.body_text,
+                        html: row.body_html,
+                        attachment: row.attachment_name.zip(row.attachment),
+                    },
                 },
             })
             .collect())
     }
 
-    /// Notes that a message was taken by the mail server.
+    /// Records that the mail server accepted a message.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; then it will be sent again.
+    /// [`StoreError`] if the database fails; the message is then sent again later.
     pub async fn record_mail_sent(&self, id: i64, now: DateTime<Utc>) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE mail_outbox SET sent_at = $2, last_error = NULL WHERE id = $1",
@@ -139,11 +126,11 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(query_error("note that mail was sent"))?;
+        .map_err(query_error("record that mail was sent"))?;
         Ok(())
     }
 
-    /// Notes why a message was not taken; `next` is the next attempt, or `None` if it was refused for good.
+    /// Records a failed attempt. `next` is the time of the next one, or `None` if the message was refused permanently.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -164,11 +151,11 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(query_error("note that mail failed"))?;
+        .map_err(query_error("record that mail was not sent"))?;
         Ok(())
     }
 
-    /// Messages that were refused within the last 30 days, or wait after an attempt.
+    /// The last 20 messages that were refused permanently within 30 days, or that are waiting after a failed attempt.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -185,7 +172,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(query_error("look at the outbox"))?;
+        .map_err(query_error("read the outbox"))?;
         Ok(rows
             .into_iter()
             .map(|row| UndeliveredMail {

@@ -1,4 +1,4 @@
-//! How a run ends: its row, what is remembered for the next one, and the commit.
+//! Ends a run: writes its row and the account's state for the next run, and commits.
 
 use chrono::{DateTime, Utc};
 
@@ -8,31 +8,31 @@ use crate::model::hold::HoldReason;
 use crate::model::run::{Counts, FailureStreak, FileMetadata, RunStatus, Trigger};
 use crate::row_cache::RowCache;
 
-/// What is to be remembered after an applied run.
+/// The account's state after an applied run, for the next run.
 #[derive(Debug, Clone)]
 pub struct AccountStateUpdate {
-    /// The file, if it need not be read again when it comes unchanged.
+    /// The applied file; `None` if the next run must read its file even if it is unchanged.
     pub last_applied_file: Option<FileMetadata>,
-    /// Version of the reader.
+    /// Version of the reader that read the file.
     pub reader_version: i32,
     /// Whether the file ended with a newline.
     pub final_newline: Option<bool>,
-    /// Nameless rows that a person has accepted and that are still there.
+    /// Digests of unidentified rows that were accepted by an approval and are still in the file.
     pub accepted_rows: Vec<[u8; 32]>,
-    /// Whether the next run must still be confirmed.
+    /// Whether the next run must still be confirmed (`import_state.must_confirm`).
     pub keep_confirmation_required: bool,
-    /// The active contacts, each with its row, if they are known.
-    pub known: RowCacheUpdate,
+    /// What happens to the row cache.
+    pub row_cache: RowCacheUpdate,
 }
 
-/// What becomes of the known contacts.
+/// What a run does to the row cache of its account.
 #[derive(Debug, Clone)]
 pub enum RowCacheUpdate {
-    /// They are the same as before, so many.
+    /// Keep it, with this many contacts.
     Keep(usize),
-    /// They are these.
+    /// Replace it.
     Replace(RowCache),
-    /// Not to be believed any more.
+    /// Stop using it.
     Clear,
 }
 
@@ -40,7 +40,7 @@ impl RowCacheUpdate {
     fn count(&self) -> Option<usize> {
         match self {
             Self::Keep(count) => Some(*count),
-            Self::Replace(known) => Some(known.len()),
+            Self::Replace(row_cache) => Some(row_cache.len()),
             Self::Clear => None,
         }
     }
@@ -49,7 +49,7 @@ impl RowCacheUpdate {
 /// How a run ends.
 #[derive(Debug, Clone)]
 pub struct RunOutcome {
-    /// Its status.
+    /// Final status.
     pub status: RunStatus,
     /// Why it failed.
     pub failure: Option<Failure>,
@@ -57,14 +57,31 @@ pub struct RunOutcome {
     pub hold_reasons: Vec<HoldReason>,
     /// Names of the groups that lose all their members.
     pub emptied_groups: Vec<String>,
-    /// What is known of the file.
+    /// What is known about the file.
     pub file: FileMetadata,
-    /// How many of each; `None` where the file was not read.
+    /// Counts of rows and contacts; `None` if the file was not read.
     pub counts: Option<Counts>,
-    /// Present where the plan was applied.
+    /// The new state of the account; `None` if no plan was applied.
     pub state: Option<AccountStateUpdate>,
-    /// The failure that goes on after this run.
+    /// The series of failures that continues after this run.
     pub streak: FailureStreak,
+}
+
+impl RunOutcome {
+    /// An outcome that changed nothing.
+    #[must_use]
+    pub fn new(status: RunStatus) -> Self {
+        Self {
+            status,
+            failure: None,
+            hold_reasons: Vec::new(),
+            emptied_groups: Vec::new(),
+            file: FileMetadata::default(),
+            counts: None,
+            state: None,
+            streak: FailureStreak::default(),
+        }
+    }
 }
 
 fn count(count: usize) -> i32 {
@@ -72,16 +89,16 @@ fn count(count: usize) -> i32 {
 }
 
 impl Session {
-    /// Writes how the run ends, what is remembered of it, and commits.
+    /// Writes the outcome of the run and the account's state, and commits.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`] if another process has taken the run over; then nothing was written.
+    /// [`StoreError::LeaseLost`] if another process has taken over the run; then nothing is written.
     pub async fn finish_run(
         mut self,
         outcome: &RunOutcome,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        // A revert in which every contact was refused has changed nothing that anybody waits for.
+        // A held run stays valid after a revert that refused every contact and so changed nothing.
         let changed_any_contact =
             |c: &Counts| c.added + c.updated + c.removed + c.revived + c.adopted > 0;
         let reverted = self.run.trigger == Trigger::Revert
@@ -101,7 +118,7 @@ impl Session {
         sqlx::query("COMMIT")
             .execute(&mut *self.tx)
             .await
-            .map_err(query_error("commit"))?;
+            .map_err(query_error("commit the transaction"))?;
         self.committed = true;
         Ok(())
     }
@@ -151,7 +168,7 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(query_error("write the run"))?;
+        .map_err(query_error("update the run"))?;
         if written.rows_affected() == 1 {
             Ok(())
         } else {
@@ -159,7 +176,7 @@ impl Session {
         }
     }
 
-    /// The same bytes may lie under another `ETag` or time: by those the next run asks.
+    /// The same bytes may now be served with another `ETag` or time, which the next conditional request must use.
     async fn write_validators(&mut self, file: &FileMetadata) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE import_state
@@ -175,7 +192,7 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(query_error("write by what the file is known"))?;
+        .map_err(query_error("update the ETag and times of the file"))?;
         Ok(())
     }
 
@@ -189,15 +206,15 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(query_error("write the account's state"))?;
+        .map_err(query_error("update the account's import state"))?;
         if outcome.status == RunStatus::Unchanged {
             self.write_validators(&outcome.file).await?;
         }
         let Some(state) = &outcome.state else {
             return Ok(());
         };
-        if let RowCacheUpdate::Replace(known) = &state.known {
-            self.replace_row_cache(known).await?;
+        if let RowCacheUpdate::Replace(row_cache) = &state.row_cache {
+            self.replace_row_cache(row_cache).await?;
         }
         let file = state.last_applied_file.clone().unwrap_or_default();
         let accepted: Vec<Vec<u8>> = state
@@ -222,11 +239,11 @@ impl Session {
             &accepted,
             state.keep_confirmation_required,
             file.mtime,
-            state.known.count().and_then(|count| i32::try_from(count).ok())
+            state.row_cache.count().and_then(|count| i32::try_from(count).ok())
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(query_error("write the account's state"))?;
+        .map_err(query_error("update the account's import state"))?;
         Ok(())
     }
 }

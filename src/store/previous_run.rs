@@ -1,20 +1,20 @@
-//! What earlier runs of the account found, and what a person approves of one.
+//! Reads what earlier runs of the account found, and what an approval of one of them covers.
 
 use std::collections::HashSet;
 
 use super::session::parse_digest;
-use super::{Session, StoreError, known_word, query_error};
+use super::{Session, StoreError, parse_column, query_error};
 use crate::compact::Issues;
 use crate::model::hold::ApprovedPlan;
 use crate::model::issue::{Issue, IssueIdentities, MessageSource, Severity, column_from_cell};
 use crate::model::row::RowInError;
 use crate::model::{ContactId, RunId};
 
-/// Issues of an earlier run that are read in one piece.
+/// Number of issues read in one query: a run may have a million.
 const ISSUES_PER_BATCH: i64 = 10_000;
 
 impl Session {
-    /// Rows in error of a run.
+    /// The rows of a run that were in error.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -39,7 +39,7 @@ impl Session {
             .collect())
     }
 
-    /// Which issues an earlier run had, and of its errors those that are not among the ones of `current`.
+    /// The identities of the issues of an earlier run, and its errors that are not in `current`, which have been fixed.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -50,7 +50,6 @@ impl Session {
     ) -> Result<(IssueIdentities, Issues), StoreError> {
         let (mut identities, mut fixed) = (Vec::new(), Issues::default());
         let mut last_id = 0;
-        // Piece by piece: there may be a million.
         loop {
             let rows = sqlx::query!(
                 "SELECT id, severity, code, row_number, column_name, cell, value, external_id, contact_name, message, row_digest
@@ -67,8 +66,8 @@ impl Session {
             };
             last_id = last.id;
             for row in rows {
-                let severity = known_word("severity", &row.severity)?;
-                let code = known_word("code", &row.code)?;
+                let severity = parse_column("severity", &row.severity)?;
+                let code = parse_column("code", &row.code)?;
                 let issue = Issue {
                     severity,
                     code,
@@ -90,7 +89,7 @@ impl Session {
         }
     }
 
-    /// The last run before this one that read its file to the end.
+    /// The last run before this one that read its whole file.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -104,11 +103,11 @@ impl Session {
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(query_error("look for the last run"))?;
+        .map_err(query_error("look up the previous run"))?;
         Ok(id.map(RunId))
     }
 
-    /// What a person approves by approving `subject`; `None` if that run waits for nobody any more.
+    /// The plan that an approval of `subject` covers; `None` if that run can no longer be approved.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -135,14 +134,14 @@ impl Session {
         .await
         .map_err(query_error("read the approved changes"))?;
         if run.keep_ids {
-            // Whoever approves this one in its turn has seen the same.
+            // If this run is held as well, its approval must keep IDs, too.
             sqlx::query!(
                 "UPDATE import_runs SET keep_ids = true WHERE id = $1",
                 self.run.id.0
             )
             .execute(&mut *self.tx)
             .await
-            .map_err(query_error("note whose records are kept"))?;
+            .map_err(query_error("record that IDs are kept"))?;
         }
         let mut approved = ApprovedPlan {
             sha256: run.sha256.and_then(parse_digest),
@@ -152,7 +151,7 @@ impl Session {
                 .hold_reasons
                 .iter()
                 .flatten()
-                .map(|reason| known_word("hold_reasons", reason))
+                .map(|reason| parse_column("hold_reasons", reason))
                 .collect::<Result<_, _>>()?,
             ..ApprovedPlan::default()
         };

@@ -1,32 +1,33 @@
-//! Who runs what: claiming, renewing, handing back and taking over runs. A fence number grows with each claim, so that a
-//! process that was thought dead can no longer commit.
+//! Ownership of runs: claiming them, renewing and taking over leases, and requeuing.
+//!
+//! Each claim increments the fence number of the run. A process whose lease expired can then no longer commit it.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Store, StoreError, known_word, query_error, violated_constraint};
+use super::{Store, StoreError, parse_column, query_error, violated_constraint};
 use crate::model::run::{ClaimedRun, NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 
-/// A file that kills its process this often is not tried again.
+/// A run that has crashed its process this often is not retried.
 const MAX_ATTEMPTS: i32 = 3;
 
-/// What came of starting a run here and now.
+/// Result of an attempt to start a run in this process.
 #[derive(Debug)]
 pub enum StartResult {
-    /// It is ours.
+    /// This process owns the run.
     Run(ClaimedRun),
-    /// Another run of the account is under way; `None` if it has just ended.
+    /// Another run of the account is running; `None` if it has just ended.
     Busy(Option<RunId>),
 }
 
-/// A run whose process died, and which is not tried again.
+/// A run whose process died and that is not retried.
 #[derive(Debug)]
 pub struct DeadRun {
-    /// The run, now ours to end.
+    /// The run, which this process now owns and must end.
     pub run: ClaimedRun,
-    /// Its file killed its process repeatedly (else it was a local file's run, which only its command could go on with).
+    /// Whether it crashed its process repeatedly. Otherwise it imported a local file, which only its command can read.
     pub crashed_repeatedly: bool,
 }
 
@@ -47,8 +48,8 @@ fn claimed_run(
     Ok(ClaimedRun {
         id: RunId(id),
         account_id: AccountId(account),
-        trigger: known_word("trigger", trigger)?,
-        origin: known_word("origin", origin)?,
+        trigger: parse_column("trigger", trigger)?,
+        origin: parse_column("origin", origin)?,
         subject: subject.map(RunId),
         keep_ids,
         forced,
@@ -58,8 +59,8 @@ fn claimed_run(
 }
 
 impl Store {
-    /// Claims up to `limit` queued runs, the oldest of each account that has none under way. Other requests that wait
-    /// for the same account are served by it.
+    /// Claims up to `limit` queued runs: for each account without a running run, the oldest one. It supersedes other
+    /// queued requests of the account.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails; then nothing was claimed.
@@ -70,7 +71,11 @@ impl Store {
         lease: Duration,
         limit: i64,
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
         let rows = sqlx::query!(
             "WITH next AS (
                  SELECT r.id
@@ -97,7 +102,7 @@ impl Store {
         .fetch_all(&mut *tx)
         .await;
         let rows = match rows {
-            // Another daemon was faster by a hair; the next tick will tell.
+            // Another daemon claimed a run of the same account at the same time. The next tick tries again.
             Err(error) if violated_constraint(&error) == Some("import_runs_one_running") => {
                 return Ok(Vec::new());
             }
@@ -137,7 +142,7 @@ impl Store {
         Ok(runs)
     }
 
-    /// Starts a run in this process.
+    /// Creates a run that this process owns, unless another run of the account is running.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -148,7 +153,7 @@ impl Store {
         owner: &str,
         lease: Duration,
     ) -> Result<StartResult, StoreError> {
-        // Asked first: each attempt to insert would use up an id, and whoever waits asks often.
+        // Checked first because every failed INSERT uses up an id, and a waiting caller retries often.
         if let Some(running) = self.running(new.account_id).await? {
             return Ok(StartResult::Busy(Some(running)));
         }
@@ -181,7 +186,7 @@ impl Store {
                 attempts: 1,
             })),
             Err(error) if violated_constraint(&error) == Some("import_runs_one_running") => {
-                // Over in between: the caller asks again.
+                // If that run has ended in the meantime, the caller tries again.
                 let running = self.running(new.account_id).await?;
                 Ok(StartResult::Busy(running))
             }
@@ -196,7 +201,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await
-        .map_err(query_error("look for the running import"))?;
+        .map_err(query_error("look up the running import"))?;
         Ok(running.map(RunId))
     }
 
@@ -222,8 +227,8 @@ impl Store {
         Ok(renewed.rows_affected() == 1)
     }
 
-    /// Counts a run as one attempt more, or one less while it waits: it is not the file of one that waits which ends the
-    /// process.
+    /// Adds `delta` to the attempts of a run. A run is not counted while it waits, because if the process dies then, the
+    /// file of this run is not the cause.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -236,11 +241,11 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(query_error("count the attempts"))?;
+        .map_err(query_error("update the attempts of the run"))?;
         Ok(())
     }
 
-    /// Hands a run back that was stopped before it changed anything; it counts as not tried.
+    /// Returns a run that was stopped before it changed anything to the queue, and does not count the attempt.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -253,11 +258,11 @@ impl Store {
         )
         .execute(&self.pool)
         .await
-        .map_err(query_error("hand the run back"))?;
+        .map_err(query_error("requeue the run"))?;
         Ok(())
     }
 
-    /// Ends a run that its user has stopped before it changed anything.
+    /// Fails a run that its user stopped before it changed anything.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -281,7 +286,7 @@ impl Store {
         Ok(())
     }
 
-    /// Queues the runs again whose process has died, and takes over those that are not tried again, to end them.
+    /// Requeues runs whose lease has expired, and takes over those that are not retried so that the caller can end them.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -291,7 +296,11 @@ impl Store {
         owner: &str,
         lease: Duration,
     ) -> Result<Vec<DeadRun>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
         sqlx::query!(
             "UPDATE import_runs SET status = 'queued', lease_owner = NULL, lease_until = NULL
              WHERE id IN (
@@ -303,7 +312,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(query_error("take up runs of dead processes"))?;
+        .map_err(query_error("recover expired runs"))?;
         let rows = sqlx::query!(
             "UPDATE import_runs r SET lease_owner = $2, lease_until = $3, fence = fence + 1
              WHERE id IN (
@@ -315,10 +324,10 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(query_error("take up runs of dead processes"))?;
+        .map_err(query_error("recover expired runs"))?;
         tx.commit()
             .await
-            .map_err(query_error("take up runs of dead processes"))?;
+            .map_err(query_error("recover expired runs"))?;
         rows.iter()
             .map(|r| {
                 let run = claimed_run(

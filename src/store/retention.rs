@@ -1,5 +1,5 @@
-//! Forgetting (SPEC §3.7): contacts that were removed long ago, with what is recorded of them, and history that has served.
-//! Piece by piece, so that no transaction is large.
+//! Deletes old data (SPEC §3.7): contacts that were removed long ago, with their issues and images, and old issues, runs
+//! and mail. Works in batches to keep transactions small.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,12 +7,12 @@ use super::apply::mark_as_writer;
 use super::{Store, StoreError, query_error};
 use crate::model::AccountId;
 
-/// How long what is kept, days.
+/// For how many days data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Removed contacts.
+    /// Removed contacts, counted from their removal.
     pub removed_days: u32,
-    /// Issues, before- and after-images, and refused mail.
+    /// Issues, images of contacts before and after a change, and permanently refused mail.
     pub issues_days: u32,
     /// Runs.
     pub runs_days: u32,
@@ -20,44 +20,44 @@ pub struct Retention {
     pub outbox_days: u32,
 }
 
-/// How many of each were forgotten.
+/// How much was deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeletedCounts {
-    /// Contacts deleted, or blanked where another table points at them.
+    /// Contacts that were deleted, or blanked because another table references them.
     pub contacts: u64,
     /// Runs whose issues and images were deleted.
     pub histories: u64,
     /// Runs.
     pub runs: u64,
-    /// Messages.
+    /// Mail messages.
     pub mails: u64,
 }
 
 impl DeletedCounts {
-    /// Whether there was anything to forget.
+    /// Whether nothing was deleted.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
-/// Mail that no server has taken for so many days is given up, unless history is kept longer.
+/// Mail that no server has accepted is deleted after this many days, or after `issues_days` if that is longer.
 const MAX_UNSENT_MAIL_DAYS: u32 = 180;
-/// Contacts, runs or messages in one transaction.
+/// Number of contacts, runs or messages deleted in one transaction.
 const BATCH_SIZE: i64 = 1_000;
 
 impl Store {
-    /// Forgets what is older than it may get.
+    /// Deletes the data whose retention has expired.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; what was forgotten before stays so.
+    /// [`StoreError`] if the database fails; batches that were committed before stay deleted.
     pub async fn delete_old_data(
         &self,
         retention: Retention,
         now: DateTime<Utc>,
     ) -> Result<DeletedCounts, StoreError> {
         let before = |days: u32| now - TimeDelta::days(days.into());
-        // Each for itself: what fails in one must not keep the others for ever.
+        // All are tried before an error is returned: a lasting failure of one must not keep the others from being deleted.
         let contacts = self
             .purge_contacts(before(retention.removed_days), now)
             .await;
@@ -66,8 +66,8 @@ impl Store {
             .await;
         let runs = self.delete_old_runs(before(retention.runs_days)).await;
         let (sent, refused) = (before(retention.outbox_days), before(retention.issues_days));
-        let needs_full_read = before(retention.issues_days.max(MAX_UNSENT_MAIL_DAYS));
-        let mails = self.delete_old_mail([sent, refused, needs_full_read]).await;
+        let unsent = before(retention.issues_days.max(MAX_UNSENT_MAIL_DAYS));
+        let mails = self.delete_old_mail([sent, refused, unsent]).await;
         Ok(DeletedCounts {
             contacts: contacts?,
             histories: histories?,
@@ -87,7 +87,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(query_error("look for contacts to purge"))?;
+        .map_err(query_error("look up contacts to purge"))?;
         let (mut purged, mut failure) = (0, None);
         for account in accounts {
             loop {
@@ -108,15 +108,19 @@ impl Store {
         failure.map_or(Ok(purged), Err)
     }
 
-    /// One batch of one account; none where an import has the account.
+    /// Purges one batch of one account; none while an import has locked the account.
     async fn purge_batch(
         &self,
         account: AccountId,
         before: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<u64, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
-        // A run may be about to revive one of them.
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
+        // A running import may be about to revive one of them.
         let locked = sqlx::query_scalar!(
             "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED",
             account.0
@@ -138,11 +142,11 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(query_error("look for contacts to purge"))?;
+        .map_err(query_error("look up contacts to purge"))?;
         sqlx::query!(
             "DELETE FROM import_issues i USING contacts c
              WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = c.external_id
-               -- The next run is held against these.
+               -- The next run is compared with these.
                AND i.run_id IS DISTINCT FROM (SELECT applied_run_id FROM import_state WHERE account_id = $1)
                AND NOT EXISTS (SELECT FROM import_runs r WHERE r.id = i.run_id AND r.status = 'held')",
             account.0,
@@ -150,7 +154,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(query_error("forget the issues of a contact"))?;
+        .map_err(query_error("delete the issues of contacts"))?;
         sqlx::query!(
             "DELETE FROM import_changes
              WHERE run_id IN (SELECT id FROM import_runs WHERE account_id = $1) AND contact_id = ANY ($2)",
@@ -159,11 +163,11 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(query_error("forget the images of a contact"))?;
+        .map_err(query_error("delete the recorded changes of contacts"))?;
         let in_use = sqlx::query_scalar!(r#"SELECT contacts_in_use($1) AS "id!""#, &ids)
             .fetch_all(&mut *tx)
             .await
-            .map_err(query_error("look who points at a contact"))?;
+            .map_err(query_error("look up references to contacts"))?;
         sqlx::query!(
             "DELETE FROM contacts WHERE id = ANY ($1) AND id <> ALL ($2)",
             &ids,
@@ -189,11 +193,16 @@ impl Store {
         Ok(ids.len() as u64)
     }
 
-    /// Issues and images of old runs. What the next run is compared with stays, and what a person may still approve.
+    /// Deletes the issues and images of old runs, except of held runs, which can still be approved. The issues of the last
+    /// applied run stay as well because the next run is compared with them.
     async fn delete_old_issues_and_images(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut deleted = 0;
         loop {
-            let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
+            let mut tx = self
+                .pool
+                .begin()
+                .await
+                .map_err(query_error("start a transaction"))?;
             let runs = sqlx::query_scalar!(
                 "SELECT r.id FROM import_runs r
                  WHERE r.finished_at < $1 AND r.status <> 'held'
@@ -206,7 +215,7 @@ impl Store {
             )
             .fetch_all(&mut *tx)
             .await
-            .map_err(query_error("look for old runs"))?;
+            .map_err(query_error("look up old runs"))?;
             sqlx::query!(
                 "DELETE FROM import_issues i WHERE run_id = ANY ($1)
                    AND NOT EXISTS (SELECT FROM import_state s WHERE s.applied_run_id = i.run_id)",
@@ -214,15 +223,15 @@ impl Store {
             )
             .execute(&mut *tx)
             .await
-            .map_err(query_error("forget issues"))?;
+            .map_err(query_error("delete issues"))?;
             sqlx::query!(
                 "UPDATE import_changes SET before = NULL, after = NULL WHERE run_id = ANY ($1)",
                 &runs
             )
             .execute(&mut *tx)
             .await
-            .map_err(query_error("forget images"))?;
-            tx.commit().await.map_err(query_error("forget issues"))?;
+            .map_err(query_error("delete images of contacts"))?;
+            tx.commit().await.map_err(query_error("delete issues"))?;
             deleted += runs.len() as u64;
             if runs.len() < usize::try_from(BATCH_SIZE).unwrap_or(usize::MAX) {
                 return Ok(deleted);
@@ -244,7 +253,7 @@ impl Store {
             )
             .execute(&self.pool)
             .await
-            .map_err(query_error("forget runs"))?
+            .map_err(query_error("delete runs"))?
             .rows_affected();
             deleted += batch;
             if batch < BATCH_SIZE.unsigned_abs() {
@@ -255,7 +264,7 @@ impl Store {
 
     async fn delete_old_mail(
         &self,
-        [sent_before, refused_before, queued_before]: [DateTime<Utc>; 3],
+        [sent_before, refused_before, unsent_before]: [DateTime<Utc>; 3],
     ) -> Result<u64, StoreError> {
         let mut deleted = 0;
         loop {
@@ -266,20 +275,17 @@ impl Store {
                    RETURNING sent_at IS NULL AND failed_at IS NULL AS "given_up!""#,
                 sent_before,
                 refused_before,
-                queued_before,
+                unsent_before,
                 BATCH_SIZE
             )
             .fetch_all(&self.pool)
             .await
-            .map_err(query_error("forget mail"))?;
-            let needs_full_read = batch
-                .iter()
-                .filter(|needs_full_read| **needs_full_read)
-                .count();
-            if needs_full_read > 0 {
+            .map_err(query_error("delete mail"))?;
+            let given_up = batch.iter().filter(|given_up| **given_up).count();
+            if given_up > 0 {
                 tracing::warn!(
-                    mails = needs_full_read,
-                    "mail that no server has taken for so long is given up"
+                    mails = given_up,
+                    "deleted mail that no mail server accepted for {MAX_UNSENT_MAIL_DAYS} days or longer"
                 );
             }
             let batch = batch.len() as u64;

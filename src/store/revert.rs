@@ -1,4 +1,4 @@
-//! What a run did, for undoing it, and what an undone run leaves behind in the account's state.
+//! Reads the recorded changes of a run to revert it, and updates the account's state after a revert.
 
 use super::{Session, Store, StoreError, query_error};
 use crate::model::contact::ContactImage;
@@ -6,10 +6,10 @@ use crate::model::plan::RecordedChange;
 use crate::model::{ContactId, RunId};
 
 impl Session {
-    /// What a run of the account did to each contact.
+    /// The changes that a run of the account made, one per contact.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails, or what is recorded can't be understood.
+    /// [`StoreError`] if the database fails, or [`StoreError::UnreadableChange`].
     pub async fn recorded_changes(
         &mut self,
         run: RunId,
@@ -25,31 +25,27 @@ impl Session {
         )
         .fetch_all(self.db())
         .await
-        .map_err(query_error("read what the run did"))?;
-        let unreadable_error = |contact: i64| {
-            StoreError::Refused(format!(
-                "what run {run} did to contact {contact} is recorded in a form that this version can't read"
-            ))
-        };
+        .map_err(query_error("read the changes of the run"))?;
         let image =
             |value: Option<serde_json::Value>| -> Result<Option<ContactImage>, serde_json::Error> {
                 value.map(serde_json::from_value).transpose()
             };
         rows.into_iter()
             .map(|row| {
-                let unreadable_record = || unreadable_error(row.contact_id);
+                let contact = ContactId(row.contact_id);
+                let unreadable = || StoreError::UnreadableChange { run, contact };
                 Ok(RecordedChange {
-                    contact: ContactId(row.contact_id),
-                    action: row.action.parse().map_err(|_| unreadable_record())?,
+                    contact,
+                    action: row.action.parse().map_err(|_| unreadable())?,
                     external_id: row.external_id,
-                    before: image(row.before).map_err(|_| unreadable_record())?,
-                    after: image(row.after).map_err(|_| unreadable_record())?,
+                    before: image(row.before).map_err(|_| unreadable())?,
+                    after: image(row.after).map_err(|_| unreadable())?,
                 })
             })
             .collect()
     }
 
-    /// Makes the next import read its file whatever it looks like, and wait for a person if it would touch anyone.
+    /// Makes the next import read its whole file, and hold its plan if that would remove, change or adopt contacts.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -61,20 +57,20 @@ impl Session {
         )
         .execute(self.db())
         .await
-        .map_err(query_error("write the account's state"))?;
+        .map_err(query_error("update the account's import state"))?;
         sqlx::query!("SELECT forget_applied_file($1)", account)
             .fetch_one(self.db())
             .await
-            .map_err(query_error("write the account's state"))?;
+            .map_err(query_error("update the account's import state"))?;
         Ok(())
     }
 }
 
 impl Store {
-    /// Whether a run can be reverted at all; says why not.
+    /// Checks that a run changed contacts, which can then be reverted.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] with the reason.
+    /// [`StoreError::NothingToRevert`] if it changed none, [`StoreError::RunNotFound`] if it does not exist.
     pub async fn check_revertible(&self, run: RunId) -> Result<(), StoreError> {
         let row = self.run(run).await?;
         let changed = sqlx::query_scalar!(
@@ -83,13 +79,13 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await
-        .map_err(query_error("read what the run did"))?;
+        .map_err(query_error("read the changes of the run"))?;
         if changed {
             return Ok(());
         }
-        Err(StoreError::Refused(format!(
-            "run {run} is {} and changed no contact, so there is nothing to revert",
-            row.status.replace('_', " ")
-        )))
+        Err(StoreError::NothingToRevert {
+            run,
+            status: row.status,
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Runs as people look at them, and a person's word on a held one.
+//! Reads runs, their issues and changes for display, and rejects held runs.
 
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
@@ -8,11 +8,11 @@ use crate::model::digest::hex;
 use crate::model::run::RunStatus;
 use crate::model::{AccountId, RunId};
 
-/// A row of `import_runs`; serialises as SPEC §9 has it.
+/// A row of `import_runs`. Serializes to the JSON of a run in SPEC §9.
 #[derive(Debug, Clone, Serialize)]
 #[expect(
     missing_docs,
-    reason = "the columns of import_runs, which the database comments on"
+    reason = "the columns of import_runs, documented by comments in the database"
 )]
 pub struct RunRow {
     pub id: i64,
@@ -53,19 +53,16 @@ pub struct RunRow {
     pub failure_message: Option<String>,
 }
 
-#[expect(
-    clippy::ref_option,
-    reason = "serde hands over a reference to the field"
-)]
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn hex_or_null<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
     bytes.as_deref().map(hex).serialize(to)
 }
 
-/// A row of `import_issues` as the commands show it.
+/// A row of `import_issues`, as commands print it.
 #[derive(Debug, Clone, Serialize)]
 #[expect(
     missing_docs,
-    reason = "the columns of import_issues, which the database comments on"
+    reason = "the columns of import_issues, documented by comments in the database"
 )]
 pub struct IssueRow {
     pub severity: String,
@@ -84,7 +81,7 @@ pub struct IssueRow {
 #[derive(Debug, Clone, Serialize)]
 #[expect(
     missing_docs,
-    reason = "the columns of import_changes, which the database comments on"
+    reason = "the columns of import_changes, documented by comments in the database"
 )]
 pub struct ChangeRow {
     pub contact_id: Option<i64>,
@@ -97,10 +94,10 @@ pub struct ChangeRow {
 }
 
 impl Store {
-    /// A run.
+    /// The run with this id.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if there is none.
+    /// [`StoreError::RunNotFound`] if there is none.
     pub async fn run(&self, id: RunId) -> Result<RunRow, StoreError> {
         let row = sqlx::query_as!(
             RunRow,
@@ -115,12 +112,10 @@ impl Store {
             .fetch_optional(&self.pool)
             .await
             .map_err(query_error("read the run"))?;
-        row.ok_or_else(|| {
-            StoreError::Refused(format!("there is no run {id}; see `rosterd runs list`"))
-        })
+        row.ok_or(StoreError::RunNotFound(id))
     }
 
-    /// The newest runs, of one account or of all.
+    /// Up to `limit` runs of one account or of all accounts, newest first.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -144,7 +139,7 @@ impl Store {
         .map_err(query_error("list the runs"))
     }
 
-    /// The issues of a run, in the order of the sheet.
+    /// The issues of a run, in the order of the spreadsheet.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -160,7 +155,7 @@ impl Store {
         .map_err(query_error("read the issues"))
     }
 
-    /// What a run changed, or would change.
+    /// The changes that a run made, or would make if it were approved.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -176,7 +171,7 @@ impl Store {
         .map_err(query_error("read the changes"))
     }
 
-    /// The last applied run of an account.
+    /// The last applied run of an account, if there is one.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -187,14 +182,14 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await
-        .map_err(query_error("look for the last applied run"))?;
+        .map_err(query_error("look up the last applied run"))?;
         Ok(id.flatten().map(RunId))
     }
 
-    /// Ends a held run; nothing of it is applied.
+    /// Rejects a held run without applying it.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if it isn't held, naming its successor if it has one.
+    /// [`StoreError::RunSuperseded`] or [`StoreError::NotPending`] if it is not held.
     pub async fn reject_run(&self, id: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let rejected =
             sqlx::query!("UPDATE import_runs SET status = 'rejected', finished_at = $2 WHERE id = $1 AND status = 'held'", id.0, now)
@@ -205,18 +200,18 @@ impl Store {
             return Ok(());
         }
         let run = self.run(id).await?;
-        Err(StoreError::Refused(run.not_pending_message()))
+        Err(run.not_pending_error())
     }
 }
 
 impl RunRow {
-    /// Whether it has changed nothing and waits for a person.
+    /// Whether the run is held for approval.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.status == RunStatus::Held.as_str()
     }
 
-    /// Whether a person may approve it.
+    /// Whether the run can be approved: it is held, or it withheld removals.
     #[must_use]
     pub fn is_approvable(&self) -> bool {
         self.is_held()
@@ -224,19 +219,19 @@ impl RunRow {
                 && self.withheld.is_some_and(|withheld| withheld > 0))
     }
 
-    /// Why there is nothing to approve or reject.
+    /// The error for an attempt to approve or reject a run that is not held.
     #[must_use]
-    pub fn not_pending_message(&self) -> String {
+    pub fn not_pending_error(&self) -> StoreError {
+        let run = RunId(self.id);
         match self.superseded_by {
-            Some(successor) => format!(
-                "run {} was superseded by run {successor}; look at that one",
-                self.id
-            ),
-            None => format!(
-                "run {} is {} and waits for nobody",
-                self.id,
-                self.status.replace('_', " ")
-            ),
+            Some(successor) => StoreError::RunSuperseded {
+                run,
+                successor: RunId(successor),
+            },
+            None => StoreError::NotPending {
+                run,
+                status: self.status.clone(),
+            },
         }
     }
 }

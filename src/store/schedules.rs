@@ -1,36 +1,37 @@
-//! Schedules and their due slots.
+//! Import schedules, and queuing runs for the times that are due. Does not compute those times.
 
 use chrono::{DateTime, Duration, NaiveTime, Timelike, Utc};
 
-use super::{Store, StoreError, known_word, query_error};
+use super::{Store, StoreError, parse_column, query_error};
 use crate::model::AccountId;
 use crate::model::schedule::Schedule;
 
-/// A slot older than this is not caught up.
+/// A due time older than this is skipped instead of caught up.
 const CATCH_UP_HOURS: i64 = 24;
 
-/// A schedule row with what is needed to compute its next run.
+/// A schedule with the time zone that is needed to compute its next run.
 #[derive(Debug, Clone)]
 pub struct ScheduleRow {
     /// `import_schedules.id`
     pub id: i64,
-    /// Zone of its account.
+    /// IANA time zone of its account.
     pub time_zone: String,
-    /// The schedule.
+    /// Days and time.
     pub schedule: Schedule,
 }
 
-/// A slot that has come due.
+/// A scheduled time that is due.
 #[derive(Debug, Clone)]
 pub struct DueSlot {
-    /// The row.
+    /// Its schedule.
     pub row: ScheduleRow,
     /// Its account.
     pub account_id: AccountId,
-    /// When it was due.
+    /// The scheduled time.
     pub due_at: DateTime<Utc>,
-    /// Whether it shall run: the account is imported, not set aside, and the slot less than a day old.
-    pub runs: bool,
+    /// Whether a run is queued for it: imports are enabled, the account is not quarantined, and the time is less
+    /// than 24 hours past.
+    pub should_run: bool,
 }
 
 struct ScheduleLookup {
@@ -59,7 +60,7 @@ fn schedule(days: &[String], at: NaiveTime, enabled: bool) -> Result<Schedule, S
     Ok(Schedule {
         days: days
             .iter()
-            .map(|day| known_word("days", day))
+            .map(|day| parse_column("days", day))
             .collect::<Result<_, _>>()?,
         at,
         enabled,
@@ -94,7 +95,11 @@ impl Store {
         account: AccountId,
         schedules: &[Schedule],
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
         sqlx::query!(
             "DELETE FROM import_schedules WHERE account_id = $1",
             account.0
@@ -121,18 +126,23 @@ impl Store {
             .map_err(query_error("replace the schedule"))
     }
 
-    /// Takes up to `limit` slots that are due at `now`, queues a run for each account that shall run, and sets each
-    /// row's next run as `next_run` computes it; all in one transaction, so that each slot is served exactly once.
+    /// Queues runs for up to `limit` schedules that are due at `now` and sets their next run to the result of `next_run`.
+    ///
+    /// One transaction with row locks: with several daemons, each due time is still handled exactly once.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails; then nothing was taken.
+    /// [`StoreError`] if the database fails; then nothing was queued.
     pub async fn queue_due_slots(
         &self,
         now: DateTime<Utc>,
         limit: i64,
         next_run: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
     ) -> Result<Vec<DueSlot>, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
         let rows = sqlx::query!(
             r#"SELECT s.id, s.account_id, s.days::text[] AS "days!", s.at, s.enabled, s.next_run_at AS "due_at!",
                       a.time_zone, (a.import_enabled AND a.set_aside_at IS NULL) AS "runs!"
@@ -146,7 +156,7 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(query_error("look for due imports"))?;
+        .map_err(query_error("look up due schedules"))?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -156,7 +166,7 @@ impl Store {
                 Ok(DueSlot {
                     account_id: AccountId(row.account_id),
                     due_at: row.due_at,
-                    runs: row.runs && row.due_at > now - Duration::hours(CATCH_UP_HOURS),
+                    should_run: row.runs && row.due_at > now - Duration::hours(CATCH_UP_HOURS),
                     row: ScheduleLookup {
                         id: row.id,
                         days: row.days,
@@ -170,10 +180,10 @@ impl Store {
             .collect::<Result<Vec<DueSlot>, StoreError>>()?;
         let (accounts, due): (Vec<i64>, Vec<DateTime<Utc>>) = slots
             .iter()
-            .filter(|slot| slot.runs)
+            .filter(|slot| slot.should_run)
             .map(|slot| (slot.account_id.0, slot.due_at))
             .unzip();
-        // Coinciding rows make one run, and so does a slot for which a run waits already.
+        // Schedules of one account that are due together share one run, and a run that is already queued serves them too.
         sqlx::query!(
             "INSERT INTO import_runs (account_id, trigger, due_at)
              SELECT u.account_id, 'schedule', min(u.due_at)
@@ -187,7 +197,7 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(query_error("queue the due imports"))?;
+        .map_err(query_error("queue scheduled imports"))?;
         let next_runs: Vec<(i64, Option<DateTime<Utc>>)> = slots
             .iter()
             .map(|slot| (slot.row.id, next_run(&slot.row)))
@@ -195,11 +205,12 @@ impl Store {
         set_next_runs(&mut tx, &next_runs).await?;
         tx.commit()
             .await
-            .map_err(query_error("queue the due imports"))?;
+            .map_err(query_error("queue scheduled imports"))?;
         Ok(slots)
     }
 
-    /// Sets the next run of up to `limit` rows that are new or were edited; a slot that is due already stays due.
+    /// Sets the next run of up to `limit` schedules that are new or were edited, and returns how many there were.
+    /// A schedule that is already due stays due.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -209,7 +220,11 @@ impl Store {
         limit: i64,
         next_run: impl Fn(&ScheduleRow) -> Option<DateTime<Utc>>,
     ) -> Result<usize, StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
         let rows = sqlx::query_as!(
             ScheduleLookup,
             r#"SELECT s.id, s.days::text[] AS "days!", s.at, s.enabled, a.time_zone
@@ -224,7 +239,7 @@ impl Store {
         )
         .fetch_all(&mut *tx)
         .await
-        .map_err(query_error("look for edited schedules"))?;
+        .map_err(query_error("look up edited schedules"))?;
         let rows = rows
             .into_iter()
             .map(ScheduleRow::try_from)
@@ -243,7 +258,7 @@ impl Store {
         }
         tx.commit()
             .await
-            .map_err(query_error("follow edited schedules"))?;
+            .map_err(query_error("update edited schedules"))?;
         Ok(next_runs.len())
     }
 }

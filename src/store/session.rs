@@ -1,6 +1,6 @@
-//! The one transaction in which a run's outcome is written: contacts, changes, issues, state, mail, and the run itself.
+//! The transaction in which a run's outcome is written: contacts, changes, issues, account state, mail and the run itself.
 //!
-//! It begins by locking the account and ends by proving that the run is still ours. Dropped, it leaves no trace.
+//! It starts by locking the account, and commits only if this process still owns the run. Dropping it rolls back.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,49 +11,52 @@ use sqlx::{PgConnection, Postgres};
 
 use super::copy::CopyWriter;
 use super::{
-    NewMail, Settings, Store, StoreError, apply, audit, known_word, outbox, query_error, snapshot,
+    Settings, Store, StoreError, apply, audit, outbox, parse_column, query_error, snapshot,
 };
 use crate::compact::{Contacts, Issues};
 use crate::model::hold::{HoldReason, HoldRules};
+use crate::model::mail::Message;
 use crate::model::plan::Plan;
 use crate::model::run::{ClaimedRun, FailureStreak, FileMetadata};
 use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, RunId};
 
-/// What a run must know of its account besides the contacts.
+/// The state of an account that a run needs, apart from the contacts.
 #[derive(Debug, Clone, Default)]
 pub struct RunContext {
-    /// Whether imports are switched on.
+    /// Whether imports are enabled.
     pub import_enabled: bool,
-    /// What the next run must have confirmed.
+    /// Why the next run that changes existing contacts must be held, if it must.
     pub must_confirm: Option<HoldReason>,
-    /// The last applied file, if it need not be read again when it comes unchanged.
+    /// The last applied file; `None` if the next run must read its file even if it is unchanged.
     pub last_applied_file: Option<FileMetadata>,
-    /// Version of the reader that read it.
+    /// Version of the reader that read the last applied file.
     pub reader_version: Option<i32>,
-    /// Whether it ended with a newline.
+    /// Whether the last applied file ended with a newline.
     pub final_newline: Option<bool>,
-    /// Nameless rows that a person has accepted.
+    /// Digests of unidentified rows that were accepted by an approval.
     pub accepted_rows: HashSet<[u8; 32]>,
-    /// The failure that goes on, if any.
+    /// The current series of failures, if there is one.
     pub streak: FailureStreak,
     /// The last applied run.
     pub applied_run: Option<RunId>,
-    /// How many contacts are known since then, each by its row.
-    pub known_contacts: Option<usize>,
+    /// When the schedule starts the next run.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// Number of contacts in the row cache; `None` if the cache can't be used.
+    pub cached_contacts: Option<usize>,
 }
 
-/// See the module.
+/// The open transaction of a run; see the module's documentation.
 pub struct Session {
-    /// Within a transaction, until it is committed.
+    /// A connection on which the transaction is open until `committed`.
     pub(super) tx: PoolConnection<Postgres>,
     pub(super) run: ClaimedRun,
     pub(super) committed: bool,
 }
 
 impl Drop for Session {
-    /// Only a connection whose transaction is committed is used again: one that is left in the middle of a statement is a
-    /// reply behind, and nobody could tell.
+    /// Returns only connections with a committed transaction to the pool. A connection dropped during a statement has an
+    /// unread reply, which the next user would mistake for its own.
     fn drop(&mut self) {
         if !self.committed {
             self.tx.close_on_drop();
@@ -61,7 +64,7 @@ impl Drop for Session {
     }
 }
 
-/// Postgres holds no NUL, wherever one may have slipped through.
+/// Replaces NUL characters, which Postgres can't store in texts.
 fn replace_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{FFFD}"))
@@ -75,10 +78,10 @@ pub(super) fn parse_digest(bytes: Vec<u8>) -> Option<[u8; 32]> {
 }
 
 impl Store {
-    /// Begins the transaction of a run and locks its account until the end.
+    /// Starts the transaction of a run and locks its account until the transaction ends.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails or the account is gone.
+    /// [`StoreError`] if the database fails or the account was deleted.
     pub async fn open_session(&self, run: &ClaimedRun) -> Result<Session, StoreError> {
         let tx = self
             .pool
@@ -90,12 +93,12 @@ impl Store {
             run: run.clone(),
             committed: false,
         };
-        // What is stored is looked up by lists of any length: a connection that has seen five short ones must not keep their
-        // plan for a long one. It ends where the writing begins.
+        // The reads pass lists of very different lengths. After five short ones, Postgres could keep a generic plan that
+        // is slow for a long one. `allow_cached_plans` switches this off again before rows are written.
         sqlx::raw_sql("BEGIN; SET LOCAL plan_cache_mode = force_custom_plan")
             .execute(session.db())
             .await
-            .map_err(query_error("begin"))?;
+            .map_err(query_error("start a transaction"))?;
         sqlx::query!(
             "SELECT id FROM accounts WHERE id = $1 FOR NO KEY UPDATE",
             run.account_id.0
@@ -107,10 +110,10 @@ impl Store {
         Ok(session)
     }
 
-    /// What a run must know of its account before it begins.
+    /// The state of the run's account, read without a lock.
     ///
     /// # Errors
-    /// [`StoreError`] if the database fails or the account is gone.
+    /// [`StoreError`] if the database fails or the account was deleted.
     pub async fn run_context(&self, run: &ClaimedRun) -> Result<RunContext, StoreError> {
         let mut db = self
             .pool
@@ -124,7 +127,8 @@ impl Store {
 async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunContext, StoreError> {
     let row = sqlx::query!(
         "SELECT a.import_enabled, s.must_confirm, s.sha256, s.etag, s.last_modified, s.mtime, s.size_bytes, s.reader_version,
-                s.final_newline, s.accepted_rows, s.failing_since, s.failure_code, s.failure_mailed_at, s.applied_run_id, s.known_contacts
+                s.final_newline, s.accepted_rows, s.failing_since, s.failure_code, s.failure_mailed_at, s.applied_run_id, s.known_contacts,
+                (SELECT min(next_run_at) FROM import_schedules WHERE account_id = a.id AND enabled) AS next_run_at
          FROM accounts a JOIN import_state s ON s.account_id = a.id
          WHERE a.id = $1",
         run.account_id.0
@@ -139,7 +143,7 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
         must_confirm: row
             .must_confirm
             .as_deref()
-            .map(|reason| known_word("must_confirm", reason))
+            .map(|reason| parse_column("must_confirm", reason))
             .transpose()?,
         last_applied_file: sha256.map(|sha256| FileMetadata {
             sha256: Some(sha256),
@@ -161,7 +165,8 @@ async fn context(db: &mut sqlx::PgConnection, run: &ClaimedRun) -> Result<RunCon
             mailed_at: row.failure_mailed_at,
         },
         applied_run: row.applied_run_id.map(RunId),
-        known_contacts: row
+        next_run_at: row.next_run_at,
+        cached_contacts: row
             .known_contacts
             .and_then(|count| usize::try_from(count).ok()),
     })
@@ -176,7 +181,7 @@ impl Session {
         &mut self.tx
     }
 
-    /// What the account's state says under the lock, where it can no longer change.
+    /// The state of the account, read under the lock: it can't change until the transaction ends.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -184,8 +189,8 @@ impl Session {
         context(&mut self.tx, &self.run).await
     }
 
-    /// Refuses to go on where imports were switched off or the settings edited since the run began. `None`: a local
-    /// file, which needs no settings.
+    /// Checks that imports are still enabled and that the settings were not edited since the run read them. Pass `None`
+    /// for a local file, which needs no settings.
     ///
     /// # Errors
     /// [`StoreError::ImportDisabled`] or [`StoreError::SettingsChanged`].
@@ -193,7 +198,7 @@ impl Session {
         &mut self,
         settings: Option<&Settings>,
     ) -> Result<(), StoreError> {
-        // Edits wait from here on until we are through.
+        // From here on, edits of the settings wait until this transaction ends.
         sqlx::query!(
             "SELECT account_id FROM import_settings WHERE account_id = $1 FOR SHARE",
             self.run.account_id.0
@@ -208,7 +213,7 @@ impl Session {
         )
         .fetch_one(&mut *self.tx)
         .await
-        .map_err(query_error("look at the account"))?;
+        .map_err(query_error("read the account"))?;
         if !row.import_enabled {
             return Err(StoreError::ImportDisabled);
         }
@@ -218,7 +223,7 @@ impl Session {
         Ok(())
     }
 
-    /// The account's limits for holds; `None` if it has no settings.
+    /// The account's limits for holds; `None` if it has no import settings.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -230,7 +235,7 @@ impl Session {
         )
         .fetch_optional(&mut *self.tx)
         .await
-        .map_err(query_error("read the limits"))?;
+        .map_err(query_error("read the hold limits"))?;
         row.map(|row| {
             super::settings::hold_rules(
                 row.hold_removed_percent,
@@ -242,7 +247,7 @@ impl Session {
         .transpose()
     }
 
-    /// All groups of the account, and all contacts but those that are stored exactly as the file says. `file_digests` holds the
+    /// All groups of the account, and the contacts that are not stored exactly as in the file. `file_digests` has the
     /// digest of each contact of the file ([`Contacts::digests`](crate::compact::Contacts::digests)).
     ///
     /// # Errors
@@ -254,8 +259,8 @@ impl Session {
         snapshot::load_differing(&mut self.tx, self.run.account_id, file_digests).await
     }
 
-    /// All groups of the account, these active contacts of it, and the removed ones that have one of these external IDs;
-    /// all other active contacts are known to be stored as the file says.
+    /// All groups of the account, its contacts `others`, and its removed contacts that have one of these external IDs.
+    /// The row cache must cover all other active contacts.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -275,8 +280,8 @@ impl Session {
         snapshot::load(&mut self.tx, self.run.account_id).await
     }
 
-    /// Writes a plan, made for these contacts of a file, to the contacts and groups, and records what changed; gives back the
-    /// ids of those that were added, in the plan's order.
+    /// Applies a plan to the contacts and groups and records the changes. `contacts` are those of the file for which the
+    /// plan was made. Returns the ids of the added contacts in the plan's order.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -292,7 +297,7 @@ impl Session {
         Ok(added)
     }
 
-    /// Records what a held plan, made for these contacts of a file, would change.
+    /// Records what a held plan would change. `contacts` are those of the file for which the plan was made.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -304,7 +309,7 @@ impl Session {
         audit::record(&mut self.tx, self.run.id, plan, contacts, &[], false).await
     }
 
-    /// Records the issues of the run, each with whether it is new.
+    /// Records the issues of the run. `is_new` tells for each whether the previous run did not have it.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -346,26 +351,26 @@ impl Session {
         rows.finish().await
     }
 
-    /// Queues mail that goes out only if the transaction commits.
+    /// Queues mail, which is sent only if the transaction commits.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
     pub async fn queue_mail(
         &mut self,
-        mail: &[NewMail],
+        messages: &[Message],
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         outbox::queue(
             &mut self.tx,
             Some(self.run.id),
             self.run.account_id,
-            mail,
+            messages,
             now,
         )
         .await
     }
 
-    /// Sets the account aside until a person runs it again.
+    /// Quarantines the account: its schedules are skipped until a manual run completes or imports are enabled again.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -382,11 +387,11 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(query_error("set the account aside"))?;
+        .map_err(query_error("quarantine the account"))?;
         Ok(())
     }
 
-    /// Takes the account back: a person has run it again.
+    /// Ends the quarantine of the account.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -397,7 +402,7 @@ impl Session {
         )
         .execute(&mut *self.tx)
         .await
-        .map_err(query_error("take the account back"))?;
+        .map_err(query_error("end the quarantine of the account"))?;
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! Import settings.
+//! Import settings, and the encrypted secrets in them. Never decrypts a secret.
 
 use chrono::{DateTime, Utc};
 
-use super::{Store, StoreError, known_word, query_error, violated_constraint};
+use super::{Store, StoreError, parse_column, query_error, violated_constraint};
 use crate::address::Address;
 use crate::model::AccountId;
 use crate::model::hold::HoldRules;
@@ -12,45 +12,45 @@ use crate::model::settings::{PASSWORD_COLUMN, S3_SECRET_COLUMN, SourceKind};
 /// The import settings of an account.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What kind of source.
+    /// Kind of source.
     pub source: SourceKind,
-    /// Where the file lies.
+    /// Address of the file.
     pub url: Option<String>,
     /// User name.
     pub username: Option<String>,
-    /// Sealed password.
+    /// Encrypted password.
     pub password_sealed: Option<Vec<u8>>,
     /// SFTP port.
     pub sftp_port: Option<i32>,
-    /// Pinned host keys of SFTP servers: the one that stands in the settings, then those of servers that they named before.
+    /// Pinned host keys of SFTP servers: first the key of the current server, then those of earlier servers.
     pub pins: Vec<PinnedHostKey>,
     /// S3 region.
     pub s3_region: Option<String>,
-    /// S3 access key id.
+    /// S3 access key ID.
     pub s3_access_key_id: Option<String>,
-    /// Sealed S3 secret.
+    /// Encrypted S3 secret access key.
     pub s3_secret_sealed: Option<Vec<u8>>,
-    /// Limits beyond which a plan is held.
+    /// Limits above which a plan is held.
     pub hold_rules: HoldRules,
-    /// Last edit.
+    /// Time of the last edit.
     pub updated_at: DateTime<Utc>,
 }
 
 impl Settings {
-    /// The port that is stored for an SFTP server.
+    /// The SFTP port, if one is stored and valid.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         u16::try_from(self.sftp_port?).ok()
     }
 
-    /// What the address as it is stored, perhaps by another program, would have a secret bound to.
+    /// The origin to which secrets for this address are bound; `None` if the URL is missing or invalid.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
         let address = Address::parse(self.source, self.url.as_deref()?, self.port()).ok()?;
         Some(address.origin())
     }
 
-    /// The pinned host key of the server that the address names.
+    /// The pinned host key of the server in the URL.
     #[must_use]
     pub fn host_key(&self) -> Option<&PinnedHostKey> {
         let server = self.origin()?;
@@ -59,7 +59,7 @@ impl Settings {
         self.pins.iter().find(is_for_server)
     }
 
-    /// Whether the file is looked for in the same way: at the same address, with the same user, password and host key.
+    /// Whether both fetch the file with the same request: same address, user name, secrets and host keys.
     #[must_use]
     pub fn has_same_request(&self, other: &Self) -> bool {
         self.request_fields() == other.request_fields()
@@ -79,31 +79,31 @@ impl Settings {
     }
 }
 
-/// Settings to be stored; fields of another source are `None`.
+/// Settings to store. Fields that belong to another kind of source must be `None`.
 #[derive(Debug, Clone)]
 pub struct NewSettings {
-    /// What kind of source.
+    /// Kind of source.
     pub source: SourceKind,
-    /// Where the file lies.
+    /// Address of the file.
     pub url: String,
     /// User name.
     pub username: Option<String>,
-    /// Sealed password.
+    /// Encrypted password.
     pub password_sealed: Option<Vec<u8>>,
     /// SFTP port.
     pub sftp_port: Option<u16>,
-    /// Host key that is to stay pinned, for this SFTP server or another.
+    /// Host key that stays pinned, of this SFTP server or another.
     pub pin: Option<PinnedHostKey>,
     /// S3 region.
     pub s3_region: Option<String>,
-    /// S3 access key id.
+    /// S3 access key ID.
     pub s3_access_key_id: Option<String>,
-    /// Sealed S3 secret.
+    /// Encrypted S3 secret access key.
     pub s3_secret_sealed: Option<Vec<u8>>,
 }
 
 impl NewSettings {
-    /// Settings without user, password and the like.
+    /// Settings with only a source and an address.
     #[must_use]
     pub fn new(source: SourceKind, url: impl Into<String>) -> Self {
         Self {
@@ -120,7 +120,6 @@ impl NewSettings {
     }
 }
 
-/// Limits as read from `import_settings`.
 pub(super) fn hold_rules(
     removed_percent: i32,
     removed_count: i32,
@@ -138,16 +137,16 @@ pub(super) fn hold_rules(
     })
 }
 
-/// A sealed secret as stored.
+/// An encrypted secret of an account.
 #[derive(Debug, Clone)]
 pub struct EncryptedSecret {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
     /// `accounts.name`
     pub account_name: String,
-    /// The column that it stands in.
+    /// The column that contains it.
     pub field: &'static str,
-    /// As stored.
+    /// Value of the column.
     pub ciphertext: Vec<u8>,
 }
 
@@ -167,7 +166,7 @@ impl Store {
         .await
         .map_err(query_error("read the import settings"))?;
         let pin = |fingerprint, kind: Option<&str>, server| -> Result<PinnedHostKey, StoreError> {
-            let kind = kind.map(|kind| known_word("sftp_host_key_kind", kind));
+            let kind = kind.map(|kind| parse_column("sftp_host_key_kind", kind));
             Ok(PinnedHostKey {
                 fingerprint,
                 kind: kind.transpose()?,
@@ -189,7 +188,7 @@ impl Store {
             .map(|key| pin(key, row.sftp_host_key_kind.as_deref(), row.sftp_host_key_of))
             .transpose()?;
         Ok(Some(Settings {
-            source: known_word("source", &row.source)?,
+            source: parse_column("source", &row.source)?,
             url: row.url,
             username: row.username,
             password_sealed: row.password_sealed,
@@ -208,10 +207,10 @@ impl Store {
         }))
     }
 
-    /// Stores settings; what concerns another source is cleared, the limits of holds stay.
+    /// Replaces the settings of an account, except its limits for holds.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] says what the database refuses.
+    /// [`StoreError::UrlHasCredentials`] or [`StoreError::UrlHasControlCharacter`] if the database rejects the URL.
     pub async fn save_settings(
         &self,
         account: AccountId,
@@ -244,18 +243,16 @@ impl Store {
         .execute(&self.pool)
         .await
         .map_err(|error| match violated_constraint(&error) {
-            Some("import_settings_url_without_credentials") => StoreError::Refused(
-                "the web address carries a user name or password; give those with --username and --password-file".to_owned(),
-            ),
-            Some("import_settings_url_printable") => {
-                StoreError::Refused("the web address contains a line break or another control character".to_owned())
+            Some("import_settings_url_without_credentials" | "import_settings_url_without_secrets") => {
+                StoreError::UrlHasCredentials
             }
+            Some("import_settings_url_printable") => StoreError::UrlHasControlCharacter,
             _ => query_error("store the import settings")(error),
         })?;
         Ok(())
     }
 
-    /// All sealed secrets of all accounts.
+    /// The encrypted secrets of all accounts.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -267,7 +264,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await
-        .map_err(query_error("read the sealed secrets"))?;
+        .map_err(query_error("read the encrypted secrets"))?;
         let secret_of = |field, ciphertext: Option<Vec<u8>>, account, name: &str| {
             ciphertext.map(|ciphertext| EncryptedSecret {
                 account: AccountId(account),
@@ -288,7 +285,7 @@ impl Store {
             .collect())
     }
 
-    /// Puts `reencrypted` in the place of a secret, unless it was entered anew meanwhile.
+    /// Replaces a secret with `reencrypted`, unless the stored secret was changed in the meantime.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
@@ -297,12 +294,16 @@ impl Store {
         secret: &EncryptedSecret,
         reencrypted: &[u8],
     ) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await.map_err(query_error("begin"))?;
-        // The secret is the same: that is no edit of the settings.
+        let mut tx = self
+            .pool
+            .begin()
+            .await
+            .map_err(query_error("start a transaction"))?;
+        // Tells the trigger that the secret itself is unchanged: this must not count as an edit of the settings.
         sqlx::query!("SELECT set_config('rosterd.resealing', 'on', true)")
             .fetch_one(&mut *tx)
             .await
-            .map_err(query_error("say that a secret is sealed anew"))?;
+            .map_err(query_error("mark the secret as re-encrypted"))?;
         sqlx::query!(
             "UPDATE import_settings
              SET password_sealed = CASE WHEN password_sealed = $2 THEN $3 ELSE password_sealed END,
@@ -314,7 +315,9 @@ impl Store {
         )
         .execute(&mut *tx)
         .await
-        .map_err(query_error("write a sealed secret"))?;
-        tx.commit().await.map_err(query_error("commit"))
+        .map_err(query_error("store the secret"))?;
+        tx.commit()
+            .await
+            .map_err(query_error("commit the transaction"))
     }
 }

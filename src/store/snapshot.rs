@@ -1,22 +1,23 @@
-//! What is stored of an account, read within the run's transaction.
+//! Reads the stored contacts and groups of an account, within the run's transaction.
 
 use hashbrown::HashMap;
 use sqlx::PgConnection;
 
-use super::{StoreError, known_word, query_error};
+use super::{StoreError, parse_column, query_error};
 use crate::model::contact::{ContactState, Number, PhoneNumber, StoredContact};
 use crate::model::group::StoredGroup;
 use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, GroupId};
 
-/// Everything of an account, but for the contacts that are stored exactly as the file says: of those only the digests are
-/// looked at. `file_digests` holds the digest of each contact of the file, as far as the file alone decides it.
+/// Loads all groups, and the contacts that are not stored exactly as in the file; of the others only the digests are read.
+///
+/// `file_digests` has the digest of each contact of the file, `None` if it depends on stored values.
 pub(super) async fn load_differing(
     db: &mut PgConnection,
     account: AccountId,
     file_digests: &[Option<[u8; 32]>],
 ) -> Result<Snapshot, StoreError> {
-    // One value instead of as many rows: rows cost more than what is in them.
+    // Aggregated into one value because fetching a row per contact takes longer than its content.
     let stored = sqlx::query!(
         r#"SELECT string_agg(digest || int8send(id), ''::bytea) FILTER (WHERE removed_at IS NULL AND length(digest) = 32) AS digests,
                   array_agg(id) FILTER (WHERE removed_at IS NOT NULL OR digest IS NULL OR length(digest) <> 32) AS others
@@ -25,7 +26,7 @@ pub(super) async fn load_differing(
     )
     .fetch_one(&mut *db)
     .await
-    .map_err(query_error("read the digests"))?;
+    .map_err(query_error("read the digests of the contacts"))?;
     let digests = stored.digests.unwrap_or_default();
     let (stored_digests, _) = digests.as_chunks::<40>();
     let mut id_of: HashMap<[u8; 32], ContactId> = HashMap::with_capacity(stored_digests.len());
@@ -34,11 +35,11 @@ pub(super) async fn load_differing(
         let (mut digest, mut id) = ([0; 32], [0; 8]);
         digest.copy_from_slice(&encoded[..32]);
         id.copy_from_slice(&encoded[32..]);
-        // Two that were made by hand may be alike to the last letter.
+        // Contacts made by hand have no external ID, so two of them can have the same digest.
         let duplicate_of = id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
         ids.extend(duplicate_of.map(|duplicate_of| duplicate_of.0));
     }
-    // What is left of them is not in the file.
+    // The remaining contacts are not in the file.
     let already_stored = file_digests
         .iter()
         .map(|digest| digest.as_ref().and_then(|digest| id_of.remove(digest)))
@@ -53,8 +54,9 @@ pub(super) async fn load_differing(
     })
 }
 
-/// Of an account of which most contacts are known to be stored as the file says: the groups, the other contacts, and
-/// the removed ones that have one of these external IDs. `others` are the active contacts that are not among the known.
+/// Loads all groups, the contacts `others`, and the removed contacts that have one of these external IDs.
+///
+/// For an incremental read: `others` are the active contacts whose row in the file was not found in the row cache.
 pub(super) async fn load_uncached(
     db: &mut PgConnection,
     account: AccountId,
@@ -73,7 +75,7 @@ pub(super) async fn load_uncached(
         )
         .fetch_all(&mut *db)
         .await
-        .map_err(query_error("look for contacts that come back"))?;
+        .map_err(query_error("look up removed contacts"))?;
         ids.extend(removed);
     }
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
@@ -86,18 +88,18 @@ pub(super) async fn load_uncached(
     })
 }
 
-/// Which groups have active members that are not among these contacts.
+/// For each group: whether it has active members that are not among these contacts.
 async fn groups_with_cached_members(
     db: &mut PgConnection,
     groups: &[StoredGroup],
     contacts: &[i64],
 ) -> Result<Vec<bool>, StoreError> {
     if contacts.is_empty() {
-        // A group that is not removed has members.
+        // A group that is not removed always has members.
         return Ok(groups.iter().map(|group| !group.removed).collect());
     }
     let ids: Vec<i64> = groups.iter().map(|group| group.id.0).collect();
-    // The inner SELECT keeps the planner from going through all contacts for each group.
+    // The scalar subquery keeps the planner from scanning all contacts for each group.
     sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT FROM group_members m
@@ -110,10 +112,10 @@ async fn groups_with_cached_members(
     )
     .fetch_all(db)
     .await
-    .map_err(query_error("look for members"))
+    .map_err(query_error("look up group members"))
 }
 
-/// Everything of an account.
+/// Loads all contacts and groups.
 pub(super) async fn load(
     db: &mut PgConnection,
     account: AccountId,
@@ -121,7 +123,7 @@ pub(super) async fn load(
     let ids = sqlx::query_scalar!("SELECT id FROM contacts WHERE account_id = $1", account.0)
         .fetch_all(&mut *db)
         .await
-        .map_err(query_error("look for the contacts"))?;
+        .map_err(query_error("list the contacts"))?;
     let (groups, contacts) = load_contacts(db, account, &ids).await?;
     Ok(Snapshot {
         groups,
@@ -130,7 +132,7 @@ pub(super) async fn load(
     })
 }
 
-/// All groups, and these contacts.
+/// Loads all groups, and the contacts with these ids.
 async fn load_contacts(
     db: &mut PgConnection,
     account: AccountId,
@@ -168,7 +170,7 @@ async fn load_contacts(
             organization_name: row.organization_name,
             title: row.title,
             email: row.email,
-            priority: known_word("notification_priority", &row.notification_priority)?,
+            priority: parse_column("notification_priority", &row.notification_priority)?,
             numbers: Vec::new(),
             groups: Vec::new(),
         },
@@ -192,7 +194,7 @@ async fn load_contacts(
         if let Some(index) = index_of.get(&row.contact_id) {
             contacts[*index].state.numbers.push(Number {
                 number: PhoneNumber::from_stored(&row.number),
-                number_type: known_word("number_type", &row.number_type)?,
+                number_type: parse_column("number_type", &row.number_type)?,
                 description: row.description,
             });
         }
@@ -208,7 +210,7 @@ async fn load_contacts(
     )
     .fetch_all(&mut *db)
     .await
-    .map_err(query_error("read the members"))?;
+    .map_err(query_error("read the group members"))?;
     for row in members {
         if let (Some(contact), Some(group)) = (
             index_of.get(&row.contact_id),

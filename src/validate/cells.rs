@@ -1,15 +1,13 @@
-//! What the words of a single cell mean.
+//! Interprets the text of a single cell. Knows neither its row nor its column.
 
 use crate::unicode;
 
-/// What a cell says, after cleaning.
+/// Value of a cell after cleaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CellValue<T> {
-    /// Nothing.
     Blank,
-    /// This.
     Value(T),
-    /// Something that can't be used; an issue says why.
+    /// The cell has an error or an unusable value, which is reported as an issue.
     Invalid,
 }
 
@@ -23,7 +21,7 @@ impl<T> CellValue<T> {
     }
 }
 
-/// Whether the text is a number as Excel shows it when the column is too narrow or the number too long: `6.04E+09`.
+/// Excel shows a number like `6.04E+09` when it is too long or the column is too narrow, and saves it that way in CSV.
 pub(super) fn is_scientific(text: &str) -> bool {
     if !matches!(text.as_bytes(), [b'0'..=b'9', b'.' | b'E', ..]) {
         return false;
@@ -39,7 +37,7 @@ pub(super) fn is_scientific(text: &str) -> bool {
     mantissa_ok && digits(exponent) && exponent.len() >= 2
 }
 
-/// Whether the text can be an e-mail address: something, `@`, and a domain with a dot.
+/// Whether the text is a plausible email address: a local part, `@`, and a domain with a dot.
 pub(super) fn is_email(text: &str) -> bool {
     let Some(at) = memchr::memrchr(b'@', text.as_bytes()) else {
         return false;

@@ -1,4 +1,4 @@
-//! The short way of a row of which nothing has to be said: packed at once, without a draft.
+//! Fast path for a row without issues that has a complete contact: encodes it directly, without a `ContactBuilder`.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,8 @@ use crate::model::contact::FieldUpdate;
 use crate::table::Field;
 
 impl<'a> RowReader<'a> {
-    /// Packs the row as a whole contact, if it is one and nothing has to be said of it; else nothing is noted.
+    /// Encodes the row if it is a complete contact without issues. Otherwise leaves the reader as it was, and the caller
+    /// reads the row again with a builder.
     pub(super) fn encode(&mut self, encoder: ContactEncoder<'_>) -> bool {
         let issue_count = self.issues.len();
         let encoded = issue_count == 0 && self.try_encode(encoder).is_some();

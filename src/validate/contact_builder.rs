@@ -1,4 +1,4 @@
-//! A contact while its rows come in.
+//! Merges the rows that have the same ID into one contact. Knows nothing of other contacts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -15,13 +15,14 @@ use crate::model::issue::{Issue, MAX_VALUE_CHARS};
 use crate::table::Field;
 use crate::unicode;
 
-/// A field put together from several rows.
+/// A field merged from several rows.
 #[derive(Debug)]
 struct MergedField<T> {
+    /// The value and the number of the row that it comes from.
     value: Option<(T, u32)>,
     /// The sheet has the column.
     has_column: bool,
-    /// A row holds something that can't be used.
+    /// The cell of some row is unusable.
     has_bad_value: bool,
 }
 
@@ -36,7 +37,7 @@ impl<T> Default for MergedField<T> {
 }
 
 impl<T: Clone> MergedField<T> {
-    /// Takes one row's reading; gives back the earlier value and its row if the two disagree.
+    /// Merges the value of a row. If it disagrees with an earlier one, returns the earlier value, its row and the new value.
     fn merge(
         &mut self,
         row: u32,
@@ -58,8 +59,8 @@ impl<T: Clone> MergedField<T> {
         None
     }
 
-    /// What a single row said, when a second one comes. In a sheet that has the column nothing was said where the value
-    /// was bad.
+    /// Restores the field of a contact that was complete after its first row. Its update is `Keep` either because the sheet
+    /// does not have the column or because the cell was unusable.
     fn resume(update: FieldUpdate<Option<T>>, row: u32, has_column: bool) -> Self {
         let has_bad_value = has_column && matches!(update, FieldUpdate::Keep);
         let value = match update {
@@ -82,15 +83,14 @@ impl<T: Clone> MergedField<T> {
     }
 }
 
-/// A contact put together row by row.
+/// Builds a contact row by row.
 #[derive(Debug)]
 pub(super) struct ContactBuilder {
     pub(super) id: ExternalId,
     rows: Vec<u32>,
-    /// Fingerprint of the first row.
-    first: Option<u64>,
-    /// Further rows by fingerprint.
-    seen: HashMap<u64, u32>,
+    first_row_hash: Option<u64>,
+    /// Numbers of further rows by row hash.
+    further_rows: HashMap<u64, u32>,
     name: MergedField<String>,
     organization_name: MergedField<String>,
     title: MergedField<String>,
@@ -100,8 +100,9 @@ pub(super) struct ContactBuilder {
     numbers: Vec<FileNumber>,
     seen_numbers: HashSet<PhoneNumber>,
     has_bad_number: bool,
+    /// Row number and ordinal of the column.
     types_without_number: Vec<(u32, u32)>,
-    failed: bool,
+    in_error: bool,
 }
 
 impl ContactBuilder {
@@ -109,8 +110,8 @@ impl ContactBuilder {
         Self {
             id,
             rows: Vec::new(),
-            first: None,
-            seen: HashMap::new(),
+            first_row_hash: None,
+            further_rows: HashMap::new(),
             name: MergedField::default(),
             organization_name: MergedField::default(),
             title: MergedField::default(),
@@ -121,16 +122,17 @@ impl ContactBuilder {
             seen_numbers: HashSet::new(),
             has_bad_number: false,
             types_without_number: Vec::new(),
-            failed: false,
+            in_error: false,
         }
     }
 
-    /// Takes up again what was a contact after its first row, whose fingerprint this is.
+    /// Continues a contact that was complete after its first row, which has this hash. `has` returns whether the sheet has
+    /// the column.
     pub(super) fn resume(contact: FileContact, row_hash: u64, has: impl Fn(Field) -> bool) -> Self {
         let row = contact.rows.first().copied().unwrap_or_default();
         Self {
             rows: contact.rows,
-            first: Some(row_hash),
+            first_row_hash: Some(row_hash),
             name: MergedField::resume(FieldUpdate::Set(Some(contact.name)), row, true),
             organization_name: MergedField::resume(
                 contact.organization_name,
@@ -148,9 +150,9 @@ impl ContactBuilder {
         }
     }
 
-    /// Whether it is a whole contact with nothing to be said of it as such.
+    /// Whether the contact has no error so far and [`validate_contact`](Self::validate_contact) would find nothing.
     pub(super) fn is_complete(&self) -> bool {
-        !self.failed
+        !self.in_error
             && self.name.value.is_some()
             && self.groups.value.is_some()
             && !self.numbers.is_empty()
@@ -169,12 +171,11 @@ impl ContactBuilder {
         &self.numbers
     }
 
-    /// The name for messages, where known.
+    /// The name for messages, if a row has one.
     pub(super) fn name(&self) -> Option<String> {
         self.name.value.as_ref().map(|(name, _)| display_name(name))
     }
 
-    /// Takes one more row of the contact.
     pub(super) fn add_row(&mut self, reader: &mut RowReader<'_>, row_hash: u64) {
         let row = reader.number();
         self.rows.push(row);
@@ -254,21 +255,21 @@ impl ContactBuilder {
                 PhoneCells::None => {}
             }
         }
-        self.failed |= reader.has_error();
+        self.in_error |= reader.has_error();
     }
 
-    /// The earlier row with the same content.
+    /// The number of an earlier row with the same content.
     fn duplicate_of(&mut self, row: u32, row_hash: u64) -> Option<u32> {
-        if *self.first.get_or_insert(row_hash) == row_hash {
+        if *self.first_row_hash.get_or_insert(row_hash) == row_hash {
             return self.first_row().filter(|first| *first != row);
         }
-        let duplicate_of = *self.seen.entry(row_hash).or_insert(row);
+        let duplicate_of = *self.further_rows.entry(row_hash).or_insert(row);
         (duplicate_of != row).then_some(duplicate_of)
     }
 
     fn add_number(&mut self, reader: &mut RowReader<'_>, ordinal: u32, number: FileNumber) {
         let is_repeat = match &self.numbers[..] {
-            // A contact with a single number, as most are, needs no set.
+            // Most contacts have a single number and need no set.
             [] => false,
             [only] if only.number == number.number => true,
             [only] => {
@@ -285,25 +286,25 @@ impl ContactBuilder {
         }
     }
 
-    /// The file may be cut off in this contact's row.
-    pub(super) fn mark_in_error(&mut self) -> Issue {
-        self.failed = true;
+    /// Puts the contact in error because the file may be truncated in its last row.
+    pub(super) fn mark_maybe_truncated(&mut self) -> Issue {
+        self.in_error = true;
         Issue {
             row: self.rows.last().copied(),
             ..Issue::new(Finding::LastRowMaybeCut)
         }
     }
 
-    /// A further row of this contact is damaged; said of a contact that is not in error already.
+    /// Puts the contact in error because this further row of it is damaged. No issue if the contact is in error already.
     pub(super) fn mark_row_damaged(&mut self, row: u32) -> Option<Issue> {
-        let was_sound = !std::mem::replace(&mut self.failed, true);
-        was_sound.then(|| Issue {
+        let was_valid = !std::mem::replace(&mut self.in_error, true);
+        was_valid.then(|| Issue {
             row: self.first_row(),
             ..Issue::with_reference(Finding::ContactRowDamaged, "", row)
         })
     }
 
-    /// Judges what only shows on the contact put together.
+    /// Checks the merged contact: required fields, and number types without a number.
     pub(super) fn validate_contact(&mut self) -> Vec<Issue> {
         let mut issues = Vec::new();
         let row = self.first_row();
@@ -332,7 +333,7 @@ impl ContactBuilder {
                 missing(field);
             }
         }
-        self.failed |= !issues.is_empty() || self.has_bad_number && self.numbers.is_empty();
+        self.in_error |= !issues.is_empty() || self.has_bad_number && self.numbers.is_empty();
         if !self.numbers.is_empty() {
             issues.extend(self.types_without_number.iter().map(|(row, ordinal)| {
                 let column = column_name(Field::NumberType, *ordinal);
@@ -344,7 +345,7 @@ impl ContactBuilder {
 
     /// The contact, or `None` if it is in error.
     pub(super) fn into_contact(self) -> Option<FileContact> {
-        if self.failed {
+        if self.in_error {
             return None;
         }
         Some(FileContact {
@@ -366,12 +367,15 @@ fn owned_value(cell_value: Option<CellValue<Cow<'_, str>>>) -> Option<CellValue<
     Some(cell_value?.map(|text| CellValue::Value(text.into_owned())))
 }
 
-/// A name as it is shown in messages.
+/// The name as shown in messages, shortened.
 pub(super) fn display_name(name: &str) -> String {
     unicode::shorten(name, MAX_VALUE_CHARS)
 }
 
-#[expect(clippy::ptr_arg, reason = "compares what a merged field holds")]
+#[expect(
+    clippy::ptr_arg,
+    reason = "`MergedField::merge` passes references to its value type"
+)]
 fn same_groups(one: &Vec<String>, other: &Vec<String>) -> bool {
     let keys = |groups: &[String]| {
         groups
@@ -400,7 +404,6 @@ fn note_disagreement<T>(
     }
 }
 
-/// A finding on a column of a row.
 fn column_issue(finding: Finding, column: Cow<'static, str>, row: Option<u32>) -> Issue {
     Issue {
         row,

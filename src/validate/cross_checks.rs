@@ -1,4 +1,5 @@
-//! What shows only when contacts are held against each other: numbers shared, IDs that look alike.
+//! Checks that compare contacts with each other: shared numbers and similar IDs. Does not know how contacts are stored in
+//! memory.
 
 use hashbrown::{HashMap, HashSet};
 
@@ -9,11 +10,10 @@ use crate::model::issue::{Issue, MAX_VALUE_CHARS};
 use crate::table::Field;
 use crate::unicode;
 
-/// What was found.
 pub(super) struct CrossFinding {
-    /// Place of the contact that it is told of.
+    /// Position of the contact that the issue is about.
     pub(super) position: usize,
-    /// Place of the other one.
+    /// Position of the contact that it was compared with.
     pub(super) other: usize,
     pub(super) issue: Issue,
 }
@@ -25,14 +25,13 @@ pub(super) struct SeenNumbers {
 }
 
 impl SeenNumbers {
-    /// Takes a number of a row.
     pub(super) fn push(&mut self, number: PhoneNumber) {
         self.seen.push(number.to_u64());
     }
 
-    /// Those that were met more than once, and may stand at more than one contact.
+    /// Numbers that occur more than once, on one contact or on several.
     fn repeated(&mut self) -> HashSet<u64> {
-        // Quicker than to look each of them up as it comes, and smaller.
+        // Sorting at the end is faster than a lookup for each number, and needs less memory than a set.
         self.seen.sort_unstable();
         let pairs = self.seen.windows(2);
         pairs
@@ -42,7 +41,7 @@ impl SeenNumbers {
     }
 }
 
-/// What is found among `count` contacts with these IDs and numbers. `numbers_of` adds a contact's numbers.
+/// Compares contacts by position, 0 to `count` - 1. `numbers_of` appends the numbers of a contact.
 pub(super) fn check<'a>(
     count: usize,
     ids: &IdIndex,

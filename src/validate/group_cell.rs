@@ -1,20 +1,20 @@
-//! Reads a `Groups` cell: names separated by commas.
+//! Splits a `Groups` cell into group names. Knows nothing of the groups that exist.
 
 use std::collections::HashSet;
 
 use crate::model::group::name_key;
 use crate::unicode;
 
-/// Names in a cell that are held against each other one by one.
+/// Up to this number of names, repeats are found by comparing names in pairs; beyond it, with a hash set.
 const LINEAR_SEARCH_MAX: usize = 8;
 
-/// Whether a `Groups` cell names no group.
+/// Returns whether the cell is blank or has only commas.
 #[must_use]
 pub fn is_blank(cell: &str) -> bool {
     split_names(cell).all(str::is_empty)
 }
 
-/// What stands between the commas, trimmed.
+/// The parts between the commas, trimmed.
 fn split_names(cell: &str) -> impl Iterator<Item = &str> {
     let mut start = 0;
     let ends = memchr::memchr_iter(b',', cell.as_bytes()).chain([cell.len()]);
@@ -25,11 +25,11 @@ fn split_names(cell: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Splits a `Groups` cell: at commas, trimmed, without blanks and repeats (the first spelling stays).
+/// Returns the names, trimmed, without blanks and repeats. Names that differ only in case are repeats; the first is kept.
 #[must_use]
 pub fn split(cell: &str) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
-    // By which repeats are told where there are many.
+    // Empty until there are too many names for a linear search.
     let mut keys = HashSet::new();
     for name in split_names(cell) {
         if names.len() == LINEAR_SEARCH_MAX && keys.is_empty() {

@@ -1,6 +1,7 @@
-//! Reading a file of which most is known: rows that the last applied file had, too, are passed over; the others are
-//! judged as usual. Exact or not at all: where a row that was passed over may matter to one that was not, the file has to
-//! be read whole.
+//! Incremental reading: skips rows that the last applied file also had, and validates only the others.
+//!
+//! The result is the same as that of a full read. If a skipped row may affect one that was not skipped, there is no result,
+//! and the caller must read the whole file. Knows nothing of how the row cache is stored.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -11,33 +12,28 @@ use super::index::{fold_into_buffer, strip_leading_zeros};
 use crate::model::contact::PhoneNumber;
 use crate::model::issue::Issue;
 use crate::parsed_sheet::ParsedSheet;
-use crate::row_cache::{RowCache, RowFingerprint, RowHasher};
+use crate::row_cache::{RowCache, RowFingerprint, RowHasher, max_uncached};
 use crate::table::{Field, Header, SheetRow};
 use crate::unicode::clean;
 
-/// So many rows may be new in any file, and one in [`NEW_ROWS_DIVISOR`] besides; then it is less work to read all of it.
-const NEW_ROWS_BASE: usize = 16;
-/// See [`NEW_ROWS_BASE`].
-const NEW_ROWS_DIVISOR: usize = 8;
-
-/// Takes the rows of a sheet one by one, like a [`Validator`], and passes over those that are known.
+/// Checks the rows of a sheet one by one, like a [`Validator`], but skips those in the row cache.
 #[derive(Debug)]
 pub struct IncrementalReader {
     cache: RowCache,
-    /// Whether the row of each known contact was met.
+    /// Whether the file has the row of each cached contact.
     seen: Vec<bool>,
-    /// Where the next row is expected: files keep their order.
+    /// Position in the cache at which the next row is expected, because files usually keep their order.
     expected: usize,
-    /// Places by mark; made when a row is not the expected one.
+    /// Positions in the cache by fingerprint; built when a row is not at the expected position.
     positions: Option<HashTable<u32>>,
     row_hasher: Option<RowHasher>,
     skipped: SkippedRows,
     validator: Validator,
-    /// Passing over rows would not be exact, or not worth while.
+    /// Skipping rows would change the result or save no work.
     needs_full_read: bool,
 }
 
-/// What the others are held against of the rows that were passed over, as hashes.
+/// IDs (hashed) and phone numbers of skipped rows, to find conflicts with the other rows.
 #[derive(Debug, Default)]
 struct SkippedRows {
     count: usize,
@@ -47,19 +43,19 @@ struct SkippedRows {
     buffer: String,
 }
 
-/// What a file says beside what is known.
+/// Result of an incremental read.
 #[derive(Debug)]
 pub struct IncrementalResult {
-    /// The contacts whose rows were judged; all counts are of the whole file.
+    /// Only the contacts whose rows were not skipped; all counts are of the whole file.
     pub parsed: ParsedSheet,
-    /// What was known before.
+    /// The row cache that the reader was created with.
     pub cache: RowCache,
-    /// Whether the row of each known contact was met.
+    /// Whether the file has the row of each cached contact.
     pub seen: Vec<bool>,
 }
 
 impl IncrementalReader {
-    /// Passes over the rows of these contacts.
+    /// Returns a reader that skips the rows of these contacts.
     #[must_use]
     pub fn new(cache: RowCache) -> Self {
         Self {
@@ -74,7 +70,7 @@ impl IncrementalReader {
         }
     }
 
-    /// Takes the next row.
+    /// Skips or checks the next row.
     pub fn push(&mut self, header: &Header, row: &SheetRow) {
         if self.needs_full_read {
             return;
@@ -83,14 +79,14 @@ impl IncrementalReader {
             .row_hasher
             .get_or_insert_with(|| RowHasher::new(header));
         let row_fingerprint = row_hasher.row_fingerprint(row);
-        // A row out of shape has the cells of a sound one only by accident; it is judged.
+        // A damaged row that equals a cached one does so by accident, so it must be validated.
         let position = row
             .damage
             .is_none()
             .then(|| self.find(row_fingerprint))
             .flatten();
         if let Some(position) = position {
-            // The same row twice is something that has to be said.
+            // A duplicate row needs a warning, which only a full read gives.
             self.needs_full_read = std::mem::replace(&mut self.seen[position], true)
                 || self.skipped.add(header, row).is_none();
             self.expected = position + 1;
@@ -98,13 +94,12 @@ impl IncrementalReader {
             self.validator
                 .push_with_fingerprint(header, row, Some(row_fingerprint));
             let new = self.validator.row_count;
-            self.needs_full_read = new
-                > NEW_ROWS_BASE
-                    + (new + self.skipped.count).max(self.cache.len()) / NEW_ROWS_DIVISOR;
+            let total = (new + self.skipped.count).max(self.cache.len());
+            self.needs_full_read = new > max_uncached(total);
         }
     }
 
-    /// The place of the known contact with this mark.
+    /// Returns the position in the cache of the contact with this fingerprint.
     fn find(&mut self, row_fingerprint: RowFingerprint) -> Option<usize> {
         let Self {
             cache, expected, ..
@@ -124,7 +119,7 @@ impl IncrementalReader {
         found.map(|position| *position as usize)
     }
 
-    /// What the file says; `None` where it has to be read whole. As [`Validator::finish`].
+    /// Returns the result, or `None` if the whole file must be read. The parameters are those of [`Validator::finish`].
     #[must_use]
     pub fn finish(self, file_issues: &[Issue], maybe_truncated: bool) -> Option<IncrementalResult> {
         if self.needs_full_read || maybe_truncated || self.skipped.conflicts_with(&self.validator) {
@@ -158,7 +153,7 @@ fn build_index(cache: &RowCache) -> HashTable<u32> {
 }
 
 impl SkippedRows {
-    /// Takes a row that is passed over; `None` where it can't be one of which nothing had to be said.
+    /// Returns `None` if the row cannot be one without issues, and must be validated.
     fn add(&mut self, header: &Header, row: &SheetRow) -> Option<()> {
         self.count += 1;
         let id = clean(row.cell(header.column_index(Field::Id)?).display_text()).text;
@@ -180,7 +175,7 @@ impl SkippedRows {
         )
     }
 
-    /// Whether a judged contact may share its ID, or what looks like it, or a number with one that was passed over.
+    /// Whether a validated contact may share a number, or an equal or similar ID, with a skipped row.
     fn conflicts_with(&self, validated: &Validator) -> bool {
         let mut buffer = String::new();
         let mut numbers = Vec::new();
@@ -205,9 +200,9 @@ impl SkippedRows {
     }
 }
 
-/// The ten digits of a cell that holds a number, as [`PhoneNumber::to_u64`] has them; `None` where it can't hold one.
+/// Returns the ten digits of a number in the form of [`PhoneNumber::to_u64`], or `None` if the cell has no such number.
 fn phone_digits(cell: &str) -> Option<u64> {
-    /// The digit in front of eleven that stands for the country.
+    /// Country code 1 in front of ten digits.
     const COUNTRY_CODE_UNIT: u64 = 10_000_000_000;
     let digits = cell.bytes().filter(u8::is_ascii_digit);
     let (mut number, mut count) = (0_u64, 0);

@@ -1,4 +1,5 @@
-//! Places of contacts by their IDs, without a copy of the IDs.
+//! Finds contacts by ID, exact or similar, without copying the IDs. Stores only positions and hashes; callers provide the ID
+//! of a position.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -8,26 +9,27 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::unicode;
 
-/// Which place has which ID, and which IDs look like another.
+/// Positions of contacts by ID. IDs are similar if they differ only in case or leading zeros.
 #[derive(Debug, Default)]
 pub(super) struct IdIndex {
-    /// The first of those that look alike.
+    /// The first of each set of similar IDs.
     by_folded_id: HashIndex,
-    /// The others.
+    /// All other IDs.
     by_id: HashIndex,
     similar: Vec<(usize, usize)>,
     buffer: String,
 }
 
 impl IdIndex {
-    /// The place that has this ID; where none has, `position` has it from now on. `id_of` gives the ID of an earlier place.
+    /// Returns the position of the contact with this ID. If there is none, adds the ID with `position` and returns `None`.
+    /// `id_of` returns the ID at an earlier position.
     pub(super) fn find_or_insert<'a>(
         &mut self,
         id: &str,
         position: usize,
         id_of: impl Fn(usize) -> &'a str,
     ) -> Option<usize> {
-        // First the exact ones: an ID that is found there costs no look at the others, however long they are.
+        // Exact matches first: they need no folding and no comparison with similar IDs, which can be long.
         let exact = self.by_id.find(id, |other| id_of(other) == id);
         if exact.is_some() {
             return exact;
@@ -51,7 +53,7 @@ impl IdIndex {
         existing
     }
 
-    /// The place that has this ID. `id_of` gives the ID of a place.
+    /// Returns the position of the contact with this ID.
     pub(super) fn find<'a>(&self, id: &str, id_of: impl Fn(usize) -> &'a str) -> Option<usize> {
         let exact = self.by_id.find(id, |other| id_of(other) == id);
         exact.or_else(|| {
@@ -62,13 +64,13 @@ impl IdIndex {
         })
     }
 
-    /// Each place whose ID looks like an earlier one, with the first such place.
+    /// Each position whose ID is similar to an earlier one, with the first such position.
     pub(super) fn similar(&self) -> &[(usize, usize)] {
         &self.similar
     }
 }
 
-/// The text folded, in `buffer` where that needs no more than small letters.
+/// Folds the text. ASCII text is folded in `buffer`, without an allocation of its own.
 pub(super) fn fold_into_buffer<'a>(text: &str, buffer: &'a mut String) -> Cow<'a, str> {
     if !text.is_ascii() {
         return Cow::Owned(unicode::fold(text));
@@ -79,19 +81,19 @@ pub(super) fn fold_into_buffer<'a>(text: &str, buffer: &'a mut String) -> Cow<'a
     Cow::Borrowed(buffer)
 }
 
-/// The ID without its leading zeros, which people and programs lose.
+/// Spreadsheet programs drop leading zeros, so IDs are compared without them.
 pub(super) fn strip_leading_zeros(id: &str) -> &str {
     id.trim_start_matches('0')
 }
 
-/// Which place has which text; the texts themselves lie elsewhere.
+/// Positions by text. The caller owns the texts.
 #[derive(Debug, Default)]
 struct HashIndex {
     slots: HashTable<Slot>,
     hash_builder: DefaultHashBuilder,
 }
 
-/// Half of the hash is kept, so that a table that grows need not look at the texts again.
+/// Keeps half of the hash, because the table needs it when it grows and would otherwise hash all texts again.
 #[derive(Debug)]
 struct Slot {
     hash: u32,
@@ -99,7 +101,7 @@ struct Slot {
 }
 
 impl HashIndex {
-    /// The place that has this text.
+    /// Returns the position of the text.
     fn find(&self, text: &str, is_same: impl Fn(usize) -> bool) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
@@ -110,7 +112,7 @@ impl HashIndex {
         Some(slot.position as usize)
     }
 
-    /// The place that has this text, by `is_same`; where none has, `position` has it from now on.
+    /// Returns the position of the text. If there is none, adds it with `position` and returns `None`.
     fn find_or_insert(
         &mut self,
         text: &str,
@@ -125,7 +127,7 @@ impl HashIndex {
         {
             Entry::Occupied(slot) => Some(slot.get().position as usize),
             Entry::Vacant(slot) => {
-                // There are fewer rows than that in any sheet.
+                // No sheet has that many rows.
                 let position = u32::try_from(position).unwrap_or(u32::MAX);
                 slot.insert(Slot { hash, position });
                 None
@@ -138,7 +140,7 @@ fn upper_half(hash: u64) -> u32 {
     u32::try_from(hash >> 32).unwrap_or_default()
 }
 
-/// Over all bits, as the table wants them.
+/// Spreads the 32 bits over 64, because the table uses the top bits too.
 fn mix_hash(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

@@ -1,7 +1,7 @@
-//! Judges the rows of a sheet and puts contacts together from them. What is wrong with the data is an [`Issue`], never
-//! an error: one bad row must not stop the others.
+//! Checks the rows of a sheet and builds contacts from them (SPEC §2.3 to §2.5). Problems in the data are [`Issue`]s, never
+//! errors: one bad row must not stop the others.
 //!
-//! Knows the rules of SPEC §2.3 to §2.5; nothing of files, and nothing of what is stored.
+//! Knows nothing of file formats or of the stored contacts.
 
 mod cells;
 mod compact_row;
@@ -42,52 +42,52 @@ pub const EXAMPLE_ROW: [&str; Field::ALL.len()] = [
     "Search Team, Medics",
 ];
 
-/// Takes the rows of a sheet one by one.
+/// Checks the rows of a sheet one by one and collects their contacts.
 ///
-/// A contact that is whole after its first row, as nearly all are, is packed at once; one that has more rows, or is in
-/// error, stays a draft.
+/// Nearly all contacts are complete after their first row and are encoded at once, to save memory. Only contacts with
+/// further rows or with errors are kept as builders.
 #[derive(Debug, Default)]
 pub struct Validator {
     encoded: Contacts,
     builders: Vec<ContactBuilder>,
-    /// In the order of the sheet.
+    /// One per contact, in the order of the sheet. "Position" means the index in this list.
     slots: Vec<ContactSlot>,
-    /// Places in `slots`, by ID.
     ids: IdIndex,
     numbers: SeenNumbers,
-    /// By which rows are hashed.
+    /// For row hashes.
     hash_builder: DefaultHashBuilder,
-    /// Those of a contact by its place in `slots`; it is named in the end.
+    /// Issues of a contact refer to its position; [`Validator::finish`] fills in its ID and name.
     issues: Issues,
     unidentified: Vec<UnidentifiedRow>,
-    /// What stands in the ID column of damaged rows, with their numbers.
+    /// Texts of the ID cells of damaged rows, with the row numbers.
     damaged_ids: Vec<(String, u32)>,
     row_count: usize,
+    /// Position of the contact of the last row.
     last: Option<usize>,
     header: Header,
     row_fingerprints: Option<FingerprintTracker>,
 }
 
-/// Marks of rows, where they are kept.
+/// Row fingerprints of the contacts.
 #[derive(Debug, Default)]
 struct FingerprintTracker {
-    /// Made when the header is known.
+    /// Created with the first row, because it needs the header.
     row_hasher: Option<RowHasher>,
-    /// In the order of `slots`; none for a contact of several rows, or of which something has to be said.
+    /// By position; `None` for a contact that has several rows or an issue.
     by_contact: Vec<Option<RowFingerprint>>,
 }
 
-/// Where a contact is.
+/// Where a contact is stored.
 #[derive(Debug, Clone, Copy)]
 enum ContactSlot {
-    /// Packed, at this place, with the fingerprint of its row.
+    /// Index in `encoded`, and the hash of its row.
     Encoded(usize, u64),
-    /// Among the drafts, at this place.
+    /// Index in `builders`.
     Building(usize),
 }
 
 impl Validator {
-    /// One that also keeps by which row each contact is known again.
+    /// Returns a validator that also records the row fingerprint of each contact.
     #[must_use]
     pub fn with_fingerprints() -> Self {
         Self {
@@ -96,7 +96,7 @@ impl Validator {
         }
     }
 
-    /// Takes the next row.
+    /// Checks the next row.
     pub fn push(&mut self, header: &Header, row: &SheetRow) {
         let row_fingerprint = self.row_fingerprints.as_mut().map(|row_fingerprints| {
             let row_hasher = &mut row_fingerprints.row_hasher;
@@ -107,7 +107,6 @@ impl Validator {
         self.push_with_fingerprint(header, row, row_fingerprint);
     }
 
-    /// Takes the next row, which has this mark.
     fn push_with_fingerprint(
         &mut self,
         header: &Header,
@@ -153,7 +152,7 @@ impl Validator {
         }
     }
 
-    /// Takes a row of the contact with this ID; its place in `slots`.
+    /// Adds a row to the contact with this ID and returns the contact's position.
     fn add_contact_row(&mut self, header: &Header, id: &str, reader: &mut RowReader<'_>) -> usize {
         let row_hash = reader.row_hash(&self.hash_builder);
         let Self {
@@ -194,12 +193,12 @@ impl Validator {
         position
     }
 
-    /// Keeps what was found, of the contact at this place, with the place of its column.
+    /// Adds issues, of the contact at this position if there is one.
     fn record_issues(&mut self, position: Option<usize>, issues: Vec<Issue>) {
         if let (Some(position), Some(row_fingerprints), false) =
             (position, &mut self.row_fingerprints, issues.is_empty())
         {
-            // Something has to be said of it every time.
+            // A contact with issues must be checked again by every run, to report them again.
             row_fingerprints.by_contact[position] = None;
         }
         for mut issue in issues {
@@ -213,12 +212,12 @@ impl Validator {
         }
     }
 
-    /// Judges what only shows once all rows are in. `maybe_truncated`: the file lacks the final newline that the last applied
-    /// one had, so its last contact can't be trusted. `file_issues` are those about the file as a whole.
+    /// Runs the checks that need all rows and returns the result. `file_issues` are issues of the file as a whole. With
+    /// `maybe_truncated`, the last contact is put in error: the last applied file ended with a newline and this one does not.
     #[must_use]
     pub fn finish(mut self, file_issues: &[Issue], maybe_truncated: bool) -> ParsedSheet {
         if maybe_truncated && let Some(position) = self.last {
-            self.mark_in_error(position, |builder| Some(builder.mark_in_error()));
+            self.mark_in_error(position, |builder| Some(builder.mark_maybe_truncated()));
         }
         for (id, row) in std::mem::take(&mut self.damaged_ids) {
             if let Some(position) = self.ids.find(&id, |position| self.id(position)) {
@@ -231,7 +230,7 @@ impl Validator {
                 self.record_issues(Some(position), issues);
             }
         }
-        let found = cross_checks::check(
+        let findings = cross_checks::check(
             self.slots.len(),
             &self.ids,
             std::mem::take(&mut self.numbers),
@@ -239,16 +238,17 @@ impl Validator {
             |position, numbers| self.numbers(position, numbers),
             |position| self.first_row(position),
         );
-        for found in found {
+        for finding in findings {
             if let Some(row_fingerprints) = &mut self.row_fingerprints {
-                row_fingerprints.by_contact[found.other] = None;
+                // If that contact were skipped by the next run, the finding would be missed.
+                row_fingerprints.by_contact[finding.other] = None;
             }
-            self.record_issues(Some(found.position), vec![found.issue]);
+            self.record_issues(Some(finding.position), vec![finding.issue]);
         }
         self.into_parsed_sheet(file_issues, maybe_truncated)
     }
 
-    /// Makes a contact one in error, for the reason that its draft gives.
+    /// Puts the contact in error with `reason`, which returns the issue to report.
     fn mark_in_error(
         &mut self,
         position: usize,
@@ -278,8 +278,8 @@ impl Validator {
                 numbers.extend(self.encoded.encoded(contact).numbers())
             }
             ContactSlot::Building(builder) => {
-                let of_draft = self.builders[builder].numbers().iter();
-                numbers.extend(of_draft.map(|n| n.number));
+                let file_numbers = self.builders[builder].numbers().iter();
+                numbers.extend(file_numbers.map(|n| n.number));
             }
         }
     }
@@ -332,8 +332,8 @@ impl Validator {
                 self.builders.into_iter().map(Some).collect();
             let mut order = Vec::with_capacity(self.slots.len());
             let mut in_error = vec![false; row_fingerprints.len()];
-            for (position, slots) in self.slots.into_iter().enumerate() {
-                let builder = match slots {
+            for (position, slot) in self.slots.into_iter().enumerate() {
+                let builder = match slot {
                     ContactSlot::Encoded(contact, _) => {
                         order.push(contact);
                         continue;
@@ -366,9 +366,9 @@ impl Validator {
 fn external_id<'a>(
     encoded: &'a Contacts,
     builders: &'a [ContactBuilder],
-    slots: ContactSlot,
+    slot: ContactSlot,
 ) -> &'a str {
-    match slots {
+    match slot {
         ContactSlot::Encoded(contact, _) => encoded.encoded(contact).external_id,
         ContactSlot::Building(builder) => builders[builder].id.as_str(),
     }

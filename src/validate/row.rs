@@ -1,4 +1,4 @@
-//! Reads the cells of one row and notes what is wrong with them.
+//! Reads and checks the cells of one row. Knows nothing of other rows.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
@@ -15,26 +15,26 @@ use crate::model::issue::{Issue, MAX_VALUE_CHARS, Severity};
 use crate::table::{Cell, CellKind, Damage, Field, Header, NumberColumns, SheetRow};
 use crate::unicode::{self, Cleaned};
 
-/// Whose row it is.
+/// Which contact a row belongs to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RowIdentity<'a> {
-    /// This contact's; the text of its ID.
+    /// The contact with this ID.
     Contact(Cow<'a, str>),
-    /// Somebody's, but nobody can know whose.
+    /// The row has contact data, but its ID is missing or unreadable.
     Unidentified,
-    /// Nobody's.
+    /// The row has no ID, name or number.
     Ignored,
 }
 
-/// A row being read.
+/// Reads the cells of a row and collects issues.
 pub(super) struct RowReader<'a> {
     header: &'a Header,
     row: &'a SheetRow,
     /// No cell needs more cleaning than trimming.
     trim_only: bool,
-    /// Nor does any need that.
+    /// No cell needs any cleaning.
     all_trimmed: bool,
-    /// The numbers that were read so far.
+    /// Read so far.
     numbers: Vec<PhoneNumber>,
     pub(super) issues: Vec<Issue>,
 }
@@ -71,12 +71,11 @@ impl<'a> RowReader<'a> {
         unicode::clean(raw)
     }
 
-    /// The numbers that were read so far, a number again where it was read again.
+    /// Numbers read so far, including repeats.
     pub(super) fn numbers(&self) -> &[PhoneNumber] {
         &self.numbers
     }
 
-    /// As if no number had been read so far.
     pub(super) fn clear_numbers(&mut self) {
         self.numbers.clear();
     }
@@ -85,7 +84,7 @@ impl<'a> RowReader<'a> {
         self.issues
     }
 
-    /// Of a nameless row only what makes it so counts; each such issue carries the row's digest and its name.
+    /// Only the errors that make the row unidentified, each with the digest of the row and the contact's name.
     pub(super) fn into_unidentified_issues(self) -> Vec<Issue> {
         let (digest, name) = (self.digest(), self.cleaned_text(Field::Name));
         let errors = self
@@ -101,7 +100,7 @@ impl<'a> RowReader<'a> {
             .collect()
     }
 
-    /// SHA-256 of the row's cells: the same for the same content, whatever the row's number.
+    /// SHA-256 of the row's cells. Does not depend on the row number: an accepted row stays accepted when it moves.
     pub(super) fn digest(&self) -> [u8; 32] {
         let mut digest = TextDigest::default();
         for cell in self.cells_to_last_filled() {
@@ -110,11 +109,11 @@ impl<'a> RowReader<'a> {
         digest.finish()
     }
 
-    /// A quick hash of the row's cells, by which a row that stands twice is noticed.
+    /// Fast hash of the row's cells, to detect duplicate rows.
     pub(super) fn row_hash(&self, hash_builder: &DefaultHashBuilder) -> u64 {
         let mut hasher = hash_builder.build_hasher();
         let (text, cells) = self.row.layout();
-        // A formula without a value fills its cell, though it has no text.
+        // A cell with a formula that has no value has no text either, but is not blank.
         let last = self.row.cells().rposition(|cell| !cell.is_blank());
         let cells = &cells[..last.map_or(0, |last| last + 1)];
         let mut hash = |kind: CellKind, end: usize| {
@@ -136,7 +135,7 @@ impl<'a> RowReader<'a> {
         hasher.finish()
     }
 
-    /// The cells up to the last that isn't blank.
+    /// The cells up to the last that is not blank.
     fn cells_to_last_filled(&self) -> impl Iterator<Item = Cell<'a>> {
         let last = self.row.cells().rposition(|cell| !cell.is_blank());
         self.row.cells().take(last.map_or(0, |last| last + 1))
@@ -161,12 +160,12 @@ impl<'a> RowReader<'a> {
             })
     }
 
-    /// Notes a finding on a cell. `ordinal` is that of a numbered column, else 1.
+    /// `ordinal` is the number of a numbered column (`Number 2`), or 1.
     pub(super) fn add_issue(&mut self, finding: Finding, field: Field, ordinal: u32, value: &str) {
         self.add_issue_with_reference(finding, (field, ordinal), value, "", 0);
     }
 
-    /// As [`RowReader::add_issue`], of a finding whose text names another one too, or another row (0 for none).
+    /// Like [`RowReader::add_issue`], for a message that also names another value or another row (0 for none).
     pub(super) fn add_issue_with_reference(
         &mut self,
         finding: Finding,
@@ -183,17 +182,17 @@ impl<'a> RowReader<'a> {
         });
     }
 
-    /// What stands in the ID column of a damaged row, and its number.
+    /// The text of the ID cell and the row number, if the row is damaged and has such text.
     pub(super) fn damaged_id(&self) -> Option<(String, u32)> {
         if matches!(self.row.damage?, Damage::OtherDelimiter) {
-            // All of the row is one cell.
+            // The whole row was read as a single cell.
             return None;
         }
         let id = self.cleaned_text(Field::Id);
         (!id.is_empty()).then(|| (id.into_owned(), self.row.number))
     }
 
-    /// Whose row this is; notes what makes it nameless.
+    /// Also reports why the row is unidentified or ignored.
     pub(super) fn identity(&mut self) -> RowIdentity<'a> {
         if let Some(damage) = self.row.damage {
             let id = self.cleaned_text(Field::Id);
@@ -245,7 +244,7 @@ impl<'a> RowReader<'a> {
             .any(|columns| !self.cell(columns.number).is_blank())
     }
 
-    /// The cleaned text of a cell; notes errors, control characters and placeholders.
+    /// The cleaned text of a cell. Reports errors, control characters and placeholders.
     fn text(&mut self, field: Field, ordinal: u32, column_index: usize) -> CellValue<Cow<'a, str>> {
         let required = field.is_required() && ordinal == 1;
         let raw = match self.cell(column_index) {
@@ -292,7 +291,7 @@ impl<'a> RowReader<'a> {
         CellValue::Value(cleaned.text)
     }
 
-    /// A text column; `None` where the sheet has no such column.
+    /// The text of a column, or `None` if the sheet does not have the column.
     pub(super) fn field(&mut self, field: Field) -> Option<CellValue<Cow<'a, str>>> {
         let column_index = self.header.column_index(field)?;
         Some(self.text(field, 1, column_index))
@@ -320,7 +319,7 @@ impl<'a> RowReader<'a> {
         }))
     }
 
-    /// The names of the groups, still in one text.
+    /// The text of the `Groups` cell, not yet split.
     pub(super) fn groups(&mut self) -> Option<CellValue<Cow<'a, str>>> {
         let cell_value = self.field(Field::Groups)?;
         Some(cell_value.map(|cell| {
@@ -335,7 +334,6 @@ impl<'a> RowReader<'a> {
         }))
     }
 
-    /// The number in these columns.
     pub(super) fn phone(&mut self, columns: NumberColumns) -> PhoneCells<'a> {
         let ordinal = columns.ordinal;
         let number = if let Cell::Rounded(display_text) = self.cell(columns.number) {
@@ -432,7 +430,6 @@ impl<'a> RowReader<'a> {
         &self.header.numbers
     }
 
-    /// Whether an issue so far means that the contact is not imported.
     pub(super) fn has_error(&self) -> bool {
         self.issues
             .iter()
@@ -453,27 +450,23 @@ fn finding_for_damage(damage: Damage) -> Finding {
     }
 }
 
-/// What the columns of a number hold.
+/// Value of the columns that describe a phone number.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PhoneCells<'a> {
-    /// A number.
     Number {
-        /// Ten digits.
         number: PhoneNumber,
-        /// Its kind.
         number_type: NumberType,
-        /// Description, if there is such a column.
+        /// `Keep` if the sheet has no description column or the cell is unusable.
         description: FieldUpdate<Option<Cow<'a, str>>>,
     },
-    /// Nothing.
     None,
     /// A type without a number.
     TypeOnly,
-    /// A number that can't be used; an issue says why.
+    /// The number or its type is missing or unusable, which is reported as an issue.
     Invalid,
 }
 
-/// The name of a column, with its ordinal where it is a further number's.
+/// Column title in issues, with the ordinal of a further number: `Number Type 2`.
 pub(super) fn column_name(field: Field, ordinal: u32) -> Cow<'static, str> {
     if ordinal == 1 {
         field.as_str().into()

@@ -1,4 +1,4 @@
-//! The rules of SPEC §2.3 to §2.5 as tables of rows and what comes of them.
+//! Table tests of SPEC §2.3 to §2.5: rows, and the contacts and issues that they produce.
 
 use super::*;
 use crate::model::ContactId;
@@ -43,7 +43,7 @@ fn parse_lines(lines: &[&str]) -> ParsedSheet {
     validator.finish(&[], false)
 }
 
-/// Rows in, codes out, with the number of contacts that came through.
+/// Checks the issue codes and the number of contacts without errors that these rows produce.
 #[track_caller]
 fn check(lines: &[&str], codes: &[&str], contacts: usize) -> ParsedSheet {
     let parsed = parse_lines(lines);
@@ -108,7 +108,7 @@ fn blank_optional_cell_clears_and_invalid_one_keeps() {
         (&FieldUpdate::Set(None), &FieldUpdate::Set(None))
     );
     let parsed = check(
-        &["1|Ann|||6045550101|mobile||nobody|urgent|A"],
+        &["1|Ann|||6045550101|mobile||ann|urgent|A"],
         &["email_invalid", "priority_unknown"],
         1,
     );
@@ -310,7 +310,7 @@ fn issue_names_spreadsheet_cell() {
     );
 }
 
-/// Six contacts: two share a number, one has a comment to be made, three have nothing to be said of.
+/// Six contacts: two share a number, one has a warning, three have no issues.
 const PREVIOUS_ROWS: [&str; 6] = [
     "1|Ann|Org|EMT|6045550101|mobile|cell|ann@example.org|High|A, B",
     "2|Bob|Org|EMT|604-555-0102|mobile||bob@example.org|High|A",
@@ -326,38 +326,39 @@ fn row_cache_from(lines: &[&str]) -> RowCache {
         validator.push(&header(), &sheet_row(number, line, None));
     }
     let parsed = validator.finish(&[], false);
-    let mut known = RowCache::default();
+    let mut cache = RowCache::default();
     for (id, row_fingerprint) in (1..).zip(parsed.row_fingerprints) {
         let id = ContactId(id);
-        known.push(CachedContact {
+        cache.push(CachedContact {
             id,
             row_fingerprint,
         });
     }
-    known
+    cache
 }
 
-/// What is said of a file after [`PREVIOUS_ROWS`], and which of those contacts were not met.
+/// Reads a file incrementally after [`PREVIOUS_ROWS`]; also returns the IDs of the contacts whose rows it does not have.
 fn read_incrementally(lines: &[&str], maybe_truncated: bool) -> Option<(ParsedSheet, Vec<i64>)> {
     let mut reader = IncrementalReader::new(row_cache_from(&PREVIOUS_ROWS));
     for (number, line) in (2..).zip(lines) {
         reader.push(&header(), &sheet_row(number, line, None));
     }
     let found = reader.finish(&[], maybe_truncated)?;
-    let others = found.cache.iter().zip(&found.seen);
-    let others = others.filter(|(_, seen)| !**seen).map(|(one, _)| one.id.0);
-    Some((found.parsed, others.collect()))
+    let contacts = found.cache.iter().zip(&found.seen);
+    let unseen = contacts.filter(|(_, seen)| !**seen);
+    let unseen = unseen.map(|(contact, _)| contact.id.0);
+    Some((found.parsed, unseen.collect()))
 }
 
 #[test]
 fn only_contacts_without_issues_have_fingerprints() {
-    let known: Vec<bool> = row_cache_from(&PREVIOUS_ROWS)
+    let has_fingerprint: Vec<bool> = row_cache_from(&PREVIOUS_ROWS)
         .iter()
-        .map(|one| one.row_fingerprint.is_some())
+        .map(|contact| contact.row_fingerprint.is_some())
         .collect();
-    assert_eq!(known, [true, true, true, false, false, false]);
-    let known = row_cache_from(&[PREVIOUS_ROWS[0], PREVIOUS_ROWS[1], PREVIOUS_ROWS[0]]);
-    assert!(known.iter().next().unwrap().row_fingerprint.is_none());
+    assert_eq!(has_fingerprint, [true, true, true, false, false, false]);
+    let cache = row_cache_from(&[PREVIOUS_ROWS[0], PREVIOUS_ROWS[1], PREVIOUS_ROWS[0]]);
+    assert!(cache.iter().next().unwrap().row_fingerprint.is_none());
 }
 
 #[test]
@@ -366,7 +367,7 @@ fn incremental_read_skips_cached_rows_in_any_order() {
     let mut reversed = PREVIOUS_ROWS;
     reversed.reverse();
     let edited = "2|Bob|Org|EMT|604-555-0199|mobile||bob@example.org|High|A";
-    for (lines, known, validated, others) in [
+    for (lines, skipped, validated, expected_unseen) in [
         (PREVIOUS_ROWS.to_vec(), 3, 3, vec![4, 5, 6]),
         (reversed.to_vec(), 3, 3, vec![4, 5, 6]),
         (
@@ -381,10 +382,10 @@ fn incremental_read_skips_cached_rows_in_any_order() {
         let full = parse_lines(&lines);
         assert_eq!(
             (parsed.cached_contacts, parsed.contacts.len()),
-            (known, validated)
+            (skipped, validated)
         );
-        assert_eq!(unseen, others);
-        // Whatever is said of the whole file is said here, too.
+        assert_eq!(unseen, expected_unseen);
+        // Issues and counts are those of a full read.
         assert_eq!(parsed.issues, full.issues);
         assert_eq!(parsed.row_count, full.row_count);
         assert_eq!(
@@ -398,30 +399,27 @@ fn incremental_read_skips_cached_rows_in_any_order() {
 #[test]
 fn conflict_with_skipped_row_forces_full_read() {
     let with = |line| [&PREVIOUS_ROWS[..], &[line]].concat();
-    for (what, line) in [
+    for (case, line) in [
         ("the same row twice", PREVIOUS_ROWS[0]),
         (
             "a second row of a contact",
             "1|Ann|Org|EMT|6045550111|mobile|cell|ann@example.org|High|A, B",
         ),
         (
-            "an ID composed otherwise",
+            "an ID in another Unicode composition",
             "e\u{301}3|Cem||EMT|6045550103|mobile|||Normal|A",
         ),
+        ("a similar ID", "001|Ian||EMT|6045550112|mobile|||Normal|A"),
         (
-            "an ID that looks alike",
-            "001|Ian||EMT|6045550112|mobile|||Normal|A",
-        ),
-        (
-            "a number shared",
+            "a shared number",
             "7|Ian||EMT|(604) 555-0101|mobile|||Normal|A",
         ),
     ] {
-        assert!(read_incrementally(&with(line), false).is_none(), "{what}");
+        assert!(read_incrementally(&with(line), false).is_none(), "{case}");
     }
     assert!(
         read_incrementally(&PREVIOUS_ROWS, true).is_none(),
-        "the last row is in doubt"
+        "the last row may be truncated"
     );
     let new: Vec<String> = (10..40)
         .map(|n| format!("{n}|Ian||EMT|60455502{n}|mobile|||Normal|A"))
@@ -429,7 +427,7 @@ fn conflict_with_skipped_row_forces_full_read() {
     let new: Vec<&str> = new.iter().map(String::as_str).collect();
     assert!(
         read_incrementally(&new, false).is_none(),
-        "nearly all is new"
+        "nearly all rows are new"
     );
     let other = "7|Ian||EMT|6045550107|mobile|||Normal|A";
     assert!(read_incrementally(&with(other), false).is_some());
@@ -437,7 +435,7 @@ fn conflict_with_skipped_row_forces_full_read() {
 
 #[test]
 fn row_differing_by_empty_formula_is_not_duplicate() {
-    // The last column is the e-mail address here; the formula has no text, but says that there is one.
+    // The last column is the email address. The formula has no text, but the cell is not blank.
     let titles = [
         "ID",
         "Name",
@@ -482,7 +480,7 @@ fn row_differing_by_empty_formula_is_not_duplicate() {
     }
 }
 
-/// What a damaged row would have said of a contact that has other rows is not known.
+/// The damaged row may have had values for the contact that cannot be read.
 #[test]
 fn contact_with_damaged_row_is_in_error() {
     let mut validator = Validator::with_fingerprints();

@@ -1,4 +1,4 @@
-//! The HTTP face: whether the daemon lives and is ready.
+//! The HTTP server: health and readiness checks. Decides nothing about imports.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Web;
 use crate::store::Store;
 
-/// A bound listener, and where it listens.
+/// A server that is bound to its address.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -20,7 +20,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the configured address; without one the default, or nothing (`None`) if that is taken.
+    /// Binds the configured address, or else the default address. Returns `None` if the default address can't be bound.
     ///
     /// # Errors
     /// If a configured address can't be bound.
@@ -29,7 +29,7 @@ impl Server {
         let listener = match bound {
             Ok(listener) => listener,
             Err(error) if web.listen.is_none() => {
-                tracing::warn!(address = Web::DEFAULT_LISTEN, %error, "no web page: set `web.listen` to another address");
+                tracing::warn!(address = Web::DEFAULT_LISTEN, %error, "health checks are not served: the default address can't be used; set `web.listen` to another address");
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -38,13 +38,13 @@ impl Server {
         Ok(Some(Self { listener, address }))
     }
 
-    /// Where it listens.
+    /// The bound address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop`.
+    /// Answers requests until `stop` is canceled.
     ///
     /// # Errors
     /// If the listener fails.

@@ -26,7 +26,7 @@ async fn schedule_edited_in_sql_takes_effect_within_two_seconds() {
     app.account(contacts_csv(1..=20)).await;
     let mut daemon = Daemon::start(serve_command(&app, "30s")).await;
     app.execute("INSERT INTO import_schedules (account_id, days, at) SELECT id, '{mon}', '02:30' FROM accounts").await.unwrap();
-    daemon.wait_for_log("schedule edits followed").await;
+    daemon.wait_for_log("next run times updated").await;
     let edited = Instant::now();
     // Two seconds from now in the account's time zone, on any weekday.
     app.execute(
@@ -35,7 +35,7 @@ async fn schedule_edited_in_sql_takes_effect_within_two_seconds() {
     )
     .await
     .unwrap();
-    daemon.wait_for_log("schedule edits followed").await;
+    daemon.wait_for_log("next run times updated").await;
     assert!(
         edited.elapsed() < Duration::from_secs(2),
         "{:?}",
@@ -148,7 +148,7 @@ async fn unreachable_mail_server_does_not_block_imports() {
     app.execute("INSERT INTO import_runs (account_id) SELECT id FROM accounts")
         .await
         .unwrap();
-    daemon.wait_for_log("mail not taken").await;
+    daemon.wait_for_log("mail not accepted").await;
     assert_eq!(app.contacts().await.len(), 19);
     assert_eq!(app.count("SELECT count(*) FROM mail_outbox WHERE sent_at IS NULL AND failed_at IS NULL AND last_error IS NOT NULL").await, 1);
     assert!(daemon.stop().await.success());

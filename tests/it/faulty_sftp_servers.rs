@@ -23,7 +23,7 @@ fn server_with_interruption(after_bytes: usize, then: &str) -> SshServer {
 }
 
 #[tokio::test]
-async fn file_changed_or_cut_off_during_read_is_not_imported() {
+async fn file_changed_or_truncated_while_read_is_not_imported() {
     let app = TestApp::start_with(Setup {
         idle_timeout: Duration::from_millis(1500),
         ..Setup::default()
@@ -387,7 +387,10 @@ async fn count_faults_after_password(
             );
             if password_sent && code == "timed_out" {
                 assert_eq!(run.status, "failed");
-                assert!(message.contains("took too long to answer"), "{message}");
+                assert!(
+                    message.contains("did not respond to the user name and password in time"),
+                    "{message}"
+                );
             } else {
                 assert_failed(&run, code);
             }

@@ -18,10 +18,10 @@ async fn truncated_file_is_held_and_mail_lists_removals() {
     let mail = app.smtp.messages().pop().unwrap();
     assert_eq!(
         mail.subject(),
-        "[North Shore Rescue] import waits for you, nothing was changed"
+        "[North Shore Rescue] Import held for approval; nothing was changed"
     );
     assert!(
-        mail.text().contains("it would remove 20 of 40 contacts"),
+        mail.text().contains("It would remove 20 of 40 contacts"),
         "{}",
         mail.text()
     );
@@ -209,7 +209,7 @@ async fn group_becoming_empty_is_held_and_restored_with_its_id() {
             .pop()
             .unwrap()
             .text()
-            .contains("Groups that would be empty:\n- Drivers")
+            .contains("Groups that would have no members:\n- Drivers")
     );
     app.approve(account, held.id).await;
     assert_eq!(app.count("SELECT count(*) FROM active_groups").await, 1);
@@ -245,7 +245,7 @@ async fn contacts_under_new_ids_can_keep_their_records() {
     let mail = app.smtp.messages().pop().unwrap();
     assert!(
         mail.text()
-            .contains("Name 7 (ID 7) looks like the new contact with the ID N7")
+            .contains("Name 7 (ID 7) looks like the new contact with ID N7")
             && mail.text().contains("--keep-ids"),
         "{}",
         mail.text()

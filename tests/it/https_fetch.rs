@@ -133,7 +133,7 @@ async fn wrong_password_is_tried_once_and_wrong_key_fails() {
     let (message, requests) = import_failure(&app, account, "unauthorized").await;
     assert_eq!(requests, 1, "{message}");
     assert!(
-        message.contains("refuses the user name or password"),
+        message.contains("refused the user name or password (HTTP 401)"),
         "{message}"
     );
 
@@ -251,7 +251,7 @@ async fn unusable_response_has_failure_code_and_retry_count() {
         let waits_too_long = reply.headers.iter().any(|(_, value)| value == "3600");
         let waits_too_long = waits_too_long && code != "http_status";
         assert_eq!(
-            message.contains("asks to be left alone for 60 minutes"),
+            message.contains("asks to wait 60 minutes"),
             waits_too_long,
             "{message}"
         );

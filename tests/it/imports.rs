@@ -159,12 +159,12 @@ async fn row_with_error_keeps_contact_and_is_named_in_mail() {
         (mail.to.as_slice(), mail.subject().as_str()),
         (
             &["admin@example.org".to_owned()][..],
-            "[North Shore Rescue] import done, 1 contact in error"
+            "[North Shore Rescue] 1 contact was skipped because of errors"
         )
     );
     assert!(
         mail.text()
-            .contains("- Name Three (ID 3), E4: this is not a number of 10 digits"),
+            .contains("- Name Three (ID 3), E4: Phone number does not have 10 digits: 555."),
         "{}",
         mail.text()
     );
@@ -188,7 +188,7 @@ async fn row_with_error_keeps_contact_and_is_named_in_mail() {
     app.import_sheet(account, other).await;
     let text = app.smtp.messages().pop().unwrap().text();
     assert!(
-        text.contains("Fixed since last time:\n- Name Three (ID 3)"),
+        text.contains("Fixed since the last import:\n- Name Three (ID 3)"),
         "{text}"
     );
 }
@@ -208,7 +208,7 @@ async fn unidentified_row_withholds_removals_until_approved() {
     assert_eq!(app.contacts().await.len(), 21);
     let text = app.smtp.messages().pop().unwrap().text();
     assert!(
-        text.contains("Would have been removed:\n- Name 5 (ID 5)\n- Name 6 (ID 6)"),
+        text.contains("Missing from the file but not removed:\n- Name 5 (ID 5)\n- Name 6 (ID 6)"),
         "{text}"
     );
     let approval = app.approve(account, run.id).await;
@@ -298,7 +298,7 @@ async fn invalid_input_fails_with_reason_and_changes_nothing() {
         let mail = app.smtp.messages().pop().unwrap();
         assert_eq!(
             mail.subject(),
-            "[North Shore Rescue] import failed, nothing was changed"
+            "[North Shore Rescue] Import failed; nothing was changed"
         );
         assert!(
             mail.text().contains(message.trim_end_matches('.')),

@@ -113,7 +113,7 @@ async fn ongoing_failure_is_mailed_weekly_until_recovery() {
     let messages = app.smtp.messages();
     assert_eq!(
         (messages.len(), messages[3].subject().as_str()),
-        (4, "[North Shore Rescue] import works again")
+        (4, "[North Shore Rescue] Imports work again")
     );
 }
 

@@ -20,6 +20,7 @@ mod https_fetch;
 mod imports;
 mod mail_delivery;
 mod model;
+mod reader_version;
 mod retention;
 mod reverts;
 mod round_trip;

@@ -143,7 +143,7 @@ async fn revert_skips_and_reports_contacts_changed_since() {
     assert!(issues.iter().all(|issue| issue.code == "revert_refused"));
     let mail = app.smtp.messages().pop().unwrap();
     assert!(
-        mail.subject().contains("was undone, but for 3 contacts")
+        mail.subject().contains("was undone, except for 3 contacts")
             && mail.text().contains("Another 3 (ID 3)"),
         "{}",
         mail.text()

@@ -166,7 +166,7 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
             error_response(403, "InvalidAccessKeyId", ""),
             "s3_unknown_key_id",
             1,
-            "access key id",
+            "access key ID",
         ),
         (
             error_response(403, "SignatureDoesNotMatch", ""),
@@ -178,7 +178,7 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
             error_response(403, "AccessDenied", ""),
             "forbidden",
             1,
-            "rights",
+            "(HTTP 403, AccessDenied); check its sharing settings or the permissions",
         ),
         (
             error_response(404, "NoSuchBucket", ""),
@@ -219,7 +219,7 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
             error_response(400, "AuthorizationHeaderMalformed", ""),
             "s3_unknown_key_id",
             1,
-            "access key id",
+            "access key ID",
         ),
         (
             Reply::status(301).header("Location", "https://example.org/x"),
@@ -243,7 +243,7 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
             error_response(503, "SlowDown", ""),
             "rate_limited",
             3,
-            "too often",
+            "too many requests (HTTP 503, SlowDown)",
         ),
         (
             error_response(500, "InternalError", ""),
@@ -252,7 +252,12 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
             "500",
         ),
         (Reply::status(503), "server_error", 3, "503"),
-        (Reply::status(403), "forbidden", 1, "rights"),
+        (
+            Reply::status(403),
+            "forbidden",
+            1,
+            "(HTTP 403); check its sharing settings or the permissions",
+        ),
         (
             Reply::ok("<html>log in</html>"),
             "not_a_spreadsheet",
@@ -266,7 +271,7 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
             },
             "incomplete",
             3,
-            "ended the file",
+            "incomplete or damaged",
         ),
         (Reply::ok(vec![b'x'; 3 << 20]), "too_large", 1, "larger"),
         (
@@ -329,11 +334,11 @@ async fn missing_keys_or_invalid_region_send_no_request() {
         ),
         (
             "UPDATE import_settings SET s3_region = 'ca-central-1', s3_access_key_id = ' '",
-            "access key id",
+            "access key ID",
         ),
         (
             "UPDATE import_settings SET s3_access_key_id = NULL",
-            "access key id",
+            "access key ID",
         ),
         (
             "UPDATE import_settings SET s3_access_key_id = 'x', s3_secret_sealed = NULL",

@@ -372,7 +372,7 @@ async fn waiting_for_a_running_import_consumes_no_run_ids() {
         let StartResult::Busy(other) = start().await.unwrap() else {
             panic!("the first run is active");
         };
-        assert_eq!(other, first.id);
+        assert_eq!(other, Some(first.id));
     }
     sqlx::query("UPDATE import_runs SET status = 'failed', failure_code = 'internal', failure_message = 'ended', finished_at = $1")
         .bind(app.now())

@@ -331,7 +331,7 @@ async fn key_rotation_keeps_secrets_usable() {
     let rotated = run_cli(&app, &["key", "rotate"]).await;
     assert_eq!(rotated.code, 0, "{}", rotated.stderr);
     assert!(
-        rotated.stdout.contains("1 secrets sealed anew"),
+        rotated.stdout.contains("secrets re-encrypted: 1"),
         "{}",
         rotated.stdout
     );
@@ -367,7 +367,7 @@ async fn key_rotation_keeps_secrets_usable() {
     // `doctor` reports a key that cannot decrypt the secrets. A new key can still be generated.
     let doctor = run_cli(&app, &["doctor"]).await.stdout;
     assert!(
-        doctor.contains("does not open the secrets of `North Shore Rescue`"),
+        doctor.contains("cannot decrypt the secrets of `North Shore Rescue`"),
         "{doctor}"
     );
     let keys = std::fs::read_to_string(&key_file).unwrap();
@@ -378,7 +378,7 @@ async fn key_rotation_keeps_secrets_usable() {
     assert_eq!(run_cli(&app, &set).await.code, 0);
     assert_eq!(run_cli(&app, &["key", "rotate"]).await.code, 0);
     let doctor = run_cli(&app, &["doctor"]).await.stdout;
-    assert!(doctor.contains("can be used"), "{doctor}");
+    assert!(doctor.contains("is usable"), "{doctor}");
 }
 
 async fn stored_password(app: &TestApp) -> Vec<u8> {

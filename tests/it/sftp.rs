@@ -166,7 +166,7 @@ async fn keyboard_interactive_is_used_without_password_auth() {
     let run = app.assert_import_fails(account, "unauthorized").await;
     let message = run.failure_message.unwrap();
     assert!(
-        message.contains("refuses the user name or password"),
+        message.contains("refused the user name or password (SSH: authentication failed)"),
         "{message}"
     );
     assert_eq!(
@@ -183,11 +183,11 @@ async fn wrong_password_is_tried_once() {
     for (login, expected_text) in [
         (
             Login::Password,
-            "refuses the user name or password; enter them anew",
+            "refused the user name or password (SSH: authentication failed); enter them again",
         ),
         (
             Login::PasswordOnce,
-            "closed the connection when it was given the user name",
+            "closed the connection after receiving the user name",
         ),
     ] {
         let server = SshServer::start(login);

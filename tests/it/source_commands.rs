@@ -297,7 +297,7 @@ async fn sftp_source_configured_by_cli_handles_host_key_changes() {
         run_ok(&app, "settings show 1")
             .await
             .stdout
-            .contains("none yet"),
+            .contains("not pinned yet"),
         "a dry run pins nothing"
     );
     assert_eq!(
@@ -530,7 +530,7 @@ async fn option_of_another_source_type_is_refused() {
     for (line, expected_text) in [
         (
             "--source https --url https://h/x --username jane",
-            "--username belongs to https_basic and sftp",
+            "--username applies only to https_basic and sftp",
         ),
         ("--source https --url sftp://h/x", "https://"),
         ("--source sftp --url https://h/x", "sftp://"),
@@ -541,7 +541,7 @@ async fn option_of_another_source_type_is_refused() {
         ),
         (
             "--source sftp --url sftp://h/x --username jane --s3-region us-east-1",
-            "--s3-region belongs to s3",
+            "--s3-region applies only to s3",
         ),
         (
             "--source s3 --url https://b.s3.amazonaws.com/x --s3-access-key-id k",

@@ -111,7 +111,7 @@ async fn annotated_sheet_highlights_and_explains_invalid_cells() {
             ("E3", "60455"),
             ("H4", "not an address"),
             ("J6", "Team"),
-            ("K1", "What to mend"),
+            ("K1", "What to fix"),
         ] {
             assert_eq!(found[cell], text, "{input} {cell}");
         }
@@ -192,7 +192,7 @@ async fn workbook_template_formats_cells_as_text_and_has_lists() {
             "{range}: {sheet}"
         );
     }
-    let descriptions = cells(&workbook, "What the columns mean");
+    let descriptions = cells(&workbook, "Column descriptions");
     for (row, title) in (2..).zip(rosterd::sheet::template_columns()) {
         assert_eq!(descriptions[&format!("A{row}")], title);
         assert!(descriptions[&format!("C{row}")].len() > 10);

@@ -213,11 +213,11 @@ fn sheet_with_errors_in_every_row_stays_within_memory_limit() {
         String::from_utf8_lossy(&done.stderr)
     );
     assert!(
-        stdout.contains("200000 in error: 800000 errors, 1000000 warnings"),
+        stdout.contains("200000 with errors: 800000 errors, 1000000 warnings"),
         "{}",
         &stdout[..stdout.len().min(500)]
     );
-    assert!(stdout.ends_with("which are counted only\n"));
+    assert!(stdout.ends_with("more issues that are not listed\n"));
     // Every row with errors is named, including those beyond the list of issues.
     assert!(stdout.contains(" ID A200000: "));
 }
@@ -256,7 +256,7 @@ fn workbook_with_invalid_last_row_returns_no_rows() {
     let error = outcome.unwrap_err();
     assert_eq!(error.code(), FailureCode::WorkbookUnreadable);
     assert!(
-        error.to_string().contains("row 5 stands after row 1000"),
+        error.to_string().contains("row 5 comes after row 1000"),
         "{error}"
     );
     assert_eq!(row_count, 0);
@@ -286,5 +286,5 @@ fn full_disk_in_worker_is_reported_as_internal_error() {
         .1
         .unwrap_err();
     assert_eq!(error.code(), FailureCode::Internal);
-    assert!(error.to_string().contains("there is no room"), "{error}");
+    assert!(error.to_string().contains("has free space"), "{error}");
 }

@@ -1,5 +1,5 @@
-//! The sheet written back with what was found in it: the cells concerned coloured, and a column that explains. Rows stand
-//! where they stood, so that a cell's name is the same in both files.
+//! Writes a copy of the checked sheet as a workbook, with faulty cells colored and a column that explains the issues. Rows and
+//! columns keep their positions, so cell references are the same in both files. Knows only issues, not how they are found.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use crate::model::issue::{Issue, Severity};
 use crate::table::{Header, SheetRow};
 use crate::unicode;
 
-/// Longest text of a cell in a workbook, characters.
+/// Maximum length of a cell's text in a workbook, in characters.
 const MAX_CELL_CHARS: usize = 32_767;
-/// Cells further to the right are not written back: the explanation would stand where nobody finds it.
+/// Maximum number of columns to copy. With more, the explanation would be too far to the right to be found.
 const MAX_COLUMNS: usize = 200;
-/// Title of the explaining column.
-const EXPLANATION_TITLE: &str = "What to mend";
+/// Title of the column with the explanations.
+const EXPLANATION_TITLE: &str = "What to fix";
 
 struct Formats {
     plain: Format,
@@ -31,7 +31,7 @@ struct Formats {
 
 impl Formats {
     fn new() -> Self {
-        // As text: what is mended by hand here keeps its zeros and digits.
+        // Text format keeps leading zeros and all digits when cells are edited in this file.
         let plain = Format::new().set_num_format_index(TEXT_FORMAT_INDEX);
         let filled = |color| plain.clone().set_background_color(Color::RGB(color));
         Self {
@@ -54,9 +54,9 @@ impl Formats {
     }
 }
 
-/// A sheet on its way back into a workbook.
+/// Writes the annotated sheet row by row.
 pub(super) struct Annotator<'a> {
-    /// Its only sheet is written row by row, and not kept in memory.
+    /// Rows are written to a temporary file and not kept in memory.
     workbook: Workbook,
     formats: Formats,
     found: &'a Issues,
@@ -64,14 +64,15 @@ pub(super) struct Annotator<'a> {
 }
 
 impl<'a> Annotator<'a> {
-    /// For a sheet whose widest row has so many cells. Until it is saved it lies, without a name, in this folder.
+    /// Prepares a workbook for a sheet whose widest row has `max_cells` cells. Until it is saved, its data is in an unnamed
+    /// temporary file in `folder`.
     pub(super) fn new(
         reading: &'a Reading,
         max_cells: usize,
         folder: &Path,
     ) -> anyhow::Result<Self> {
         let header = &reading.facts.header;
-        // Behind the last column, and behind those without a title of which something is said.
+        // After the last column, including columns without a title that have an issue.
         let width = reading
             .parsed
             .issues
@@ -118,7 +119,7 @@ impl<'a> Annotator<'a> {
             EXPLANATION_TITLE,
             &self.formats.header,
         )?;
-        // What is about the whole file stands beside the header.
+        // Issues about the whole file are listed in the header row.
         let issues: Vec<Issue> = self
             .found
             .issues_of_row(None)
@@ -137,7 +138,7 @@ impl<'a> Annotator<'a> {
         Ok(())
     }
 
-    /// Writes a row where it stood.
+    /// Writes a row at its original position.
     pub(super) fn write_row(&mut self, row: &SheetRow) -> anyhow::Result<()> {
         let sheet = self.workbook.worksheet_from_index(0)?;
         let sheet_row = row.number.saturating_sub(1);
@@ -156,7 +157,7 @@ impl<'a> Annotator<'a> {
                 format,
             )?;
         }
-        // Faulty cells that the row does not have, because they are blank.
+        // Faulty blank cells at the end of the row are not part of `row`.
         for column in (0..self.explanation_column).skip(row.len()) {
             let severity = severity_of(&found, column);
             if severity.is_some() {
@@ -190,11 +191,11 @@ impl<'a> Annotator<'a> {
         )?;
         self.workbook
             .save(path)
-            .with_context(|| format!("file `{}` can't be written", path.display()))
+            .with_context(|| format!("cannot write file `{}`", path.display()))
     }
 }
 
-/// The worst that was found in a cell of a row; what is about no cell counts for all of its row.
+/// The highest severity of a cell's issues. Issues without a column count for every cell of the row.
 fn severity_of(found: &[Issue], column: u16) -> Option<Severity> {
     let column = u32::from(column);
     found

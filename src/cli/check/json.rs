@@ -1,4 +1,5 @@
-//! The JSON of a file that was looked at (SPEC §9), written as it is made: a file may have a million contacts.
+//! The JSON output of `check` and `import --dry-run` (SPEC §9). It is serialized as a stream, because a file may have a million
+//! contacts.
 
 use serde::ser::{Serialize, Serializer};
 
@@ -9,14 +10,14 @@ use crate::model::contact::{ExternalId, FieldUpdate, FileContact, FileNumber, Nu
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
 
-/// The whole document.
+/// The JSON document.
 #[derive(serde::Serialize)]
 pub(super) struct Document<'a> {
     file: File<'a>,
     failure: Option<Failure>,
     contacts: ContactSeq<'a>,
     issues: IssueSeq<'a>,
-    /// How many more were found, where there are too many to list.
+    /// Number of issues that are not listed because there are too many.
     #[serde(skip_serializing_if = "Option::is_none")]
     issues_omitted: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,7 +88,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// A contact as SPEC §9 prints it.
+/// A contact in the form of SPEC §9.
 #[derive(serde::Serialize)]
 struct Contact {
     external_id: ExternalId,
@@ -125,7 +126,7 @@ impl From<FileContact> for Contact {
     }
 }
 
-/// What the file says of a field; `null` where it says nothing.
+/// The value of a field in the file, or `None` (`null`) if the file does not set it.
 fn update(update: FieldUpdate<Option<String>>) -> Option<String> {
     update.or_stored(|| None)
 }

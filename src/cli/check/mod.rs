@@ -1,4 +1,4 @@
-//! `rosterd check`: looks at a file as an import would. Also what `import --dry-run` prints.
+//! `rosterd check`: checks a file as an import would, without a database. Also prints the result of `import --dry-run`.
 
 mod annotated;
 mod json;
@@ -22,13 +22,14 @@ use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::{Code, Severity};
 use crate::model::run::FileMetadata;
 use crate::sheet::{self, FileContent, Limits, WorkbookReader};
+use crate::temp_file::SizeLimit;
 use annotated::Annotator;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// An .xlsx or .csv file; `-` is standard input.
+    /// File to check, .xlsx or .csv; `-` is standard input.
     file: PathBuf,
-    /// Writes the sheet back with the faulty cells coloured and a column that explains.
+    /// Write a copy of the sheet with faulty cells colored and a column that explains the issues.
     #[arg(long, value_name = "OUT.xlsx")]
     annotated: Option<PathBuf>,
 }
@@ -41,13 +42,13 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
     };
     if let Some(path) = args.annotated.as_ref().filter(|path| is_input_file(path)) {
         anyhow::bail!(
-            "`{}` is the file that is checked; write the annotated sheet to another one",
+            "cannot write the annotated sheet to `{}`: this is the file to check; choose another file",
             path.display()
         );
     }
     let mut file = open(&args.file, limit)?;
     let facts = facts(&mut file, limit, format)
-        .with_context(|| format!("file `{}` can't be read", args.file.display()))?;
+        .with_context(|| format!("cannot read file `{}`", args.file.display()))?;
     let workbooks = WorkbookReader::current_exe();
     let reading = if facts.size_bytes.is_some_and(|size| size > limit) {
         too_large(limit).reading
@@ -66,7 +67,7 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
     if let Some(path) = &args.annotated {
         let Ok(reading) = &preview.reading else {
             anyhow::bail!(
-                "`{}` was not written, because the file can't be read",
+                "`{}` was not written because the file cannot be read",
                 path.display()
             );
         };
@@ -78,10 +79,11 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
     Ok(exit(&preview))
 }
 
-/// A file of more than `limit` bytes, of which nothing else is known.
+/// The result for a file of more than `limit` bytes, which is not read.
 pub(super) fn too_large(limit: u64) -> Preview {
     let message = format!(
-        "the file is larger than {limit} bytes; delete what does not belong to the contact list"
+        "the file is larger than {} (`fetch.max_bytes`); remove data that does not belong to the contact list",
+        SizeLimit(limit)
     );
     Preview {
         file: FileMetadata::default(),
@@ -90,26 +92,27 @@ pub(super) fn too_large(limit: u64) -> Preview {
     }
 }
 
-/// Opens a file that can be read more than once. Standard input and pipes are copied first, up to `limit` bytes and one.
+/// Opens a file that can be read more than once. Standard input and pipes are copied to a temporary file, up to `limit` bytes
+/// plus one, which shows that the file is too large.
 fn open(path: &Path, limit: u64) -> anyhow::Result<File> {
-    let named = || format!("file `{}` can't be opened", path.display());
-    let mut copy = tempfile::tempfile().context("a temporary file can't be made")?;
+    let context = || format!("cannot open file `{}`", path.display());
+    let mut copy = tempfile::tempfile().context("cannot create a temporary file (TMPDIR)")?;
     if path == Path::new("-") {
         let mut input = std::io::stdin().lock().take(limit.saturating_add(1));
-        std::io::copy(&mut input, &mut copy).context("standard input can't be read")?;
+        std::io::copy(&mut input, &mut copy).context("cannot read standard input")?;
         return Ok(copy);
     }
-    let file = File::open(path).with_context(named)?;
-    let kind = file.metadata().with_context(named)?;
+    let file = File::open(path).with_context(context)?;
+    let kind = file.metadata().with_context(context)?;
     anyhow::ensure!(!kind.is_dir(), "`{}` is a directory", path.display());
     if kind.is_file() {
         return Ok(file);
     }
-    std::io::copy(&mut file.take(limit.saturating_add(1)), &mut copy).with_context(named)?;
+    std::io::copy(&mut file.take(limit.saturating_add(1)), &mut copy).with_context(context)?;
     Ok(copy)
 }
 
-/// Size of a file, and where it is shown its SHA-256; of one that is too large the size only.
+/// Returns the size of a file. For JSON output, which shows it, also the SHA-256, unless the file is too large.
 fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileMetadata> {
     let size = file.metadata()?.len();
     let mut facts = FileMetadata {
@@ -125,7 +128,7 @@ fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileMet
     Ok(facts)
 }
 
-/// Reads the file once more and writes it back with what was found.
+/// Reads the file again and writes the annotated copy.
 fn annotate(
     file: &File,
     workbooks: &WorkbookReader,
@@ -133,7 +136,7 @@ fn annotate(
     reading: &Reading,
     path: &Path,
 ) -> anyhow::Result<()> {
-    // Damaged rows may have more cells than the header, and whoever mends them there wants all of them.
+    // Damaged rows may have more cells than the header. All of them are needed to fix the row in the copy.
     let mut max_cells = 0;
     let mut issues = reading.parsed.issues.iter();
     if issues.any(|issue| issue.code == Code::RowDamaged) {
@@ -141,7 +144,7 @@ fn annotate(
             max_cells = max_cells.max(row.len());
         })?;
     }
-    // Where the workbook will be there must be room for it anyway.
+    // The directory of the output needs enough disk space for the workbook anyway, so the temporary file is stored there.
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let mut annotator = Annotator::new(reading, max_cells, folder.unwrap_or(Path::new(".")))?;
     let mut outcome = Ok(());
@@ -152,12 +155,12 @@ fn annotate(
     })?;
     outcome?;
     annotator.save(&facts.header, path)?;
-    // Standard output may be JSON for a script.
+    // Printed to standard error, because standard output may be JSON for a script.
     output::print_note(format!("annotated sheet written to {}", path.display()))?;
     Ok(())
 }
 
-/// The end of a command that looked at a file.
+/// The exit status of a check or dry run.
 pub(super) fn exit(preview: &Preview) -> Exit {
     let held = preview
         .plan

@@ -1,4 +1,4 @@
-//! A plan as `check` and `import --dry-run` show it.
+//! The plan of a dry run, reduced to what is printed as text and JSON.
 
 use serde::Serialize;
 
@@ -7,31 +7,25 @@ use crate::model::contact::ContactState;
 use crate::model::hold::HoldReason;
 use crate::model::plan::{Action, Plan};
 
-/// The plan as the JSON of SPEC §9 shows it.
+/// The `plan` object of SPEC §9. Contacts are listed by external ID, or by name if they have none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct PlanSummary {
-    /// External IDs.
     pub(super) added: Vec<String>,
-    /// External IDs.
     pub(super) updated: Vec<String>,
-    /// External IDs.
     pub(super) removed: Vec<String>,
-    /// External IDs.
     pub(super) revived: Vec<String>,
-    /// External IDs.
     pub(super) adopted: Vec<String>,
-    /// External IDs.
     pub(super) withheld: Vec<String>,
-    /// How many contacts don't differ.
+    /// Number of contacts that stay unchanged.
     pub(super) unchanged: usize,
-    /// Names.
+    /// Names of groups.
     pub(super) emptied_groups: Vec<String>,
-    /// Why it would be held.
+    /// Empty if the plan would be applied without approval.
     pub(super) hold_reasons: Vec<HoldReason>,
 }
 
 impl PlanSummary {
-    /// Lists external IDs by action, or the name of a contact without one. `contacts` are those the plan was made for.
+    /// `contacts` must be those that the plan was made for.
     pub(super) fn new(plan: &Plan, contacts: &Contacts) -> Self {
         let label = |state: &ContactState| {
             state
@@ -50,7 +44,7 @@ impl PlanSummary {
             added: plan
                 .added
                 .iter()
-                .map(|place| contacts.encoded(*place).external_id.to_owned())
+                .map(|index| contacts.encoded(*index).external_id.to_owned())
                 .collect(),
             updated: of(Action::Updated),
             removed: plan.removed.iter().map(|r| label(&r.before)).collect(),

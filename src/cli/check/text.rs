@@ -1,21 +1,21 @@
-//! What a person reads of a file that was looked at: a summary, then what was found, in the order of the sheet.
+//! The text output of `check` and `import --dry-run`: a summary, the issues in the order of the sheet, and the plan.
 
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 
 use super::plan_summary::PlanSummary;
-use crate::cli::output::escape_controls;
+use crate::cli::output::{escape_controls, explain_hold};
 use crate::import::{Preview, Reading};
 use crate::model::issue::{Issue, Severity};
 
-/// Shown of a list of people; the rest is counted.
+/// Maximum number of contacts or groups listed per action; the others are counted.
 const MAX_LISTED: usize = 20;
 
 pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(failure) = preview.failure() {
         let style = severity_style(Severity::Error);
-        // Of a file that could not be had nothing is known.
+        // Without a size, the file could not be fetched at all.
         let word = preview.file.size_bytes.map_or("failed", |_| "refused");
         writeln!(out, "{style}{word}{style:#}: {failure}")?;
     }
@@ -35,7 +35,7 @@ pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<(
     }
     let omitted = reading.parsed.issues.omitted();
     if omitted > 0 {
-        writeln!(out, "and {omitted} more, which are counted only")?;
+        writeln!(out, "and {omitted} more issues that are not listed")?;
     }
     preview.plan.as_ref().map_or(Ok(()), |plan| {
         print_plan(&PlanSummary::new(plan, &reading.parsed.contacts), out)
@@ -46,9 +46,9 @@ fn summary(reading: &Reading, out: &mut dyn Write) -> std::io::Result<()> {
     let (format, parsed) = (&reading.facts.format, &reading.parsed);
     let detail = match (&format.sheet, format.encoding, format.delimiter) {
         (Some(sheet), ..) => format!("sheet `{}`", escape_controls(sheet)),
-        (None, Some(encoding), Some('\t')) => format!("{encoding}, separated by tabs"),
+        (None, Some(encoding), Some('\t')) => format!("{encoding}, delimiter tab"),
         (None, Some(encoding), Some(delimiter)) => {
-            format!("{encoding}, separated by `{delimiter}`")
+            format!("{encoding}, delimiter `{delimiter}`")
         }
         _ => String::new(),
     };
@@ -60,11 +60,10 @@ fn summary(reading: &Reading, out: &mut dyn Write) -> std::io::Result<()> {
         pluralize(parsed.contacts.len(), "contact")
     )];
     if !parsed.in_error.is_empty() {
-        parts.push(format!("{} in error", parsed.in_error.len()));
+        parts.push(format!("{} with errors", parsed.in_error.len()));
     }
     if !parsed.unidentified.is_empty() {
-        let rows = pluralize(parsed.unidentified.len(), "row");
-        parts.push(format!("{rows} of which nobody can know whose it is"));
+        parts.push(pluralize(parsed.unidentified.len(), "unidentified row"));
     }
     writeln!(
         out,
@@ -90,7 +89,7 @@ fn severity_style(severity: Severity) -> Style {
     Style::new().bold().fg_color(Some(color.into()))
 }
 
-/// Where it is, as the spreadsheet program names it.
+/// The position of an issue: the cell or row as in the spreadsheet program, or `file`.
 fn location(issue: &Issue) -> String {
     issue
         .cell()
@@ -122,14 +121,14 @@ fn print_issue(issue: &Issue, width: usize, out: &mut dyn Write) -> std::io::Res
 
 fn print_plan(plan: &PlanSummary, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "an import would:")?;
-    for (what, ids) in [
-        ("add", &plan.added),
-        ("update", &plan.updated),
-        ("remove", &plan.removed),
-        ("revive", &plan.revived),
-        ("adopt", &plan.adopted),
-        ("withhold the removal of", &plan.withheld),
-        ("leave nobody in", &plan.emptied_groups),
+    for (what, noun, ids) in [
+        ("add", "contact", &plan.added),
+        ("update", "contact", &plan.updated),
+        ("remove", "contact", &plan.removed),
+        ("revive", "contact", &plan.revived),
+        ("adopt", "contact", &plan.adopted),
+        ("withhold the removal of", "contact", &plan.withheld),
+        ("remove all members of", "group", &plan.emptied_groups),
     ] {
         if !ids.is_empty() {
             let shown: Vec<String> = ids
@@ -142,12 +141,14 @@ fn print_plan(plan: &PlanSummary, out: &mut dyn Write) -> std::io::Result<()> {
             } else {
                 String::new()
             };
-            writeln!(out, "  {what} {}: {}{more}", ids.len(), shown.join(", "))?;
+            let count = pluralize(ids.len(), noun);
+            writeln!(out, "  {what} {count}: {}{more}", shown.join(", "))?;
         }
     }
-    writeln!(out, "  leave {} as they are", plan.unchanged)?;
+    let unchanged = pluralize(plan.unchanged, "contact");
+    writeln!(out, "  leave {unchanged} unchanged")?;
     for reason in &plan.hold_reasons {
-        writeln!(out, "  and be held: {reason}")?;
+        writeln!(out, "  be held: {}", explain_hold(reason.as_str()))?;
     }
     Ok(())
 }

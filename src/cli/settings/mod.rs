@@ -1,4 +1,4 @@
-//! `rosterd settings …`
+//! `rosterd settings …`: sets, shows and tests where an account's file is fetched from. Never prints a secret.
 
 mod set;
 
@@ -16,26 +16,26 @@ use crate::store::Settings;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Sets where the file lies; what belongs to another source is cleared.
+    /// Set where the file is fetched from; settings of another source are cleared.
     Set(Box<set::Args>),
-    /// Shows the settings; secrets only as present or absent.
+    /// Show the settings; secrets are shown only as set or not set.
     Show {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
-    /// Walks the way to the file step by step, and changes nothing.
+    /// Test the connection to the file step by step, without changing anything.
     Test {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
     },
-    /// Pins the host key that the SFTP server shows now.
+    /// Pin the host key that the SFTP server presents now.
     Trust {
-        /// Id or name.
+        /// Account ID or name.
         #[arg(value_parser = account_ref)]
         account: AccountRef,
-        /// Pins the key only if it is this one, as its administrator says (`SHA256:…`, as `ssh-keygen -l` shows it).
+        /// Pin the key only if it has this fingerprint (`SHA256:…`, as printed by `ssh-keygen -l` on the server).
         #[arg(long, value_name = "SHA256")]
         fingerprint: Option<String>,
     },
@@ -104,7 +104,7 @@ async fn trust(app: &App, wanted: &AccountRef, fingerprint: Option<&str>) -> any
             Ok(print_line(format!("pinned: {}", current.fingerprint))?)
         }
         TrustOutcome::Mismatch(current) => anyhow::bail!(
-            "the server shows {}, not {}; nothing was pinned",
+            "the server presents host key {}, not {}; nothing was pinned",
             current.fingerprint,
             fingerprint.unwrap_or_default()
         ),
@@ -120,8 +120,8 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     }
     let Some(settings) = settings else {
         return Ok(print_line(format!(
-            "`{}` has no import settings yet",
-            account.name
+            "`{}` has no import settings yet; enter them with `rosterd settings set {}`",
+            account.name, account.id
         ))?);
     };
     let presence = |ciphertext: &Option<Vec<u8>>| {
@@ -144,17 +144,17 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         let port = settings.sftp_port.map(|port| port.to_string());
         print_line(format!(
             "port      {}",
-            port.as_deref().unwrap_or("22, or as in the url")
+            port.as_deref().unwrap_or("from the URL, else 22")
         ))?;
         print_line(format!(
             "host key  {}",
-            fingerprint(&settings).unwrap_or("none yet; the first import pins it")
+            fingerprint(&settings).unwrap_or("not pinned yet; the first import pins it")
         ))?;
     }
     if settings.source == SourceKind::S3 {
         print_line(format!(
             "region    {}",
-            settings.s3_region.as_deref().unwrap_or("as in the url")
+            settings.s3_region.as_deref().unwrap_or("from the URL")
         ))?;
         print_line(format!(
             "key id    {}",
@@ -173,12 +173,12 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
     } = settings.hold_rules;
     print_line(format!(
         "held if   more than {removed_percent} % and more than {removed_count} contacts would be removed, \
-         more than {changed_percent} % changed, or more than {error_percent} % of the rows newly in error"
+         more than {changed_percent} % would be changed, or more than {error_percent} % of the rows have new errors"
     ))?;
     Ok(())
 }
 
-/// The one that is pinned for the present server.
+/// Fingerprint of the host key that is pinned for the current server.
 fn fingerprint(settings: &Settings) -> Option<&str> {
     settings.host_key().map(|pin| pin.fingerprint.as_str())
 }

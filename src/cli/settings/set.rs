@@ -1,4 +1,4 @@
-//! `rosterd settings set`
+//! `rosterd settings set`: stores where an account's file is fetched from, and encrypts the secret.
 
 use std::path::PathBuf;
 
@@ -18,42 +18,42 @@ use crate::store::{NewSettings, Settings};
 
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct Args {
-    /// Id or name.
+    /// Account ID or name.
     #[arg(value_parser = account_ref)]
     account: AccountRef,
-    /// https, `https_basic`, sftp or s3.
+    /// Type of the source: `https`, `https_basic`, `sftp` or `s3`.
     #[arg(long, value_parser = source)]
     source: SourceKind,
-    /// Address of the file.
+    /// URL of the file.
     #[arg(long)]
     url: String,
-    /// User name (`https_basic`, sftp).
+    /// User name for `https_basic` or `sftp`.
     #[arg(long)]
     username: Option<String>,
-    /// File with the password; `-` is standard input.
+    /// File that contains the password; `-` is standard input.
     #[arg(long, value_name = "PATH")]
     password_file: Option<PathBuf>,
     /// Port of the SFTP server [default: 22].
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     sftp_port: Option<u16>,
-    /// Region of the S3 bucket, for example ca-central-1; not needed where the address names it.
+    /// Region of the S3 bucket, for example ca-central-1; not needed if the URL contains it.
     #[arg(long, value_name = "REGION")]
     s3_region: Option<String>,
-    /// S3 access key id.
+    /// S3 access key ID.
     #[arg(long, value_name = "ID")]
     s3_access_key_id: Option<String>,
-    /// File with the S3 secret key; `-` is standard input.
+    /// File that contains the S3 secret key; `-` is standard input.
     #[arg(long, value_name = "PATH")]
     secret_file: Option<PathBuf>,
 }
 
 fn source(word: &str) -> Result<SourceKind, String> {
     word.parse()
-        .map_err(|_| "a source is https, https_basic, sftp or s3".to_owned())
+        .map_err(|_| "expected https, https_basic, sftp or s3".to_owned())
 }
 
 impl Args {
-    /// Refuses what belongs to another source.
+    /// Refuses options that belong to another source.
     fn check_source(&self) -> anyhow::Result<()> {
         use SourceKind::{HttpsBasic, S3, Sftp};
         let login: &[_] = &[HttpsBasic, Sftp];
@@ -68,7 +68,7 @@ impl Args {
             let allowed_sources: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
             anyhow::ensure!(
                 !is_set || sources.contains(&self.source),
-                "{flag} belongs to {}, not to the source {}",
+                "{flag} applies only to {}, not to {}",
                 allowed_sources.join(" and "),
                 self.source
             );
@@ -85,9 +85,9 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         .as_deref()
         .or(args.secret_file.as_deref());
     let given = given.map(read_secret).transpose()?;
-    // From here until it is stored the secret is that of one key.
+    // Until the secret is stored, a concurrent key rotation must not replace the key that encrypts it.
     let _key_lock = Keyring::lock_shared(&app.config.key_file())?;
-    // What is not given again stays, as long as the source is of the same kind.
+    // Options that are not given keep their stored values, unless the kind of source changes.
     let stored = app.store.settings(account.id).await?;
     let stored = stored.filter(|stored| source_family(stored.source) == source_family(args.source));
     let stored = stored.as_ref();
@@ -111,7 +111,7 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
             let is_basic = args.source == SourceKind::HttpsBasic;
             anyhow::ensure!(
                 !username.contains(|c: char| c.is_control() || is_basic && c == ':'),
-                "a user name has no line break or other control character in it, and for {} no colon",
+                "the user name contains a line break or other control character, or (for {}) a colon",
                 SourceKind::HttpsBasic
             );
         }
@@ -123,45 +123,45 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
                     .filter(|_| address.region.is_none())
             };
             new.s3_region = args.s3_region.clone().or_else(stored_value);
-            s3_region(address, new.s3_region.as_deref())
-                .map_err(|what| anyhow::anyhow!("{what} (--s3-region)"))?;
+            s3_region(address, new.s3_region.as_deref())?;
             let stored_value = || stored?.s3_access_key_id.clone();
             new.s3_access_key_id = args.s3_access_key_id.clone().or_else(stored_value);
             anyhow::ensure!(
                 new.s3_access_key_id.is_some(),
-                "s3 needs an access key id: add --s3-access-key-id"
+                "s3 needs an access key ID: add --s3-access-key-id"
             );
         }
     }
     if let Some(secret) = &secret {
-        let sealed = Some(secret.sealed(app, &account)?);
+        let ciphertext = Some(secret.ciphertext(app, &account)?);
         if secret.field == PASSWORD_COLUMN {
-            new.password_sealed = sealed;
+            new.password_sealed = ciphertext;
         } else {
-            new.s3_secret_sealed = sealed;
+            new.s3_secret_sealed = ciphertext;
         }
         new.pin = stored.and_then(|stored| retained_pin(stored, secret));
     }
     app.store.save_settings(account.id, &new).await?;
-    print_line(format!("settings of `{}` stored", account.name))?;
+    print_line(format!("settings of `{}` saved", account.name))?;
     let current = app.store.settings(account.id).await?;
     let is_pinned = current.is_some_and(|current| current.host_key().is_some());
     if args.source == SourceKind::Sftp && !is_pinned {
-        print_line(
-            "no host key of this server is pinned: the first import pins the one it is shown, `rosterd settings trust` the present one",
-        )?;
+        print_line(format!(
+            "no host key is pinned for this server: the first import pins the one it receives, or pin the current one now with `rosterd settings trust {}`",
+            account.id
+        ))?;
     }
     if let Some(secret) = secret.filter(|secret| secret.given.is_none() && !secret.matches_origin())
     {
         print_line(format!(
-            "the stored {} was entered for another address and is not sent to this one; enter it again with {}",
+            "the stored {} was entered for another server and is not sent to this one; enter it again with {}",
             secret.noun, secret.flag
         ))?;
     }
     Ok(())
 }
 
-/// Public and private web files have the address in common.
+/// `https` and `https_basic` count as the same kind of source, because they use the same URLs.
 fn source_family(source: SourceKind) -> SourceKind {
     if source == SourceKind::HttpsBasic {
         SourceKind::Https
@@ -170,7 +170,7 @@ fn source_family(source: SourceKind) -> SourceKind {
     }
 }
 
-/// The address, and the port of an SFTP server as it is to be stored.
+/// Parses the URL. Returns the address, and for SFTP the port to store.
 fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, Option<u16>)> {
     let parse = |port| Address::parse(args.source, &args.url, port);
     let stored_value = stored.and_then(Settings::port);
@@ -179,16 +179,16 @@ fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, O
         .or(stored_value)
         .filter(|_| args.source == SourceKind::Sftp);
     match parse(port) {
-        // An address that names another port than the stored one means it.
+        // A port in the new URL overrides a different stored port.
         Err(_) if args.sftp_port.is_none() => Ok((parse(None)?, None)),
         other => Ok((other?, port)),
     }
 }
 
-/// The pinned host key stays, and remains that of its server: whoever goes there again finds it pinned.
+/// The stored host key pin, tied to its server. If the URL is later set back to that server, its key is still pinned.
 fn retained_pin(stored: &Settings, secret: &SecretInput<'_>) -> Option<PinnedHostKey> {
     let pin = stored.pins.first()?.clone();
-    // One that was entered for whichever server is that of the address so far, or of the one that the password was for.
+    // A pin without a server (set in SQL) belongs to the server that the stored password is for, else to that of the stored URL.
     let password_origin = || secret.matches_origin().then(|| secret.origin.clone());
     let server = pin.server.or_else(password_origin);
     Some(PinnedHostKey {
@@ -197,7 +197,7 @@ fn retained_pin(stored: &Settings, secret: &SecretInput<'_>) -> Option<PinnedHos
     })
 }
 
-/// Only https, unless the operator allows http.
+/// Refuses `http://` URLs unless `fetch.allow_plain_http` is set.
 fn check_scheme(address: &Address, app: &App) -> anyhow::Result<()> {
     let scheme = match address {
         Address::Http(url) => url.scheme(),
@@ -210,12 +210,12 @@ fn check_scheme(address: &Address, app: &App) -> anyhow::Result<()> {
     let http_allowed = app.config.fetch.allow_plain_http && scheme == "http";
     anyhow::ensure!(
         scheme == "https" || http_allowed,
-        "addresses that begin with {scheme}:// are not fetched; enter one that begins with https://",
+        "{scheme}:// URLs are not allowed; enter an https:// URL (`fetch.allow_plain_http` allows http://)",
     );
     Ok(())
 }
 
-/// The secret that a source needs: as given, or as stored.
+/// The secret that a source needs: the one given now, else the stored one.
 struct SecretInput<'a> {
     field: &'static str,
     noun: &'static str,
@@ -257,12 +257,13 @@ impl<'a> SecretInput<'a> {
         }
     }
 
-    /// Whether the stored one was entered for the address that is being stored.
+    /// Whether the stored secret was entered for the server of the new URL.
     fn matches_origin(&self) -> bool {
         self.stored.and_then(bound_origin) == Some(self.origin.as_str())
     }
 
-    fn sealed(&self, app: &App, account: &Account) -> anyhow::Result<Vec<u8>> {
+    /// Encrypts the given secret, or returns the stored ciphertext.
+    fn ciphertext(&self, app: &App, account: &Account) -> anyhow::Result<Vec<u8>> {
         let Some(secret) = self.given else {
             return self.stored.map(<[u8]>::to_vec).ok_or_else(|| {
                 anyhow::anyhow!("{} needs a {}: add {}", self.source, self.noun, self.flag)

@@ -1,4 +1,5 @@
-//! How the SDK's requests go over the network: through the one HTTP client, with its policy, limits and certificates.
+//! Sends the requests of the AWS SDK through the HTTP client of `fetch`, with its policy, limits and certificates. Knows nothing of
+//! S3 error codes.
 
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::http::StatusCode;
 use url::Url;
 
-use crate::fetch::FetchError;
 use crate::fetch::complete_body::CompleteBody;
+use crate::fetch::error::{FetchError, FetchErrorKind, FetchStage};
+use crate::fetch::error_detail::{ConnectFault, ProtocolFault, ServerReply};
 use crate::fetch::http::HttpFetcher;
 
-/// There was no answer: the connector says why.
+/// The error for a request without a response. The connector has put the reason into the error of the SDK.
 pub(super) fn dispatch_error(
     host: &str,
     error: &SdkError<GetObjectError, HttpResponse>,
@@ -27,15 +29,16 @@ pub(super) fn dispatch_error(
     {
         return carried.take_error(host);
     }
-    FetchError::ProtocolError {
+    FetchErrorKind::ProtocolError {
         host: host.to_owned(),
-        reason: error.to_string(),
+        reason: ProtocolFault::Http(error.to_string()),
     }
+    .at(FetchStage::Authenticate)
 }
 
-/// Carries an error of ours through the SDK, which hands back only a reference.
+/// Carries a [`FetchError`] through the SDK, which returns only a reference to it.
 #[derive(Debug, thiserror::Error)]
-#[error("not sent")]
+#[error("the request was not sent")]
 struct CarriedError(std::sync::Mutex<Option<FetchError>>);
 
 impl CarriedError {
@@ -44,14 +47,17 @@ impl CarriedError {
             .0
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        error.take().unwrap_or_else(|| FetchError::ConnectFailed {
-            host: host.to_owned(),
-            reason: "not sent".to_owned(),
+        error.take().unwrap_or_else(|| {
+            FetchErrorKind::ConnectFailed {
+                host: host.to_owned(),
+                reason: ConnectFault::NotSent,
+            }
+            .at(FetchStage::Connect)
         })
     }
 }
 
-/// Sends the SDK's requests through our client.
+/// The connector of the SDK.
 #[derive(Debug)]
 pub(super) struct Connector(pub(super) HttpFetcher);
 
@@ -66,10 +72,10 @@ impl HttpConnector for Connector {
     }
 }
 
-/// Most bytes of a refusal that are looked at: the SDK would hold all of it in memory, and any server may be an endpoint.
+/// Maximum size of an error response to read. The SDK would keep all of it in memory, and anyone can run an endpoint.
 const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
-/// What a refusal says, as far as it is of use; what comes before it breaks off or takes too long says enough.
+/// Reads the start of an error response. If it is interrupted or takes longer than `timeout`, the part read so far is enough.
 async fn read_error_body(response: &mut reqwest::Response, timeout: Duration) -> Vec<u8> {
     let mut body = Vec::new();
     let read = async {
@@ -85,15 +91,18 @@ async fn read_error_body(response: &mut reqwest::Response, timeout: Duration) ->
 }
 
 async fn send(fetcher: &HttpFetcher, request: HttpRequest) -> Result<HttpResponse, FetchError> {
-    let malformed = |reason: String| FetchError::ProtocolError {
-        host: "S3".to_owned(),
-        reason,
+    let malformed = |reason: String| {
+        FetchErrorKind::ProtocolError {
+            host: "S3".to_owned(),
+            reason: ProtocolFault::Http(reason),
+        }
+        .at(FetchStage::Authenticate)
     };
     let url = Url::parse(request.uri()).map_err(|error| malformed(error.to_string()))?;
     let method = request
         .method()
         .parse()
-        .map_err(|_| malformed("an odd method".to_owned()))?;
+        .map_err(|_| malformed("invalid request method".to_owned()))?;
     let mut http_request = reqwest::Request::new(method, url.clone());
     for (name, value) in request.headers() {
         let name = reqwest::header::HeaderName::try_from(name)
@@ -102,16 +111,17 @@ async fn send(fetcher: &HttpFetcher, request: HttpRequest) -> Result<HttpRespons
             .map_err(|error| malformed(error.to_string()))?;
         http_request.headers_mut().append(name, value);
     }
-    let mut response = fetcher.send(&url, http_request, &|| {}).await?;
+    let mut response = fetcher.send(&url, http_request).await?;
     let status = response.status().as_u16();
     if matches!(status, 201..300) {
-        // A part of a file, or none: nothing that was asked for.
+        // Part of a file or no content, which the SDK would treat as the file.
         let host = url.host_str().unwrap_or_default().to_owned();
-        return Err(FetchError::HttpStatus {
+        return Err(FetchErrorKind::HttpStatus {
             host,
-            status,
+            reply: ServerReply::Http(status),
             retry_after: None,
-        });
+        }
+        .at(FetchStage::Authenticate));
     }
     let status = StatusCode::try_from(response.status().as_u16())
         .map_err(|error| malformed(error.to_string()))?;

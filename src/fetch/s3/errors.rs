@@ -1,4 +1,4 @@
-//! What S3 means by an answer that is not the object.
+//! Maps error responses of S3 to fetch errors.
 
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::Bucket;
 use super::connector::dispatch_error;
 use crate::address::is_region;
-use crate::fetch::FetchError;
+use crate::fetch::error::{FetchError, FetchErrorKind, FetchStage};
+use crate::fetch::error_detail::{ProtocolFault, ServerReply, TimeoutReason};
 use crate::fetch::http_date::parse_retry_after;
 
 impl Bucket<'_> {
-    /// Why the object with this key did not come.
+    /// The error for a request for the object with this key.
     pub(super) fn classify_error(
         &self,
         key: &str,
@@ -30,6 +31,7 @@ impl Bucket<'_> {
             .map(String::from_utf8_lossy)
             .unwrap_or_default();
         let code = error.code().unwrap_or_default();
+        let reply = ServerReply::s3(status, code);
         let object = || format!("s3://{}/{key}", self.address.bucket);
         let find_actual_region = || {
             let header = raw.headers().get("x-amz-bucket-region");
@@ -38,16 +40,18 @@ impl Bucket<'_> {
                 .or_else(|| Some(xml_element_text(&body, "Region")?.to_owned()))
                 .filter(|region| is_region(region))
         };
-        match (code, status) {
-            ("InvalidAccessKeyId" | "NotSignedUp", _) => FetchError::S3UnknownKeyId(host),
-            ("SignatureDoesNotMatch", _) => FetchError::S3WrongSecret(host),
+        let kind = match (code, status) {
+            ("InvalidAccessKeyId" | "NotSignedUp", _) => {
+                FetchErrorKind::S3UnknownKeyId { host, reply }
+            }
+            ("SignatureDoesNotMatch", _) => FetchErrorKind::S3WrongSecret { host, reply },
             ("AuthorizationHeaderMalformed", _) if find_actual_region().is_none() => {
-                FetchError::S3UnknownKeyId(host)
+                FetchErrorKind::S3UnknownKeyId { host, reply }
             }
             (_, 301 | 307) if code.is_empty() && find_actual_region().is_none() => {
-                FetchError::HttpStatus {
+                FetchErrorKind::HttpStatus {
                     host,
-                    status,
+                    reply,
                     retry_after: None,
                 }
             }
@@ -58,44 +62,67 @@ impl Bucket<'_> {
                 | "IllegalLocationConstraintException",
                 _,
             )
-            | (_, 301 | 307) => FetchError::S3WrongRegion {
-                bucket: self.address.bucket.clone(),
-                configured_region: self.region.to_owned(),
-                actual_region: find_actual_region()
-                    .filter(|actual_region| actual_region != self.region),
-            },
+            | (_, 301 | 307) => self.wrong_region(find_actual_region()),
             ("NoSuchBucket" | "InvalidBucketName", _) => {
-                FetchError::S3NoBucket(self.address.bucket.clone())
+                FetchErrorKind::S3NoBucket(self.address.bucket.clone())
             }
-            ("InvalidObjectState", _) => FetchError::S3Archived(object()),
+            ("InvalidObjectState", _) => FetchErrorKind::S3Archived(object()),
             ("RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture", _) => {
-                FetchError::ClockSkew(host)
+                FetchErrorKind::ClockSkew { host, reply }
             }
             ("SlowDown" | "RequestLimitExceeded" | "Throttling" | "ThrottlingException", _)
-            | (_, 429) => FetchError::RateLimited {
+            | (_, 429) => FetchErrorKind::RateLimited {
                 host,
+                reply,
                 retry_after: retry_after(raw),
             },
-            ("NoSuchKey" | "NoSuchVersion", _) | (_, 404 | 410) => FetchError::NotFound(object()),
-            ("RequestTimeout", _) => FetchError::TimedOut {
+            ("NoSuchKey" | "NoSuchVersion", _) | (_, 404 | 410) => {
+                FetchErrorKind::NotFound(object())
+            }
+            ("RequestTimeout", _) => FetchErrorKind::TimedOut {
                 host,
-                reason: "no answer",
+                reason: TimeoutReason::ReportedByServer(reply),
             },
-            (_, 200..=299) => FetchError::ProtocolError {
+            (_, 200..=299) => FetchErrorKind::ProtocolError {
                 host,
-                reason: "it sends the file with headers that can't be read".to_owned(),
+                reason: ProtocolFault::InvalidHeaders,
             },
-            (_, 401) => FetchError::Unauthorized(host),
-            (_, 403) => FetchError::Forbidden(host),
-            (_, 500..=599) => FetchError::ServerError {
+            (_, 401) => FetchErrorKind::Unauthorized { host, reply },
+            (_, 403) => FetchErrorKind::Forbidden { host, reply },
+            (_, 500..=599) => FetchErrorKind::ServerError {
                 host,
-                status,
+                reply,
                 retry_after: retry_after(raw),
             },
-            _ => FetchError::HttpStatus {
+            _ => FetchErrorKind::HttpStatus {
                 host,
-                status,
+                reply,
                 retry_after: retry_after(raw),
+            },
+        };
+        let stage = match kind {
+            // These are about the object, so the server has accepted the signature.
+            FetchErrorKind::S3NoBucket(_)
+            | FetchErrorKind::S3Archived(_)
+            | FetchErrorKind::NotFound(_)
+            | FetchErrorKind::Forbidden { .. } => FetchStage::File,
+            _ => FetchStage::Authenticate,
+        };
+        kind.at(stage)
+    }
+
+    fn wrong_region(&self, actual_region: Option<String>) -> FetchErrorKind {
+        let bucket = self.address.bucket.clone();
+        let configured_region = self.region.to_owned();
+        match actual_region.filter(|actual_region| actual_region != self.region) {
+            Some(actual_region) => FetchErrorKind::S3OtherRegion {
+                bucket,
+                configured_region,
+                actual_region,
+            },
+            None => FetchErrorKind::S3WrongRegion {
+                bucket,
+                configured_region,
             },
         }
     }
@@ -106,7 +133,7 @@ fn retry_after(raw: &HttpResponse) -> Option<Duration> {
     parse_retry_after(headers.get("retry-after")?, headers.get("date"))
 }
 
-/// Text of the first such element in one of S3's answers.
+/// The text of the first element with this name.
 fn xml_element_text<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     Some(rest.split_once("</")?.0)

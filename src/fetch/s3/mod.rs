@@ -1,10 +1,12 @@
-//! Objects in AWS S3 and in what speaks its protocol.
+//! Objects in AWS S3 and compatible servers.
 //!
-//! The AWS SDK signs requests and reads answers; what goes over the network goes through the one HTTP client
-//! ([`Web`]), so that policy, limits and certificates are the same as for any other file.
+//! The AWS SDK signs requests and parses responses. It must not connect by itself: requests go through [`HttpFetcher`], with the same
+//! policy, limits and certificates as for any other file.
 
 mod connector;
 mod errors;
+
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -16,16 +18,20 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
 use secrecy::ExposeSecret;
+use url::Url;
 
 use super::content_encoding::ContentEncoding;
 use super::download::Download;
-use super::http::{HttpFetcher, find_cause};
+use super::error::FetchErrorKind;
+use super::error_chain::find_cause;
+use super::error_detail::TimeoutReason;
+use super::http::{HttpFetcher, connecting_stage};
 use super::throughput::TransferMonitor;
-use super::{Credentials, FetchError, FetchedFile, Outcome, Progress, Validators};
+use super::{Credentials, FetchStage, FetchedFile, Outcome, Validators};
 use crate::address::S3Address;
 use connector::Connector;
 
-/// The host that requests for a bucket at AWS go to.
+/// The host name of a bucket at AWS.
 pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     if needs_path_style(&address.bucket) {
@@ -35,18 +41,19 @@ pub(super) fn aws_host(address: &S3Address, region: &str) -> String {
     }
 }
 
-/// Whether a bucket at AWS can be no part of a host name: a certificate for `*.s3…` does not cover dots, and buckets of the
-/// first years may have capitals and underscores.
+/// Whether the name of a bucket at AWS cannot be part of a host name. A certificate for `*.s3…` does not cover names with dots,
+/// and old buckets may have capital letters and underscores.
 fn needs_path_style(bucket: &str) -> bool {
     bucket.contains(|c: char| c == '.' || c == '_' || c.is_ascii_uppercase())
 }
 
-/// A bucket, with the keys to it.
+/// A bucket with the credentials for it.
 pub(super) struct Bucket<'a> {
     client: Client,
     address: &'a S3Address,
     region: &'a str,
     host: String,
+    idle_timeout: Duration,
     monitor: &'a TransferMonitor,
 }
 
@@ -59,12 +66,14 @@ impl<'a> Bucket<'a> {
         host: String,
         monitor: &'a TransferMonitor,
     ) -> Self {
+        let idle_timeout = fetcher.idle_timeout();
         let connector = SharedHttpConnector::new(Connector(fetcher));
         Self {
             client: client(address, region, credentials, connector),
             address,
             region,
             host,
+            idle_timeout,
             monitor,
         }
     }
@@ -73,28 +82,31 @@ impl<'a> Bucket<'a> {
         &self,
         previous: Option<&Validators>,
         limit: u64,
-    ) -> Result<Outcome, FetchError> {
+    ) -> Result<Outcome, FetchErrorKind> {
         let etag = previous.and_then(|previous| previous.etag.as_deref());
         let mut first_error = None;
         for key in &self.address.keys {
             match self.get(key, etag).await {
                 Ok(Some(object)) => {
-                    self.monitor.report(Progress::LoggedIn);
+                    self.monitor.enter(FetchStage::File);
                     return self.body(object, limit).await.map(Outcome::File);
                 }
                 Ok(None) => return Ok(Outcome::NotModified),
-                // Who may not list a bucket is told "denied" of keys that are not there.
-                Err((error @ (FetchError::NotFound(_) | FetchError::Forbidden(_)), deleted)) => {
+                // Without permission to list the bucket, S3 responds with 403 for a missing key.
+                Err((
+                    error @ (FetchErrorKind::NotFound(_) | FetchErrorKind::Forbidden { .. }),
+                    deleted,
+                )) => {
                     first_error.get_or_insert((error, deleted));
                 }
                 Err((error, _)) => return Err(error),
             }
         }
-        let no_bucket = || FetchError::S3NoBucket(self.address.bucket.clone());
+        let no_bucket = || FetchErrorKind::S3NoBucket(self.address.bucket.clone());
         let (first_error, deleted) = first_error.unwrap_or_else(|| (no_bucket(), false));
-        // Not every server says by itself whether it is the object or the bucket that is not there.
+        // Some servers do not say whether the object or the bucket is missing.
         if !deleted
-            && matches!(first_error, FetchError::NotFound(_))
+            && matches!(first_error, FetchErrorKind::NotFound(_))
             && self.bucket_is_missing().await
         {
             return Err(no_bucket());
@@ -116,37 +128,29 @@ impl<'a> Bucket<'a> {
         })
     }
 
-    /// `None` if the object is the known one. With an error comes whether the object is one that was deleted.
+    /// Requests an object. Returns `None` if it is unchanged. An error comes with whether the object has a delete marker.
     async fn get(
         &self,
         key: &str,
         etag: Option<&str>,
-    ) -> Result<Option<GetObjectOutput>, (FetchError, bool)> {
+    ) -> Result<Option<GetObjectOutput>, (FetchErrorKind, bool)> {
+        let scheme = self.address.endpoint.as_ref().map_or("https", Url::scheme);
+        self.monitor.enter(connecting_stage(scheme));
         let get = self
             .client
             .get_object()
             .bucket(&self.address.bucket)
             .key(key);
         let get = get.set_if_none_match(etag.map(str::to_owned));
-        let result = get.send().await;
-        let got_response = result
-            .as_ref()
-            .map_or_else(|error| error.raw_response().is_some(), |_| true);
-        if got_response {
-            self.monitor.report(Progress::ServerAuthenticated);
-        }
-        match result {
+        match get.send().await {
             Ok(object) => Ok(Some(object)),
             Err(error) => match error.raw_response() {
                 Some(raw) if raw.status().as_u16() == 304 && etag.is_some() => Ok(None),
                 raw => {
                     let marker = raw.and_then(|raw| raw.headers().get("x-amz-delete-marker"));
-                    let refusal = self.classify_error(key, &error);
-                    if matches!(refusal, FetchError::HttpStatus { .. }) {
-                        // An answer all the same.
-                        self.monitor.report(Progress::ServerAuthenticated);
-                    }
-                    Err((refusal, marker.is_some()))
+                    let classified = self.classify_error(key, &error);
+                    self.monitor.enter(classified.stage);
+                    Err((classified.kind, marker.is_some()))
                 }
             },
         }
@@ -156,7 +160,7 @@ impl<'a> Bucket<'a> {
         &self,
         mut object: GetObjectOutput,
         limit: u64,
-    ) -> Result<FetchedFile, FetchError> {
+    ) -> Result<FetchedFile, FetchErrorKind> {
         let declared_len = object
             .content_length
             .and_then(|length| u64::try_from(length).ok());
@@ -173,27 +177,27 @@ impl<'a> Bucket<'a> {
         file.finish(validators)
     }
 
-    /// Why the body of an answer ended too soon.
-    fn body_error(&self, error: &(dyn std::error::Error + 'static)) -> FetchError {
+    /// The error for a body that ended too early.
+    fn body_error(&self, error: &(dyn std::error::Error + 'static)) -> FetchErrorKind {
         let host = self.host.clone();
         if find_cause::<reqwest::Error>(error).is_some_and(reqwest::Error::is_timeout) {
-            return FetchError::TimedOut {
+            return FetchErrorKind::TimedOut {
                 host,
-                reason: "it stopped sending",
+                reason: TimeoutReason::Idle(self.idle_timeout),
             };
         }
-        FetchError::Incomplete { host }
+        FetchErrorKind::Incomplete { host }
     }
 }
 
-/// A client of the SDK that sends through this connector.
+/// An SDK client that uses this connector.
 fn client(
     address: &S3Address,
     region: &str,
     credentials: &Credentials,
     connector: SharedHttpConnector,
 ) -> Client {
-    // Nothing is taken from the environment, and nothing fills in for an empty key.
+    // Static credentials: the SDK must not look for others in the environment.
     let keys = SdkCredentials::new(
         &credentials.username,
         credentials.password.expose_secret(),
@@ -206,11 +210,11 @@ fn client(
         .region(Region::new(region.to_owned()))
         .credentials_provider(keys)
         .http_client(http_client_fn(move |_, _| connector.clone()))
-        // What takes how long, and what is tried again, is decided in one place for all sources.
+        // Time limits and retries are the same for all sources, so those of the SDK are disabled.
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // Servers other than AWS's know nothing of the newer checksums.
+        // Compatible servers may not support the newer checksums.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     let config = match &address.endpoint {
@@ -229,11 +233,10 @@ mod tests {
     use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
     use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
     use aws_smithy_runtime_api::client::result::ConnectorError;
-    use url::Url;
 
     use super::*;
 
-    /// Notes where a request would have gone, and sends nothing.
+    /// Records the URIs of requests and sends nothing.
     #[derive(Debug, Clone, Default)]
     struct RecordingConnector(Arc<Mutex<Vec<String>>>);
 
@@ -308,6 +311,7 @@ mod tests {
                 address: &address,
                 region,
                 host: aws_host(&address, region),
+                idle_timeout: Duration::MAX,
                 monitor: &TransferMonitor::new(Arc::new(|_| {})),
             };
             assert_eq!(bucket.host, host, "{url}");

@@ -1,4 +1,5 @@
-//! What a server says before it says that it speaks SSH (RFC 4253, 4.2: lines of its own choice), or instead.
+//! Waits for the SSH banner and skips the lines that a server may send before it (RFC 4253, 4.2). Detects servers of other protocols.
+//! Does not use libssh2.
 
 use std::time::Duration;
 
@@ -6,34 +7,34 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::fetch::FetchError;
+use crate::fetch::error::FetchErrorKind;
+use crate::fetch::error_detail::{ConnectFault, ProtocolFault, TimeoutReason};
 use crate::fetch::network::connection_lost;
 
-/// How long a server may take to speak first, as SSH servers do (and FTP servers that first look up who we are). One that waits
-/// for us may speak another protocol.
+/// Maximum time until the first byte of the server. SSH servers send first, and so do FTP servers, which may look up the client's
+/// name before. A server that waits for the client may use another protocol.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How the line begins that the other side's SSH is waiting for.
+/// Start of the SSH banner.
 const SSH_PREFIX: &[u8] = b"SSH-";
-/// Most bytes looked at at once.
 const PEEK_BYTES: usize = 1024;
-/// Most bytes that are taken in before the greeting.
+/// Maximum number of bytes before the SSH banner.
 const MAX_BANNER_BYTES: usize = 64 << 10;
 
-/// Who begins.
+/// Whether the server sent its banner first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BannerState {
-    /// The server has said that it speaks SSH; it still has to be read.
+    /// The SSH banner has arrived and is still unread in the socket.
     Received,
-    /// The server waits for us.
+    /// The server waits for the client.
     NotReceived,
 }
 
-/// Listens until the server says that it speaks SSH, and takes in what it says before.
+/// Waits for the SSH banner, and discards everything before it.
 pub(super) async fn wait_for_banner(
     stream: &mut TcpStream,
     host: &str,
     timeout: Duration,
-) -> Result<BannerState, FetchError> {
+) -> Result<BannerState, FetchErrorKind> {
     let deadline = Instant::now() + timeout;
     let mut bytes_read = 0;
     let mut at_line_start = true;
@@ -43,18 +44,24 @@ pub(super) async fn wait_for_banner(
             0 => FIRST_BYTE_TIMEOUT.min(timeout),
             _ => deadline.saturating_duration_since(Instant::now()),
         };
-        // Looked at first: where there is always something to read, no timer would go off.
-        if remaining.is_zero() || bytes_read > MAX_BANNER_BYTES {
-            return Err(unfinished_banner(host));
+        // Check the limits first: with data always available, the timeout below would never elapse.
+        if remaining.is_zero() {
+            return Err(timed_out(host, TimeoutReason::SshHandshake(timeout)));
+        }
+        if bytes_read > MAX_BANNER_BYTES {
+            return Err(timed_out(
+                host,
+                TimeoutReason::LongSshBanner(MAX_BANNER_BYTES),
+            ));
         }
         let Ok(peeked) = tokio::time::timeout(remaining, stream.peek(&mut buffer)).await else {
             return match bytes_read {
                 0 => Ok(BannerState::NotReceived),
-                _ => Err(unfinished_banner(host)),
+                _ => Err(timed_out(host, TimeoutReason::SshHandshake(timeout))),
             };
         };
         let buffer = match peeked {
-            // Turned away at the door, as a server with too many guests does.
+            // A server with too many connections closes new ones immediately.
             Ok(0) | Err(_) => return Err(closed_before_banner(host)),
             Ok(length) => &mut buffer[..length],
         };
@@ -63,22 +70,22 @@ pub(super) async fn wait_for_banner(
             return Ok(BannerState::Received);
         }
         if bytes_read == 0 && is_other_protocol(buffer) {
-            return Err(FetchError::ProtocolError {
+            return Err(FetchErrorKind::ProtocolError {
                 host: host.to_owned(),
-                reason: "it greets in another way than SSH servers do".to_owned(),
+                reason: ProtocolFault::NotSsh,
             });
         }
         let line = buffer.iter().position(|byte| *byte == b'\n');
         let consumed = line.map_or(buffer.len(), |newline| newline + 1);
         at_line_start = line.is_some();
         bytes_read += consumed;
-        // It is there already.
+        // Does not block: these bytes were peeked.
         let read = stream.read_exact(&mut buffer[..consumed]).await;
         read.map_err(|error| connection_lost(host, &error))?;
     }
 }
 
-/// Whether these are the first words of FTP, SMTP, POP3, IMAP, VNC, a web server, or of what speaks no text at all.
+/// Whether these are the first bytes of an FTP, SMTP, POP3, IMAP, VNC or HTTP server, or of a binary protocol.
 fn is_other_protocol(first: &[u8]) -> bool {
     let known_prefixes = ["HTTP/", "+OK", "* OK", "* BYE", "RFB "];
     let is_status = matches!(first, [a, b, c, b' ' | b'-', ..] if [a, b, c].iter().all(|digit| digit.is_ascii_digit()));
@@ -90,17 +97,17 @@ fn is_other_protocol(first: &[u8]) -> bool {
         || !first.iter().all(is_text)
 }
 
-fn unfinished_banner(host: &str) -> FetchError {
-    FetchError::TimedOut {
+fn timed_out(host: &str, reason: TimeoutReason) -> FetchErrorKind {
+    FetchErrorKind::TimedOut {
         host: host.to_owned(),
-        reason: "it does not finish its greeting",
+        reason,
     }
 }
 
-fn closed_before_banner(host: &str) -> FetchError {
-    FetchError::ConnectFailed {
+fn closed_before_banner(host: &str) -> FetchErrorKind {
+    FetchErrorKind::ConnectFailed {
         host: host.to_owned(),
-        reason: "the server closed the connection instead of greeting".to_owned(),
+        reason: ConnectFault::ClosedBeforeSshBanner,
     }
 }
 

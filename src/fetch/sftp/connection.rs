@@ -1,4 +1,5 @@
-//! A connection as it is seen beside libssh2: what the library's errors mean, and how to hang up on it.
+//! The TCP connection below a libssh2 session: maps errors of libssh2 to fetch errors, and closes the connection to end a blocking
+//! call.
 
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use ssh2::ErrorCode;
 
-use crate::fetch::FetchError;
+use crate::fetch::error::FetchErrorKind;
+use crate::fetch::error_detail::{ConnectFault, ProtocolFault, ServerReply, TimeoutReason};
 
-// Codes of libssh2 (libssh2.h, libssh2_sftp.h).
+// Error codes of libssh2 (libssh2.h, libssh2_sftp.h)
 pub(super) const TIMEOUT: i32 = -9;
 pub(super) const SOCKET_TIMEOUT: i32 = -30;
 const PASSWORD_EXPIRED: i32 = -15;
@@ -22,19 +24,21 @@ const PERMISSION_DENIED: i32 = 3;
 const CONNECTION_LOST: i32 = 7;
 const NO_SUCH_PATH: i32 = 10;
 
-/// Ends what libssh2 waits for on its thread once nobody waits for that thread.
+/// Closes the connection when dropped. This ends a call of libssh2 that still blocks on another thread.
 pub(super) struct ShutdownGuard(pub(super) Arc<Connection>);
 
-/// The connection as it is seen beside the library, which has one word for what was refused and what was lost.
+/// A second handle of the connection. libssh2 uses the same error codes for refusals and lost connections, so the socket must be
+/// checked to tell them apart.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     /// Host and port.
     pub(super) host: String,
+    /// Idle timeout of the session.
     pub(super) timeout: Duration,
 }
 
 impl Connection {
-    /// Whether the other side has hung up, once nobody waits for it any more.
+    /// Whether the server has closed the connection. Leaves the socket in non-blocking mode, so call it only after an error.
     pub(super) fn is_closed(&self) -> bool {
         let nonblocking = self.stream.set_nonblocking(true);
         let peeked = nonblocking.and_then(|()| self.stream.peek(&mut [0]));
@@ -44,58 +48,71 @@ impl Connection {
         }
     }
 
-    /// Puts a question to the server, about a file or none.
+    /// Runs a blocking operation and maps its error. `file` is the URL of the file that it is about, or empty.
     pub(super) fn call<T>(
         &self,
         file: &str,
         operation: impl FnOnce() -> Result<T, ssh2::Error>,
-    ) -> Result<T, FetchError> {
+    ) -> Result<T, FetchErrorKind> {
         let started = Instant::now();
         operation().map_err(|error| self.classify_error(started.elapsed(), file, &error))
     }
 
-    /// What became of a password that was given. Whether one counts that got no answer, nobody knows: it is not given again.
-    pub(super) fn after_password_sent(error: FetchError) -> FetchError {
+    /// Converts an error that occurred after the password was sent. The server may have counted the password as wrong although it
+    /// did not reply, so the error must be permanent.
+    pub(super) fn after_password_sent(error: FetchErrorKind) -> FetchErrorKind {
         match error {
-            FetchError::ConnectFailed { host, .. } => {
-                FetchError::ConnectionClosedAfterPassword(host)
+            FetchErrorKind::ConnectFailed { host, .. } => {
+                FetchErrorKind::ConnectionClosedAfterPassword(host)
             }
-            FetchError::TimedOut { host, .. } => FetchError::NoReplyAfterPassword(host),
+            FetchErrorKind::TimedOut { host, reason } => {
+                FetchErrorKind::NoReplyAfterPassword { host, reason }
+            }
             other => other,
         }
     }
 
-    /// What an error after so long a wait means.
-    fn classify_error(&self, elapsed: Duration, file: &str, error: &ssh2::Error) -> FetchError {
+    /// Maps an error of a call that took `elapsed`.
+    fn classify_error(&self, elapsed: Duration, file: &str, error: &ssh2::Error) -> FetchErrorKind {
         let host = self.host.clone();
         match error.code() {
-            ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH) => FetchError::NotFound(file.to_owned()),
-            ErrorCode::SFTP(PERMISSION_DENIED) => FetchError::Forbidden(host),
-            ErrorCode::Session(AUTHENTICATION_FAILED | PASSWORD_EXPIRED) => {
-                FetchError::Unauthorized(host)
+            ErrorCode::SFTP(NO_SUCH_FILE | NO_SUCH_PATH) => {
+                FetchErrorKind::NotFound(file.to_owned())
             }
+            ErrorCode::SFTP(PERMISSION_DENIED) => FetchErrorKind::Forbidden {
+                host,
+                reply: ServerReply::SftpPermissionDenied,
+            },
+            ErrorCode::Session(AUTHENTICATION_FAILED) => FetchErrorKind::Unauthorized {
+                host,
+                reply: ServerReply::SshAuthenticationFailed,
+            },
+            ErrorCode::Session(PASSWORD_EXPIRED) => FetchErrorKind::Unauthorized {
+                host,
+                reply: ServerReply::SshPasswordExpired,
+            },
             ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => self.timeout_error(),
             ErrorCode::SFTP(CONNECTION_LOST) => self.closed_error(),
             _ if self.is_closed() => self.closed_error(),
-            // The library counts whole seconds, and may end its wait one too early.
+            // libssh2 counts whole seconds and may time out up to one second too early.
             _ if elapsed + Duration::from_secs(1) > self.timeout => self.timeout_error(),
-            // The channel was closed, and the connection stands.
+            // The channel was closed, but the connection is still open.
             ErrorCode::Session(SOCKET_SEND | SOCKET_DISCONNECT | SOCKET_RECV) => {
                 self.closed_error()
             }
-            _ => FetchError::ProtocolError {
+            _ => FetchErrorKind::ProtocolError {
                 host,
-                reason: format!("SFTP: {}", error.message()),
+                reason: ProtocolFault::Sftp(error.message().to_owned()),
             },
         }
     }
 
-    /// The same of a log-in by questions, where the library calls everything a refusal.
+    /// Maps an error of keyboard-interactive authentication, where libssh2 reports every error as a refusal.
     pub(super) fn classify_interactive_error(
         &self,
         elapsed: Duration,
         error: &ssh2::Error,
-    ) -> FetchError {
+    ) -> FetchErrorKind {
         if self.is_closed() {
             return self.closed_error();
         }
@@ -105,24 +122,25 @@ impl Connection {
         self.classify_error(elapsed, "", error)
     }
 
-    fn timeout_error(&self) -> FetchError {
-        FetchError::TimedOut {
+    /// The error for a server that sent nothing for the idle timeout.
+    pub(super) fn timeout_error(&self) -> FetchErrorKind {
+        FetchErrorKind::TimedOut {
             host: self.host.clone(),
-            reason: "it stopped sending",
+            reason: TimeoutReason::Idle(self.timeout),
         }
     }
 
-    fn closed_error(&self) -> FetchError {
-        FetchError::ConnectFailed {
+    fn closed_error(&self) -> FetchErrorKind {
+        FetchErrorKind::ConnectFailed {
             host: self.host.clone(),
-            reason: "the server closed the connection".to_owned(),
+            reason: ConnectFault::Closed,
         }
     }
 }
 
 impl Drop for ShutdownGuard {
     fn drop(&mut self) {
-        // Closed already, if it went well.
+        // Fails if the connection is already closed, which is fine.
         let _ = self.0.stream.shutdown(Shutdown::Both);
     }
 }

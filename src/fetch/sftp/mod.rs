@@ -1,4 +1,5 @@
-//! Files on SFTP servers. libssh2 blocks, so it works on threads of its own; whoever stops waiting hangs up on them.
+//! Files on SFTP servers. libssh2 blocks, so its calls run on separate threads. Dropping [`SftpClient`] closes the connection, which
+//! ends them.
 
 mod banner;
 mod connection;
@@ -20,38 +21,44 @@ use tokio::net::TcpStream;
 use self::banner::BannerState;
 use self::connection::{Connection, SOCKET_TIMEOUT, ShutdownGuard, TIMEOUT};
 use self::transfer::Transfer;
+use super::error::FetchErrorKind;
+use super::error_detail::{ConnectFault, ProtocolFault, TimeoutReason};
 use super::network::{NetworkPolicy, connect, connection_lost};
 use super::throughput::TransferMonitor;
-use super::{Credentials, FetchError, LastStat, Limits, Outcome, Validators};
+use super::{Credentials, FetchStage, LastStat, Limits, Outcome, Validators};
 use crate::address::SftpAddress;
 use crate::model::host_key::{HostKeyKind, OfferedHostKey};
 use crate::telemetry::run_blocking;
 
-/// What an RSA key signs with; SHA-1 comes last.
+/// Signature algorithms for RSA keys. SHA-1 comes last.
 const RSA_SIGNATURE_ALGORITHMS: &str = "rsa-sha2-512,rsa-sha2-256,ssh-rsa";
-/// How long OpenSSH may take to say what it has to say after a log-in.
+/// Maximum wait for the message that OpenSSH sends after a log-in.
 const POST_LOGIN_WAIT: Duration = Duration::from_millis(100);
 
-/// A server with which keys were exchanged.
+/// A connection to an SFTP server after the key exchange.
 pub(super) struct SftpClient {
-    // Dropped first: then the session has nobody left to take leave of, which would block.
+    // Must be dropped first: dropping an open session would block while it says goodbye to the server.
     shutdown_guard: ShutdownGuard,
     session: Session,
     host_key: OfferedHostKey,
 }
 
 impl SftpClient {
-    /// Connects to an address that the policy allows, and exchanges keys: the host key is of the first of `kinds` that the
-    /// server has.
+    /// Connects to an address that the policy allows and exchanges keys. The server presents a host key of the first type in `kinds`
+    /// that it has.
     pub(super) async fn connect(
         address: &SftpAddress,
         policy: &NetworkPolicy,
         limits: Limits,
         kinds: &[HostKeyKind],
-    ) -> Result<Self, FetchError> {
+        monitor: &TransferMonitor,
+    ) -> Result<Self, FetchErrorKind> {
         let host = address.endpoint();
+        monitor.enter(FetchStage::Resolve);
         let addresses = policy.resolve(&address.host, address.port).await?;
+        monitor.enter(FetchStage::Connect);
         let mut stream = connect(&addresses, &host, limits.connect_timeout).await?;
+        monitor.enter(FetchStage::HostKey);
         let banner = banner::wait_for_banner(&mut stream, &host, limits.idle_timeout).await?;
         let (stream, shutdown_stream) =
             blocking_pair(stream).map_err(|error| connection_lost(&host, &error))?;
@@ -63,32 +70,30 @@ impl SftpClient {
         let kinds = algorithm_list(kinds);
         let start_session =
             run_blocking(move || start_session(stream, limits.idle_timeout, &kinds));
-        // libssh2 listens to a greeting for as long as it goes on.
+        // The timeout of libssh2 does not apply while the server keeps sending lines before the banner.
         let session_result = tokio::time::timeout(limits.idle_timeout, start_session);
-        let session_result = session_result.await.map_err(|_| FetchError::TimedOut {
+        let timed_out = || FetchErrorKind::TimedOut {
             host: host.clone(),
-            reason: "it does not finish its greeting",
-        })?;
+            reason: TimeoutReason::SshHandshake(limits.idle_timeout),
+        };
+        let session_result = session_result.await.map_err(|_| timed_out())?;
         let session = join_result(session_result)?.map_err(|error| match error.code() {
-            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => FetchError::TimedOut {
-                host: host.clone(),
-                reason: "it does not finish its greeting",
-            },
-            // Whoever speaks and hangs up in the middle may have too many guests.
+            ErrorCode::Session(TIMEOUT | SOCKET_TIMEOUT) => timed_out(),
+            // An SSH server that closes the connection in the handshake may have too many connections, so this is worth a retry.
             _ if banner == BannerState::Received && shutdown_guard.0.is_closed() => {
-                FetchError::ConnectFailed {
+                FetchErrorKind::ConnectFailed {
                     host: host.clone(),
-                    reason: format!("SSH: {}", error.message()),
+                    reason: ConnectFault::ClosedDuringSshHandshake(error.message().to_owned()),
                 }
             }
-            _ => FetchError::ProtocolError {
+            _ => FetchErrorKind::ProtocolError {
                 host: host.clone(),
-                reason: format!("SSH: {}", error.message()),
+                reason: ProtocolFault::Ssh(error.message().to_owned()),
             },
         })?;
-        let host_key = shown_key(&session).ok_or_else(|| FetchError::ProtocolError {
+        let host_key = offered_key(&session).ok_or_else(|| FetchErrorKind::ProtocolError {
             host: host.clone(),
-            reason: "SSH: it shows no host key".to_owned(),
+            reason: ProtocolFault::NoHostKey,
         })?;
         Ok(Self {
             shutdown_guard,
@@ -97,29 +102,30 @@ impl SftpClient {
         })
     }
 
-    /// By which it is known again.
+    /// The host key that the server presented.
     pub(super) fn host_key(&self) -> &OfferedHostKey {
         &self.host_key
     }
 
-    /// Logs in, with one attempt: a few wrong ones lock an account.
-    pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchError> {
+    /// Logs in, with one attempt: a few wrong passwords lock an account on some servers.
+    pub(super) async fn log_in(&self, credentials: &Credentials) -> Result<(), FetchErrorKind> {
         let (session, credentials) = (self.session.clone(), credentials.clone());
         let connection = Arc::clone(&self.shutdown_guard.0);
         let logged_in = run_blocking(move || log_in(&session, &connection, &credentials));
         match join_result(logged_in.await)?? {
             None => self.wait_for_post_login_message().await,
-            Some(offered) => Err(FetchError::PasswordLoginUnavailable {
+            Some(offered) => Err(FetchErrorKind::PasswordLoginUnavailable {
                 host: self.shutdown_guard.0.host.clone(),
                 offered,
             }),
         }
     }
 
-    /// OpenSSH lists its host keys after a log-in, once that is acknowledged, and has an answer to a request that crosses
-    /// them wait until they are, too (Nagle's algorithm). Left to themselves, acknowledgements take 40 ms each: the first one
-    /// is sent at once, and the next request comes after the keys and acknowledges them.
-    async fn wait_for_post_login_message(&self) -> Result<(), FetchError> {
+    /// Waits for the list of host keys that OpenSSH sends after a log-in. OpenSSH uses Nagle's algorithm: it sends the list once its
+    /// previous packet is acknowledged, and delays its reply to the next request until the list is acknowledged, too. Delayed
+    /// acknowledgments would cost 40 ms each. So the first one is sent immediately (`TCP_QUICKACK`), and the next request, sent after
+    /// the list has arrived, carries the second one.
+    async fn wait_for_post_login_message(&self) -> Result<(), FetchErrorKind> {
         if !self
             .session
             .banner()
@@ -134,12 +140,12 @@ impl SftpClient {
             TcpStream::from_std(stream)
         });
         let stream = stream.map_err(|error| connection_lost(&connection.host, &error))?;
-        // An old one has nothing to say, and one that hung up is noticed by the next request.
+        // Old versions send no list. A closed connection is detected by the next request.
         let _ = tokio::time::timeout(POST_LOGIN_WAIT, stream.readable()).await;
         Ok(())
     }
 
-    /// Reads the file, or finds that it is the known one. `now` tells how old it is.
+    /// Reads the file unless it is unchanged. Its age is measured by `now`.
     pub(super) async fn read(
         &self,
         address: &SftpAddress,
@@ -148,7 +154,7 @@ impl SftpClient {
         now: DateTime<Utc>,
         limit: u64,
         monitor: &Arc<TransferMonitor>,
-    ) -> Result<Outcome, FetchError> {
+    ) -> Result<Outcome, FetchErrorKind> {
         let work = Transfer {
             session: self.session.clone(),
             connection: Arc::clone(&self.shutdown_guard.0),
@@ -163,21 +169,21 @@ impl SftpClient {
     }
 }
 
-fn join_result<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, FetchError> {
-    done.map_err(|error| FetchError::Internal(format!("reading over SFTP: {error}")))
+fn join_result<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, FetchErrorKind> {
+    done.map_err(|error| FetchErrorKind::Internal(format!("SFTP: {error}")))
 }
 
-/// A connection for libssh2, and the same once more to hang up on.
+/// Returns the connection for libssh2, and a second handle to close it.
 fn blocking_pair(stream: TcpStream) -> std::io::Result<(std::net::TcpStream, std::net::TcpStream)> {
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
-    // Requests are small and follow one another, and none is to wait for the last one's acknowledgement.
+    // Requests are small and must not wait for the acknowledgment of the previous one.
     stream.set_nodelay(true)?;
     let shutdown_stream = stream.try_clone()?;
     Ok((stream, shutdown_stream))
 }
 
-/// In an order of ours: were it left to the library, a new version could ask for another key, and a pinned one look changed.
+/// The order is explicit: with the order of libssh2, a new version could request another key, and the pinned key would seem changed.
 fn algorithm_list(kinds: &[HostKeyKind]) -> String {
     let algorithm_list = kinds.iter().map(|kind| match kind {
         HostKeyKind::Rsa => RSA_SIGNATURE_ALGORITHMS,
@@ -186,7 +192,7 @@ fn algorithm_list(kinds: &[HostKeyKind]) -> String {
     algorithm_list.collect::<Vec<_>>().join(",")
 }
 
-fn shown_key(session: &Session) -> Option<OfferedHostKey> {
+fn offered_key(session: &Session) -> Option<OfferedHostKey> {
     let hash = session.host_key_hash(HashType::Sha256)?;
     let kind = match session.host_key()?.1 {
         HostKeyType::Ed25519 => HostKeyKind::Ed25519,
@@ -194,7 +200,7 @@ fn shown_key(session: &Session) -> Option<OfferedHostKey> {
         HostKeyType::Ecdsa384 => HostKeyKind::Ecdsa384,
         HostKeyType::Ecdsa521 => HostKeyKind::Ecdsa521,
         HostKeyType::Rsa => HostKeyKind::Rsa,
-        // Never asked for.
+        // Never requested.
         HostKeyType::Dss | HostKeyType::Unknown => return None,
     };
     Some(OfferedHostKey {
@@ -216,23 +222,23 @@ fn start_session(
     Ok(session)
 }
 
-/// `Some` lists the methods of a server that takes no passwords.
+/// Logs in with the password. If the server does not accept passwords, returns `Some` with the methods that it offers.
 fn log_in(
     session: &Session,
     connection: &Connection,
     credentials: &Credentials,
-) -> Result<Option<String>, FetchError> {
+) -> Result<Option<String>, FetchErrorKind> {
     let (user, password) = (&credentials.username, &credentials.password);
     let methods = connection.call("", || {
         let methods = session.auth_methods(user).map(str::to_owned);
-        // Asked what it offers, a server may let everybody in.
+        // Asking for the methods is itself an authentication attempt (`none`), which a server may accept.
         if session.authenticated() {
             return Ok(None);
         }
         methods.map(Some)
     });
     let Some(methods) = methods? else {
-        // Nobody was asked for a password.
+        // Logged in without a password.
         return Ok(None);
     };
     let offers = |method| methods.split(',').any(|offered| offered == method);
@@ -260,7 +266,7 @@ fn log_in(
     Ok(None)
 }
 
-/// Gives the password to the first question that hides what is typed, and nothing to any other.
+/// Answers the first prompt that hides its input with the password, and all others with an empty text.
 struct PasswordPrompt<'a>(Option<&'a SecretString>);
 
 impl KeyboardInteractivePrompt for PasswordPrompt<'_> {

@@ -1,4 +1,4 @@
-//! Reading one file, looked at before and after.
+//! Reads a file over SFTP, and checks its size and modification time before and after to detect a concurrent upload.
 
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -13,49 +13,51 @@ use ssh2::{FileStat, Session};
 use super::connection::Connection;
 use crate::fetch::content_encoding::ContentEncoding;
 use crate::fetch::download::Download;
+use crate::fetch::error::FetchErrorKind;
 use crate::fetch::throughput::TransferMonitor;
-use crate::fetch::{FetchError, LastStat, Outcome, Validators};
+use crate::fetch::{LastStat, Outcome, Validators};
 
-/// libssh2 asks for as much at once as it is given room for: with 32 KiB it is six times slower.
+/// libssh2 sends requests for the entire buffer at once. With a buffer of 32 KiB it is six times slower.
 const READ_BUFFER_BYTES: usize = 2 << 20;
-/// With so much room it asks once and waits for the answer (it asks for four times the room, and for 30,000 bytes at most).
+/// With a buffer of this size, libssh2 sends a single request and waits for the response. It requests four times the buffer size, in
+/// packets of at most 30,000 bytes.
 const SINGLE_REQUEST_BYTES: usize = 7_500;
-/// Most pieces on their way from one thread to the other: one is filled, one waits, one is taken in.
+/// Number of buffers: one is being filled, one waits, one is being written.
 const MAX_CHUNKS: usize = 3;
-/// A file younger than this may still be being written.
+/// A younger file may still be uploading.
 const MIN_FILE_AGE: TimeDelta = TimeDelta::seconds(10);
 
-/// One reading of one file.
+/// The transfer of one file.
 pub(super) struct Transfer {
     pub(super) session: Session,
     pub(super) connection: Arc<Connection>,
-    /// Where it may be, the likeliest first.
+    /// Possible paths of the file, the most likely one first.
     pub(super) paths: Vec<String>,
-    /// Size and time of modification of the file that is known.
+    /// Size and modification time of the last applied file.
     pub(super) previous: Option<(u64, DateTime<Utc>)>,
     pub(super) last_stat: LastStat,
-    /// Tells how old the file is.
+    /// Current time, to determine the age of the file.
     pub(super) now: DateTime<Utc>,
-    /// Most bytes.
+    /// Maximum size in bytes.
     pub(super) limit: u64,
     pub(super) monitor: Arc<TransferMonitor>,
 }
 
 impl Transfer {
-    pub(super) fn run(&self) -> Result<Outcome, FetchError> {
+    pub(super) fn run(&self) -> Result<Outcome, FetchErrorKind> {
         let sftp = self.connection.call("", || self.session.sftp())?;
         let mut first_error = None;
         for path in &self.paths {
             match self.call(path, || sftp.stat(Path::new(path))) {
                 Ok(found) => return self.read(&sftp, path, &found),
-                // A folder of the server's may be closed that the user's own has a name in common with.
-                Err(error @ (FetchError::NotFound(_) | FetchError::Forbidden(_))) => {
+                // A directory below the root may be inaccessible and have the same name as one in the home directory.
+                Err(error @ (FetchErrorKind::NotFound(_) | FetchErrorKind::Forbidden { .. })) => {
                     first_error.get_or_insert(error);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(first_error.unwrap_or_else(|| FetchError::NotFound(self.connection.host.clone())))
+        Err(first_error.unwrap_or_else(|| FetchErrorKind::NotFound(self.connection.host.clone())))
     }
 
     fn read(
@@ -63,14 +65,14 @@ impl Transfer {
         sftp: &ssh2::Sftp,
         path: &str,
         before: &FileStat,
-    ) -> Result<Outcome, FetchError> {
-        // Not every server says what sort of thing it is; then it is a folder if it can be opened as one.
+    ) -> Result<Outcome, FetchErrorKind> {
+        // Some servers do not report the file type. Then it is a directory if it can be opened as one.
         let is_file = match before.perm {
             Some(_) => before.is_file(),
             None => sftp.opendir(Path::new(path)).is_err(),
         };
         if !is_file {
-            return Err(FetchError::NotAFile(self.display_url(path)));
+            return Err(FetchErrorKind::NotAFile(self.display_url(path)));
         }
         let mtime = modified(before);
         let current = before.size.zip(mtime);
@@ -81,7 +83,10 @@ impl Transfer {
             && let Some(wait) = time_until_old_enough(mtime, self.now)
             && !(mtime > self.now && self.last_stat.replace_and_compare((before.size, mtime)))
         {
-            return Err(self.changed_error(Some(wait)));
+            return Err(FetchErrorKind::RecentlyModified {
+                host: self.connection.host.clone(),
+                retry_after: wait,
+            });
         }
         let mut file = self.call(path, || sftp.open(Path::new(path)))?;
         let content = Download::new(
@@ -92,18 +97,18 @@ impl Transfer {
             &self.monitor,
         )?;
         let content = self.download_file(&mut file, content)?;
-        // The open file, and what stands under its name by now.
+        // The open file, and the file that the path refers to now.
         let after = [
             self.call(path, || file.stat()),
             self.call(path, || sftp.stat(Path::new(path))),
         ];
         for after in after {
             let after = after.map_err(|error| match error {
-                FetchError::NotFound(_) => self.changed_error(None),
+                FetchErrorKind::NotFound(_) => self.changed_error(),
                 other => other,
             })?;
             if (after.size, after.mtime) != (before.size, before.mtime) {
-                return Err(self.changed_error(None));
+                return Err(self.changed_error());
             }
         }
         let validators = Validators {
@@ -113,35 +118,35 @@ impl Transfer {
         content.finish(validators).map(Outcome::File)
     }
 
-    /// Takes the file in on a thread of its own, so that a piece is hashed and written while the next is deciphered.
+    /// Reads the file. Hashing and writing run on another thread, in parallel with decryption.
     fn download_file<'a>(
         &self,
         file: &mut ssh2::File,
         content: Download<'a>,
-    ) -> Result<Download<'a>, FetchError> {
+    ) -> Result<Download<'a>, FetchErrorKind> {
         let (filled_tx, filled_rx) = sync_channel(MAX_CHUNKS);
         let (spare_tx, spare_rx) = sync_channel(MAX_CHUNKS);
         thread::scope(|scope| {
             let writer = scope.spawn(move || write_chunks(content, &filled_rx, &spare_tx));
             let read = self.read_chunks(file, &filled_tx, &spare_rx);
-            // Then no more will come.
+            // Ends the loop of the writer.
             drop(filled_tx);
             let written = match writer.join() {
                 Ok(written) => written,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
-            // Whoever takes nothing more has the better reason.
+            // If the writer failed, the reader only stopped because of it, so report the writer's error.
             written.and_then(|content| read.map(|()| content))
         })
     }
 
-    /// Reads until the file ends, or nobody takes its pieces any more.
+    /// Reads until the end of the file, or until the writer stops.
     fn read_chunks(
         &self,
         file: &mut ssh2::File,
         filled_tx: &SyncSender<Chunk>,
         spare_rx: &Receiver<Chunk>,
-    ) -> Result<(), FetchError> {
+    ) -> Result<(), FetchErrorKind> {
         let mut position = 0;
         let mut size = READ_BUFFER_BYTES;
         let mut allocated = 0;
@@ -159,7 +164,8 @@ impl Transfer {
                 match file.read(&mut chunk.bytes) {
                     Ok(length) => break length,
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    // A server may send less than it is asked for, and the library stumbles if it has asked for more by then.
+                    // libssh2 fails if a server sends less than requested while it has more requests pending. Continue with single
+                    // requests.
                     Err(error) if error.kind() == ErrorKind::Other && size == READ_BUFFER_BYTES => {
                         size = SINGLE_REQUEST_BYTES;
                         chunk.bytes.truncate(size);
@@ -180,7 +186,7 @@ impl Transfer {
         &self,
         path: &str,
         operation: impl FnOnce() -> Result<T, ssh2::Error>,
-    ) -> Result<T, FetchError> {
+    ) -> Result<T, FetchErrorKind> {
         self.connection.call(&self.display_url(path), operation)
     }
 
@@ -192,31 +198,25 @@ impl Transfer {
         )
     }
 
-    fn changed_error(&self, retry_after: Option<Duration>) -> FetchError {
-        FetchError::ChangedWhileReading {
-            host: self.connection.host.clone(),
-            retry_after,
-        }
+    fn changed_error(&self) -> FetchErrorKind {
+        FetchErrorKind::ChangedWhileReading(self.connection.host.clone())
     }
 
-    fn read_error(&self, error: &std::io::Error) -> FetchError {
+    fn read_error(&self, error: &std::io::Error) -> FetchErrorKind {
         if error.kind() == ErrorKind::TimedOut {
-            return FetchError::TimedOut {
-                host: self.connection.host.clone(),
-                reason: "it stopped sending",
-            };
+            return self.connection.timeout_error();
         }
-        FetchError::Incomplete {
+        FetchErrorKind::Incomplete {
             host: self.connection.host.clone(),
         }
     }
 }
 
-/// Bytes on their way from one thread to the other.
+/// A buffer that the reader fills and the writer empties.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    /// So many of them are the file's.
+    /// Number of bytes that were read into the buffer.
     length: usize,
 }
 
@@ -224,10 +224,10 @@ fn write_chunks<'a>(
     mut content: Download<'a>,
     filled_rx: &Receiver<Chunk>,
     spare_tx: &SyncSender<Chunk>,
-) -> Result<Download<'a>, FetchError> {
+) -> Result<Download<'a>, FetchErrorKind> {
     for chunk in filled_rx {
         content.push(&chunk.bytes[..chunk.length])?;
-        // After the last one there is nobody who would fill it again.
+        // Fails after the last chunk, when the reader has ended.
         let _ = spare_tx.send(chunk);
     }
     Ok(content)
@@ -237,13 +237,13 @@ fn modified(stat: &FileStat) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(i64::try_from(stat.mtime?).ok()?, 0)
 }
 
-/// How long until a file that was just written may be trusted.
+/// The time until a recently modified file is old enough to be read.
 fn time_until_old_enough(mtime: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
     let age = now - mtime;
     if age >= MIN_FILE_AGE {
         return None;
     }
-    // A second more: times of modification are whole seconds. Not longer than a file is to rest, whatever its clock says.
+    // One second more, because modification times are whole seconds. At most the minimum age, even if the time is in the future.
     (MIN_FILE_AGE - age.max(TimeDelta::zero()) + TimeDelta::seconds(1))
         .to_std()
         .ok()
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(wait(10), None);
         assert_eq!(wait(9), Some(2));
         assert_eq!(wait(0), Some(11));
-        // The server's clock is ahead of ours, be it by years.
+        // The server's clock is ahead, even by years.
         assert_eq!(wait(-30), Some(11));
         assert_eq!(wait(-100_000_000), Some(11));
     }

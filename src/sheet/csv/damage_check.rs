@@ -1,31 +1,33 @@
-//! Damage that shows in the shape of rows: cells too many, records torn by a line break, cells that slid out of their
-//! columns. A row alone may look whole; held against the header and its neighbour it does not.
+//! Finds damage that shows in the number and position of cells: too many cells, records split by a line break, cells
+//! that are in the wrong columns. A row is compared with the header and with the next row. Must not know how records
+//! are split.
 
 use super::records::{LineTerminator, Record};
 use crate::model::contact::{NumberType, PhoneNumber};
 use crate::sheet::csv::dialect::DELIMITERS;
 use crate::table::{Damage, Field, Header, SheetRow};
 
-/// What rows of a file must look like.
+/// The expected shape of the rows of a file.
 #[derive(Debug)]
 pub(super) struct RowChecker {
     width: usize,
     id: Option<usize>,
-    /// Place of the type of the number, where a row has one number only.
+    /// Index of the type column, if there is only one number column.
     number_type: Option<usize>,
     name: Option<usize>,
     groups: Option<usize>,
-    /// Places of the numbers, that of the column `Number` first.
+    /// Indexes of the number columns, `Number` first.
     numbers: Vec<usize>,
-    /// A column within the header has no title, so a short row can't be trusted: a delimiter may be too many above.
+    /// Whether a column inside the header has no title. The header may then have a surplus delimiter, so cells of
+    /// rows with fewer cells may be in the wrong columns.
     header_has_gap: bool,
     delimiter: u8,
-    /// How the rows so far end.
+    /// Usual line end of the rows read so far.
     line_end: Option<LineTerminator>,
 }
 
 impl RowChecker {
-    /// That of a file with this header, whose row ends like this.
+    /// `line_end` is that of the header row.
     pub(super) fn new(header: &Header, delimiter: u8, line_end: Option<LineTerminator>) -> Self {
         let last = header.titles.iter().rposition(|title| !title.is_empty());
         Self {
@@ -46,7 +48,7 @@ impl RowChecker {
         }
     }
 
-    /// Marks a row that is out of shape by itself.
+    /// Marks a row as damaged if its cells do not fit the header.
     pub(super) fn check_row(&self, row: &mut SheetRow) {
         if row.damage.is_some() || row.len() == self.width {
             return;
@@ -65,32 +67,32 @@ impl RowChecker {
         };
     }
 
-    /// Marks two neighbours that look like one record torn by a line break.
-    pub(super) fn check_torn_pair(&self, before: &mut Record, after: &mut Record) {
+    /// Marks two adjacent rows as damaged if they look like one record split by a line break.
+    pub(super) fn check_split_pair(&self, before: &mut Record, after: &mut Record) {
         let (head, tail) = (&before.row, &after.row);
-        // A piece between two rows may belong to either, so a torn head may have another neighbour.
+        // A part between two rows may belong to either, so the first row may already be marked as split.
         let undamaged =
             matches!(head.damage, None | Some(Damage::SplitRecord)) && tail.damage.is_none();
         let joins_to_one_row = head.len() + tail.len() == self.width + 1
             && (head.len() < self.width || tail.len() < self.width);
-        // A line break within a quoted cell tears nothing.
+        // A line break inside a quoted cell does not split a record.
         let quoted = before.ends_quoted || after.starts_quoted;
         let adjacent = tail.number == head.number + 1;
         let both = |is: fn(&Self, &SheetRow) -> bool| is(self, head) && is(self, tail);
-        let complete_by_themselves =
-            both(Self::has_required_cells) || both(Self::has_id_and_number);
-        if undamaged && joins_to_one_row && adjacent && !quoted && !complete_by_themselves {
+        let each_is_complete = both(Self::has_required_cells) || both(Self::has_id_and_number);
+        if undamaged && joins_to_one_row && adjacent && !quoted && !each_is_complete {
             before.row.damage = Some(Damage::SplitRecord);
             after.row.damage = Some(Damage::SplitRecord);
         }
     }
 
-    /// How nearly all rows end, as far as they have been judged.
+    /// The line end of nearly all rows checked so far.
     pub(super) fn dominant_line_end(&self) -> Option<LineTerminator> {
         self.line_end
     }
 
-    /// Marks the first row where the header lost the second half of its CR LF, which may have become text of the row.
+    /// Marks the first row as damaged if the header ends with only CR of CR LF: the LF may have been replaced by a
+    /// character that is now part of the first row.
     pub(super) fn check_first_line_end(&mut self, first: &mut Record) {
         if (self.line_end, first.line_end) == (Some(LineTerminator::Cr), Some(LineTerminator::CrLf))
         {
@@ -99,8 +101,9 @@ impl RowChecker {
         }
     }
 
-    /// Marks a row that ends with a half of the usual CR LF, and its successor: the other half may have become text of
-    /// either. Where the successor ends so too, the file was put together from parts, and that is how rows end now.
+    /// Marks a row that ends with only CR or LF of the usual CR LF, and the next row: the other character may have
+    /// been replaced by text of either row. If the next row ends the same way, the file was joined from parts with
+    /// different line ends, and this line end becomes the usual one.
     pub(super) fn check_line_end(&mut self, before: &mut Record, after: Option<&mut Record>) {
         let is_half_line_end = matches!(
             before.line_end,
@@ -122,7 +125,7 @@ impl RowChecker {
         }
     }
 
-    /// Whether all that a contact needs is there.
+    /// Whether the row has ID, name, groups and a valid number.
     fn has_required_cells(&self, row: &SheetRow) -> bool {
         let filled = |index: Option<usize>| index.is_some_and(|index| !row.cell(index).is_blank());
         filled(self.id)
@@ -134,8 +137,8 @@ impl RowChecker {
                 .any(|number| is_phone_number(row, *number))
     }
 
-    /// Whether the row has an ID and a number with its type, each in its column, as a row that adds a number to a contact
-    /// does. A piece of a torn record would need the number of another column there.
+    /// Whether the row has an ID and a number with its type, each in its column, like a row that adds a number to a
+    /// contact. A part of a split record has values of other columns there.
     fn has_id_and_number(&self, row: &SheetRow) -> bool {
         let filled = |index: usize| !row.cell(index).is_blank();
         let number = self.numbers.first();
@@ -146,7 +149,7 @@ impl RowChecker {
             && number.is_some_and(|number| is_phone_number(row, *number))
     }
 
-    /// Whether the number stands beside its column: then the other cells do, too.
+    /// Whether the number is next to its column. The other cells are then in wrong columns as well.
     fn is_shifted(&self, row: &SheetRow) -> bool {
         let Some(number) = self.numbers.first().copied() else {
             return false;
@@ -159,17 +162,17 @@ impl RowChecker {
                 || is_number_type(row, number))
     }
 
-    /// Whether blank cells in quotes have lost what stood between them: each such pair is a quotation mark now, and the row
-    /// lacks a cell for it.
+    /// Whether pairs of quoted blank cells (`"",""`) have lost their delimiter. What remains (`""""`) is read as one
+    /// cell that contains a quotation mark, and the row has one cell less for each pair.
     fn has_merged_blank_cells(&self, row: &SheetRow) -> bool {
-        let marks = row
+        let quote_cells = row
             .cells()
             .filter(|cell| cell.display_text() == "\"")
             .count();
-        marks > 0 && row.len() + marks == self.width
+        quote_cells > 0 && row.len() + quote_cells == self.width
     }
 
-    /// Whether the row is a single cell that another delimiter would split into a record.
+    /// Whether the row is a single cell that another delimiter would split into a full record.
     fn uses_other_delimiter(&self, row: &SheetRow) -> bool {
         row.len() == 1
             && DELIMITERS
@@ -182,7 +185,7 @@ impl RowChecker {
     }
 }
 
-/// Places of the number columns, in order of their ordinals.
+/// Indexes of the number columns, in order of their ordinals.
 pub(super) fn number_column_indexes(header: &Header) -> Vec<usize> {
     let mut columns = header.numbers.clone();
     columns.sort_by_key(|columns| columns.ordinal);

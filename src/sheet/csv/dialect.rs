@@ -1,19 +1,20 @@
-//! Which delimiter a file has: declared by `sep=`, or that under which the header is best known.
+//! Detects the delimiter of a CSV file: the one declared by a `sep=` line, or the one that splits the header into the
+//! most known columns. Must not report damage; reading the file does that.
 
 use super::records::{Record, Records};
 use crate::sheet::encoding::{Encoding, TextReader};
 use crate::sheet::header;
 
 pub(super) const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
-/// Rows in which the header is looked for when the delimiter is guessed.
+/// Rows searched for the header to guess the delimiter.
 const GUESS_ROWS: usize = 5;
 
-/// The delimiter, and how many bytes of the text declare it.
+/// The delimiter, and the length in bytes of the line that declares it.
 pub(super) fn detect(head: &[u8]) -> (u8, usize) {
     parse_sep_line(head).unwrap_or_else(|| (guess_delimiter(head), 0))
 }
 
-/// A first line `sep=;`, by which a file tells Excel its delimiter; Excel does not count it as a row.
+/// Parses a first line `sep=;`, which declares the delimiter for Excel. Excel does not count it as a row.
 fn parse_sep_line(head: &[u8]) -> Option<(u8, usize)> {
     let length = memchr::memchr2(b'\n', b'\r', head).unwrap_or(head.len());
     let line = std::str::from_utf8(&head[..length]).ok()?;
@@ -22,7 +23,7 @@ fn parse_sep_line(head: &[u8]) -> Option<(u8, usize)> {
         .strip_prefix("sep=")
         .map(str::as_bytes)?;
     let value = if value == b"\\t" { b"\t" } else { value };
-    // A program that knew nothing of it has filled it up like a row.
+    // Programs that do not know this line may pad it with delimiters like any other row.
     let (delimiter, rest) = value.split_first()?;
     if !DELIMITERS.contains(delimiter) || rest.iter().any(|byte| byte != delimiter) {
         return None;
@@ -35,7 +36,7 @@ fn parse_sep_line(head: &[u8]) -> Option<(u8, usize)> {
     Some((*delimiter, length + line_end))
 }
 
-/// The delimiter under which the first rows show most known headers; the comma where none does.
+/// The delimiter with the most known columns in one of the first rows; a comma if there are none.
 fn guess_delimiter(head: &[u8]) -> u8 {
     let score = |delimiter: u8| {
         let mut records =
@@ -43,7 +44,7 @@ fn guess_delimiter(head: &[u8]) -> u8 {
         let mut record = Record::default();
         let mut best = 0;
         for _ in 0..GUESS_ROWS {
-            // What is broken here is met again, and reported, when the file is read.
+            // Ignore errors here: reading the file meets and reports them again.
             let Ok(true) = records.next_non_blank(&mut record) else {
                 break;
             };

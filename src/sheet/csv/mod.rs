@@ -1,7 +1,8 @@
-//! CSV files: dialect, records, and the damage that a plain CSV reader passes over in silence.
+//! Reads CSV files as a stream, and marks damaged rows that an ordinary CSV reader would accept. Must not know what
+//! the cells mean, except where the columns help to recognize damage.
 //!
-//! The file is read as a stream. `records` splits it and watches the quotes, `dialect` finds the delimiter, `shape` holds
-//! each row against the header and its neighbour.
+//! `dialect` detects the delimiter, `records` splits records and checks their quotes, `structural_scan` finds the
+//! bytes where they may end, and `damage_check` compares each row with the header and the next row.
 
 mod damage_check;
 mod dialect;
@@ -11,14 +12,17 @@ mod structural_scan;
 use std::io::{Read, Seek};
 
 use super::encoding::{self, Encoding, TextReader};
-use super::{Format, Limits, RowSink, SheetError, SheetInfo, header};
+use super::error::{RowLimit, SheetError};
+use super::file_type::FileType;
+use super::row_sink::RowSink;
+use super::{Format, Limits, SheetInfo, header};
 use crate::model::catalog::Finding;
 use crate::model::issue::Issue;
 use crate::table::{Damage, Header, SheetRow};
 use damage_check::RowChecker;
 use records::{ExpectedColumns, Record, Records};
 
-/// Bytes of text in which the delimiter is looked for.
+/// Bytes of text used to detect the delimiter.
 const DELIMITER_SAMPLE_BYTES: usize = 256 << 10;
 
 pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
@@ -33,7 +37,9 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     }
     let (header, mut issues) = match header::parse(record.row.number, &titles(&record.row)) {
         _ if record.row.damage == Some(Damage::SurplusCells) => {
-            return Err(SheetError::NotASpreadsheet("a line without end"));
+            return Err(SheetError::NotASpreadsheet(FileType::TooManyColumns {
+                limit: records::MAX_CELLS,
+            }));
         }
         Ok(_) if record.row.damage.is_some() => {
             return Err(SheetError::StrayQuoteInHeader {
@@ -51,7 +57,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         numbers: damage_check::number_column_indexes(&header),
     });
     let mut checker = RowChecker::new(&header, delimiter, record.line_end);
-    let sink = RowSink::new(header, limits, on_row);
+    let sink = RowSink::new(header, RowLimit::Configured(limits.max_rows), on_row);
     let (header, untitled) = read_rows(&mut records, &mut checker, sink)?;
     issues.extend(untitled);
     if encoding == Encoding::Windows1252 {
@@ -88,7 +94,8 @@ fn open_records<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8
     Ok((Records::new(text, delimiter, head), encoding, delimiter))
 }
 
-/// Hands out the rows below the header; each is held back until its successor is known.
+/// Passes the rows below the header to `sink`, each after the next row was read, because damage may show only in the
+/// pair.
 fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
     records: &mut Records<R>,
     checker: &mut RowChecker,
@@ -102,7 +109,7 @@ fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
         has_more = records.next_non_blank(&mut after)?;
         if has_more {
             checker.check_row(&mut after.row);
-            checker.check_torn_pair(&mut before, &mut after);
+            checker.check_split_pair(&mut before, &mut after);
         }
         checker.check_line_end(&mut before, has_more.then_some(&mut after));
         sink.push(&before.row)?;
@@ -111,18 +118,18 @@ fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
     Ok(sink.finish())
 }
 
-/// All records of a CSV file of any kind, without regard to a header: what the splitter makes of it.
+/// All records of any CSV file as cells. Looks for no header.
 ///
 /// # Errors
-/// [`SheetError`] if it is refused, or if it can't be told what the cells of a record are. A quote within a bare cell is
-/// one, as public collections have it; a list of contacts is held to more.
+/// [`SheetError`] if the file is rejected, or if the cells of a record are ambiguous. A quote inside an unquoted cell is
+/// accepted here, because public collections contain such files; contact lists are checked more strictly.
 pub(super) fn all_records<R: Read + Seek>(file: R) -> Result<Vec<Vec<String>>, SheetError> {
     let (mut records, ..) = open_records(file)?;
     let mut record = Record::default();
     let mut all = Vec::new();
     while records.next_non_blank(&mut record)? {
         if !matches!(record.row.damage, None | Some(Damage::StrayQuote)) {
-            return Err(SheetError::StrayQuoteInHeader {
+            return Err(SheetError::AmbiguousRecord {
                 row: record.row.number,
             });
         }
@@ -246,11 +253,12 @@ mod tests {
         let text = format!("{HEADER}\n1,A,2,m,\"x\n2,B,3,m,\"y\"\n3,C,4,m,z\n");
         let (_, rows) = parse_rows(text.as_bytes()).unwrap();
         let found: Vec<_> = rows.iter().map(|row| (row.number, row.damage)).collect();
-        let swallowed = Some(Damage::EmbeddedRecord);
-        assert_eq!(found, [(2, swallowed), (3, swallowed), (4, None)]);
+        let embedded = Some(Damage::EmbeddedRecord);
+        assert_eq!(found, [(2, embedded), (3, embedded), (4, None)]);
     }
 
-    /// Rows that end early look like torn ones, but not where each has an ID and a number in its place.
+    /// Rows with fewer cells may be parts of a split record, but not if each has an ID and a number in the right
+    /// columns.
     #[test]
     fn short_row_with_id_and_number_is_accepted() {
         let header = "ID,Name,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
@@ -282,7 +290,7 @@ mod tests {
             (Some(Damage::SurplusCells), None)
         );
         assert_eq!(rows[0].len(), records::MAX_CELLS);
-        // Also where all that is kept of it is blank, in a record or in a line of a damaged one.
+        // The same if all cells up to the limit are blank, in an intact record and in a line of a damaged one.
         for line in ["{}1,A,2,m,x", "{}1,A\"B,2,m,x"] {
             let line = line.replace("{}", &",".repeat(1 << 17));
             let text = format!("{HEADER}\n{line}\n2,B,3,m,y\n");
@@ -290,7 +298,7 @@ mod tests {
             assert_eq!(rows.len(), 2);
             assert_eq!(rows[0].damage, Some(Damage::SurplusCells));
         }
-        // Blank ones beyond count for nothing, as ever.
+        // Blank cells beyond the limit are ignored.
         let text = format!("{HEADER}\n1,A,2,m,x{}\n", ",".repeat(1 << 20));
         assert_eq!(parse_rows(text.as_bytes()).unwrap().1[0].damage, None);
         let text = format!("{HEADER}{}z\n1,A,2,m,x\n", ",".repeat(1 << 20));

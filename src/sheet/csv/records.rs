@@ -1,9 +1,10 @@
-//! Splits a text into records, and says of each whether its quotes are as they must be.
+//! Splits text into records and checks their quotes. Must not know titles; it only knows how many columns to expect
+//! and which contain phone numbers.
 //!
-//! The splitter goes from mark to mark, finds where a record and each of its cells ends, and which row of the spreadsheet it
-//! is. A quote that stands where none may stand, or a quoted cell that holds what looks like a record, makes the record
-//! damaged. Then each of its lines is handed out as a row of its own, marked as damaged, because that is what they were in
-//! the spreadsheet; csv-core says what the cells of such a line are.
+//! The splitter jumps between structural bytes, finds the end of each record and cell, and counts spreadsheet rows. A
+//! record is damaged if it has a misplaced quote, or a quoted cell with content that looks like a record. Each line
+//! of a damaged record is returned as a row of its own, marked as damaged, because the lines were separate rows in
+//! the spreadsheet; csv-core splits them into cells.
 
 use std::io::Read;
 use std::ops::Range;
@@ -17,20 +18,24 @@ use crate::sheet::SheetError;
 use crate::sheet::encoding::TextReader;
 use crate::table::{Cell, CellKind, Damage, SheetRow};
 
-/// Most cells of a record: four times as many as a spreadsheet program has columns. What has more is damaged, and they are
-/// not kept.
+/// Maximum number of cells of a record: four times the columns of a spreadsheet program. A record with more cells is
+/// damaged, and the surplus cells are discarded.
 pub(super) const MAX_CELLS: usize = 1 << 16;
+/// Initial size in bytes of the buffer for the cells of a damaged line.
+const INITIAL_CELL_BYTES: usize = 1 << 10;
+/// Initial number of cells of a damaged line.
+const INITIAL_CELL_COUNT: usize = 32;
 
-/// What is known of the columns, by which a swallowed record is recognised.
+/// Facts about the columns that help to recognize a record inside a quoted cell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ExpectedColumns {
-    /// Columns of the header; 0 until it is known, and then no cell is suspected.
+    /// Number of columns; 0 until the header was read, which disables the search for embedded records.
     pub(super) width: usize,
-    /// Places of the number columns.
+    /// Indexes of the number columns.
     pub(super) numbers: Vec<usize>,
 }
 
-/// What separates two records.
+/// The characters that end a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineTerminator {
     Cr,
@@ -38,37 +43,37 @@ pub(super) enum LineTerminator {
     CrLf,
 }
 
-/// A row, and what its neighbours must know of it.
+/// A row, with the facts needed to check the pair of this row and an adjacent one.
 #[derive(Debug, Default)]
 pub(super) struct Record {
-    /// Its cells.
     pub(super) row: SheetRow,
-    /// Its first cell is quoted, so it can't be the end of a torn one.
+    /// Whether the first cell is quoted. The row is then not the second part of a split record.
     pub(super) starts_quoted: bool,
-    /// Its last cell is quoted, so it can't be the beginning of a torn one.
+    /// Whether the last cell is quoted. The row is then not the first part of a split record.
     pub(super) ends_quoted: bool,
-    /// How it ends; not known of the lines of a damaged one.
+    /// `None` at the end of the file, and for lines of a damaged record.
     pub(super) line_end: Option<LineTerminator>,
 }
 
-/// The records of a text.
+/// Iterates over the records of a text.
 pub(super) struct Records<R> {
     text: TextReader<R>,
+    /// Window of the text.
     buffer: Vec<u8>,
-    /// Where the next record begins in the window.
+    /// Offset of the next record in the window.
     start: usize,
-    /// Row of the last line seen.
+    /// Row number of the last line that was read.
     row: u32,
     delimiter: u8,
     expected: ExpectedColumns,
     scanner: StructuralScanner,
-    /// The cells of the last record that was found, as long as it may be sound.
+    /// Cells of the last record found; not used if the record is damaged.
     cell_spans: Vec<CellSpan>,
-    /// For the lines of damaged records.
+    /// Splits the lines of damaged records into `cells` and `cell_ends`.
     line_reader: Reader,
     cells: Vec<u8>,
     cell_ends: Vec<usize>,
-    /// Lines of a damaged record that are still to be handed out.
+    /// Lines of a damaged record that were not returned yet.
     lines: Option<DamagedLines>,
     last_byte: Option<u8>,
 }
@@ -85,41 +90,39 @@ struct DamagedLines {
 struct RecordSpan {
     start: usize,
     end: usize,
-    /// Behind its line end.
+    /// Offset after the line end.
     next: usize,
-    /// What is wrong with its quotes.
+    /// Damage of the quotes.
     damage: Option<Damage>,
-    /// Its last cell is quoted.
+    /// Whether the last cell is quoted.
     ends_quoted: bool,
-    /// There are line ends in its quoted cells.
+    /// Whether quoted cells contain line ends.
     has_line_breaks: bool,
-    /// Something is in its cells beyond [`MAX_CELLS`].
+    /// Whether cells beyond [`MAX_CELLS`] have content.
     has_surplus: bool,
-    /// Where its first NUL is.
+    /// Offset of the first NUL.
     nul: Option<usize>,
 }
 
-/// A cell of a record, from behind one delimiter to the next.
+/// A cell of a record between two delimiters, with its quotes.
 #[derive(Debug, Clone, Copy)]
 struct CellSpan {
-    /// In the record.
+    /// Offset in the record.
     start: usize,
     end: usize,
     quoting: Quoting,
 }
 
-/// The quotes of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quoting {
     None,
-    /// At both ends.
+    /// Quotes at both ends.
     Quoted,
-    /// At both ends, and doubled ones within.
+    /// Quotes at both ends, and doubled quotes inside.
     Escaped,
 }
 
 impl RecordSpan {
-    /// Takes its next cell.
     fn push_cell(&mut self, cell_spans: &mut Vec<CellSpan>, cell: Range<usize>, quoting: Quoting) {
         if cell_spans.len() == MAX_CELLS {
             self.has_surplus |= !cell.is_empty();
@@ -135,14 +138,14 @@ impl RecordSpan {
 
 enum ScanResult {
     Complete(RecordSpan),
-    /// The window ends before the record does.
+    /// The record continues after the window.
     NeedsInput,
-    /// The text ends within a quoted cell.
+    /// The text ends inside a quoted cell.
     Unclosed,
 }
 
 impl<R: Read> Records<R> {
-    /// The records of `head` and the text that follows it.
+    /// Reads the records of `head` and of the text that follows it.
     pub(super) fn new(text: TextReader<R>, delimiter: u8, head: Vec<u8>) -> Self {
         Self {
             text,
@@ -154,19 +157,19 @@ impl<R: Read> Records<R> {
             scanner: StructuralScanner::new(delimiter),
             cell_spans: Vec::new(),
             line_reader: ReaderBuilder::new().delimiter(delimiter).build(),
-            cells: vec![0; 1 << 10],
-            cell_ends: vec![0; 32],
+            cells: vec![0; INITIAL_CELL_BYTES],
+            cell_ends: vec![0; INITIAL_CELL_COUNT],
             lines: None,
             last_byte: None,
         }
     }
 
-    /// From now on cells that look as if they had swallowed a record of this shape are suspected.
+    /// Enables the search for records of this shape inside quoted cells.
     pub(super) fn expect_columns(&mut self, expected: ExpectedColumns) {
         self.expected = expected;
     }
 
-    /// Whether all that was read so far ends with a whole line end, if lines end like this; `false` for an empty text.
+    /// Whether the text read so far ends with a complete line end, given the usual one. `false` for an empty text.
     pub(super) fn ends_with_newline(&self, dominant: Option<LineTerminator>) -> bool {
         match self.last_byte {
             Some(b'\n') => true,
@@ -175,7 +178,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Reads the next row that isn't blank into `record`; `false` at the end.
+    /// Reads the next row that is not blank into `record`. Returns `false` at the end of the text.
     pub(super) fn next_non_blank(&mut self, record: &mut Record) -> Result<bool, SheetError> {
         loop {
             let has_more = if let Some(lines) = self.lines.take() {
@@ -210,7 +213,7 @@ impl<R: Read> Records<R> {
                 end: found.end,
                 damage,
             });
-            // Blank, and passed over: its lines follow.
+            // The caller skips this blank row and then receives the lines of the record.
             record.row.reset_to(self.row);
             return Ok(true);
         }
@@ -227,7 +230,7 @@ impl<R: Read> Records<R> {
         Ok(true)
     }
 
-    /// The next line of a damaged record.
+    /// Reads the next line of a damaged record.
     fn next_line(&mut self, lines: DamagedLines, record: &mut Record) -> Result<bool, SheetError> {
         let rest = &self.buffer[lines.next..lines.end];
         let length = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
@@ -248,7 +251,7 @@ impl<R: Read> Records<R> {
         Ok(true)
     }
 
-    /// The next record in the window, which grows until it holds it.
+    /// Finds the next record, and enlarges the window until it contains the record.
     fn find_record(&mut self) -> Result<Option<RecordSpan>, SheetError> {
         let mut at_eof = false;
         loop {
@@ -266,7 +269,7 @@ impl<R: Read> Records<R> {
                     self.buffer.drain(..self.start);
                     self.start = 0;
                     self.scanner.reset_to(0);
-                    // Twice as much each time: a record as long as the file is not searched again and again.
+                    // Double the window each time, because each scan starts at the beginning of the record.
                     let wanted = self.buffer.len();
                     at_eof = !self.text.read_more(&mut self.buffer, wanted)?;
                 }
@@ -274,7 +277,7 @@ impl<R: Read> Records<R> {
         }
     }
 
-    /// Looks for the end of the record that begins at `start`, and for its cells.
+    /// Scans the record at `start` for its end and its cells.
     fn scan(&mut self, at_eof: bool) -> ScanResult {
         let (text, start) = (&self.buffer[..], self.start);
         let mut found = RecordSpan {
@@ -290,7 +293,7 @@ impl<R: Read> Records<R> {
         self.cell_spans.clear();
         let mut cell = start;
         let mut quoting = Quoting::None;
-        // Behind the quote that closed the last quoted cell.
+        // Offset after the closing quote of the last quoted cell.
         let mut closed = None;
         loop {
             let Some(position) = self.scanner.next(text) else {
@@ -299,7 +302,7 @@ impl<R: Read> Records<R> {
                 }
                 break;
             };
-            // The second half of the line end before.
+            // The LF of the previous line end.
             if position < start {
                 continue;
             }
@@ -344,22 +347,22 @@ impl<R: Read> Records<R> {
         ScanResult::Complete(found)
     }
 
-    /// What is wrong with a record, given what is wrong with its quotes. One of several lines has swallowed the others if
-    /// its quotes are wrong, or if a line in a quoted cell looks like a record.
+    /// The damage of a record. A record of several lines contains other records if its quotes are damaged, or if one
+    /// of its lines looks like a record.
     fn classify_damage(&self, found: &RecordSpan) -> Option<Damage> {
         if !found.has_line_breaks {
             return found.damage;
         }
-        // The record's own first line begins before any quoted cell that has a line break.
+        // Skip the first line: it is the start of the record itself.
         let raw = &self.buffer[found.start..found.end];
         let mut lines = raw.split(|byte| matches!(byte, b'\n' | b'\r')).skip(1);
-        let swallowed = found.damage.is_some()
+        let contains_records = found.damage.is_some()
             || (self.expected.width > 2 && lines.any(|line| self.looks_like_record(line)));
-        swallowed.then_some(Damage::EmbeddedRecord)
+        contains_records.then_some(Damage::EmbeddedRecord)
     }
 
     fn looks_like_record(&self, line: &[u8]) -> bool {
-        // Up to the first quote: what follows may be the rest of the record that has swallowed the line.
+        // Only up to the first quote: the rest of the line may belong to the outer record.
         let line = &line[..memchr(b'"', line).unwrap_or(line.len())];
         if memchr_iter(self.delimiter, line).count() + 1 >= self.expected.width {
             return true;
@@ -374,7 +377,7 @@ impl<R: Read> Records<R> {
         })
     }
 
-    /// Takes the cells out of a sound record.
+    /// Reads the cells of an intact record into `row`.
     fn read_cells(&self, found: &RecordSpan, row: &mut SheetRow) -> Result<(), SheetError> {
         row.reset_to(self.row);
         let text = simdutf8::basic::from_utf8(&self.buffer[found.start..found.end])
@@ -395,7 +398,8 @@ impl<R: Read> Records<R> {
         Ok(())
     }
 
-    /// Takes the cells out of a line of a damaged record; whether there may be something beyond [`MAX_CELLS`].
+    /// Reads the cells of a line of a damaged record into `row`. Returns whether there may be cells beyond
+    /// [`MAX_CELLS`].
     fn read_line_cells(
         &mut self,
         raw: Range<usize>,
@@ -405,8 +409,10 @@ impl<R: Read> Records<R> {
         let mut has_surplus = false;
         let mut input = &self.buffer[raw];
         self.line_reader.reset();
-        self.cells.resize(self.cells.capacity().max(1 << 10), 0);
-        self.cell_ends.resize(self.cell_ends.capacity().max(32), 0);
+        self.cells
+            .resize(self.cells.capacity().max(INITIAL_CELL_BYTES), 0);
+        self.cell_ends
+            .resize(self.cell_ends.capacity().max(INITIAL_CELL_COUNT), 0);
         let (mut written, mut count) = (0, 0);
         loop {
             let (result, consumed, text, cells) = self.line_reader.read_record(
@@ -441,21 +447,22 @@ impl<R: Read> Records<R> {
         ) {
             return Ok(has_surplus);
         }
-        // A cell that ends within a character can't be: the text is valid and delimiters are ASCII.
+        // Not reached: the text is valid UTF-8 and delimiters are ASCII, so cells end at character boundaries.
         Err(SheetError::Undecodable { row: self.row })
     }
 }
 
-/// Where a quoted cell is closed.
+/// The closing quote of a quoted cell.
 enum ClosingQuote {
     At(usize, Quoting),
-    /// The window ends before that.
+    /// The cell continues after the window.
     NeedsInput,
     Missing,
 }
 
 impl ClosingQuote {
-    /// Of the cell whose opening quote was met last; notes what else is met in it.
+    /// Finds the closing quote of the cell whose opening quote the scanner returned last. Records line breaks and
+    /// NULs of the cell in `found`.
     fn locate(
         scanner: &mut StructuralScanner,
         text: &[u8],
@@ -488,7 +495,7 @@ impl ClosingQuote {
     }
 }
 
-/// Length of the line end that stands here: 2 for CR LF, else 1; 0 where there is none.
+/// Length of the line end at the start of `text`: 2 for CR LF, 1 for CR or LF, 0 if there is none.
 fn line_end_len(text: &[u8]) -> usize {
     match text {
         [b'\r', b'\n', ..] => 2,
@@ -497,7 +504,7 @@ fn line_end_len(text: &[u8]) -> usize {
     }
 }
 
-/// Line ends in a text, CR LF counted as one.
+/// Number of line ends; CR LF counts as one.
 fn count_line_breaks(text: &[u8]) -> u32 {
     let count = memchr2_iter(b'\n', b'\r', text)
         .filter(|at| !(text[*at] == b'\n' && *at > 0 && text[at - 1] == b'\r'))

@@ -1,24 +1,26 @@
-//! The bytes of a text at which a splitter has to look: delimiters, quotes, line ends and NULs.
+//! Finds the bytes of a text that matter for splitting it: delimiters, quotes, CR, LF and NUL. Must not know what
+//! they mean.
 
-/// Bytes that are looked at in one step.
+/// Bytes compared in one step.
 const BLOCK_BYTES: usize = 64;
-/// Bytes of which the bits are gathered in one step.
-const WORD: usize = 8;
+/// Bytes whose bits are packed in one step.
+const WORD_BYTES: usize = 8;
 
-/// Goes through the marks of a text in order. The text is handed in with each step and must stay the same between them.
+/// Iterates over the structural bytes of a text. The caller passes the text to each call; it must not change between
+/// calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StructuralScanner {
     delimiter: u8,
-    /// Where the current block begins.
+    /// Offset of the current block.
     block: usize,
-    /// The marks of the current block that are still to come, its first byte in the lowest bit.
+    /// Structural bytes of the current block that were not returned yet; the lowest bit is the first byte.
     remaining: u64,
-    /// Where the next block begins.
+    /// Offset of the next block.
     next_block: usize,
 }
 
 impl StructuralScanner {
-    /// From the beginning of a text.
+    /// Starts at the beginning of a text.
     pub(super) fn new(delimiter: u8) -> Self {
         Self {
             delimiter,
@@ -28,12 +30,12 @@ impl StructuralScanner {
         }
     }
 
-    /// From this place of another text.
+    /// Continues at this offset, possibly of another text.
     pub(super) fn reset_to(&mut self, position: usize) {
         (self.block, self.remaining, self.next_block) = (position, 0, position);
     }
 
-    /// The place of the next mark.
+    /// The offset of the next structural byte.
     #[inline]
     pub(super) fn next(&mut self, text: &[u8]) -> Option<usize> {
         while self.remaining == 0 {
@@ -44,7 +46,7 @@ impl StructuralScanner {
         Some(position)
     }
 
-    /// Looks at the next block; `None` at the end of the text.
+    /// Loads the next block. Returns `None` at the end of the text.
     #[inline(never)]
     fn load_block(&mut self, text: &[u8]) -> Option<()> {
         let rest = text.get(self.next_block..)?;
@@ -58,7 +60,7 @@ impl StructuralScanner {
             }
             let mut block = [0; BLOCK_BYTES];
             block[..rest.len()].copy_from_slice(rest);
-            // Those beyond the end of the text are none.
+            // Mask the padding, which consists of NULs.
             self.remaining = structural_bits(&block, self.delimiter) & ((1 << rest.len()) - 1);
             self.next_block = text.len();
         }
@@ -66,10 +68,10 @@ impl StructuralScanner {
     }
 }
 
-/// A bit for each mark, that of the first byte the lowest.
+/// A bit for each structural byte; the lowest bit is the first byte.
 #[expect(
     clippy::needless_bitwise_bool,
-    reason = "without a branch many bytes are compared in one step"
+    reason = "branch-free code lets the compiler compare many bytes in one step"
 )]
 fn structural_bits(block: &[u8; BLOCK_BYTES], delimiter: u8) -> u64 {
     let mut is_structural = [0; BLOCK_BYTES];
@@ -77,11 +79,11 @@ fn structural_bits(block: &[u8; BLOCK_BYTES], delimiter: u8) -> u64 {
         let is = (byte == delimiter) | (byte == b'"') | (byte == b'\n') | (byte == b'\r');
         *is_structural = u8::from(is | (byte == 0));
     }
-    let (words, _) = is_structural.as_chunks::<WORD>();
+    let (words, _) = is_structural.as_chunks::<WORD_BYTES>();
     words.iter().rev().fold(0, |bits, word| {
-        // The product has the lowest bit of each byte side by side in its highest byte.
+        // The highest byte of the product contains the lowest bit of each byte.
         let low_bits = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-        bits << WORD | low_bits
+        bits << WORD_BYTES | low_bits
     })
 }
 
@@ -103,13 +105,13 @@ mod tests {
     #[test]
     fn structural_byte_is_found_at_any_offset() {
         for length in 0..3 * BLOCK_BYTES {
-            let bare = vec![b'a'; length];
-            check(&bare, 0);
+            let plain = vec![b'a'; length];
+            check(&plain, 0);
             check(&vec![b'"'; length], length / 2);
             for position in 0..length {
-                for mark in [b';', b'"', b'\n', b'\r', 0] {
-                    let mut text = bare.clone();
-                    text[position] = mark;
+                for byte in [b';', b'"', b'\n', b'\r', 0] {
+                    let mut text = plain.clone();
+                    text[position] = byte;
                     check(&text, 0);
                     check(&text, position / 2);
                 }

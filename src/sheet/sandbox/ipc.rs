@@ -1,7 +1,8 @@
-//! What is said between a process and the one that reads a workbook for it: a header, rows, and an end or a refusal.
+//! The messages from the worker process that reads a workbook to its parent: a header, rows, and an end or a
+//! rejection.
 //!
-//! Each frame is a tag (1 byte), the length of what follows (4 bytes, little-endian) and the content. Rows are binary,
-//! all else is JSON.
+//! Each frame has a tag (1 byte), the length of the content (4 bytes, little-endian) and the content. Rows are
+//! binary, everything else is JSON. Must not know about processes; it only reads and writes streams.
 
 use std::io::{BufRead, Write};
 
@@ -16,23 +17,23 @@ const ROW: u8 = b'R';
 const END: u8 = b'E';
 const REJECTED: u8 = b'F';
 
-/// Longest content that is believed; a row of the widest and longest kind is shorter.
+/// Maximum length of the content. Even the largest possible row is shorter.
 const MAX_CONTENT_BYTES: u32 = 16 << 20;
 
-/// What the reading process says.
+/// A message from the worker process.
 #[derive(Debug)]
 pub(super) enum Frame {
-    /// The header, before any row.
+    /// The header; sent before the first row.
     Header(Header),
-    /// A row, which is now in the buffer that was given.
+    /// A row, which was written to the buffer of the caller.
     Row,
-    /// All rows were said.
+    /// All rows were sent.
     End(End),
-    /// The workbook is refused.
+    /// The workbook was rejected.
     Rejected(Failure),
 }
 
-/// What is known at the end.
+/// Facts that are complete only after the last row.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct End {
     pub(super) sheet: Option<String>,
@@ -63,7 +64,7 @@ pub(super) fn write_rejection(out: &mut impl Write, failure: &Failure) -> std::i
     write_json(out, REJECTED, failure)
 }
 
-/// `scratch` is used again for each row.
+/// `scratch` is a buffer that is reused for each row.
 pub(super) fn write_row(
     out: &mut impl Write,
     row: &SheetRow,
@@ -74,7 +75,7 @@ pub(super) fn write_row(
     scratch.extend_from_slice(&row.number.to_le_bytes());
     scratch.extend_from_slice(&[0; 4]);
     let (mut start, mut count) = (0, 0_u32);
-    // There are fewer columns than that, and less text, in any row.
+    // Column indexes fit into 16 bits and text offsets into 32 bits because of the limits of `xlsx`.
     for (index, (kind, end)) in (0_u16..).zip(cells) {
         if *kind != CellKind::Text || *end != start {
             scratch.extend_from_slice(&index.to_le_bytes());
@@ -90,7 +91,7 @@ pub(super) fn write_row(
     write_frame(out, ROW, scratch)
 }
 
-/// The next frame; a row goes into `row`.
+/// Reads the next frame; a row is written to `row`.
 pub(super) fn read_frame(
     input: &mut impl BufRead,
     row: &mut SheetRow,
@@ -98,7 +99,7 @@ pub(super) fn read_frame(
 ) -> std::io::Result<Frame> {
     /// Bytes of the tag and the length.
     const FRAME_HEADER_BYTES: usize = 5;
-    // Most frames lie in the buffer whole.
+    // Most frames are completely in the buffer and need no copy.
     if let Some((head, rest)) = input.fill_buf()?.split_first_chunk::<FRAME_HEADER_BYTES>()
         && let Some(content) = rest.get(..content_len(*head)?)
     {
@@ -135,9 +136,10 @@ fn parse_frame(tag: u8, content: &[u8], row: &mut SheetRow) -> std::io::Result<F
     })
 }
 
-/// Number of the row; count of its cells that aren't blank; place, kind and end of each; and all their text.
+/// Decodes a row: its number, the number of cells that are not blank, index, kind and end of each, and the text of
+/// all cells.
 fn decode_row(content: &[u8], row: &mut SheetRow) -> Option<()> {
-    /// Bytes of a cell's place, kind and end.
+    /// Bytes of the index, kind and end of a cell.
     const CELL_BYTES: usize = 7;
     let (number, rest) = content.split_first_chunk()?;
     let (count, rest) = rest.split_first_chunk()?;
@@ -161,7 +163,7 @@ fn decode_row(content: &[u8], row: &mut SheetRow) -> Option<()> {
 pub(super) fn malformed_frame() -> std::io::Error {
     std::io::Error::new(
         std::io::ErrorKind::InvalidData,
-        "the reader of workbooks said something unintelligible",
+        "the worker process for workbooks sent an invalid message",
     )
 }
 

@@ -1,9 +1,10 @@
-//! The wall between a workbook and this process: a workbook is read by a child process of the same program, which may
-//! take so much memory and time and no more. Whatever the workbook does to its reader, it does it there.
+//! Reads workbooks in a worker process with limited memory, processor time and output, so that a malicious or damaged
+//! workbook cannot harm this process. Must not parse workbooks itself.
 //!
-//! The child gets the file as its standard input and writes to its standard output what it finds (`frame`). Before anything
-//! else it limits itself. Its output is a file without a name, which is looked at once the child is through: a workbook of
-//! which only a half can be read gives no row at all, and the two are not in each other's way on the processor.
+//! The worker is the same program. It limits itself first, receives the file as standard input and writes frames
+//! (`ipc`) to standard output. This output is an unnamed temporary file, which the parent reads only after the worker
+//! has ended: a workbook that is readable only in part gives no rows, and the two processes do not compete for the
+//! processor.
 
 mod ipc;
 pub(super) mod zip_limits;
@@ -17,50 +18,52 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
-use super::{Format, Limits, SheetError, SheetInfo, read};
+use super::error::{ByteLimit, SheetError, WorkbookDefect, WorkbookLimit};
+use super::{Format, Limits, SheetInfo, read};
 use crate::table::{Header, SheetRow};
 use ipc::{End, Frame};
 
-/// Name of the command by which the program reads a workbook for its parent.
+/// Name of the hidden command that runs the worker process.
 pub const COMMAND: &str = "read-workbook";
-/// Most memory of the child for data, bytes. With the program itself it stays below 256 MiB.
+/// Maximum memory of the worker for data, bytes. Together with the program, the worker needs less than 256 MiB.
 const MAX_DATA_BYTES: u64 = 208 << 20;
-/// Most time of the child on a processor, seconds.
+/// Maximum processor time of the worker, seconds.
 const MAX_CPU_SECONDS: u64 = 10;
-/// Most bytes that the child may write: more than all cells and all text that a sheet may have.
+/// Maximum output of the worker, bytes. The largest sheet within the limits of `xlsx` needs less.
 const MAX_OUTPUT_BYTES: u64 = 128 << 20;
-/// How a child ends that could not write what it read.
+/// Exit code of a worker that could not write its output.
 const EXIT_OUTPUT_NOT_WRITTEN: i32 = 1;
+/// Buffer size for the workbook and for the frames.
+const BUFFER_BYTES: usize = 64 << 10;
 
-/// Who reads workbooks.
+/// Where workbooks are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkbookReader {
-    /// This process: for tests of the reader itself, where nothing stands between.
+    /// In this process, without limits. Only for tests of the reader.
     InProcess,
-    /// A child process running this program.
+    /// In a child process that runs this program.
     Child(PathBuf),
 }
 
 impl WorkbookReader {
-    /// A child process of the program that is running, even if its file was replaced meanwhile.
+    /// In a child process of the running program, even if its file was replaced since it started.
     #[must_use]
     pub fn current_exe() -> Self {
         Self::Child("/proc/self/exe".into())
     }
 }
 
-/// Ends the child, whatever happens to its parent's reading.
+/// Kills the child when dropped, including after errors and panics of the parent.
 struct ChildGuard(Child);
 
 impl Drop for ChildGuard {
     fn drop(&mut self) {
-        // Both fail only for a child that has ended and was waited for.
+        // Both fail only if the child has ended and was waited for.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Reads a workbook in a child process.
 pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
     program: &Path,
     file: &File,
@@ -85,7 +88,7 @@ pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
         return Err(classify_exit(status));
     }
     output.rewind()?;
-    let mut output = BufReader::with_capacity(64 << 10, output);
+    let mut output = BufReader::with_capacity(BUFFER_BYTES, output);
     let (mut header, mut row, mut scratch) = (None, SheetRow::default(), Vec::new());
     loop {
         match ipc::read_frame(&mut output, &mut row, &mut scratch)? {
@@ -114,45 +117,50 @@ fn sheet_info(end: End) -> SheetInfo {
     }
 }
 
-/// What became of a child that did not end well. How it ended says what the workbook did to it.
+/// The error for a worker that did not succeed, from its exit status.
 fn classify_exit(status: ExitStatus) -> SheetError {
     if status.code() == Some(EXIT_OUTPUT_NOT_WRITTEN) {
-        return SheetError::Io(std::io::Error::other(
-            "there is no room for what a workbook holds (TMPDIR)",
-        ));
+        return SheetError::WorkerOutputNotWritten;
     }
     let signal = status
         .signal()
         .and_then(|signal| Signal::try_from(signal).ok());
     match signal {
-        Some(Signal::SIGXCPU | Signal::SIGKILL) => SheetError::WorkbookTooLarge(format!(
-            "reading it takes more than {MAX_CPU_SECONDS} seconds"
-        )),
-        // An allocation beyond the limit aborts.
-        Some(Signal::SIGABRT) => {
-            SheetError::WorkbookTooLarge("reading it takes more memory than allowed".to_owned())
-        }
-        Some(Signal::SIGXFSZ) => {
-            SheetError::WorkbookTooLarge("its rows take more room than allowed".to_owned())
-        }
-        _ => SheetError::WorkbookUnreadable(format!("its reader gave up: {status}")),
+        Some(Signal::SIGXCPU) => SheetError::WorkbookTooLarge(WorkbookLimit::CpuTime {
+            seconds: MAX_CPU_SECONDS,
+        }),
+        // Sent by the kernel when the machine runs out of memory, or by an operator.
+        Some(Signal::SIGKILL) => SheetError::WorkerKilled,
+        // An allocation beyond the limit aborts the process.
+        Some(Signal::SIGABRT) => SheetError::WorkbookTooLarge(WorkbookLimit::Memory {
+            limit: ByteLimit(MAX_DATA_BYTES),
+        }),
+        Some(Signal::SIGXFSZ) => SheetError::WorkbookTooLarge(WorkbookLimit::Output {
+            limit: ByteLimit(MAX_OUTPUT_BYTES),
+        }),
+        _ => SheetError::WorkbookUnreadable(WorkbookDefect::WorkerFailed(status)),
     }
 }
 
-/// The child's whole work: limits itself, reads the workbook from `input` and writes to `output` what it finds.
+/// Runs the worker process: sets its own limits, reads the workbook from `input` and writes frames to `output`.
 ///
 /// # Errors
-/// Where the limits can't be set, or there is no room for the output.
+/// If the limits cannot be set or the output cannot be written. A rejected workbook is not an error here; the output
+/// contains the rejection.
 pub fn run_worker(input: File, output: File, limits: Limits) -> std::io::Result<()> {
     setrlimit(Resource::RLIMIT_DATA, MAX_DATA_BYTES, MAX_DATA_BYTES)?;
     setrlimit(Resource::RLIMIT_CPU, MAX_CPU_SECONDS, MAX_CPU_SECONDS + 1)?;
     setrlimit(Resource::RLIMIT_FSIZE, MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    write_result(BufReader::with_capacity(64 << 10, input), output, limits)
+    write_result(
+        BufReader::with_capacity(BUFFER_BYTES, input),
+        output,
+        limits,
+    )
 }
 
 fn write_result<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::io::Result<()> {
-    let mut out = BufWriter::with_capacity(64 << 10, output);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, output);
     let mut scratch = Vec::new();
     let mut header_written = false;
     let mut write_outcome = Ok(());
@@ -179,7 +187,7 @@ fn write_result<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::
             },
         )?,
         Err(error) => {
-            // Rows that came before count for nothing.
+            // Discard the rows written before the error.
             out.rewind()?;
             out.get_ref().set_len(0)?;
             ipc::write_rejection(&mut out, &error.failure())?;

@@ -1,43 +1,47 @@
-//! Before a workbook is opened every part of it is inflated once through a counter, and what exceeds the caps is refused
-//! before any reader holds it in memory. Declared sizes are not believed.
+//! Unpacks every part of a workbook once to measure it, before a reader loads it into memory. Does not trust declared
+//! sizes. Must not parse XML; it only searches for byte sequences.
 
 use std::io::{Read, Seek};
 
-use crate::sheet::SheetError;
+use crate::sheet::error::{ByteLimit, SheetError, WorkbookDefect, WorkbookLimit};
 
-/// Most parts of a workbook.
+/// Maximum number of parts (files in the archive).
 const MAX_PARTS: usize = 4_096;
-/// Most bytes of all parts inflated.
+/// Maximum unpacked size of all parts, bytes.
 const MAX_TOTAL_BYTES: u64 = 640 << 20;
-/// Most bytes of the shared strings inflated.
+/// Maximum unpacked size of the shared strings, bytes.
 const MAX_SHARED_STRINGS_BYTES: u64 = 64 << 20;
-/// Most bytes inflated of any part that is neither a sheet nor the shared strings: they are held in memory whole.
+/// Maximum unpacked size of any other part except sheets and media, bytes. The reader loads these parts into memory
+/// completely.
 const MAX_OTHER_PART_BYTES: u64 = 32 << 20;
+/// Size of the buffer for unpacked data. Larger than the window of a decompressor, which is copied each time the
+/// buffer is full.
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// What was met on the way.
+/// Features of a workbook that take extra time to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::sheet) struct WorkbookFeatures {
-    /// Some sheet has merged cells.
+    /// Whether a sheet has merged cells.
     pub(in crate::sheet) has_merged_cells: bool,
-    /// Some sheet may have formulas.
+    /// Whether a sheet may have formulas.
     pub(in crate::sheet) has_formulas: bool,
 }
 
 pub(in crate::sheet) fn check_limits<R: Read + Seek>(
     file: &mut R,
 ) -> Result<WorkbookFeatures, SheetError> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| SheetError::WorkbookUnreadable(error.to_string());
+    let unreadable = |error: &dyn std::fmt::Display| {
+        SheetError::WorkbookUnreadable(WorkbookDefect::Library(error.to_string()))
+    };
     file.rewind()?;
     let mut archive = zip::ZipArchive::new(file).map_err(|error| unreadable(&error))?;
     if archive.len() > MAX_PARTS {
-        return Err(SheetError::WorkbookTooLarge(format!(
-            "it has more than {MAX_PARTS} parts"
-        )));
+        return Err(SheetError::WorkbookTooLarge(WorkbookLimit::PartCount {
+            limit: MAX_PARTS,
+        }));
     }
     let mut features = WorkbookFeatures::default();
-    // Larger than the window of a decompressor, which is copied each time the buffer is full.
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; BUFFER_BYTES];
     let mut total = 0;
     for index in 0..archive.len() {
         let mut part = archive
@@ -47,7 +51,7 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
             .name()
             .map_err(|error| unreadable(&error))?
             .to_ascii_lowercase();
-        let cap = if name.ends_with("sharedstrings.xml") {
+        let part_limit = if name.ends_with("sharedstrings.xml") {
             MAX_SHARED_STRINGS_BYTES
         } else if name.contains("worksheets/") || name.contains("media/") {
             MAX_TOTAL_BYTES
@@ -58,7 +62,7 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
         let mut merged = MarkerSearch::new(b"mergeCells");
         let mut formulas = FormulaSearch::default();
         let (mut is_sheet, mut found) = (false, WorkbookFeatures::default());
-        // A sheet may lie anywhere and have any name; its cells and what is merged come after this mark.
+        // A sheet may have any path and name. Its cells and merged ranges come after this marker.
         let mut inspect = |chunk: &[u8]| {
             is_sheet = is_sheet || data.search(chunk);
             if is_sheet {
@@ -66,17 +70,25 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
                 found.has_formulas = found.has_formulas || formulas.search(chunk);
             }
         };
+        let remaining = MAX_TOTAL_BYTES - total;
         let size = inflate(
             &mut part,
-            cap.min(MAX_TOTAL_BYTES - total),
+            part_limit.min(remaining),
             &mut buffer,
             &mut inspect,
         )
         .map_err(|error| unreadable(&error))?;
         let Some(size) = size else {
-            return Err(SheetError::WorkbookTooLarge(format!(
-                "its part `{name}` unpacks to more than allowed"
-            )));
+            return Err(SheetError::WorkbookTooLarge(if part_limit < remaining {
+                WorkbookLimit::PartSize {
+                    name,
+                    limit: ByteLimit(part_limit),
+                }
+            } else {
+                WorkbookLimit::TotalSize {
+                    limit: ByteLimit(MAX_TOTAL_BYTES),
+                }
+            }));
         };
         total += size;
         if is_sheet {
@@ -87,10 +99,10 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
     Ok(features)
 }
 
-/// Size of a part inflated, or `None` if it exceeds the cap. `folded_id` sees all of it, piece by piece.
+/// The unpacked size of a part in bytes, or `None` if it exceeds `limit`. Calls `inspect` for each chunk.
 fn inflate(
     part: &mut impl Read,
-    cap: u64,
+    limit: u64,
     buffer: &mut [u8],
     inspect: &mut impl FnMut(&[u8]),
 ) -> std::io::Result<Option<u64>> {
@@ -102,13 +114,13 @@ fn inflate(
         }
         inspect(&buffer[..read]);
         size += read as u64;
-        if size > cap {
+        if size > limit {
             return Ok(None);
         }
     }
 }
 
-/// Looks for a mark, also where it lies across two pieces.
+/// Searches for a byte sequence, including across chunk boundaries.
 #[derive(Debug)]
 struct MarkerSearch {
     marker: &'static [u8],
@@ -137,11 +149,11 @@ impl MarkerSearch {
     }
 }
 
-/// Looks for elements whose names begin with `f`, as those of formulas do, whatever their prefix. There is hardly an `f` in
-/// a sheet without formulas, so that one quick search does.
+/// Searches for elements with a name that starts with `f`, like those of formulas, with any namespace prefix. Sheets
+/// without formulas rarely contain an `f`, so one fast search is enough.
 #[derive(Debug, Default)]
 struct FormulaSearch {
-    /// The last byte of the piece before.
+    /// Last byte of the previous chunk.
     last: u8,
 }
 
@@ -172,7 +184,7 @@ mod tests {
                 let mut formulas = FormulaSearch::default();
                 let mut chunks = sheet.as_bytes().chunks(size);
                 let found = chunks.any(|chunk| formulas.search(chunk));
-                assert_eq!(found, has, "{sheet} in pieces of {size}");
+                assert_eq!(found, has, "{sheet} in chunks of {size}");
             }
         }
     }
@@ -186,7 +198,7 @@ mod tests {
             for chunk in text.chunks(size) {
                 found |= marker.search(chunk);
             }
-            assert!(found, "pieces of {size}");
+            assert!(found, "chunks of {size}");
         }
         let mut marker = MarkerSearch::new(b"mergeCells");
         assert!(!text[..15].chunks(3).any(|chunk| marker.search(chunk)));

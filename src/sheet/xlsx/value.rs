@@ -1,36 +1,37 @@
-//! What a cell says: the value that is stored, not its display.
+//! Converts the stored value of a cell to text. Must not know where the cell is.
 
 use calamine::{DataRef, ExcelDateTime, ExcelDateTimeType};
 
-use super::too_large;
-use crate::sheet::SheetError;
 use crate::table::Cell;
 
-/// Longest text of a cell, characters: Excel's own limit.
-const MAX_CELL_CHARS: usize = 32_767;
-/// Beyond this a number has more digits than Excel keeps.
+/// Maximum length of the text of a cell, characters. Excel has the same limit.
+pub(super) const MAX_CELL_CHARS: usize = 32_767;
+/// From this number on, Excel stores fewer digits than were entered.
 const MAX_EXACT_NUMBER: f64 = 1e15;
 
-/// The stored value of a cell as text, in `shown` where it has to be made; `None` for a blank one.
+/// The text of a cell has more than [`MAX_CELL_CHARS`] characters.
+#[derive(Debug)]
+pub(super) struct CellTooLong;
+
+/// The stored value of a cell as text, or `None` for a blank cell. Values that are not stored as text are formatted
+/// into `display`.
 #[inline]
 pub(super) fn cell_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
     display: &'a mut String,
-) -> Result<Option<Cell<'a>>, SheetError> {
+) -> Result<Option<Cell<'a>>, CellTooLong> {
     match value {
-        // Nearly all are.
+        // The most frequent case.
         DataRef::SharedString(text) => text_cell(text),
         other => format_value(other, has_formula, display),
     }
 }
 
 #[inline]
-fn text_cell(text: &str) -> Result<Option<Cell<'_>>, SheetError> {
+fn text_cell(text: &str) -> Result<Option<Cell<'_>>, CellTooLong> {
     if text.len() > MAX_CELL_CHARS && text.chars().count() > MAX_CELL_CHARS {
-        return Err(too_large(format_args!(
-            "a cell has more than {MAX_CELL_CHARS} characters"
-        )));
+        return Err(CellTooLong);
     }
     Ok((!text.is_empty()).then_some(Cell::Text(text)))
 }
@@ -39,11 +40,11 @@ fn format_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
     display: &'a mut String,
-) -> Result<Option<Cell<'a>>, SheetError> {
+) -> Result<Option<Cell<'a>>, CellTooLong> {
     use std::fmt::Write as _;
     display.clear();
     let mut write = |text: std::fmt::Arguments<'_>| {
-        // Writing to a String can't fail.
+        // Writing to a String cannot fail.
         let _ = display.write_fmt(text);
     };
     let text: &str = match value {
@@ -61,7 +62,7 @@ fn format_value<'a>(
             display
         }
         DataRef::Float(number) => {
-            // Adding zero turns the negative zero into the plain one.
+            // Adding zero turns negative zero into zero.
             write(format_args!("{}", number + 0.0));
             display
         }
@@ -82,12 +83,12 @@ fn format_value<'a>(
     text_cell(text)
 }
 
-/// Whether the number of days is one that can be a date, up to the end of the year 9999. Spreadsheet programs show no other
-/// as a date, whatever the format of its cell; it may be an ID.
+/// Whether the number of days is a date up to the end of the year 9999. Spreadsheet programs show other numbers as
+/// numbers even in a cell with a date format; such a number may be an ID.
 fn is_date(date: &ExcelDateTime) -> bool {
     /// The first day of the year 10000.
     const FIRST_INVALID_DAY: f64 = 2_958_466.0;
-    /// The same in the other system, which counts its days from 1904.
+    /// The same day in the date system that counts from 1904.
     const FIRST_INVALID_DAY_1904: f64 = FIRST_INVALID_DAY - 1_462.0;
     let days = date.as_f64();
     let since_1900 = *date == ExcelDateTime::new(days, ExcelDateTimeType::DateTime, false);
@@ -99,7 +100,7 @@ fn is_date(date: &ExcelDateTime) -> bool {
         .contains(&days)
 }
 
-/// A date, or a time, or both, as the format has them, without parts of a second and midnight.
+/// Removes a final `Z`, fractions of a second, and midnight from an ISO date or time.
 fn trim_iso(text: &str) -> &str {
     let text = text.strip_suffix('Z').unwrap_or(text);
     let text = text.split_once('.').map_or(text, |(whole, _)| whole);
@@ -109,7 +110,7 @@ fn trim_iso(text: &str) -> &str {
 fn format_iso(date: &ExcelDateTime) -> String {
     let (year, month, day, hour, minute, second, _) = date.to_ymd_hms_milli();
     if date.as_f64() < 1.0 {
-        // Less than a day is a time.
+        // A value below one day is a time.
         format!("{hour:02}:{minute:02}:{second:02}")
     } else if (hour, minute, second) == (0, 0, 0) {
         format!("{year:04}-{month:02}-{day:02}")

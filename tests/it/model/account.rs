@@ -96,7 +96,7 @@ pub struct Account {
     pub now: i64,
 }
 
-/// The approval, if any, that a run carries out.
+/// The approval, if any, that a run applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     None,

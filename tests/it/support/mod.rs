@@ -484,23 +484,23 @@ const FAILURE_MESSAGES: &[(&str, &str)] = &[
     ("secret_unreadable", "key…; "),
     (
         "address_refused",
-        "; use a public address, or have the operator allow this one",
+        "; use a public address, or ask the operator to allow this one",
     ),
     (
         "name_not_found",
-        "the server name … does not exist or can't be looked up; check",
+        "host name `…` could not be resolved; check",
     ),
     (
         "connect_failed",
-        "no connection to …; check the address and that the server is up",
+        "connection to `…` failed (…); check the address and whether the server is running",
     ),
     (
         "timed_out",
-        " did not answer in time (…; check that the server is up",
+        "fetching from `…` timed out (…); check that the server is up",
     ),
     (
         "tls_invalid",
-        "the certificate of … is not valid (…; the server's administrator",
+        "the certificate of `…` is not valid (…); the server's administrator",
     ),
     (
         "scheme_refused",
@@ -508,64 +508,64 @@ const FAILURE_MESSAGES: &[(&str, &str)] = &[
     ),
     (
         "redirect_refused",
-        " redirects to …, which is not followed; enter the address",
+        "` redirects to …, which is not followed; enter the address",
     ),
     (
         "too_many_redirects",
-        " redirects again and again; enter the address of the file",
+        "` redirects more than 5 times; enter the address of the file",
     ),
     (
         "forbidden",
-        " does not allow this file to be read; change its sharing",
+        "` refused access to the file (…); check its sharing settings",
     ),
-    ("not_found", "there is no file at …; check the address"),
+    ("not_found", "there is no file at `…`; check the address"),
     (
         "rate_limited",
-        " says that it is asked too often…; import less often",
+        "` received too many requests (HTTP …; import less often",
     ),
     (
         "server_error",
-        " has a fault of its own (status …; try later",
+        "` returned a server error (HTTP 5…; try again later",
     ),
     (
         "http_status",
-        " answered with status … instead of the file; check the address",
+        "` did not return the file (HTTP …); check the address",
     ),
     (
         "protocol_error",
-        " does not speak …; check the address and its port",
+        "unexpected response from `…` (…); check the address and its port",
     ),
     (
         "too_large",
-        "the file is larger than … bytes; delete what does not belong",
+        "the file is larger than … (`fetch.max_bytes`); remove data that does not belong",
     ),
     (
         "not_a_file",
-        " is not a file; enter the address of the file itself",
+        "` is not a file; enter the address of the file itself",
     ),
     (
         "host_key_changed",
-        " shows another host key (…Nothing was sent to it.…settings trust --fingerprint SHA256:…` for the account",
+        "` presented another host key (…No user name or password was sent.…settings trust ACCOUNT --fingerprint SHA256:…`",
     ),
     (
         "changed_while_reading",
-        " is being written while it is read, or …; let the upload end",
+        "the file on `… and may still be uploading; let the upload finish",
     ),
     (
         "incomplete",
-        " ended the file before it was complete; try again",
+        "the file from `…` arrived incomplete or damaged; try again",
     ),
     (
         "s3_unknown_key_id",
-        " does not know the S3 access key id; check it",
+        "` rejected the S3 access key ID (HTTP …); check it",
     ),
     (
         "s3_wrong_secret",
-        "the S3 secret key does not belong to the access key id…; enter both anew",
+        "the S3 secret key does not match the access key ID, …SignatureDoesNotMatch); enter both again",
     ),
     (
         "s3_wrong_region",
-        " is not in the region …; correct the S3 region",
+        "` is not in the region …; correct the S3 region",
     ),
     (
         "s3_no_bucket",
@@ -573,10 +573,10 @@ const FAILURE_MESSAGES: &[(&str, &str)] = &[
     ),
     (
         "s3_archived",
-        " is archived and must be restored before it can be read; store",
+        "` is archived and must be restored before it can be read; store",
     ),
     (
         "clock_skew",
-        " says that this machine's clock is wrong; the operator must set it",
+        "` reports that the clock of this machine is wrong (HTTP …); the operator must set it",
     ),
 ];
