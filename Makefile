@@ -7,10 +7,10 @@ demo: packages
 	@cargo build --quiet --bin rosterd --example demo
 	@cargo run --quiet --example demo
 
-# All tests.
+# All tests. Most of them wait for servers, hence three per processor at a time; RUST_TEST_THREADS sets another number.
 test:
 	@scripts/install-debian-packages tests
-	cargo test --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((3 * $$(nproc)))} cargo test --locked
 
 # Formatting, wording, lints, documentation links, and whether .sqlx is up to date.
 lint:

@@ -138,6 +138,7 @@ impl Contacts {
     }
 
     /// The contacts that `plan` adds, in the plan's order. The plan must have been made for these contacts.
+    #[must_use]
     pub fn additions<'a>(&'a self, plan: &'a Plan) -> impl ExactSizeIterator<Item = Addition<'a>> {
         plan.added.iter().map(|index| Addition {
             after: self.state(*index, &plan.group_index),

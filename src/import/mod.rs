@@ -114,7 +114,7 @@ pub struct Importer {
 #[derive(Debug, Clone)]
 enum FileOrigin {
     /// Fetched with these settings.
-    Source(Settings),
+    Source(Box<Settings>),
     /// A local file, which needs no settings.
     Local,
 }
@@ -358,7 +358,7 @@ impl Importer {
             let fetched = self.fetch_source(run, &settings, &request, control).await;
             self.pin_host_key(run.account_id, &settings, &request)
                 .await?;
-            (FileOrigin::Source(settings), fetched?)
+            (FileOrigin::Source(Box::new(settings)), fetched?)
         };
         let facts = &mut attempt_state.facts;
         let Some(source) = source else {

@@ -72,7 +72,7 @@ impl Importer {
         let (origin, source) = match file {
             Some(content) => (FileOrigin::Local, local_file(content)),
             None => match self.fetch_current_file(&run, observer).await {
-                Ok((settings, source)) => (FileOrigin::Source(settings), source),
+                Ok((settings, source)) => (FileOrigin::Source(Box::new(settings)), source),
                 Err(error) if matches!(error.stage(), Stage::Settings | Stage::Fetch) => {
                     return Ok(Preview {
                         file: FileMetadata::default(),

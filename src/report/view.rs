@@ -26,6 +26,10 @@ pub(super) struct View<'a> {
     pub(super) attachment: Option<(String, String)>,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "templates test one condition each"
+)]
 struct Values<'a> {
     /// Empty while it is rendered itself.
     headline: String,

@@ -133,7 +133,7 @@ fn find_header<R: Read + Seek>(
         searched += 1;
         match (header::parse(row.number, &titles), missing_error.is_none()) {
             (Ok((header, issues)), true) => {
-                found = Some(HeaderSearch::Header(Box::new(header), issues))
+                found = Some(HeaderSearch::Header(Box::new(header), issues));
             }
             (Ok(_), false) => {
                 found = Some(HeaderSearch::Rejected(SheetError::HeaderNotFirst {

@@ -14,12 +14,12 @@ impl<'a> RowReader<'a> {
     /// reads the row again with a builder.
     pub(super) fn encode(&mut self, encoder: ContactEncoder<'_>) -> bool {
         let issue_count = self.issues.len();
-        let encoded = issue_count == 0 && self.try_encode(encoder).is_some();
+        let is_encoded = issue_count == 0 && self.try_encode(encoder).is_some();
         self.issues.truncate(issue_count);
-        if !encoded {
+        if !is_encoded {
             self.clear_numbers();
         }
-        encoded
+        is_encoded
     }
 
     fn try_encode(&mut self, mut encoder: ContactEncoder<'_>) -> Option<()> {

@@ -275,7 +275,7 @@ impl Validator {
     fn numbers(&self, position: usize, numbers: &mut Vec<PhoneNumber>) {
         match self.slots[position] {
             ContactSlot::Encoded(contact, _) => {
-                numbers.extend(self.encoded.encoded(contact).numbers())
+                numbers.extend(self.encoded.encoded(contact).numbers());
             }
             ContactSlot::Building(builder) => {
                 let file_numbers = self.builders[builder].numbers().iter();

@@ -50,7 +50,7 @@ async fn revert_restores_state_before_the_import() {
     let mail = app.smtp.messages().pop().unwrap();
     assert_eq!(
         mail.subject(),
-        format!("[North Shore Rescue] import {} was undone", run.id)
+        format!("[North Shore Rescue] Import {} was undone", run.id)
     );
 
     // The reverted file does not count as unchanged: it is read again, and held for approval.

@@ -144,6 +144,18 @@ async fn signature_errors_are_classified_and_not_retried() {
     }
 }
 
+/// An error as S3 reports it; `details` are more elements.
+fn error_response(status: u16, code: &str, details: &str) -> Reply {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>m</Message>{details}<RequestId>1</RequestId></Error>"
+    );
+    Reply {
+        body: body.into(),
+        ..Reply::status(status)
+    }
+    .header("Content-Type", "application/xml")
+}
+
 #[tokio::test]
 async fn aws_error_responses_are_classified_and_retried_if_transient() {
     let app = TestApp::start_with(Setup {
@@ -154,13 +166,6 @@ async fn aws_error_responses_are_classified_and_retried_if_transient() {
     let account = app.account_with_contacts().await;
     app.https.serve("/sar", Reply::status(200));
     app.https.serve("/sar/", Reply::status(200));
-    let error_response = |status, code: &str, more: &str| {
-        Reply {
-        body: format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>m</Message>{more}<RequestId>1</RequestId></Error>").into(),
-        ..Reply::status(status)
-    }
-    .header("Content-Type", "application/xml")
-    };
     for (reply, failure, requests, expected_text) in [
         (
             error_response(403, "InvalidAccessKeyId", ""),

@@ -69,8 +69,8 @@ pub(super) struct Records<R> {
     scanner: StructuralScanner,
     /// Cells of the last record found; not used if the record is damaged.
     cell_spans: Vec<CellSpan>,
-    /// Splits the lines of damaged records into `cells` and `cell_ends`.
-    line_reader: Reader,
+    /// Splits the lines of damaged records into `cells` and `cell_ends`. Built when first needed, which few files do.
+    line_reader: Option<Reader>,
     cells: Vec<u8>,
     cell_ends: Vec<usize>,
     /// Lines of a damaged record that were not returned yet.
@@ -156,7 +156,7 @@ impl<R: Read> Records<R> {
             expected: ExpectedColumns::default(),
             scanner: StructuralScanner::new(delimiter),
             cell_spans: Vec::new(),
-            line_reader: ReaderBuilder::new().delimiter(delimiter).build(),
+            line_reader: None,
             cells: vec![0; INITIAL_CELL_BYTES],
             cell_ends: vec![0; INITIAL_CELL_COUNT],
             lines: None,
@@ -408,14 +408,18 @@ impl<R: Read> Records<R> {
         row.reset_to(self.row);
         let mut has_surplus = false;
         let mut input = &self.buffer[raw];
-        self.line_reader.reset();
+        let delimiter = self.delimiter;
+        let line_reader = self
+            .line_reader
+            .get_or_insert_with(|| ReaderBuilder::new().delimiter(delimiter).build());
+        line_reader.reset();
         self.cells
             .resize(self.cells.capacity().max(INITIAL_CELL_BYTES), 0);
         self.cell_ends
             .resize(self.cell_ends.capacity().max(INITIAL_CELL_COUNT), 0);
         let (mut written, mut count) = (0, 0);
         loop {
-            let (result, consumed, text, cells) = self.line_reader.read_record(
+            let (result, consumed, text, cells) = line_reader.read_record(
                 input,
                 &mut self.cells[written..],
                 &mut self.cell_ends[count..],

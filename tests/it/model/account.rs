@@ -363,7 +363,7 @@ impl Account {
         let not_new = changes
             .iter()
             .filter(|d| !matches!(d.kind, ChangeKind::Added | ChangeKind::Removed));
-        let changed: BTreeSet<Uid> = not_new.clone().map(|d| d.uid).collect();
+        let changed_uids: BTreeSet<Uid> = not_new.clone().map(|d| d.uid).collect();
         let id_of = |state: &Option<State>| state.as_ref().and_then(|state| state.id.clone());
         let renumbered: BTreeSet<Uid> = not_new
             .filter(|d| d.kind == ChangeKind::Updated && id_of(&d.before) != id_of(&d.after))
@@ -377,7 +377,7 @@ impl Account {
                     self.must_confirm.is_none() || self.must_confirm == approved.confirms;
                 (approved.file == file && same_confirmation)
                     || (removals.is_subset(&approved.removed)
-                        && changed.iter().all(|uid| {
+                        && changed_uids.iter().all(|uid| {
                             let keeps_contact_id =
                                 renumbered.contains(uid) && approved.removed.contains(uid);
                             approved.changed.contains(uid) || keeps_contact_id
@@ -388,7 +388,7 @@ impl Account {
             run,
             file: file.to_owned(),
             removed: removals,
-            changed,
+            changed: changed_uids,
             bad: bad.clone(),
             keeps_ids,
             confirms: self.must_confirm.filter(|_| changes_existing(&planned)),
