@@ -77,7 +77,7 @@ pub struct Report {
     pub origin: Origin,
     /// How the run ended.
     pub outcome: Outcome,
-    /// The limits that the plan was held against.
+    /// The limits that the plan was compared with.
     pub rules: HoldRules,
     /// Zero if the file was not read.
     pub counts: Counts,
