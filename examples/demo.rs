@@ -298,8 +298,8 @@ async fn run(demo: &mut Demo) {
     section(
         "1. Start the daemon",
         "A rescue team maintains its contacts in a spreadsheet on a web server. rosterd imports them into\n\
-         Postgres, where the notification platform reads them. Nothing is configured yet, so rosterd\n\
-         starts a private Postgres.",
+         Postgres, where the notification platform reads them. The operator starts the daemon. No database\n\
+         is configured, so rosterd starts a private Postgres.",
     );
     let url = demo.https.url(PATH);
     demo.https.serve(PATH, Reply::ok(workbook(&contacts())));
@@ -386,8 +386,8 @@ async fn run(demo: &mut Demo) {
     section(
         "4. A mail about an error",
         "Ivana Nowak is missing because her phone number has only 9 digits. One bad row does not stop the\n\
-         import of the others, and no contact is skipped without a message. The admin of the account\n\
-         received this mail:",
+         import of the others, and every skipped contact is reported. The admin of the account received\n\
+         this mail:",
     );
     demo.show_mail();
 
@@ -419,14 +419,17 @@ async fn run(demo: &mut Demo) {
     section(
         "6. A truncated file is held",
         "Something goes wrong when the spreadsheet is saved: the file now ends after four rows. Importing\n\
-         it would remove most of the team, so rosterd holds the import until someone approves it:",
+         it would remove most of the team, so rosterd holds the import until the operator approves or\n\
+         rejects it:",
     );
     later.truncate(4);
     demo.https.serve(PATH, Reply::ok(workbook(&later)));
     demo.run_command(&["import", "North Shore Rescue"]).await;
     println!("\nNothing was changed. The mail lists the contacts that the import would remove:\n");
     demo.show_mail();
-    println!();
+    println!(
+        "\nThe next import of a complete spreadsheet replaces the held one. The imports of this demo:\n"
+    );
     demo.run_command(&["runs", "list"]).await;
     println!();
 }

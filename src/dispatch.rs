@@ -1,7 +1,7 @@
 //! Polls once a second for due schedules and queued runs and starts them, delivers mail, and deletes old data.
 //!
-//! The schedules are in Postgres; the scheduler crate only provides the tick. Uses `import`, `store` and `outbox`, and
-//! knows nothing about the stages of an import.
+//! The schedules are in Postgres; the scheduler crate only provides the tick. Uses `import`, `store` and `outbox`,
+//! but not the stages of an import.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use crate::model::schedule::zone;
 use crate::outbox;
 use crate::store::{Retention, ScheduleRow, Store, StoreError};
 
-/// Every second, in UTC, which has no changes of the clocks.
+/// Every second, in UTC, which has no daylight saving time.
 const TICK_CRON: &str = "* * * * * *";
 /// Maximum number of schedules handled in one transaction.
 const BATCH_SIZE: i64 = 500;
@@ -104,7 +104,7 @@ impl Dispatcher {
     /// # Errors
     /// [`StoreError`] if the database fails; runs that were already started continue.
     pub async fn tick(&self) -> Result<(), StoreError> {
-        self.end_dead_run().await?;
+        self.end_dead_runs().await?;
         self.queue_due().await?;
         self.start_runs().await?;
         self.deliver_mail();
@@ -123,7 +123,7 @@ impl Dispatcher {
         self.importer.store()
     }
 
-    async fn end_dead_run(&self) -> Result<(), StoreError> {
+    async fn end_dead_runs(&self) -> Result<(), StoreError> {
         let options = self.importer.options();
         for dead_run in self
             .store()

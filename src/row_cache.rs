@@ -43,7 +43,7 @@ impl RowHasher {
         self.bytes.extend_from_slice(text.as_bytes());
         for (kind, end) in cells {
             self.bytes.push(*kind as u8);
-            // Longer rows are refused before.
+            // Longer rows were rejected before.
             let end = u32::try_from(*end).unwrap_or(u32::MAX);
             self.bytes.extend_from_slice(&end.to_le_bytes());
         }
@@ -87,8 +87,8 @@ impl RowCache {
     /// Adds the contacts of a chunk from [`RowCache::byte_chunks`]. Returns `false` if the bytes are not valid.
     #[must_use]
     pub fn extend_from_bytes(&mut self, bytes: &[u8]) -> bool {
-        let (entry, rest) = bytes.as_chunks::<ENTRY_BYTES>();
-        self.0.extend_from_slice(entry);
+        let (entries, rest) = bytes.as_chunks::<ENTRY_BYTES>();
+        self.0.extend_from_slice(entries);
         rest.is_empty()
     }
 
@@ -142,7 +142,7 @@ impl RowFingerprint {
     }
 }
 
-/// Above this base, plus one in [`UNCACHED_DIVISOR`] of all rows, the cache saves no work.
+/// The cache saves no work if more than this number of rows, plus one in [`UNCACHED_DIVISOR`] of all rows, are not in it.
 const UNCACHED_BASE: usize = 16;
 const UNCACHED_DIVISOR: usize = 8;
 

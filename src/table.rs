@@ -1,4 +1,4 @@
-//! The raw table of a file: header, rows and cells. Knows nothing about file formats or validation rules.
+//! The raw table of a file: header, rows and cells. Does not depend on file formats or validation rules.
 
 use serde::{Deserialize, Serialize};
 
@@ -73,11 +73,11 @@ impl Header {
     pub fn new(
         row: u32,
         titles: Vec<String>,
-        found: &[(Field, usize)],
+        columns: &[(Field, usize)],
         numbers: Vec<NumberColumns>,
     ) -> Self {
         let mut column_indexes = [None; Field::ALL.len()];
-        for (field, column_index) in found {
+        for (field, column_index) in columns {
             column_indexes[*field as usize] = Some(*column_index);
         }
         Self {
@@ -88,7 +88,7 @@ impl Header {
         }
     }
 
-    /// Index of the column with this title; `Number 2` and similar titles are those of a further number.
+    /// Index of the column with this title. Titles such as `Number 2` are those of an additional phone number.
     #[must_use]
     pub fn column_index_by_name(&self, name: &str) -> Option<usize> {
         if let Ok(field) = name.parse() {
@@ -117,7 +117,7 @@ impl Header {
 pub enum Cell<'a> {
     /// Text, not cleaned.
     Text(&'a str),
-    /// A number with more than 15 digits, of which Excel has lost the last ones.
+    /// A number with more than 15 digits, whose last digits Excel has lost.
     Rounded(&'a str),
     /// An error of the spreadsheet program, such as `#N/A`.
     Error(&'a str),
@@ -159,7 +159,7 @@ pub enum Damage {
     /// One of two adjacent rows that look like a single record split by a line break.
     SplitRecord,
     /// The line ending of this row or the previous one is only CR or LF, while all others are CR LF.
-    PartialLineEnd,
+    PartialLineEnding,
     /// The row has another number of cells than the header, and the phone number is in an adjacent column.
     ShiftedCells,
     /// The record uses another delimiter than the rest of the file.

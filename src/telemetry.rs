@@ -7,8 +7,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{ConfigError, Log, LogFormat};
 
-/// Limits for the logs of other crates, whatever `log.level` is: at lower levels they log SQL statements and HTTP headers,
-/// which may contain personal data. A filter in `log.level` that names one of these crates takes precedence.
+/// Limits for the logs of other crates, for any `log.level`: at lower levels they log SQL statements and HTTP headers, which
+/// may contain personal data. A filter in `log.level` that names one of these crates takes precedence.
 const DEFAULT_DIRECTIVES: &str = "aws=warn,sqlx=warn,h2=info,hyper=info,hyper_util=info,reqwest=info,rustls=info,lettre=info,tokio_cron_scheduler=warn";
 
 /// Sets up logging for the whole process.

@@ -1,5 +1,5 @@
 //! An unnamed temporary file on disk, deleted when its last handle is dropped. Files of any size pass through an import without being
-//! kept in memory. Knows nothing about the content.
+//! kept in memory. Does not depend on the content.
 
 use std::fmt;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! Text functions: cleaning of cells, white space, placeholders, and comparison regardless of case.
+//! Text functions: cleaning of cells, white space, placeholders, and comparison regardless of case. Uses no other module.
 
 use std::borrow::Cow;
 
@@ -25,7 +25,7 @@ pub fn trim(text: &str) -> &str {
     }
 }
 
-/// A cleaned cell and what [`clean`] found in it.
+/// The result of [`clean`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleaned<'a> {
     /// The text: trimmed, in NFC, with each sequence of tabs and line breaks replaced by one space.
@@ -48,7 +48,7 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
         };
     }
     let trimmed = trim(raw);
-    let flags = CharFlags::of(trimmed);
+    let flags = CharFlags::scan(trimmed);
     if !flags.maybe_control {
         return Cleaned {
             text: to_nfc(Cow::Borrowed(trimmed), flags),
@@ -88,7 +88,7 @@ pub fn needs_only_trimming(text: &str) -> bool {
     if text.bytes().fold(0, |others, b| others | other(b)) == 0 {
         return true;
     }
-    let flags = CharFlags::of(text);
+    let flags = CharFlags::scan(text);
     let maybe_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     let needs_more =
         flags.maybe_control && text.contains(maybe_control) || flags.combining && !is_nfc(text);
@@ -110,7 +110,7 @@ const MAYBE_CONTROL: u8 = 1;
 const COMBINING: u8 = 2;
 
 impl CharFlags {
-    fn of(text: &str) -> Self {
+    fn scan(text: &str) -> Self {
         // Without a branch, the loop is vectorized.
         let bytes = text.as_bytes();
         let last = bytes.last().map_or(0, |last| byte_flags(*last, 0));
@@ -163,7 +163,7 @@ pub fn fold(text: &str) -> String {
         return text.to_ascii_lowercase();
     }
     let folded = text.to_uppercase().to_lowercase();
-    let flags = CharFlags::of(&folded);
+    let flags = CharFlags::scan(&folded);
     to_nfc(Cow::Owned(folded), flags).into_owned()
 }
 
@@ -252,7 +252,7 @@ mod tests {
         let mut buffer = [0; 4];
         for c in '\0'..=char::MAX {
             let text: &str = c.encode_utf8(&mut buffer);
-            let flags = CharFlags::of(text);
+            let flags = CharFlags::scan(text);
             let maybe_control = c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
             assert!(flags.maybe_control || !maybe_control, "{c:?}");
             // NFC neither changes the character nor combines it with the previous one.
@@ -269,7 +269,7 @@ mod tests {
             "민준",
             "de\u{A0}Vries",
         ] {
-            let flags = CharFlags::of(text);
+            let flags = CharFlags::scan(text);
             assert!(!flags.maybe_control && !flags.combining, "{text}");
         }
     }

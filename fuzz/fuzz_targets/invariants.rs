@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rosterd::import::{self, Reading};
+use rosterd::import::{self, ParsedFile};
 use rosterd::model::issue::Code;
 use rosterd::sheet::{FileContent, WorkbookReader};
 
@@ -13,12 +13,12 @@ pub fn check(file: &[u8]) {
     let content = FileContent::Bytes(file);
     match import::read(content, &WorkbookReader::InProcess, MAX_ROWS, Some(true)) {
         Err(error) => assert!(!error.failure().message.is_empty()),
-        Ok(reading) => check_reading(&reading),
+        Ok(parsed_file) => check_parsed_file(&parsed_file),
     }
 }
 
-fn check_reading(reading: &Reading) {
-    let parsed = &reading.parsed;
+fn check_parsed_file(parsed_file: &ParsedFile) {
+    let parsed = &parsed_file.sheet;
     assert!(parsed.row_count <= MAX_ROWS as usize);
     let mut ids = HashSet::new();
     let mut rows = HashSet::new();
@@ -35,7 +35,7 @@ fn check_reading(reading: &Reading) {
         );
         for row in &contact.rows {
             assert!(
-                *row > reading.facts.header.row,
+                *row > parsed_file.info.header.row,
                 "row {row} is above the header"
             );
             assert!(rows.insert(*row), "row {row} is counted twice");

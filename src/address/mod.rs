@@ -1,4 +1,4 @@
-//! Parses the address of an account's file (URL, SFTP or S3). Knows nothing about fetching it.
+//! Parses the address of an account's file (URL, SFTP or S3). Does not fetch it.
 
 mod aws;
 mod s3;
@@ -16,32 +16,32 @@ pub use sftp::SftpAddress;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// It cannot be parsed.
-    #[error("`{found}` is not the address of a file; enter {wanted}")]
+    #[error("`{address}` is not the address of a file; enter {expected}")]
     Malformed {
         /// The address without parts that may be secret.
-        found: String,
+        address: String,
         /// The expected form.
-        wanted: &'static str,
+        expected: &'static str,
     },
     /// Its scheme belongs to another kind of source.
     #[error(
-        "addresses that begin with {found}: cannot be used with this source; enter one that begins with {wanted}"
+        "addresses that begin with {scheme}: cannot be used with this source; enter one that begins with {expected}"
     )]
     WrongScheme {
         /// The scheme of the address.
-        found: String,
+        scheme: String,
         /// The expected start of the address.
-        wanted: &'static str,
+        expected: &'static str,
     },
     /// It has another port than the settings.
     #[error(
-        "the address has port {written}, but the settings have port {port}; remove one of them"
+        "the address has port {url_port}, but the settings have port {settings_port}; remove one of them"
     )]
     ConflictingPorts {
         /// Port in the address.
-        written: u16,
+        url_port: u16,
         /// Port in the settings.
-        port: u16,
+        settings_port: u16,
     },
     /// The port is 0.
     #[error("port 0 is not valid; check the address")]
@@ -79,8 +79,8 @@ pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
     let is_web = ["https", "http"].contains(&url.scheme());
     if !is_web && (scheme_of(text).is_some() || ["file", "data"].contains(&url.scheme())) {
         return Err(UrlError::WrongScheme {
-            found: url.scheme().to_owned(),
-            wanted: "https://",
+            scheme: url.scheme().to_owned(),
+            expected: "https://",
         });
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -93,8 +93,8 @@ pub fn parse_http_url(text: &str) -> Result<Url, UrlError> {
     Ok(url)
 }
 
-fn check_port(written: Option<u16>) -> Result<(), UrlError> {
-    match written {
+fn check_port(port: Option<u16>) -> Result<(), UrlError> {
+    match port {
         Some(0) => Err(UrlError::PortZero),
         _ => Ok(()),
     }
@@ -162,8 +162,8 @@ pub fn display_url(url: &Url) -> String {
 
 fn malformed(text: &str) -> UrlError {
     UrlError::Malformed {
-        found: redact(text),
-        wanted: "one that begins with https://",
+        address: redact(text),
+        expected: "one that begins with https://",
     }
 }
 

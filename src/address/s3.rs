@@ -35,8 +35,8 @@ impl S3Address {
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         let malformed = || UrlError::Malformed {
-            found: redact(text),
-            wanted: EXPECTED_FORM,
+            address: redact(text),
+            expected: EXPECTED_FORM,
         };
         let scheme = scheme_of(text).ok_or_else(malformed)?.to_ascii_lowercase();
         if scheme == "s3" {
@@ -48,14 +48,14 @@ impl S3Address {
             return Self::new(
                 None,
                 bucket,
-                vec![key.to_owned(), percent_decoded(key).ok_or_else(malformed)?],
+                vec![key.to_owned(), percent_decode(key).ok_or_else(malformed)?],
                 None,
             );
         }
         if scheme != "https" && scheme != "http" {
             return Err(UrlError::WrongScheme {
-                found: scheme,
-                wanted: "https:// or s3://",
+                scheme,
+                expected: "https:// or s3://",
             });
         }
         if has_dot_segment(raw_path(text)) {
@@ -83,17 +83,17 @@ impl S3Address {
             endpoint
         });
         let region = aws.as_ref().and_then(|aws| aws.region);
-        let in_path = || {
+        let split_path = || {
             let path = path.trim_start_matches('/');
             path.split_once('/').unwrap_or((path, ""))
         };
-        let in_host = aws.as_ref().and_then(|aws| aws.bucket);
-        let (bucket, key) = in_host.map_or_else(in_path, |bucket| (bucket, path));
+        let bucket_in_host = aws.as_ref().and_then(|aws| aws.bucket);
+        let (bucket, key) = bucket_in_host.map_or_else(split_path, |bucket| (bucket, path));
         let mut keys = Vec::new();
         // An extra slash is more often a typing mistake than a part of the key.
         for key in [key, key.trim_start_matches('/')] {
-            keys.push(percent_decoded(key).ok_or_else(malformed)?);
-            keys.push(percent_decoded(&key.replace('+', " ")).ok_or_else(malformed)?);
+            keys.push(percent_decode(key).ok_or_else(malformed)?);
+            keys.push(percent_decode(&key.replace('+', " ")).ok_or_else(malformed)?);
         }
         Self::new(endpoint, bucket, keys, region.map(str::to_owned))
     }
@@ -161,7 +161,7 @@ fn raw_path(text: &str) -> &str {
     path.split(['?', '#']).next().unwrap_or_default()
 }
 
-fn percent_decoded(key: &str) -> Option<String> {
+fn percent_decode(key: &str) -> Option<String> {
     Some(percent_decode_str(key).decode_utf8().ok()?.into_owned())
 }
 
@@ -283,14 +283,14 @@ mod tests {
 
     #[test]
     fn invalid_object_urls_are_refused() {
-        let of = |text| S3Address::parse(text).unwrap_err();
-        assert!(matches!(of("sar/a.csv"), UrlError::Malformed { .. }));
+        let error_of = |text| S3Address::parse(text).unwrap_err();
+        assert!(matches!(error_of("sar/a.csv"), UrlError::Malformed { .. }));
         assert!(matches!(
-            of("sftp://sar/a.csv"),
+            error_of("sftp://sar/a.csv"),
             UrlError::WrongScheme { .. }
         ));
         assert!(matches!(
-            of("https://sar.s3.amazonaws.com/"),
+            error_of("https://sar.s3.amazonaws.com/"),
             UrlError::NoFilePath(_)
         ));
         for host in [
@@ -301,37 +301,43 @@ mod tests {
             "sts",
         ] {
             let text = format!("https://{host}.amazonaws.com/sar/a.csv");
-            let other = S3Address::parse(&text).unwrap_err();
-            assert!(matches!(other, UrlError::Malformed { .. }), "{host}");
+            let error = S3Address::parse(&text).unwrap_err();
+            assert!(matches!(error, UrlError::Malformed { .. }), "{host}");
         }
-        assert!(matches!(of("s3://sar/folder/"), UrlError::NoFilePath(_)));
-        assert_eq!(of("s3://sar/a/../b.csv"), UrlError::DotSegmentInKey);
+        assert!(matches!(
+            error_of("s3://sar/folder/"),
+            UrlError::NoFilePath(_)
+        ));
+        assert_eq!(error_of("s3://sar/a/../b.csv"), UrlError::DotSegmentInKey);
         assert_eq!(
-            of("https://sar.s3.amazonaws.com/a%2F..%2Fb.csv"),
+            error_of("https://sar.s3.amazonaws.com/a%2F..%2Fb.csv"),
             UrlError::DotSegmentInKey
         );
         assert_eq!(
-            of("https://s3.amazonaws.com/sar/%2E%2e/north/b.csv"),
+            error_of("https://s3.amazonaws.com/sar/%2E%2e/north/b.csv"),
             UrlError::DotSegmentInKey
         );
         // The text before a later `://` is not a scheme and may contain a token.
-        let error = of("sar.s3.amazonaws.com/k?X-Amz-Signature=token&r=https://x");
+        let error = error_of("sar.s3.amazonaws.com/k?X-Amz-Signature=token&r=https://x");
         assert!(!error.to_string().contains("token"), "{error}");
         assert!(matches!(
-            of("https://h/a?X-Amz-Signature=1"),
+            error_of("https://h/a?X-Amz-Signature=1"),
             UrlError::HasQuery
         ));
-        assert!(matches!(of("s3://../a.csv"), UrlError::InvalidBucket(_)));
         assert!(matches!(
-            of("https://k:s@h/b/a.csv"),
+            error_of("s3://../a.csv"),
+            UrlError::InvalidBucket(_)
+        ));
+        assert!(matches!(
+            error_of("https://k:s@h/b/a.csv"),
             UrlError::HasCredentials
         ));
         // S3 secret keys may contain slashes.
         assert!(matches!(
-            of("s3://K:sec/ret@b/a.csv"),
+            error_of("s3://K:sec/ret@b/a.csv"),
             UrlError::HasCredentials
         ));
-        let error = of("s3://K:secret/a.csv").to_string();
+        let error = error_of("s3://K:secret/a.csv").to_string();
         assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ pub struct SftpAddress {
 }
 
 impl SftpAddress {
-    /// Parses `sftp://host/path` or `host/path`; `port` is the port in the settings.
+    /// Parses `sftp://host/path` or `host/path`; `settings_port` is the port in the settings.
     ///
     /// A path is tried relative to the root directory, then to the user's home directory; `/~/path` only relative to the home
     /// directory, `//path` only relative to the root. Percent-encoded characters such as `%20` are decoded, and tried
@@ -28,14 +28,14 @@ impl SftpAddress {
     ///
     /// # Errors
     /// [`UrlError`] if host or file is missing, the scheme is another one, or the ports conflict.
-    pub fn parse(text: &str, port: Option<u16>) -> Result<Self, UrlError> {
+    pub fn parse(text: &str, settings_port: Option<u16>) -> Result<Self, UrlError> {
         let text = text.trim();
         let rest = match scheme_of(text) {
             Some(scheme) if scheme.eq_ignore_ascii_case("sftp") => &text[scheme.len() + 3..],
             Some(scheme) => {
                 return Err(UrlError::WrongScheme {
-                    found: scheme.to_ascii_lowercase(),
-                    wanted: "sftp://",
+                    scheme: scheme.to_ascii_lowercase(),
+                    expected: "sftp://",
                 });
             }
             None => text,
@@ -45,8 +45,8 @@ impl SftpAddress {
             return Err(UrlError::HasCredentials);
         }
         let malformed = || UrlError::Malformed {
-            found: redact(text),
-            wanted: "sftp://host/path",
+            address: redact(text),
+            expected: "sftp://host/path",
         };
         // Parsed like an https URL, which normalizes the spelling of the host.
         let url = Url::parse(&format!("https://{authority}/")).map_err(|_| malformed())?;
@@ -55,13 +55,16 @@ impl SftpAddress {
             Host::Ipv4(address) => address.to_string(),
             Host::Ipv6(address) => address.to_string(),
         };
-        let written = explicit_port(authority);
-        check_port(written)?;
-        let port = match (written, port) {
-            (Some(written), Some(port)) if written != port => {
-                return Err(UrlError::ConflictingPorts { written, port });
+        let url_port = explicit_port(authority);
+        check_port(url_port)?;
+        let port = match (url_port, settings_port) {
+            (Some(url_port), Some(settings_port)) if url_port != settings_port => {
+                return Err(UrlError::ConflictingPorts {
+                    url_port,
+                    settings_port,
+                });
             }
-            (written, port) => written.or(port).unwrap_or(SSH_PORT),
+            _ => url_port.or(settings_port).unwrap_or(SSH_PORT),
         };
         let decoded = percent_decode_str(path)
             .decode_utf8()
@@ -107,7 +110,7 @@ fn candidate_paths(path: &str) -> Vec<String> {
     }
 }
 
-/// The port in the address. `Url` omits it if it is the default of the scheme, even if it is written.
+/// The port in the address. `Url` omits a port that is the default of the scheme.
 fn explicit_port(authority: &str) -> Option<u16> {
     let (_, port) = authority.rsplit_once(':')?;
     port.parse().ok()
@@ -170,25 +173,28 @@ mod tests {
 
     #[test]
     fn invalid_sftp_addresses_are_refused() {
-        let of = |text| SftpAddress::parse(text, Some(22)).unwrap_err();
+        let error_of = |text| SftpAddress::parse(text, Some(22)).unwrap_err();
         assert!(matches!(
-            of("https://h/x.csv"),
+            error_of("https://h/x.csv"),
             UrlError::WrongScheme { .. }
         ));
         assert!(matches!(
-            of("sftp://h:23/x.csv"),
+            error_of("sftp://h:23/x.csv"),
             UrlError::ConflictingPorts { .. }
         ));
         assert!(matches!(
-            of("sftp://jane:secret@h/x.csv"),
+            error_of("sftp://jane:secret@h/x.csv"),
             UrlError::HasCredentials
         ));
         assert!(matches!(
-            of("jane:secret@h/x.csv"),
+            error_of("jane:secret@h/x.csv"),
             UrlError::HasCredentials
         ));
-        assert!(matches!(of("sftp://h/"), UrlError::NoFilePath(_)));
-        assert!(matches!(of("h"), UrlError::NoFilePath(_)));
-        assert!(matches!(of("sftp:///x.csv"), UrlError::Malformed { .. }));
+        assert!(matches!(error_of("sftp://h/"), UrlError::NoFilePath(_)));
+        assert!(matches!(error_of("h"), UrlError::NoFilePath(_)));
+        assert!(matches!(
+            error_of("sftp:///x.csv"),
+            UrlError::Malformed { .. }
+        ));
     }
 }

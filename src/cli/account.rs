@@ -17,13 +17,13 @@ pub(super) enum Command {
         /// IANA time zone of the account's schedule, for example America/Vancouver.
         #[arg(long, value_name = "ZONE")]
         time_zone: String,
-        /// Email address that receives the account's mail; may be given several times.
+        /// Email address of an admin, who receives the account's mail; can be given several times.
         #[arg(long = "admin", value_name = "EMAIL")]
         admins: Vec<String>,
     },
     /// List all accounts.
     List,
-    /// Show an account.
+    /// Show an account with its admins and number of contacts.
     Show {
         /// Account ID or name.
         #[arg(value_parser = account_ref)]
@@ -82,7 +82,10 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
         Command::Disable { account } => {
             let account = app.store.account(account).await?;
             app.store.set_import_enabled(account.id, false).await?;
-            print_line(format!("imports are disabled for `{}`", account.name))?;
+            print_line(format!(
+                "imports are disabled for `{}`; other programs can change its contacts",
+                account.name
+            ))?;
         }
         Command::Delete { account, yes: _ } => {
             let account = app.store.account(account).await?;
@@ -133,8 +136,8 @@ async fn list(app: &App, format: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<()> {
-    let account = app.store.account(wanted).await?;
+async fn show(app: &App, account: &AccountRef, format: Format) -> anyhow::Result<()> {
+    let account = app.store.account(account).await?;
     let admins = app.store.admins(account.id).await?;
     let (contacts, groups) = app.store.count_active(account.id).await?;
     if format == Format::Json {

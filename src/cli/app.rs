@@ -1,5 +1,5 @@
 //! What commands need to run: the database (a private Postgres if none is configured), the importer and the mailer, built
-//! from the configuration. Knows no command.
+//! from the configuration. Does not depend on a particular command.
 
 use std::io::Read;
 use std::path::Path;

@@ -168,7 +168,7 @@ fn check_key(config: &Config, secrets: &[EncryptedSecret]) -> Result<String, Str
 async fn check_mail(config: &Config) -> Result<String, String> {
     match mailer(config) {
         Err(error) => Err(format!("{error:#}")),
-        Ok(None) => Err("`smtp.url` is not set; mail stays in the outbox".to_owned()),
+        Ok(None) => Err("`smtp.url` is not set, so mail stays queued; set it, or ROSTERD_SMTP__URL, to the URL of your mail server".to_owned()),
         Ok(Some(mailer)) => mailer
             .check_connection()
             .await

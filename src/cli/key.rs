@@ -51,7 +51,7 @@ pub(super) async fn rotate(app: &App) -> anyhow::Result<Exit> {
         )
     };
     output::print_line(format!(
-        "{what}; secrets re-encrypted: {reencrypted}; older database backups need the previous key file"
+        "{what}; secrets re-encrypted: {reencrypted}; to restore an older database backup, you need your copy of the previous key file"
     ))?;
     for account in &undecryptable {
         output::print_line(format!(

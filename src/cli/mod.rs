@@ -1,4 +1,4 @@
-//! The command line: names of the commands, their dispatch and their exit codes. Knows the use cases, not how they work.
+//! The command line: names of the commands, their dispatch and their exit codes. The use cases are in the modules that it calls.
 
 mod account;
 mod app;
@@ -55,20 +55,26 @@ impl From<Exit> for ExitCode {
 /// Exit code for usage errors and invalid configuration.
 const USAGE_ERROR: u8 = 2;
 
-/// Keep contacts and groups in sync with a spreadsheet that is maintained elsewhere.
+/// Keep contact lists in Postgres in sync with spreadsheets.
 #[derive(Debug, Parser)]
 #[command(
     name = "rosterd",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done or unchanged, 1 failed, 2 usage error, 3 finished with errors on contacts, 4 held for approval."
+    after_help = "Exit codes: 0 done or unchanged; 1 failed; 2 wrong usage or configuration; 3 finished, but contacts with errors were skipped; 4 held for approval."
 )]
 struct Cli {
     /// Configuration file [default: rosterd.toml if it exists].
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 100)]
     config: Option<PathBuf>,
-    /// Output format: text or json (`template`: xlsx or csv).
-    #[arg(long, global = true, value_enum, hide_possible_values = true)]
+    /// Output format: text (default) or json; for `template`: xlsx (default) or csv.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        hide_possible_values = true,
+        display_order = 101
+    )]
     format: Option<FormatArg>,
     #[command(subcommand)]
     command: Command,
@@ -76,13 +82,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon; migrates the database first.
+    /// Run the daemon, which starts scheduled imports and sends mail; migrates the database first.
     Serve {
         /// Do not migrate the database.
         #[arg(long)]
         no_migrate: bool,
     },
-    /// Migrate the database schema to the current version.
+    /// Create the database schema, or migrate it to the current version.
     Migrate,
     /// Check the database, key, mail, clock and time zones, and explain how to fix problems.
     Doctor,
@@ -94,16 +100,16 @@ enum Command {
     /// Configure where an account's file is fetched from.
     #[command(subcommand)]
     Settings(settings::Command),
-    /// Configure when an account's file is imported.
+    /// Configure the days and time at which an account's file is imported.
     #[command(subcommand)]
     Schedule(schedule::Command),
     /// Import an account's file now.
     Import(import::Args),
     /// Check a file for errors without importing it; needs no database.
     Check(check::Args),
-    /// Write the import template.
+    /// Write an empty spreadsheet with the right columns.
     Template(template::Args),
-    /// List and inspect import runs; approve, reject or revert them.
+    /// List and inspect imports (runs); approve, reject or revert them.
     #[command(subcommand)]
     Runs(runs::Command),
     /// Create or rotate the key that encrypts stored passwords.

@@ -1,4 +1,4 @@
-//! Output of commands: text, tables and JSON, and phrases that several commands print. Knows no single command.
+//! Output of commands: text, tables and JSON, and phrases that several commands print. Does not depend on a particular command.
 
 use std::io::{BufWriter, Write};
 
@@ -118,9 +118,13 @@ pub(super) fn escape_controls(text: &str) -> String {
 /// Formats the counts of a run in one line.
 pub(super) fn format_counts(run: &RunRow) -> String {
     let or_zero = |count: Option<i32>| count.unwrap_or(0);
+    let plural = |count: Option<i32>, one, many| if count == Some(1) { one } else { many };
+    // A revert reads no file.
+    let rows = run.row_count.map_or_else(String::new, |rows| {
+        format!("{rows} {}: ", plural(Some(rows), "row", "rows"))
+    });
     let mut text = format!(
-        "{} rows: {} added, {} updated, {} removed, {} unchanged",
-        or_zero(run.row_count),
+        "{rows}{} added, {} updated, {} removed, {} unchanged",
         or_zero(run.added),
         or_zero(run.updated),
         or_zero(run.removed),
@@ -129,23 +133,12 @@ pub(super) fn format_counts(run: &RunRow) -> String {
     for (count, what) in [
         (run.revived, "revived"),
         (run.adopted, "adopted"),
-        (run.withheld, "removals withheld"),
         (
-            run.errors,
-            if run.errors == Some(1) {
-                "error"
-            } else {
-                "errors"
-            },
+            run.withheld,
+            plural(run.withheld, "removal withheld", "removals withheld"),
         ),
-        (
-            run.warnings,
-            if run.warnings == Some(1) {
-                "warning"
-            } else {
-                "warnings"
-            },
-        ),
+        (run.errors, plural(run.errors, "error", "errors")),
+        (run.warnings, plural(run.warnings, "warning", "warnings")),
     ] {
         if or_zero(count) > 0 {
             text = format!("{text}, {} {what}", or_zero(count));

@@ -137,7 +137,7 @@ pub(super) async fn check_approvable(
     run: &RunRow,
     keep_ids: bool,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(run.is_approvable(), run.not_pending_error());
+    anyhow::ensure!(run.is_approvable(), run.not_held_error());
     if run.is_held() {
         return Ok(());
     }
@@ -273,11 +273,11 @@ fn print_changes(run: RunId, changes: &[ChangeRow], limit: usize) -> std::io::Re
         ("added", "added", "would be added"),
     ] {
         for (applied, what) in [(true, past_tense), (false, conditional)] {
-            let of: Vec<&ChangeRow> = changes
+            let matching: Vec<&ChangeRow> = changes
                 .iter()
                 .filter(|c| c.action == action && c.applied == applied)
                 .collect();
-            for change in of.iter().take(limit) {
+            for change in matching.iter().take(limit) {
                 let id = change.external_id.as_ref().map_or_else(
                     || "no ID".to_owned(),
                     |id| format!("ID {}", escape_controls(id)),
@@ -287,10 +287,10 @@ fn print_changes(run: RunId, changes: &[ChangeRow], limit: usize) -> std::io::Re
                     escape_controls(change.name.as_deref().unwrap_or("?"))
                 ))?;
             }
-            if of.len() > limit {
+            if matching.len() > limit {
                 print_line(format!(
                     "  {what}: and {} more (rosterd runs changes {run})",
-                    of.len() - limit
+                    matching.len() - limit
                 ))?;
             }
         }

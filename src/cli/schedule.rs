@@ -52,11 +52,11 @@ fn parse_day(word: &str) -> Result<Weekday, String> {
         "saturday",
         "sunday",
     ];
-    let known = word == short || full.contains(&word.as_str());
+    let is_weekday = word == short || full.contains(&word.as_str());
     short
         .parse()
         .ok()
-        .filter(|_| known)
+        .filter(|_| is_weekday)
         .ok_or_else(|| "expected mon, tue, wed, thu, fri, sat or sun".to_owned())
 }
 
@@ -98,8 +98,8 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
     Ok(Exit::Done)
 }
 
-async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<()> {
-    let account = app.store.account(wanted).await?;
+async fn show(app: &App, account: &AccountRef, format: Format) -> anyhow::Result<()> {
+    let account = app.store.account(account).await?;
     let schedules = app.store.schedules(account.id).await?;
     let zone = zone(&account.time_zone)?;
     let next: Vec<String> = upcoming(&schedules, app.clock.now(), &zone, UPCOMING_RUNS)

@@ -81,7 +81,7 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
     )?);
     let mailer = mailer(config)?.map(Arc::new);
     if mailer.is_none() {
-        tracing::warn!("`smtp.url` is not set; mail stays in the outbox");
+        tracing::warn!("`smtp.url` is not set, so mail stays queued");
     }
     if let Some(server) = Server::bind(&config.web)
         .await

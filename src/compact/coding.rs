@@ -2,7 +2,7 @@
 
 use crate::model::contact::{FieldUpdate, NumberType, PhoneNumber, Priority};
 
-/// Encodes [`FieldUpdate::Keep`]. 0 encodes a blank and 1 precedes a text.
+/// Encodes [`FieldUpdate::Keep`]. A blank is encoded as 0, and a text is preceded by 1.
 pub(super) const KEEP_STORED: u8 = 0xFF;
 
 /// Encodes a blank priority.

@@ -8,13 +8,13 @@ use super::coding::{Decoder, Encoder};
 use crate::model::catalog::CATALOG;
 use crate::model::issue::{Code, Issue, MessageSource, Severity};
 
-/// Number of issues of a file that are kept. Beyond it, only issues of the whole file and the first error of each row
+/// Maximum number of issues of a file that are kept. Beyond it, only issues of the whole file and the first error of each row
 /// (without its value) are kept, so every row with an error is listed. All others are only counted.
 pub const MAX_LISTED: usize = 1_000_000;
-/// Size of the kept issues in bytes, with the same effect as [`MAX_LISTED`].
+/// Maximum size of the kept issues in bytes, with the same effect as [`MAX_LISTED`].
 const MAX_LISTED_BYTES: usize = 64 << 20;
 
-/// Encodes [`MessageSource::Stored`] in place of an index in the catalog.
+/// Encodes [`MessageSource::Stored`]; other values are indexes in the catalog.
 const STORED_MESSAGE: u8 = 0xFF;
 
 /// Issues in compact form.
@@ -22,14 +22,14 @@ const STORED_MESSAGE: u8 = 0xFF;
 pub struct Issues {
     encoded: Vec<u8>,
     entries: Vec<Entry>,
-    /// ID and name by the number that the caller gave to a contact.
+    /// ID and name of the contacts with issues, by the number that the caller assigned.
     contacts: HashMap<u32, ContactLabel>,
     counts: [usize; Severity::ALL.len()],
-    /// The last row of which an error was kept beyond [`MAX_LISTED`].
+    /// The last row whose first error was kept although [`MAX_LISTED`] was exceeded.
     last_overflow_row: Option<u32>,
 }
 
-/// Where an issue starts in the encoded bytes. Row and column count from 1; 0 is none.
+/// Location of an issue in the sheet and in the encoded bytes. Row and column count from 1; 0 means none.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     row: u32,

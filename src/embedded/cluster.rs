@@ -1,4 +1,4 @@
-//! The data directory and the server process of a private Postgres. Knows nothing of locks between rosterd processes.
+//! The data directory and the server process of a private Postgres. Does not handle locks between rosterd processes.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -33,10 +33,10 @@ impl Cluster {
         let bin =
             find_binaries(version.as_deref().map(str::trim)).ok_or(EmbeddedError::NoBinaries)?;
         let run_as = if Uid::effective().is_root() {
-            let found = ["postgres", "nobody"]
+            let user = ["postgres", "nobody"]
                 .into_iter()
                 .find_map(|name| User::from_name(name).ok().flatten());
-            Some(found.ok_or(EmbeddedError::NoUnprivilegedUser)?)
+            Some(user.ok_or(EmbeddedError::NoUnprivilegedUser)?)
         } else {
             None
         };
@@ -283,24 +283,27 @@ fn find_binaries(version: Option<&str>) -> Option<PathBuf> {
             .iter()
             .all(|program| directory.join(program).is_file())
     };
-    let mut found: Vec<(u32, PathBuf)> = Vec::new();
+    let mut candidates: Vec<(u32, PathBuf)> = Vec::new();
     for root in ["/usr/lib/postgresql", "/opt/postgresql"] {
         for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
             if let Ok(major) = entry.file_name().to_string_lossy().parse() {
-                found.push((major, entry.path().join("bin")));
+                candidates.push((major, entry.path().join("bin")));
             }
         }
     }
-    found.retain(|(_, directory)| has_binaries(directory));
-    found.sort();
+    candidates.retain(|(_, directory)| has_binaries(directory));
+    candidates.sort();
     if let Some(version) = version.and_then(|version| version.parse::<u32>().ok()) {
-        found.retain(|(major, _)| *major == version);
+        candidates.retain(|(major, _)| *major == version);
     }
-    found.pop().map(|(_, directory)| directory).or_else(|| {
-        let on_path = ["/usr/local/bin", "/usr/bin", "/usr/local/pgsql/bin"];
-        on_path
-            .iter()
-            .map(PathBuf::from)
-            .find(|directory| has_binaries(directory))
-    })
+    candidates
+        .pop()
+        .map(|(_, directory)| directory)
+        .or_else(|| {
+            let common_directories = ["/usr/local/bin", "/usr/bin", "/usr/local/pgsql/bin"];
+            common_directories
+                .iter()
+                .map(PathBuf::from)
+                .find(|directory| has_binaries(directory))
+        })
 }

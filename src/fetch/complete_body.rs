@@ -1,4 +1,4 @@
-//! A response body that detects a missing end. Knows nothing about files.
+//! A response body that reports truncation. Does not depend on what the body contains.
 
 use std::error::Error as StdError;
 use std::pin::Pin;

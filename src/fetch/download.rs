@@ -1,5 +1,5 @@
 //! Writes a file from any source to a temporary file: enforces the size limit, decompresses, and checks that the file is complete.
-//! Knows no protocol.
+//! Does not depend on the protocol.
 
 use std::io::{self, Write};
 

@@ -163,14 +163,14 @@ pub(super) enum FetchErrorKind {
     #[error("`{0}` is not a file; enter the address of the file itself")]
     NotAFile(String),
     #[error(
-        "`{host}` presented another host key ({found}) than the pinned one ({pinned}): either the server was reinstalled, \
+        "`{host}` presented another host key ({offered}) than the pinned one ({pinned}): either the server was reinstalled, \
          or another machine responds at its address. No user name or password was sent. If its administrator confirms the \
-         new key, run `rosterd settings trust ACCOUNT --fingerprint {found}`"
+         new key, run `rosterd settings trust ACCOUNT --fingerprint {offered}`"
     )]
     HostKeyChanged {
         host: String,
         pinned: String,
-        found: String,
+        offered: String,
     },
     #[error(
         "`{host}` does not allow password logins (it offers: {offered}); ask its administrator to allow passwords for this user"

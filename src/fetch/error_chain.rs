@@ -1,8 +1,8 @@
-//! Searches the chain of causes of an error. Knows no specific errors.
+//! Searches the chain of causes of an error. Does not depend on specific error types.
 
 use std::error::Error as StdError;
 
-/// An error and its causes, including those inside of an `io::Error`, which `source` skips.
+/// An error and its causes, including those inside an `io::Error`, which `source` skips.
 fn causes<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -24,8 +24,8 @@ pub(super) fn find_cause<'a, E: StdError + 'static>(
     causes(error).find_map(|cause| cause.downcast_ref::<E>())
 }
 
-/// The message of the first cause, which is usually the most specific one.
-pub(super) fn innermost_message(error: &(dyn StdError + 'static)) -> String {
+/// The message of the root cause, which is usually the most specific one.
+pub(super) fn root_cause_message(error: &(dyn StdError + 'static)) -> String {
     let message = causes(error)
         .last()
         .map_or_else(String::new, ToString::to_string);

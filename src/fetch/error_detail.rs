@@ -1,5 +1,5 @@
-//! The details of a fetch error that its sentence names: the time limit that was exceeded, what the server replied, and the like.
-//! Each is a phrase of its own; the sentences are in `error`.
+//! Details that the sentences of fetch errors contain, such as the exceeded time limit or the reply of the server. Each is a
+//! phrase; the sentences are in `error`.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl ServerReply {
     }
 }
 
-/// Why there is no connection, or no longer one.
+/// Why a connection failed or was lost.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectFault {
     /// Reported by the operating system or the HTTP library.
@@ -79,7 +79,7 @@ pub(super) enum ConnectFault {
     NotSent,
 }
 
-/// How a server broke the protocol.
+/// How a server violated the protocol.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProtocolFault {
     #[error("TLS: {0}")]
@@ -117,10 +117,10 @@ mod tests {
 
     #[test]
     fn s3_reply_shows_only_error_codes() {
-        let shown = |code: &str| ServerReply::s3(403, code).to_string();
-        assert_eq!(shown("AccessDenied"), "HTTP 403, AccessDenied");
+        let displayed = |code: &str| ServerReply::s3(403, code).to_string();
+        assert_eq!(displayed("AccessDenied"), "HTTP 403, AccessDenied");
         for other in ["", "a b", "<b>", "\u{1b}[31m", "x".repeat(65).as_str()] {
-            assert_eq!(shown(other), "HTTP 403", "{other:?}");
+            assert_eq!(displayed(other), "HTTP 403", "{other:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Verifies the host key of an SFTP server against the pinned one. Knows nothing of connections or storage.
+//! Verifies the host key of an SFTP server against the pinned one. Does not depend on connections or storage.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,10 +16,10 @@ pub struct HostKeyVerifier {
 impl HostKeyVerifier {
     /// A verifier for the pinned key, or for a server without one.
     #[must_use]
-    pub fn new(pin: Option<&PinnedHostKey>) -> Self {
+    pub fn new(pinned: Option<&PinnedHostKey>) -> Self {
         Self {
-            pinned: pin.map(|pin| pin.fingerprint.clone()),
-            kind: pin.and_then(|pin| pin.kind),
+            pinned: pinned.map(|key| key.fingerprint.clone()),
+            kind: pinned.and_then(|key| key.kind),
             first_seen_key: Arc::default(),
         }
     }
@@ -33,7 +33,7 @@ impl HostKeyVerifier {
         }
     }
 
-    /// Host key types to request, in order of preference. The pinned type comes first: a server that gets a better key keeps working.
+    /// Host key types to request, in order of preference. The pinned type comes first: a server that gets a better key continues to work.
     pub(super) fn preferred_kinds(&self) -> Vec<HostKeyKind> {
         let pinned_kind = self.kind;
         let others = HostKeyKind::ALL.iter().copied();
@@ -51,7 +51,7 @@ impl HostKeyVerifier {
 
     /// Whether this fingerprint is the pinned one. The prefix `SHA256:` and the padding `=` are optional.
     #[must_use]
-    pub fn matches(&self, found: &str) -> bool {
+    pub fn matches(&self, fingerprint: &str) -> bool {
         let normalize = |key: &str| {
             let key = key.trim();
             key.strip_prefix("SHA256:")
@@ -61,29 +61,33 @@ impl HostKeyVerifier {
         };
         self.pinned
             .as_deref()
-            .is_some_and(|pinned| normalize(pinned) == normalize(found))
+            .is_some_and(|pinned| normalize(pinned) == normalize(fingerprint))
     }
 
-    pub(super) fn verify(&self, host: &str, found: &OfferedHostKey) -> Result<(), FetchErrorKind> {
+    pub(super) fn verify(
+        &self,
+        host: &str,
+        offered: &OfferedHostKey,
+    ) -> Result<(), FetchErrorKind> {
         match &self.pinned {
             None => {
                 // All attempts must see the same key.
-                let first = self.first_seen_key.get_or_init(|| found.clone());
-                (first == found)
+                let first = self.first_seen_key.get_or_init(|| offered.clone());
+                (first == offered)
                     .then_some(())
-                    .ok_or_else(|| host_key_changed(host, &first.fingerprint, found))
+                    .ok_or_else(|| host_key_changed(host, &first.fingerprint, offered))
             }
-            Some(_) if self.matches(&found.fingerprint) => Ok(()),
-            Some(pinned) => Err(host_key_changed(host, pinned, found)),
+            Some(_) if self.matches(&offered.fingerprint) => Ok(()),
+            Some(pinned) => Err(host_key_changed(host, pinned, offered)),
         }
     }
 }
 
-fn host_key_changed(host: &str, pinned: &str, found: &OfferedHostKey) -> FetchErrorKind {
+fn host_key_changed(host: &str, pinned: &str, offered: &OfferedHostKey) -> FetchErrorKind {
     FetchErrorKind::HostKeyChanged {
         host: host.to_owned(),
         pinned: pinned.to_owned(),
-        found: found.fingerprint.clone(),
+        offered: offered.fingerprint.clone(),
     }
 }
 
@@ -125,12 +129,12 @@ mod tests {
             HostKeyVerifier::from_fingerprint("SHA256:abc").preferred_kinds(),
             HostKeyKind::ALL
         );
-        let pin = PinnedHostKey {
+        let pinned = PinnedHostKey {
             fingerprint: "SHA256:abc".to_owned(),
             kind: Some(HostKeyKind::Rsa),
             server: None,
         };
-        let preferred_kinds = HostKeyVerifier::new(Some(&pin)).preferred_kinds();
+        let preferred_kinds = HostKeyVerifier::new(Some(&pinned)).preferred_kinds();
         assert_eq!(
             preferred_kinds[..2],
             [HostKeyKind::Rsa, HostKeyKind::Ed25519]

@@ -18,7 +18,7 @@ use super::complete_body::CompleteBody;
 use super::content_encoding::ContentEncoding;
 use super::download::Download;
 use super::error::{FetchError, FetchErrorKind, FetchStage};
-use super::error_chain::{find_cause, innermost_message};
+use super::error_chain::{find_cause, root_cause_message};
 use super::error_detail::{ConnectFault, ProtocolFault, RedirectFault, ServerReply, TimeoutReason};
 use super::http_date::{is_reliable_last_modified, parse_retry_after};
 use super::network::{LookupFailed, NetworkPolicy};
@@ -71,8 +71,8 @@ impl HttpFetcher {
             let sent_credentials = credentials.filter(|_| url.origin() == from.origin());
             // Validators are only valid for the configured address: a redirect may lead to another file each time.
             let previous = previous.filter(|_| hop == 0);
-            let get = self.get(&url, sent_credentials, previous)?;
-            let response = self.send(&url, get).await.map_err(|error| {
+            let request = self.get_request(&url, sent_credentials, previous)?;
+            let response = self.send(&url, request).await.map_err(|error| {
                 // After a redirect, the stage remains `File`: the configured server has been reached.
                 if hop == 0 {
                     monitor.enter(match error.stage {
@@ -107,7 +107,7 @@ impl HttpFetcher {
             if status != StatusCode::OK {
                 return Err(status_error(&url, &response));
             }
-            let mut fetched = self.body(&url, response, now, monitor).await?;
+            let mut fetched = self.download_body(&url, response, now, monitor).await?;
             if hop > 0 {
                 fetched.validators = Validators::default();
             }
@@ -159,32 +159,33 @@ impl HttpFetcher {
         }
     }
 
-    fn get(
+    fn get_request(
         &self,
         url: &Url,
         credentials: Option<&Credentials>,
         previous: Option<&Validators>,
     ) -> Result<reqwest::Request, FetchErrorKind> {
-        let mut get = self.client.get(url.clone());
-        get = get.header(ACCEPT_ENCODING, "gzip");
+        let mut request = self.client.get(url.clone());
+        request = request.header(ACCEPT_ENCODING, "gzip");
         if let Some(credentials) = credentials {
-            get = get.basic_auth(
+            request = request.basic_auth(
                 &credentials.username,
                 Some(credentials.password.expose_secret()),
             );
         }
         if let Some(previous) = previous {
             if let Some(etag) = &previous.etag {
-                get = get.header(IF_NONE_MATCH, etag);
+                request = request.header(IF_NONE_MATCH, etag);
             } else if let Some(last_modified) = &previous.last_modified {
-                get = get.header(IF_MODIFIED_SINCE, last_modified);
+                request = request.header(IF_MODIFIED_SINCE, last_modified);
             }
         }
-        get.build()
+        request
+            .build()
             .map_err(|error| self.classify_error(url, &error).kind)
     }
 
-    async fn body(
+    async fn download_body(
         &self,
         url: &Url,
         response: Response,
@@ -196,7 +197,7 @@ impl HttpFetcher {
         let encodings = headers.get_all(CONTENT_ENCODING).into_iter();
         let encodings = encodings.filter_map(|value| value.to_str().ok());
         let encoding = ContentEncoding::parse(encodings, &host)?;
-        let mut file = Download::new(
+        let mut download = Download::new(
             &host,
             self.limits.max_bytes,
             declared_len,
@@ -213,9 +214,9 @@ impl HttpFetcher {
         };
         let mut body = CompleteBody::new(response);
         while let Some(chunk) = body.next().await {
-            file.push(&chunk.map_err(|error| self.classify_body_error(url, &*error))?)?;
+            download.push(&chunk.map_err(|error| self.classify_body_error(url, &*error))?)?;
         }
-        file.finish(validators)
+        download.finish(validators)
     }
 
     fn classify_error(&self, url: &Url, error: &reqwest::Error) -> FetchError {
@@ -254,10 +255,10 @@ impl HttpFetcher {
             };
             FetchErrorKind::TimedOut { host, reason }
         } else if error.is_connect() || is_connection_lost(error) {
-            let reason = ConnectFault::Network(innermost_message(error));
+            let reason = ConnectFault::Network(root_cause_message(error));
             FetchErrorKind::ConnectFailed { host, reason }
         } else {
-            let reason = ProtocolFault::Http(innermost_message(error));
+            let reason = ProtocolFault::Http(root_cause_message(error));
             FetchErrorKind::ProtocolError { host, reason }
         };
         kind.at(stage)
@@ -340,7 +341,7 @@ fn status_error(url: &Url, response: &Response) -> FetchErrorKind {
     let reply = ServerReply::Http(status);
     let date = header(response.headers(), DATE);
     let retry_after = header(response.headers(), RETRY_AFTER)
-        .and_then(|asked| parse_retry_after(&asked, date.as_deref()));
+        .and_then(|value| parse_retry_after(&value, date.as_deref()));
     match status {
         401 | 407 => FetchErrorKind::Unauthorized { host, reply },
         403 => FetchErrorKind::Forbidden { host, reply },
@@ -368,7 +369,7 @@ fn is_connection_lost(error: &reqwest::Error) -> bool {
     if find_cause::<std::io::Error>(error).is_some() {
         return true;
     }
-    let message = innermost_message(error);
+    let message = root_cause_message(error);
     [
         "connection closed",
         "incomplete",

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recent_last_modified_is_not_stored() {
+    fn recent_last_modified_is_not_reliable() {
         let now = "2026-11-25T10:00:07Z".parse().unwrap();
         let date = Some("Wed, 25 Nov 2026 10:00:05 GMT");
         for (modified, date, reliable) in [

@@ -1,6 +1,6 @@
 //! Fetches an account's file over HTTPS, SFTP or from S3.
 //!
-//! Must not know what the file contains. Each call makes one attempt: an error says whether a retry may succeed
+//! Does not depend on what the file contains. Each call makes one attempt: an error says whether a retry may succeed
 //! ([`FetchError::is_transient`]), and `import` decides.
 
 mod certificate;
@@ -293,8 +293,9 @@ impl Fetcher {
                 .map_err(|kind| kind.at(monitor.stage()))
         };
         let first = probe_key(pinned.preferred_kinds()).await?;
-        let wanted = fingerprint.map(HostKeyVerifier::from_fingerprint);
-        let Some(wanted) = wanted.filter(|wanted| !wanted.matches(&first.fingerprint)) else {
+        let expected = fingerprint.map(HostKeyVerifier::from_fingerprint);
+        let Some(expected) = expected.filter(|expected| !expected.matches(&first.fingerprint))
+        else {
             return Ok(first);
         };
         for kind in pinned
@@ -304,7 +305,7 @@ impl Fetcher {
         {
             // A server without a key of this type closes the connection.
             if let Ok(other) = probe_key(vec![kind]).await
-                && wanted.matches(&other.fingerprint)
+                && expected.matches(&other.fingerprint)
             {
                 return Ok(other);
             }

@@ -1,5 +1,5 @@
 //! Name resolution, the network policy and TCP connections. Account admins choose the URLs, so only public addresses are
-//! allowed unless the operator allows more. Knows no protocol above TCP.
+//! allowed unless the operator allows more. Does not depend on protocols above TCP.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -150,7 +150,7 @@ impl NetworkPolicy {
             is_transient,
         };
         let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port)));
-        let found = lookup
+        let resolved = lookup
             .await
             .map_err(|_| lookup_failed("no name server responded in time", true))?
             .map_err(|error| {
@@ -160,7 +160,7 @@ impl NetworkPolicy {
                     .any(|message| reason.contains(message));
                 lookup_failed(&reason, is_transient)
             })?;
-        let addresses: Vec<SocketAddr> = found.collect();
+        let addresses: Vec<SocketAddr> = resolved.collect();
         if addresses.is_empty() {
             return Err(lookup_failed("it has no addresses", false).into());
         }
@@ -271,8 +271,8 @@ mod tests {
 
     #[track_caller]
     fn check(address: &str, allowed: bool) {
-        let found = NetworkPolicy::default().check("host", address.parse().unwrap());
-        assert_eq!(found.is_ok(), allowed, "{address}: {found:?}");
+        let result = NetworkPolicy::default().check("host", address.parse().unwrap());
+        assert_eq!(result.is_ok(), allowed, "{address}: {result:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What to fetch: target, credentials, and what is known of the last file. Does not connect to anything.
+//! What to fetch: target, credentials, and validators of the last applied file. Does not connect to anything.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -65,7 +65,7 @@ impl FetchTarget {
     }
 
     pub(super) fn host_and_port(&self) -> (String, u16) {
-        let of_url = |url: &Url| {
+        let from_url = |url: &Url| {
             let host = url.host_str().unwrap_or_default();
             let host = host
                 .trim_start_matches('[')
@@ -74,12 +74,12 @@ impl FetchTarget {
             (host, url.port_or_known_default().unwrap_or(443))
         };
         match self {
-            Self::Http { url, .. } => of_url(url),
+            Self::Http { url, .. } => from_url(url),
             Self::Sftp { address, .. } => (address.host.clone(), address.port),
             Self::S3 {
                 address, region, ..
             } => match &address.endpoint {
-                Some(endpoint) => of_url(endpoint),
+                Some(endpoint) => from_url(endpoint),
                 None => (s3::aws_host(address, region), 443),
             },
         }

@@ -1,4 +1,4 @@
-//! How a run ends: its plan is applied or held, its file has not changed, or it failed. Each ending is one transaction.
+//! Ends a run in one transaction: applies or holds its plan, or records that its file has not changed or that it failed.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    FileOrigin, ImportError, Importer, Reading, next_row_cache, notify, plan_input, run_span,
+    FileOrigin, ImportError, Importer, ParsedFile, next_row_cache, notify, plan_input, run_span,
 };
 use crate::compact::Issues;
 use crate::model::ContactId;
@@ -20,8 +20,8 @@ use crate::report::{Outcome, Report};
 use crate::sheet::READER_VERSION;
 use crate::store::{AccountStateUpdate, DeadRun, RunContext, RunOutcome, Session, StoreError};
 
-/// The transaction in which a run ends, and what it knows of the account.
-pub(super) struct Ending {
+/// The transaction that ends a run, and the data of the account that it needs.
+pub(super) struct RunTransaction {
     pub(super) session: Session,
     /// Read under the lock of the account.
     pub(super) context: RunContext,
@@ -29,7 +29,7 @@ pub(super) struct Ending {
     admins: Vec<Admin>,
 }
 
-impl Ending {
+impl RunTransaction {
     pub(super) fn report(&self, run: &ClaimedRun, outcome: Outcome, now: DateTime<Utc>) -> Report {
         notify::empty_report(&self.account, run, &self.context, outcome, now)
     }
@@ -37,11 +37,11 @@ impl Ending {
 
 impl Importer {
     /// Locks the account. With an `origin`, fails if imports were disabled or the settings edited since the run began.
-    pub(super) async fn begin_ending(
+    pub(super) async fn begin_transaction(
         &self,
         run: &ClaimedRun,
         origin: Option<&FileOrigin>,
-    ) -> Result<Ending, ImportError> {
+    ) -> Result<RunTransaction, ImportError> {
         let account = self.store.account(&AccountRef::Id(run.account_id)).await?;
         let admins = self.store.admins(run.account_id).await?;
         let mut session = self.store.open_session(run).await?;
@@ -49,7 +49,7 @@ impl Importer {
             session.ensure_settings_current(origin.settings()).await?;
         }
         let context = session.context().await?;
-        Ok(Ending {
+        Ok(RunTransaction {
             session,
             context,
             account,
@@ -59,32 +59,32 @@ impl Importer {
 
     pub(super) async fn queue_report(
         &self,
-        ending: &mut Ending,
+        transaction: &mut RunTransaction,
         report: &Report,
         now: DateTime<Utc>,
     ) -> Result<(), ImportError> {
-        let messages = self.render_messages(report, &ending.admins)?;
-        Ok(ending.session.queue_mail(&messages, now).await?)
+        let messages = self.render_messages(report, &transaction.admins)?;
+        Ok(transaction.session.queue_mail(&messages, now).await?)
     }
 
-    /// Plans under the lock, and applies the plan or holds it.
+    /// Plans the import under the lock of the account, and applies or holds the plan.
     pub(super) async fn plan_and_apply(
         &self,
         run: &ClaimedRun,
         origin: &FileOrigin,
-        mut reading: Reading,
+        mut parsed_file: ParsedFile,
         file: FileMetadata,
         stop: &CancellationToken,
     ) -> Result<RunStatus, ImportError> {
-        let mut ending = self.begin_ending(run, Some(origin)).await?;
-        let session = &mut ending.session;
-        let context = &ending.context;
-        // Read under the lock: settings of a local file may have been edited since it was read.
+        let mut transaction = self.begin_transaction(run, Some(origin)).await?;
+        let session = &mut transaction.session;
+        let context = &transaction.context;
+        // Read under the lock: the limits may have been edited since the run began.
         let rules = session.hold_rules().await?.unwrap_or_default();
         let approved = match run.subject {
             Some(subject) => Some(
                 session
-                    .approved(subject)
+                    .approved_plan(subject)
                     .await?
                     .ok_or(ImportError::NothingToApprove)?,
             ),
@@ -92,16 +92,18 @@ impl Importer {
         };
         let plan_context = PlanContext {
             keep_ids: run.keep_ids || approved.as_ref().is_some_and(|approved| approved.keep_ids),
-            ..plan_input::plan_context(session, context, approved.as_ref(), file.sha256).await?
+            ..plan_input::load_plan_context(session, context, approved.as_ref(), file.sha256)
+                .await?
         };
-        let issues = std::mem::take(&mut reading.parsed.issues);
-        let (reading, plan_context) = (Arc::new(reading), Arc::new(plan_context));
-        let snapshot = plan_input::snapshot(session, context, &reading).await?;
-        let mut plan = plan_input::compute_plan(snapshot, &reading, rules, &plan_context).await?;
+        let issues = std::mem::take(&mut parsed_file.sheet.issues);
+        let (parsed_file, plan_context) = (Arc::new(parsed_file), Arc::new(plan_context));
+        let snapshot = plan_input::load_snapshot(session, context, &parsed_file).await?;
+        let mut plan =
+            plan_input::compute_plan(snapshot, &parsed_file, rules, &plan_context).await?;
         if let (Some(approved), Some(sha256)) = (&approved, file.sha256)
             && approved.covers(
                 &plan,
-                &reading.parsed.rows_in_error,
+                &parsed_file.sheet.rows_in_error,
                 sha256,
                 context.must_confirm,
             )
@@ -110,7 +112,7 @@ impl Importer {
         }
         let now = self.clock.now();
         let held = !plan.hold_reasons.is_empty();
-        let contacts = &reading.parsed.contacts;
+        let contacts = &parsed_file.sheet.contacts;
         let write = async {
             if held {
                 session.record_held(&plan, contacts).await?;
@@ -124,18 +126,18 @@ impl Importer {
             () = stop.cancelled() => return Err(ImportError::Stopped),
             written = write => written?,
         };
-        let counts = notify::counts(&plan, reading.parsed.row_count, &issues);
+        let counts = notify::counts(&plan, parsed_file.sheet.row_count, &issues);
         let identities: Vec<_> = issues.iter().map(|issue| issue.identity()).collect();
-        let (before, fixed) = match session.last_read_run().await? {
+        let (previous_issues, fixed) = match session.last_read_run().await? {
             Some(last) => {
-                let now = identities.iter().copied().collect();
-                session.compare_issues(last, &now).await?
+                let current = identities.iter().copied().collect();
+                session.compare_issues(last, &current).await?
             }
             None => Default::default(),
         };
         let is_new: Vec<bool> = identities
             .into_iter()
-            .map(|identity| !before.contains(identity))
+            .map(|identity| !previous_issues.contains(identity))
             .collect();
         session.record_issues(&issues, &is_new).await?;
 
@@ -144,26 +146,27 @@ impl Importer {
         } else {
             Outcome::Applied
         };
-        let mut report = notify::with_plan(ending.report(run, outcome, now), &plan, counts);
+        let mut report = notify::with_plan(transaction.report(run, outcome, now), &plan, counts);
         report.rules = rules;
         // Some issues were only counted, so it is unknown whether they are among those of the last run.
         if issues.omitted() == 0 {
-            report.fixed = notify::still_in_file(&fixed, &plan);
+            report.fixed = notify::exclude_missing_contacts(&fixed, &plan);
         }
         report.issues = issues;
         report.is_new = is_new;
-        report.recovered = ending.context.streak.since.is_some();
-        self.queue_report(&mut ending, &report, now).await?;
+        report.recovered = transaction.context.streak.since.is_some();
+        self.queue_report(&mut transaction, &report, now).await?;
         if run.trigger != Trigger::Schedule {
-            ending.session.clear_quarantine().await?;
+            transaction.session.clear_quarantine().await?;
         }
         let status = match (held, counts.errors > 0 || counts.withheld > 0) {
             (true, _) => RunStatus::Held,
             (false, true) => RunStatus::SucceededWithIssues,
             (false, false) => RunStatus::Succeeded,
         };
-        let state = (!held)
-            .then(|| account_state_update(&reading, &plan, &plan_context, status, &file, &added));
+        let state = (!held).then(|| {
+            account_state_update(&parsed_file, &plan, &plan_context, status, &file, &added)
+        });
         let run_outcome = RunOutcome {
             hold_reasons: plan.hold_reasons,
             emptied_groups: plan.emptied_groups,
@@ -172,7 +175,7 @@ impl Importer {
             counts: Some(counts),
             ..RunOutcome::new(status)
         };
-        ending.session.finish_run(&run_outcome, now).await?;
+        transaction.session.finish_run(&run_outcome, now).await?;
         Ok(status)
     }
 
@@ -183,27 +186,27 @@ impl Importer {
         file: &FileMetadata,
     ) -> Result<RunStatus, ImportError> {
         let now = self.clock.now();
-        let mut ending = self.begin_ending(run, Some(origin)).await?;
+        let mut transaction = self.begin_transaction(run, Some(origin)).await?;
         // The state may have been cleared since the run began.
-        let last_applied = ending.context.last_applied_file.as_ref();
+        let last_applied = transaction.context.last_applied_file.as_ref();
         if last_applied.map(|last| last.sha256) != Some(file.sha256) {
             return Err(StoreError::ConcurrentChange.into());
         }
-        if ending.context.streak.since.is_some() {
+        if transaction.context.streak.since.is_some() {
             let report = Report {
                 recovered: true,
-                ..ending.report(run, Outcome::Unchanged, now)
+                ..transaction.report(run, Outcome::Unchanged, now)
             };
-            self.queue_report(&mut ending, &report, now).await?;
+            self.queue_report(&mut transaction, &report, now).await?;
         }
         if run.trigger != Trigger::Schedule {
-            ending.session.clear_quarantine().await?;
+            transaction.session.clear_quarantine().await?;
         }
         let run_outcome = RunOutcome {
             file: file.clone(),
             ..RunOutcome::new(RunStatus::Unchanged)
         };
-        ending.session.finish_run(&run_outcome, now).await?;
+        transaction.session.finish_run(&run_outcome, now).await?;
         Ok(RunStatus::Unchanged)
     }
 
@@ -215,21 +218,21 @@ impl Importer {
         issues: Issues,
     ) -> Result<(), ImportError> {
         let now = self.clock.now();
-        let mut ending = self.begin_ending(run, None).await?;
-        let (streak, mail) =
-            notify::update_streak(&ending.context.streak, failure.code, run.trigger, now);
+        let mut transaction = self.begin_transaction(run, None).await?;
+        let (streak, should_mail) =
+            notify::update_streak(&transaction.context.streak, failure.code, run.trigger, now);
         let all_new = vec![true; issues.len()];
-        ending.session.record_issues(&issues, &all_new).await?;
-        if mail {
+        transaction.session.record_issues(&issues, &all_new).await?;
+        if should_mail {
             let report = Report {
                 issues,
                 is_new: all_new,
-                ..ending.report(run, Outcome::Failed(failure.clone()), now)
+                ..transaction.report(run, Outcome::Failed(failure.clone()), now)
             };
-            self.queue_report(&mut ending, &report, now).await?;
+            self.queue_report(&mut transaction, &report, now).await?;
         }
         if failure.code == FailureCode::SetAside {
-            ending
+            transaction
                 .session
                 .quarantine_account(now, &failure.message)
                 .await?;
@@ -240,7 +243,7 @@ impl Importer {
             streak,
             ..RunOutcome::new(RunStatus::Failed)
         };
-        ending.session.finish_run(&run_outcome, now).await?;
+        transaction.session.finish_run(&run_outcome, now).await?;
         Ok(())
     }
 
@@ -272,7 +275,7 @@ impl Importer {
 }
 
 fn account_state_update(
-    reading: &Reading,
+    parsed_file: &ParsedFile,
     plan: &Plan,
     plan_context: &PlanContext,
     status: RunStatus,
@@ -280,7 +283,7 @@ fn account_state_update(
     added: &[ContactId],
 ) -> AccountStateUpdate {
     // Rows that were accepted and are still in the file stay accepted.
-    let accepted = reading.parsed.unidentified.iter().map(|row| row.digest);
+    let accepted = parsed_file.sheet.unidentified.iter().map(|row| row.digest);
     let accepted = accepted
         .filter(|digest| {
             plan_context.apply_withheld_removals || plan_context.accepted_rows.contains(digest)
@@ -289,14 +292,15 @@ fn account_state_update(
     AccountStateUpdate {
         last_applied_file: (status == RunStatus::Succeeded).then(|| file.clone()),
         reader_version: READER_VERSION,
-        // A file that may be truncated does not change what is expected of the next one, unless it was approved as complete.
-        final_newline: if reading.parsed.maybe_truncated && !plan_context.apply_withheld_removals {
+        // A file that may be truncated does not change whether the next one must end with a newline, unless it was approved.
+        final_newline: if parsed_file.sheet.maybe_truncated && !plan_context.apply_withheld_removals
+        {
             Some(true)
         } else {
-            reading.facts.final_newline
+            parsed_file.info.final_newline
         },
         accepted_rows: accepted,
         keep_confirmation_required: !plan.withheld.is_empty(),
-        row_cache: next_row_cache::row_cache_update(reading, plan, added),
+        row_cache: next_row_cache::row_cache_update(parsed_file, plan, added),
     }
 }

@@ -51,7 +51,7 @@ impl From<FetchStage> for StepName {
 pub struct Step {
     /// The step.
     pub name: StepName,
-    /// What was found, or why the step failed.
+    /// A detail such as the address that was connected to, or why the step failed.
     pub outcome: Result<String, Failure>,
 }
 
@@ -76,7 +76,9 @@ fn intermediate_steps(target: &FetchTarget) -> Vec<(StepName, String)> {
     match target {
         FetchTarget::Http { url, credentials } => {
             let tls = (url.scheme() == "https").then_some(certificate);
-            let login = credentials.as_ref().map(|with| login(&with.username));
+            let login = credentials
+                .as_ref()
+                .map(|credentials| login(&credentials.username));
             tls.into_iter().chain(login).collect()
         }
         FetchTarget::Sftp {
@@ -136,13 +138,17 @@ impl Importer {
             StepName::Settings,
             format!("complete (host `{}`)", target.host()),
         ));
-        let reached = match self.fetcher.check_reachability(target).await {
-            Ok(reached) => reached,
+        let reachability = match self.fetcher.check_reachability(target).await {
+            Ok(reachability) => reachability,
             Err(error) => return Ok(failed(steps, &error)),
         };
-        let addresses: Vec<String> = reached.addresses.iter().map(ToString::to_string).collect();
+        let addresses: Vec<String> = reachability
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         steps.push(passed(StepName::Resolve, addresses.join(", ")));
-        match reached.peer {
+        match reachability.peer {
             Ok(address) => steps.push(passed(StepName::Connect, format!("connected to {address}"))),
             Err(error) => return Ok(failed(steps, &error)),
         }
@@ -167,7 +173,7 @@ impl Importer {
         steps.extend(
             intermediate_steps(&request.target)
                 .into_iter()
-                .map(|(step, found)| passed(step, found)),
+                .map(|(step, detail)| passed(step, detail)),
         );
         let content = match fetched {
             Ok(Outcome::File(fetched)) => fetched.content,
@@ -176,18 +182,18 @@ impl Importer {
         };
         steps.push(passed(StepName::File, format!("{} bytes", content.size())));
         match self
-            .parse_on_worker_thread(content, None, fetch_request::web_url(&request.target), None)
+            .parse_file(content, None, fetch_request::web_url(&request.target), None)
             .await
         {
-            Ok(reading) => {
-                let header = &reading.facts.header;
+            Ok(parsed_file) => {
+                let header = &parsed_file.info.header;
                 let titles: Vec<&str> = header
                     .titles
                     .iter()
                     .map(String::as_str)
                     .filter(|title| !title.is_empty())
                     .collect();
-                let rows = reading.parsed.row_count;
+                let rows = parsed_file.sheet.row_count;
                 steps.push(passed(
                     StepName::Header,
                     format!(
@@ -221,10 +227,10 @@ impl Importer {
             .await?
             .ok_or_else(super::settings_missing)?;
         let address = fetch_request::sftp_address(&settings)?;
-        let pin = settings.host_key();
+        let pinned = settings.host_key();
         let current = self
             .fetcher
-            .sftp_host_key(&address, &HostKeyVerifier::new(pin), fingerprint)
+            .sftp_host_key(&address, &HostKeyVerifier::new(pinned), fingerprint)
             .await
             .map_err(ImportError::Fetch)?;
         if fingerprint.is_some_and(|expected| {
@@ -236,7 +242,7 @@ impl Importer {
             .trust_host_key(account.id, &address.origin(), &current)
             .await?;
         let replaced =
-            pin.filter(|pin| !HostKeyVerifier::new(Some(pin)).matches(&current.fingerprint));
+            pinned.filter(|key| !HostKeyVerifier::new(Some(key)).matches(&current.fingerprint));
         Ok(TrustOutcome::Pinned {
             current,
             replaced: replaced.cloned(),
@@ -244,10 +250,10 @@ impl Importer {
     }
 }
 
-fn passed(name: StepName, found: String) -> Step {
+fn passed(name: StepName, detail: String) -> Step {
     Step {
         name,
-        outcome: Ok(found),
+        outcome: Ok(detail),
     }
 }
 

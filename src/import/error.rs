@@ -22,57 +22,57 @@ pub enum Stage {
     Sheet,
     /// Validating its rows.
     Validate,
-    /// Writing the outcome.
+    /// Writing the result.
     Store,
-    /// Any: it was stopped, or there is a defect.
+    /// No particular stage: the run was stopped, or there is a bug.
     Run,
 }
 
-/// A setting that an import needs and that is missing or invalid.
+/// An import setting that is missing or invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MissingSetting {
+pub enum SettingsError {
     /// No row in `import_settings`, or one without a source.
     #[error("the account has no import settings; enter them with `rosterd settings set`")]
-    All,
-    /// `url`
+    NoSettings,
+    /// `url` is missing.
     #[error(
         "the import settings have no address; enter the address of the file (`rosterd settings set --url`)"
     )]
-    Address,
-    /// `url` cannot be read.
+    AddressMissing,
+    /// `url` cannot be parsed.
     #[error("the import settings have an invalid address: {0} (`rosterd settings set --url`)")]
     InvalidAddress(UrlError),
-    /// `username`
+    /// `username` is missing.
     #[error(
         "the import settings have no user name; enter the user name (`rosterd settings set --username`)"
     )]
-    Username,
-    /// `password_sealed`
+    UsernameMissing,
+    /// `password_sealed` is missing.
     #[error(
         "the import settings have no password; enter the password (`rosterd settings set --password-file`)"
     )]
-    Password,
-    /// `s3_access_key_id`
+    PasswordMissing,
+    /// `s3_access_key_id` is missing.
     #[error(
         "the import settings have no S3 access key ID; enter it (`rosterd settings set --s3-access-key-id`)"
     )]
-    S3AccessKeyId,
-    /// `s3_secret_sealed`
+    S3AccessKeyIdMissing,
+    /// `s3_secret_sealed` is missing.
     #[error(
         "the import settings have no S3 secret key; enter it (`rosterd settings set --secret-file`)"
     )]
-    S3Secret,
-    /// `s3_region`
+    S3SecretMissing,
+    /// `s3_region` is missing, and the address does not contain a region.
     #[error(
         "the import settings have no S3 region; enter it, for example ca-central-1 (`rosterd settings set --s3-region`)"
     )]
-    S3Region,
+    S3RegionMissing,
     /// `s3_region` is not the name of a region.
     #[error(
         "`{0}` is not an S3 region; enter one such as ca-central-1 (`rosterd settings set --s3-region`)"
     )]
     InvalidS3Region(String),
-    /// A host key is needed, and the source is another one.
+    /// A host key was requested, but the source is not an SFTP server.
     #[error("only SFTP servers have a host key, and this account has another source")]
     NotSftp,
 }
@@ -83,10 +83,10 @@ pub enum ImportError {
     /// `accounts.import_enabled` is false.
     #[error("imports are disabled for this account; enable them with `rosterd account enable`")]
     Disabled,
-    /// The settings lack something.
+    /// A setting is missing or invalid.
     #[error(transparent)]
-    SettingsIncomplete(#[from] MissingSetting),
-    /// An address of another kind of source.
+    SettingsIncomplete(#[from] SettingsError),
+    /// The address belongs to another kind of source.
     #[error("{0} (`rosterd settings set --url`)")]
     SchemeRefused(UrlError),
     /// The stored secret cannot be used.
@@ -95,15 +95,15 @@ pub enum ImportError {
     /// The file could not be fetched.
     #[error(transparent)]
     Fetch(FetchError),
-    /// The file was refused.
+    /// The file was rejected.
     #[error("{source}")]
     Sheet {
-        /// Why.
+        /// Why it was rejected.
         source: SheetError,
-        /// Where the file came from; `None` for a local file.
+        /// URL of the file; `None` for a local file.
         url: Option<Box<Url>>,
     },
-    /// No contact without error.
+    /// The file has no contact without errors.
     #[error("no contact in the file can be imported ({}); nothing was changed", NoContactsReason(.0))]
     NoContacts(Box<ParsedSheet>),
     /// The database failed.
@@ -115,16 +115,16 @@ pub enum ImportError {
     /// The run to revert changed no contact.
     #[error("the run to revert changed no contact; see `rosterd runs list`")]
     NothingToRevert,
-    /// The program is stopping.
+    /// The run was stopped, for example because the program is stopping.
     #[error("the import was stopped before it changed anything")]
     Stopped,
-    /// The process died with this run repeatedly.
+    /// The run crashed its process repeatedly.
     #[error(
         "the import crashed its process {attempts} times, so the account is quarantined: its imports are stopped; check the file, then run the \
          import again (`rosterd import {account}`)"
     )]
     CrashedRepeatedly {
-        /// How many times.
+        /// Number of crashes.
         attempts: i32,
         /// The account.
         account: AccountId,
@@ -134,7 +134,7 @@ pub enum ImportError {
         "the command that imported this file ended before it was done; nothing was changed, run it again"
     )]
     CommandDied,
-    /// A defect.
+    /// A bug in rosterd.
     #[error("an internal error in rosterd stopped the import ({0}); please report it")]
     Internal(String),
 }

@@ -1,6 +1,6 @@
-//! Turns import settings into a request: address, credentials with the decrypted password, and what is known of the file.
+//! Builds a request from import settings: address, credentials with the decrypted password, and validators of the last file.
 
-use super::{ImportError, Importer, MissingSetting};
+use super::{ImportError, Importer, SettingsError};
 use crate::address::{Address, S3Address, SftpAddress, UrlError, is_region};
 use crate::fetch::{Credentials, FetchTarget, HostKeyVerifier, Request, Validators};
 use crate::model::AccountId;
@@ -15,36 +15,36 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// The region that requests for an object are signed for.
 ///
 /// # Errors
-/// [`MissingSetting`] if there is none, or it is not the name of a region.
-pub fn s3_region(address: &S3Address, setting: Option<&str>) -> Result<String, MissingSetting> {
+/// [`SettingsError`] if there is none, or it is not the name of a region.
+pub fn s3_region(address: &S3Address, setting: Option<&str>) -> Result<String, SettingsError> {
     let setting = setting.map(str::trim).filter(|region| !region.is_empty());
     let endpoint_region = address.endpoint.as_ref().map(|_| DEFAULT_REGION);
     let region = setting
         .or(address.region.as_deref())
         .or(endpoint_region)
-        .ok_or(MissingSetting::S3Region)?;
+        .ok_or(SettingsError::S3RegionMissing)?;
     if is_region(region) {
         Ok(region.to_owned())
     } else {
-        Err(MissingSetting::InvalidS3Region(region.to_owned()))
+        Err(SettingsError::InvalidS3Region(region.to_owned()))
     }
 }
 
-fn require_setting(value: Option<&str>, missing: MissingSetting) -> Result<&str, MissingSetting> {
+fn require_setting(value: Option<&str>, missing: SettingsError) -> Result<&str, SettingsError> {
     value
         .filter(|value| !value.trim().is_empty())
         .ok_or(missing)
 }
 
-fn validators(known: &FileMetadata) -> Validators {
+fn validators(file: &FileMetadata) -> Validators {
     Validators {
-        etag: known.etag.clone(),
-        last_modified: known.last_modified.clone(),
-        size_and_mtime: known.size_bytes.zip(known.mtime),
+        etag: file.etag.clone(),
+        last_modified: file.last_modified.clone(),
+        size_and_mtime: file.size_bytes.zip(file.mtime),
     }
 }
 
-/// The HTTPS address of a target: it may be a share link, which needs another hint.
+/// The HTTPS address of a target, for a hint in the error message if it is a share link.
 pub(super) fn web_url(target: &FetchTarget) -> Option<String> {
     match target {
         FetchTarget::Http { url, .. } => Some(url.to_string()),
@@ -53,10 +53,10 @@ pub(super) fn web_url(target: &FetchTarget) -> Option<String> {
 }
 
 fn address(settings: &Settings) -> Result<Address, ImportError> {
-    let url = require_setting(settings.url.as_deref(), MissingSetting::Address)?;
+    let url = require_setting(settings.url.as_deref(), SettingsError::AddressMissing)?;
     Address::parse(settings.source, url, settings.port()).map_err(|error| match error {
         UrlError::WrongScheme { .. } => ImportError::SchemeRefused(error),
-        other => MissingSetting::InvalidAddress(other).into(),
+        other => SettingsError::InvalidAddress(other).into(),
     })
 }
 
@@ -64,7 +64,7 @@ fn address(settings: &Settings) -> Result<Address, ImportError> {
 pub(super) fn sftp_address(settings: &Settings) -> Result<SftpAddress, ImportError> {
     match address(settings)? {
         Address::Sftp(address) => Ok(address),
-        Address::Http(_) | Address::S3(_) => Err(MissingSetting::NotSftp.into()),
+        Address::Http(_) | Address::S3(_) => Err(SettingsError::NotSftp.into()),
     }
 }
 
@@ -76,7 +76,7 @@ impl Importer {
         settings: &Settings,
     ) -> Result<FetchTarget, ImportError> {
         let address = address(settings)?;
-        let decrypt = |ciphertext: Option<&[u8]>, field, missing: MissingSetting| {
+        let decrypt = |ciphertext: Option<&[u8]>, field, missing: SettingsError| {
             let ciphertext = ciphertext.ok_or(missing)?;
             let binding = Binding {
                 account: account.0,
@@ -87,14 +87,17 @@ impl Importer {
             keys.decrypt(ciphertext, binding)
                 .map_err(ImportError::Secret)
         };
-        let login = || {
+        let login_credentials = || {
             Ok::<_, ImportError>(Credentials {
-                username: require_setting(settings.username.as_deref(), MissingSetting::Username)?
-                    .to_owned(),
+                username: require_setting(
+                    settings.username.as_deref(),
+                    SettingsError::UsernameMissing,
+                )?
+                .to_owned(),
                 password: decrypt(
                     settings.password_sealed.as_deref(),
                     PASSWORD_COLUMN,
-                    MissingSetting::Password,
+                    SettingsError::PasswordMissing,
                 )?,
             })
         };
@@ -102,28 +105,28 @@ impl Importer {
             Address::Http(url) => FetchTarget::Http {
                 url,
                 credentials: if settings.source == SourceKind::HttpsBasic {
-                    Some(login()?)
+                    Some(login_credentials()?)
                 } else {
                     None
                 },
             },
             Address::Sftp(address) => FetchTarget::Sftp {
                 address,
-                credentials: login()?,
+                credentials: login_credentials()?,
                 host_key: HostKeyVerifier::new(settings.host_key()),
             },
             Address::S3(address) => {
                 let region = s3_region(&address, settings.s3_region.as_deref())?;
-                let id = require_setting(
+                let access_key_id = require_setting(
                     settings.s3_access_key_id.as_deref(),
-                    MissingSetting::S3AccessKeyId,
+                    SettingsError::S3AccessKeyIdMissing,
                 )?;
                 let credentials = Credentials {
-                    username: id.trim().to_owned(),
+                    username: access_key_id.trim().to_owned(),
                     password: decrypt(
                         settings.s3_secret_sealed.as_deref(),
                         S3_SECRET_COLUMN,
-                        MissingSetting::S3Secret,
+                        SettingsError::S3SecretMissing,
                     )?,
                 };
                 FetchTarget::S3 {
@@ -135,15 +138,15 @@ impl Importer {
         })
     }
 
-    /// The request for the file; conditional if `known` is the file of the last applied run.
+    /// The request for the file; conditional if `last_applied`, the file of the last applied run, is given.
     pub(super) fn request(
         &self,
         account: AccountId,
         settings: &Settings,
-        known: Option<&FileMetadata>,
+        last_applied: Option<&FileMetadata>,
     ) -> Result<Request, ImportError> {
         Ok(Request {
-            previous: known.map(validators),
+            previous: last_applied.map(validators),
             ..Request::new(self.build_target(account, settings)?)
         })
     }

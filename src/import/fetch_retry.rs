@@ -1,4 +1,4 @@
-//! Fetches the file of a run, again while the failure is transient, and without a run slot while it waits.
+//! Fetches the file of a run and retries transient failures. Releases the run slot while it waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use crate::model::AccountId;
 use crate::model::run::ClaimedRun;
 use crate::store::{Settings, StoreError};
 
-/// Longest `Retry-After` that a run waits for. After a longer one the run fails, and the next run tries again.
+/// Maximum `Retry-After` that a run waits for. After a longer one the run fails, and the next run tries again.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
+
 impl Importer {
     /// Pins the host key of a server if this run was the first to send a password to it.
     pub(super) async fn pin_host_key(
@@ -31,20 +32,20 @@ impl Importer {
         Ok(())
     }
 
-    /// Waits without counting the attempt if other runs share the process: if the process dies meanwhile, the cause is another run.
+    /// Runs `work` without counting the attempt if other runs share the process: if the process dies then, another run is the cause.
     async fn without_counting_attempt<T>(
         &self,
         run: &ClaimedRun,
         shares_slots: bool,
-        waiting: impl Future<Output = Result<T, ImportError>>,
+        work: impl Future<Output = Result<T, ImportError>>,
     ) -> Result<T, ImportError> {
         if !shares_slots {
-            return waiting.await;
+            return work.await;
         }
         self.store.adjust_attempts(run, -1).await?;
-        let done = waiting.await;
+        let result = work.await;
         self.store.adjust_attempts(run, 1).await?;
-        done
+        result
     }
 
     /// Fails if imports were disabled or the settings edited while the run waited.
@@ -63,7 +64,7 @@ impl Importer {
         Ok(())
     }
 
-    /// The first attempt. It starts once the host has a free permit, which can be immediately.
+    /// The first attempt. It starts when a permit of the host is available, which can be immediately.
     async fn first_fetch(
         &self,
         run: &ClaimedRun,
@@ -83,7 +84,7 @@ impl Importer {
             permit
         } else {
             let permit = self
-                .without_counting_attempt(run, shares_slots, control.wait(permit))
+                .without_counting_attempt(run, shares_slots, control.wait_without_slot(permit))
                 .await?;
             self.ensure_settings_current(run, settings).await?;
             permit
@@ -102,8 +103,8 @@ impl Importer {
         }
     }
 
-    /// Another attempt after `pause`. It holds no run slot until the file is there: a host that failed once may take long to fail
-    /// again.
+    /// Another attempt after `delay`, without a run slot until the file has arrived: a host that failed once may take long to
+    /// fail again.
     async fn retry_fetch(
         &self,
         run: &ClaimedRun,
@@ -111,10 +112,10 @@ impl Importer {
         request: &Request,
         control: &mut RunControl,
         progress: &fetch::ProgressCallback,
-        pause: Duration,
+        delay: Duration,
     ) -> Result<Result<Outcome, FetchError>, ImportError> {
         let retry = Box::pin(async {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(delay).await;
             let permit = self.fetcher.acquire_permit(&request.target).await;
             self.ensure_settings_current(run, settings).await?;
             Ok(self
@@ -123,7 +124,7 @@ impl Importer {
                 .await)
         });
         let shares_slots = control.shares_slots();
-        self.without_counting_attempt(run, shares_slots, control.wait(retry))
+        self.without_counting_attempt(run, shares_slots, control.wait_without_slot(retry))
             .await?
     }
 
@@ -153,23 +154,23 @@ impl Importer {
                 // The server would refuse an earlier request, and a run must not wait for hours.
                 return Err(ImportError::Fetch(error));
             }
-            let pause = requested_delay.max(retry_delay(self.options.backoff, attempt));
-            tracing::info!(attempt, pause_ms = pause.as_millis(), code = %error.code(), "fetch failed, retrying");
+            let delay = requested_delay.max(retry_delay(self.options.backoff, attempt));
+            tracing::info!(attempt, pause_ms = delay.as_millis(), code = %error.code(), "fetch failed, retrying");
             fetched = self
-                .retry_fetch(run, settings, request, control, &progress, pause)
+                .retry_fetch(run, settings, request, control, &progress, delay)
                 .await?;
         }
         fetched.map_err(ImportError::Fetch)
     }
 }
 
-/// Doubles with each attempt, plus up to half of it at random to spread the requests of many accounts.
+/// The delay after this attempt: doubles with each one, plus up to half at random to spread the requests of many accounts.
 fn retry_delay(backoff: Duration, attempt: u32) -> Duration {
-    let pause = backoff.saturating_mul(1 << attempt.saturating_sub(1).min(8));
+    let delay = backoff.saturating_mul(1 << attempt.saturating_sub(1).min(8));
     let mut random = [0; 1];
-    // If there is no randomness, the delay is the same for all.
+    // If this fails, the delay is the same for all.
     let _ = aws_lc_rs::rand::fill(&mut random);
-    pause + pause / 2 * u32::from(random[0]) / 255
+    delay + delay / 2 * u32::from(random[0]) / 255
 }
 
 #[cfg(test)]
@@ -179,8 +180,8 @@ mod tests {
     #[test]
     fn retry_delay_doubles_with_up_to_half_jitter() {
         for (attempt, base) in [(1, 100), (2, 200), (3, 400)] {
-            let pause = retry_delay(Duration::from_millis(100), attempt).as_millis();
-            assert!((base..=base * 3 / 2).contains(&pause), "{attempt}: {pause}");
+            let delay = retry_delay(Duration::from_millis(100), attempt).as_millis();
+            assert!((base..=base * 3 / 2).contains(&delay), "{attempt}: {delay}");
         }
     }
 }

@@ -25,9 +25,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument;
 
 pub use connection_test::{Step, StepName, TrustOutcome};
-pub use error::{ImportError, MissingSetting, Stage};
+pub use error::{ImportError, SettingsError, Stage};
 pub use fetch_request::s3_region;
-pub use parse_file::{CachedRows, Reading, read};
+pub use parse_file::{CachedRows, ParsedFile, read};
 pub use preview::Preview;
 pub use run_slots::{RunControl, RunSlot, RunSlots};
 
@@ -42,14 +42,14 @@ use crate::sheet::{READER_VERSION, WorkbookReader};
 use crate::store::{Settings, Store, StoreError};
 use crate::temp_file::TempFile;
 
-/// How far an import is.
+/// Progress of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Bytes fetched so far, and the size of the file if the server said it.
+    /// Fetching the file.
     Fetched {
-        /// Bytes.
+        /// Bytes fetched so far.
         bytes: u64,
-        /// Bytes.
+        /// Size of the file in bytes, if the server announced it.
         total: Option<u64>,
     },
     /// Reading and validating the sheet.
@@ -72,32 +72,32 @@ pub fn no_observer() -> Observer {
 pub struct Options {
     /// Key file that decrypts passwords.
     pub key_file: PathBuf,
-    /// Attempts to fetch a file.
+    /// Maximum number of attempts to fetch a file.
     pub attempts: u32,
     /// Delay before the second attempt.
     pub backoff: Duration,
-    /// Most rows of a CSV file.
+    /// Maximum number of rows in a CSV file.
     pub max_rows: u32,
     /// How workbooks are read.
     pub workbooks: WorkbookReader,
-    /// How long a lease on a run lasts without being renewed.
+    /// Duration of a lease on a run, which is renewed while the run is in progress.
     pub lease: Duration,
-    /// This process, in `import_runs.lease_owner`.
+    /// Name of this process in `import_runs.lease_owner`.
     pub owner: String,
     /// Domain of Message-IDs.
     pub mail_domain: String,
     /// Receives reports of accounts without admins.
     pub operator: Option<String>,
-    /// What happens to a run that is stopped.
+    /// What to do with a run that is stopped.
     pub on_stop: StopPolicy,
 }
 
-/// What happens to a run that is stopped before it changed anything.
+/// What to do with a run that is stopped before it changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopPolicy {
-    /// It is queued again for another process.
+    /// Queue it again for another process.
     Requeue,
-    /// It ends as failed.
+    /// Record it as failed.
     Fail,
 }
 
@@ -134,13 +134,14 @@ impl FileOrigin {
     }
 }
 
+/// A file before it is read.
 struct SourceFile {
     content: TempFile,
-    facts: FileMetadata,
+    metadata: FileMetadata,
 }
 
 fn settings_missing() -> ImportError {
-    MissingSetting::All.into()
+    SettingsError::NoSettings.into()
 }
 
 fn unexpected_not_modified() -> ImportError {
@@ -149,12 +150,12 @@ fn unexpected_not_modified() -> ImportError {
 
 fn local_file(content: TempFile) -> SourceFile {
     SourceFile {
-        facts: file_facts(&content),
+        metadata: file_metadata(&content),
         content,
     }
 }
 
-fn file_facts(content: &TempFile) -> FileMetadata {
+fn file_metadata(content: &TempFile) -> FileMetadata {
     FileMetadata {
         sha256: Some(content.sha256()),
         size_bytes: Some(content.size()),
@@ -162,10 +163,10 @@ fn file_facts(content: &TempFile) -> FileMetadata {
     }
 }
 
-/// What an attempt found out, even if it failed.
+/// Results of an attempt that are needed even if it failed.
 #[derive(Debug, Default)]
 struct AttemptState {
-    facts: FileMetadata,
+    file: FileMetadata,
     /// The settings that the file was fetched with.
     settings: Option<Settings>,
 }
@@ -216,7 +217,7 @@ impl Importer {
                 Err(error) => tracing::warn!(stage = ?error.stage(), %error, "import interrupted; it will be run again"),
             }
             if matches!(outcome, Err(ImportError::Stopped)) {
-                // Another daemon continues a daemon's run; a command that was interrupted does not continue by itself.
+                // Another daemon takes over the run of a daemon. A command that was interrupted is not continued.
                 match self.options.on_stop {
                     StopPolicy::Requeue => self.store.requeue(run).await?,
                     StopPolicy::Fail => self.store.fail_stopped_run(run, self.clock.now()).await?,
@@ -290,12 +291,12 @@ impl Importer {
             }
             let failure = error.failure();
             let code = failure.code;
-            let parsed = if let ImportError::NoContacts(parsed) = error {
-                *parsed
+            let sheet = if let ImportError::NoContacts(sheet) = error {
+                *sheet
             } else {
                 ParsedSheet::default()
             };
-            self.finish_failed(run, failure, attempt_state.facts, parsed.issues)
+            self.finish_failed(run, failure, attempt_state.file, sheet.issues)
                 .await?;
             return Ok((RunStatus::Failed, Some(code)));
         }
@@ -308,8 +309,8 @@ impl Importer {
         error: &ImportError,
         attempt_state: &AttemptState,
     ) -> Result<bool, ImportError> {
-        // A concurrent writer is done soon. The key may have been rotated after the settings were read.
-        let should_repeat_attempt = matches!(
+        // A concurrent writer will be done soon. The key may have been rotated after the settings were read.
+        let is_concurrent_change = matches!(
             error,
             ImportError::Store(StoreError::SettingsChanged | StoreError::ConcurrentChange)
                 | ImportError::Secret(SecretError::DecryptionFailed)
@@ -317,12 +318,12 @@ impl Importer {
         let Some(attempt_settings) = attempt_state
             .settings
             .as_ref()
-            .filter(|_| !should_repeat_attempt)
+            .filter(|_| !is_concurrent_change)
         else {
-            return Ok(should_repeat_attempt);
+            return Ok(is_concurrent_change);
         };
-        // A failure with settings that were edited meanwhile says nothing: try the new ones. If the request would be the same, do
-        // not repeat it, since a wrong password entered repeatedly locks an account. Encrypting a secret again is no edit.
+        // If the settings were edited meanwhile, try the new ones. If the request would be the same, do not repeat it, since a
+        // wrong password sent repeatedly can lock an account. Re-encrypting a secret does not count as an edit.
         let current = self.store.settings(run.account_id).await?;
         Ok(current.is_some_and(|current| {
             current.updated_at != attempt_settings.updated_at
@@ -347,46 +348,51 @@ impl Importer {
         }
         let may_skip =
             run.trigger != Trigger::Approval && context.reader_version == Some(READER_VERSION);
-        let known = context.last_applied_file.clone().filter(|_| may_skip);
+        let last_applied = context.last_applied_file.clone().filter(|_| may_skip);
         let (origin, source) = if let Some(content) = file {
             (FileOrigin::Local, Some(local_file(content)))
         } else {
             let settings = self.store.settings(run.account_id).await?;
             let settings = settings.ok_or_else(settings_missing)?;
             attempt_state.settings = Some(settings.clone());
-            let request = self.request(run.account_id, &settings, known.as_ref())?;
+            let request = self.request(run.account_id, &settings, last_applied.as_ref())?;
             let fetched = self.fetch_source(run, &settings, &request, control).await;
             self.pin_host_key(run.account_id, &settings, &request)
                 .await?;
             (FileOrigin::Source(Box::new(settings)), fetched?)
         };
-        let facts = &mut attempt_state.facts;
+        let metadata = &mut attempt_state.file;
         let Some(source) = source else {
-            *facts = known.unwrap_or_default();
-            return self.finish_unchanged(run, &origin, facts).await;
+            *metadata = last_applied.unwrap_or_default();
+            return self.finish_unchanged(run, &origin, metadata).await;
         };
-        *facts = source.facts.clone();
-        if known.is_some_and(|known| known.sha256 == facts.sha256) {
-            return self.finish_unchanged(run, &origin, facts).await;
+        *metadata = source.metadata.clone();
+        if last_applied.is_some_and(|last| last.sha256 == metadata.sha256) {
+            return self.finish_unchanged(run, &origin, metadata).await;
         }
         (control.observer)(Progress::Reading);
-        let known = match context.cached_contacts.filter(|_| may_skip) {
+        let row_cache = match context.cached_contacts.filter(|_| may_skip) {
             Some(count) => self.store.load_row_cache(run.account_id, count).await?,
             None => None,
         };
-        let known = known.map(|known| (known, context.applied_run));
-        let reading = self
-            .parse_on_worker_thread(source.content, context.final_newline, origin.url(), known)
+        let row_cache = row_cache.map(|row_cache| (row_cache, context.applied_run));
+        let parsed_file = self
+            .parse_file(
+                source.content,
+                context.final_newline,
+                origin.url(),
+                row_cache,
+            )
             .await?;
-        if reading.parsed.is_empty() {
-            return Err(ImportError::NoContacts(Box::new(reading.parsed)));
+        if parsed_file.sheet.is_empty() {
+            return Err(ImportError::NoContacts(Box::new(parsed_file.sheet)));
         }
         (control.observer)(Progress::Writing);
-        self.plan_and_apply(run, &origin, reading, facts.clone(), &control.stop)
+        self.plan_and_apply(run, &origin, parsed_file, metadata.clone(), &control.stop)
             .await
     }
 
-    /// Fetches the file; `None` if the server says that it has not changed.
+    /// Fetches the file; `None` if it has not changed since the last applied run.
     async fn fetch_source(
         &self,
         run: &ClaimedRun,
@@ -397,15 +403,15 @@ impl Importer {
         match self.fetch(run, settings, request, control).await? {
             fetch::Outcome::NotModified => Ok(None),
             fetch::Outcome::File(fetched) => {
-                let facts = FileMetadata {
+                let metadata = FileMetadata {
                     etag: fetched.validators.etag,
                     last_modified: fetched.validators.last_modified,
                     mtime: fetched.validators.size_and_mtime.map(|(_, mtime)| mtime),
-                    ..file_facts(&fetched.content)
+                    ..file_metadata(&fetched.content)
                 };
                 Ok(Some(SourceFile {
                     content: fetched.content,
-                    facts,
+                    metadata,
                 }))
             }
         }

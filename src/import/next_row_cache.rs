@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Reading;
+use super::ParsedFile;
 use crate::model::ContactId;
 use crate::model::group::name_key;
 use crate::model::plan::Plan;
@@ -10,38 +10,41 @@ use crate::parsed_sheet::ParsedSheet;
 use crate::row_cache::{CachedContact, RowCache, max_uncached};
 use crate::store::RowCacheUpdate;
 
+/// What an applied plan does to the row cache of its account. `added` are the ids of the added contacts.
 pub(super) fn row_cache_update(
-    reading: &Reading,
+    parsed_file: &ParsedFile,
     plan: &Plan,
     added: &[ContactId],
 ) -> RowCacheUpdate {
-    let parsed = &reading.parsed;
+    let sheet = &parsed_file.sheet;
     // If a group is spelled in several ways, its name can depend on a row that the next run would skip.
     let name_by_key: HashMap<&str, &str> = plan
         .groups
         .iter()
         .map(|group| (group.name_key.as_str(), group.name.as_str()))
         .collect();
-    let mut spellings = parsed.contacts.group_names().iter();
+    let mut spellings = sheet.contacts.group_names().iter();
     if !spellings.all(|name| name_by_key.get(name_key(name).as_str()) == Some(&name.as_str())) {
         return RowCacheUpdate::Clear;
     }
-    let known = reading.known.as_ref();
-    let before = || known.into_iter().flat_map(|known| known.of(true));
-    let Some(after) = contacts_after(plan, parsed, before(), added) else {
+    let cached_rows = parsed_file.cached_rows.as_ref();
+    let skipped = cached_rows
+        .into_iter()
+        .flat_map(|cached_rows| cached_rows.contacts(true));
+    let Some(after) = contacts_after(plan, sheet, skipped, added) else {
         return RowCacheUpdate::Clear;
     };
     let without_fingerprint = after
         .iter()
-        .filter(|known| known.row_fingerprint.is_none())
+        .filter(|contact| contact.row_fingerprint.is_none())
         .count();
     if without_fingerprint > max_uncached(after.len()) {
         return RowCacheUpdate::Clear;
     }
-    let is_same = known.is_some_and(|known| {
-        let mut others: Vec<CachedContact> = known.of(false).collect();
+    let is_same = cached_rows.is_some_and(|cached_rows| {
+        let mut others: Vec<CachedContact> = cached_rows.contacts(false).collect();
         let mut others_after: Vec<CachedContact> =
-            after.iter().skip(parsed.cached_contacts).collect();
+            after.iter().skip(sheet.cached_contacts).collect();
         others.sort_unstable();
         others_after.sort_unstable();
         others == others_after
@@ -52,18 +55,18 @@ pub(super) fn row_cache_update(
     RowCacheUpdate::Replace(after)
 }
 
-/// All active contacts once `plan` is applied, with the row marks of the sheet that it was made from; `added` are the ids of
-/// the contacts that were added, `known` the contacts of skipped rows. `None` if they would not be all.
+/// All active contacts after `plan` is applied, each with the fingerprint of its row. `added` are the ids of the added
+/// contacts, `skipped` are the contacts of skipped rows. `None` if the number is not the one in the plan.
 fn contacts_after(
     plan: &Plan,
-    parsed: &ParsedSheet,
-    known: impl Iterator<Item = CachedContact>,
+    sheet: &ParsedSheet,
+    skipped: impl Iterator<Item = CachedContact>,
     added: &[ContactId],
 ) -> Option<RowCache> {
     let mut after = RowCache::with_capacity(plan.contacts_after);
-    known.for_each(|known| after.push(known));
+    skipped.for_each(|contact| after.push(contact));
     let mut added = added.iter().copied();
-    for (stored, row_fingerprint) in plan.contact_ids.iter().zip(&parsed.row_fingerprints) {
+    for (stored, row_fingerprint) in plan.contact_ids.iter().zip(&sheet.row_fingerprints) {
         let id = stored.or_else(|| added.next())?;
         after.push(CachedContact {
             id,

@@ -1,4 +1,4 @@
-//! Decides who gets which mail about a run, and how often a repeated failure is mailed.
+//! Decides who receives mail about a run, and how often a repeated failure is mailed.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ use crate::store::RunContext;
 /// The same failure is mailed again after this time.
 const REMIND_AFTER: TimeDelta = TimeDelta::days(7);
 
-/// The streak of failures after one more, and whether this one is mailed.
+/// Adds a failure to the streak. Also returns whether it is mailed.
 pub(super) fn update_streak(
     streak: &FailureStreak,
     code: FailureCode,
@@ -36,20 +36,24 @@ pub(super) fn update_streak(
         return (streak.clone(), false);
     }
     if trigger == Trigger::Revert {
-        // A failed revert says nothing about the source.
+        // A failed revert does not show whether the source works.
         return (streak.clone(), true);
     }
-    let same = streak.code.as_deref() == Some(code.as_str());
+    let is_same_failure = streak.code.as_deref() == Some(code.as_str());
     let is_due = streak.mailed_at.is_none_or(|at| now - at >= REMIND_AFTER);
-    let mail = trigger != Trigger::Schedule || !same || is_due;
-    let mailed_at = if mail { Some(now) } else { streak.mailed_at };
+    let should_mail = trigger != Trigger::Schedule || !is_same_failure || is_due;
+    let mailed_at = if should_mail {
+        Some(now)
+    } else {
+        streak.mailed_at
+    };
     (
         FailureStreak {
             since: streak.since.or(Some(now)),
             code: Some(code.to_string()),
             mailed_at,
         },
-        mail,
+        should_mail,
     )
 }
 
@@ -100,8 +104,8 @@ pub(super) fn empty_report(
     }
 }
 
-/// The issues whose contact the plan does not remove: an error is not fixed because its contact is missing from the file.
-pub(super) fn still_in_file(fixed: &Issues, plan: &Plan) -> Issues {
+/// Excludes issues of contacts that are missing from the file: their errors were not fixed.
+pub(super) fn exclude_missing_contacts(fixed: &Issues, plan: &Plan) -> Issues {
     let missing: HashSet<&str> = plan
         .removed
         .iter()
@@ -121,7 +125,7 @@ pub(super) fn still_in_file(fixed: &Issues, plan: &Plan) -> Issues {
 
 /// Adds the contacts and groups that a plan changes.
 pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
-    let person = |state: &ContactState| NamedContact {
+    let named_contact = |state: &ContactState| NamedContact {
         name: state.name.clone(),
         external_id: state.external_id.clone(),
     };
@@ -133,15 +137,17 @@ pub(super) fn with_plan(report: Report, plan: &Plan, counts: Counts) -> Report {
         removed: plan
             .removed
             .iter()
-            .map(|removal| person(&removal.before))
+            .map(|removal| named_contact(&removal.before))
             .collect(),
         withheld: plan
             .withheld
             .iter()
-            .map(|removal| person(&removal.before))
+            .map(|removal| named_contact(&removal.before))
             .collect(),
         changed: if plan.hold_reasons.contains(&HoldReason::ChangesTooMany) {
-            changed.map(|change| person(&change.before)).collect()
+            changed
+                .map(|change| named_contact(&change.before))
+                .collect()
         } else {
             Vec::new()
         },
@@ -211,9 +217,9 @@ mod tests {
             (10, FailureCode::Forbidden),
             (11, FailureCode::Forbidden),
         ] {
-            let (next, mail) = update_streak(&streak, code, Trigger::Schedule, day(n));
+            let (next, should_mail) = update_streak(&streak, code, Trigger::Schedule, day(n));
             streak = next;
-            if mail {
+            if should_mail {
                 mailed.push(n);
             }
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::plan_input::{compute_digests, compute_plan, plan_context};
+use super::plan_input::{compute_digests, compute_plan, load_plan_context};
 use super::{
-    FileOrigin, ImportError, Importer, Observer, Progress, Reading, RunControl, SourceFile, Stage,
-    local_file,
+    FileOrigin, ImportError, Importer, Observer, ParsedFile, Progress, RunControl, SourceFile,
+    Stage, local_file,
 };
 use crate::model::RunId;
 use crate::model::account::Account;
@@ -21,11 +21,11 @@ use crate::temp_file::TempFile;
 /// The result of a dry run.
 #[derive(Debug)]
 pub struct Preview {
-    /// The file, as far as it could be fetched.
+    /// Metadata of the file; empty if it could not be fetched.
     pub file: FileMetadata,
-    /// Its contacts and issues, or why it was refused.
-    pub reading: Result<Arc<Reading>, Failure>,
-    /// What an import would do; `None` if the file was refused or no account was given.
+    /// The parsed file, or why it could not be fetched or read.
+    pub parsed_file: Result<Arc<ParsedFile>, Failure>,
+    /// What an import would change; `None` if the file was rejected or no account was given.
     pub plan: Option<Plan>,
 }
 
@@ -33,10 +33,10 @@ impl Preview {
     /// Why an import of the file would fail.
     #[must_use]
     pub fn failure(&self) -> Option<Failure> {
-        match &self.reading {
+        match &self.parsed_file {
             Err(failure) => Some(failure.clone()),
-            Ok(reading) if reading.parsed.contacts.is_empty() => {
-                Some(ImportError::NoContacts(Box::new(reading.parsed.clone())).failure())
+            Ok(parsed_file) if parsed_file.sheet.contacts.is_empty() => {
+                Some(ImportError::NoContacts(Box::new(parsed_file.sheet.clone())).failure())
             }
             Ok(_) => None,
         }
@@ -76,7 +76,7 @@ impl Importer {
                 Err(error) if matches!(error.stage(), Stage::Settings | Stage::Fetch) => {
                     return Ok(Preview {
                         file: FileMetadata::default(),
-                        reading: Err(error.failure()),
+                        parsed_file: Err(error.failure()),
                         plan: None,
                     });
                 }
@@ -85,24 +85,24 @@ impl Importer {
         };
         let context = self.store.run_context(&run).await?;
         observer(Progress::Reading);
-        let reading = match self
-            .parse_on_worker_thread(source.content, context.final_newline, origin.url(), None)
+        let parsed_file = match self
+            .parse_file(source.content, context.final_newline, origin.url(), None)
             .await
         {
-            Ok(reading) => reading,
+            Ok(parsed_file) => parsed_file,
             Err(error @ ImportError::Sheet { .. }) => {
                 return Ok(Preview {
-                    file: source.facts,
-                    reading: Err(error.failure()),
+                    file: source.metadata,
+                    parsed_file: Err(error.failure()),
                     plan: None,
                 });
             }
             Err(error) => return Err(error),
         };
-        if reading.parsed.contacts.is_empty() {
+        if parsed_file.sheet.contacts.is_empty() {
             return Ok(Preview {
-                file: source.facts,
-                reading: Ok(Arc::new(reading)),
+                file: source.metadata,
+                parsed_file: Ok(Arc::new(parsed_file)),
                 plan: None,
             });
         }
@@ -115,17 +115,17 @@ impl Importer {
         };
         let plan_context = PlanContext {
             must_confirm,
-            ..plan_context(&mut session, &context, None, None).await?
+            ..load_plan_context(&mut session, &context, None, None).await?
         };
         let rules = session.hold_rules().await?.unwrap_or_default();
-        let reading = Arc::new(reading);
-        let digests = compute_digests(&reading).await?;
+        let parsed_file = Arc::new(parsed_file);
+        let digests = compute_digests(&parsed_file).await?;
         let snapshot = session.load_differing(&digests).await?;
         drop(session);
-        let plan = compute_plan(snapshot, &reading, rules, &Arc::new(plan_context)).await?;
+        let plan = compute_plan(snapshot, &parsed_file, rules, &Arc::new(plan_context)).await?;
         Ok(Preview {
-            file: source.facts,
-            reading: Ok(reading),
+            file: source.metadata,
+            parsed_file: Ok(parsed_file),
             plan: Some(plan),
         })
     }

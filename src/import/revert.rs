@@ -21,8 +21,8 @@ impl Importer {
         subject: RunId,
         stop: &CancellationToken,
     ) -> Result<RunStatus, ImportError> {
-        let mut ending = self.begin_ending(run, None).await?;
-        let session = &mut ending.session;
+        let mut transaction = self.begin_transaction(run, None).await?;
+        let session = &mut transaction.session;
         let recorded_changes = session.recorded_changes(subject).await?;
         if recorded_changes.is_empty() {
             return Err(ImportError::NothingToRevert);
@@ -48,13 +48,13 @@ impl Importer {
             session.require_confirmation().await?;
         }
         let counts = counts(&plan, issues.count(Severity::Error));
-        let report = ending.report(run, Outcome::Reverted(subject), now);
+        let report = transaction.report(run, Outcome::Reverted(subject), now);
         let report = Report {
             issues,
             is_new: all_new,
             ..notify::with_plan(report, &plan, counts)
         };
-        self.queue_report(&mut ending, &report, now).await?;
+        self.queue_report(&mut transaction, &report, now).await?;
         let status = if counts.errors > 0 {
             RunStatus::SucceededWithIssues
         } else {
@@ -63,11 +63,11 @@ impl Importer {
         let run_outcome = RunOutcome {
             emptied_groups: plan.emptied_groups,
             counts: Some(counts),
-            // A revert says nothing about the source.
-            streak: ending.context.streak.clone(),
+            // A revert does not show whether the source works.
+            streak: transaction.context.streak.clone(),
             ..RunOutcome::new(status)
         };
-        ending.session.finish_run(&run_outcome, now).await?;
+        transaction.session.finish_run(&run_outcome, now).await?;
         Ok(status)
     }
 }

@@ -1,7 +1,7 @@
 //! The concurrency limit of runs, and how a run is observed and stopped.
 //!
-//! A run releases its slot while it waits: for a permit of its host, between two attempts, and while a slow file is on its way. Slow or
-//! dead hosts therefore do not delay other accounts.
+//! A run releases its slot while it waits: for a permit of its host, between two attempts, and during a slow download. Slow or dead
+//! hosts therefore do not delay other accounts.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ImportError, Observer, no_observer};
 
-/// Most runs that wait without a slot. Each renews its lease, and may have a connection and a part of its file on disk.
+/// Maximum number of runs that wait without a slot. Each renews its lease, and may have a connection and a part of its file on disk.
 const MAX_WAITING: usize = 256;
-/// A fetch that takes longer continues without a slot.
+/// A download that takes longer continues without a slot.
 const FETCH_GRACE: Duration = Duration::from_secs(2);
 
 /// Slots for concurrent runs, and admission for runs that wait.
@@ -80,11 +80,11 @@ impl RunSlot {
     }
 
     /// Releases the slot while `work` runs, then acquires one again.
-    async fn while_released<T>(&mut self, work: impl Future<Output = T>) -> T {
+    async fn release_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         self.release();
-        let done = work.await;
+        let result = work.await;
         self.acquire().await;
-        done
+        result
     }
 
     fn release(&mut self) {
@@ -102,11 +102,11 @@ impl Drop for RunSlot {
 
 /// How a run is observed, stopped and limited.
 pub struct RunControl {
-    /// Receives its progress.
+    /// Receives the progress of the run.
     pub observer: Observer,
     /// Cancels the run, which rolls it back.
     pub stop: CancellationToken,
-    /// Its slot; `None` if it is the only run of its process.
+    /// Slot of the run; `None` if it is the only run of its process.
     pub slot: Option<RunSlot>,
 }
 
@@ -142,17 +142,21 @@ impl RunControl {
     /// [`ImportError::Stopped`] if the run is canceled first.
     pub(super) async fn acquire_slot(&mut self) -> Result<(), ImportError> {
         let Some(slot) = self.slot.as_mut().filter(|slot| slot.permit.is_none()) else {
-            return unless_canceled(&self.stop, std::future::ready(())).await;
+            return run_until_canceled(&self.stop, std::future::ready(())).await;
         };
         let stop_waiting = slot.stop_waiting.clone();
-        unless_canceled(&self.stop, unless_canceled(&stop_waiting, slot.acquire())).await?
+        run_until_canceled(
+            &self.stop,
+            run_until_canceled(&stop_waiting, slot.acquire()),
+        )
+        .await?
     }
 
     /// Waits for `work` without a slot.
     ///
     /// # Errors
     /// [`ImportError::Stopped`] if the run is canceled.
-    pub(super) async fn wait<T>(
+    pub(super) async fn wait_without_slot<T>(
         &mut self,
         work: impl Future<Output = T>,
     ) -> Result<T, ImportError> {
@@ -160,15 +164,15 @@ impl RunControl {
             match &mut self.slot {
                 Some(slot) => {
                     let stop_waiting = slot.stop_waiting.clone();
-                    unless_canceled(&stop_waiting, slot.while_released(work)).await
+                    run_until_canceled(&stop_waiting, slot.release_while(work)).await
                 }
                 None => Ok(work.await),
             }
         };
-        unless_canceled(&self.stop, waiting).await?
+        run_until_canceled(&self.stop, waiting).await?
     }
 
-    /// Waits for a file; `None` if it takes longer than [`FETCH_GRACE`]: then continue with [`Self::fetch_without_slot`].
+    /// Waits for a file. Returns `None` if it takes longer than [`FETCH_GRACE`]; then continue with [`Self::fetch_without_slot`].
     ///
     /// # Errors
     /// [`ImportError::Stopped`] if the run is canceled.
@@ -182,7 +186,7 @@ impl RunControl {
                 None => Some(fetching.await),
             }
         };
-        unless_canceled(&self.stop, waiting).await
+        run_until_canceled(&self.stop, waiting).await
     }
 
     /// Waits for a slow file without a slot.
@@ -195,22 +199,22 @@ impl RunControl {
     ) -> Result<T, ImportError> {
         let waiting = async {
             match &mut self.slot {
-                Some(slot) => slot.while_released(fetching).await,
+                Some(slot) => slot.release_while(fetching).await,
                 None => fetching.await,
             }
         };
-        unless_canceled(&self.stop, waiting).await
+        run_until_canceled(&self.stop, waiting).await
     }
 }
 
-async fn unless_canceled<T>(
+async fn run_until_canceled<T>(
     token: &CancellationToken,
-    done: impl Future<Output = T>,
+    work: impl Future<Output = T>,
 ) -> Result<T, ImportError> {
     tokio::select! {
         biased;
         () = token.cancelled() => Err(ImportError::Stopped),
-        done = done => Ok(done),
+        result = work => Ok(result),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sends email over SMTP. Knows nothing of accounts and imports.
+//! Sends email over SMTP. Does not depend on accounts or imports.
 
 use std::time::Duration;
 

@@ -55,27 +55,27 @@ macro_rules! catalog {
 catalog! {
     IdMissing = IdMissing, Error,
         "the ID is blank, but Name or Number is not",
-        "ID is blank, so this row cannot be matched to a contact",
+        "this row cannot be matched to a contact, because its ID is blank",
         "enter the ID. No contacts are removed until this is fixed";
     IdPlaceholder = PlaceholderInRequired, Error,
         "the ID is a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
-        "ID contains a placeholder such as n/a, so this row cannot be matched to a contact",
+        "this row cannot be matched to a contact, because its ID is a placeholder such as n/a",
         "enter the ID. No contacts are removed until this is fixed";
     IdRounded = IdUnreadable, Error,
         "the ID is a number with more than 15 digits, or text such as 6.04E+09",
-        "ID was rounded by Excel, so this row cannot be matched to a contact",
+        "this row cannot be matched to a contact, because Excel rounded its ID",
         "format the column as Text and enter the ID again. No contacts are removed until this is fixed";
     IdControlCharacter = IdUnreadable, Error,
         "the ID contains an invisible control character",
-        "ID contains an invisible control character, so this row cannot be matched to a contact",
+        "this row cannot be matched to a contact, because its ID contains an invisible control character",
         "type the ID again. No contacts are removed until this is fixed";
     IdCellError = IdUnreadable, Error,
         "the ID cell shows #N/A, #REF! or another error of the spreadsheet program",
-        "ID shows a spreadsheet error, so this row cannot be matched to a contact",
+        "this row cannot be matched to a contact, because its ID shows a spreadsheet error",
         "fix the formula or type the ID. No contacts are removed until this is fixed";
     IdFormulaWithoutValue = IdUnreadable, Error,
         "the ID cell contains a formula that was never calculated",
-        "ID contains a formula without a calculated value, so this row cannot be matched to a contact",
+        "this row cannot be matched to a contact, because its ID is a formula without a calculated value",
         "open the workbook in the spreadsheet program and save it. No contacts are removed until this is fixed";
     RowSurplusCells = RowDamaged, Error,
         "the row has more cells than the header, and the extra cells are not blank",
@@ -89,7 +89,7 @@ catalog! {
         "two adjacent rows together have the cells of one row, and at least one of them lacks a required value",
         "this row and the one before or after it look like a single row split by a line break",
         "join the two rows, or clear the one that is not a contact. No contacts are removed until this is fixed";
-    RowPartialLineEnd = RowDamaged, Error,
+    RowPartialLineEnding = RowDamaged, Error,
         "a row ends with only CR or only LF where all rows around it end with CR LF; also reported on the next row",
         "this row or the row above has an incomplete line ending, so text may be missing or wrong",
         "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
@@ -107,7 +107,7 @@ catalog! {
         "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     RowOtherDelimiter = RowDamaged, Error,
         "the row is a single cell that another delimiter would split into a complete row",
-        "this row uses a different delimiter than the rest of the file",
+        "this row separates its cells with another character than the other rows, for example semicolons instead of commas",
         "export the file again from the spreadsheet program. No contacts are removed until this is fixed";
     ContactRowDamaged = RowDamaged, Error,
         "a contact has several rows, and one of them is damaged",
@@ -127,11 +127,11 @@ catalog! {
         "enter the area code and local number without an extension";
     NumberNotNanp = NumberNotNanp, Error,
         "the area code or the three digits after it start with 0 or 1",
-        "phone number does not exist: the area code and the three digits after it cannot start with 0 or 1",
+        "phone number cannot exist, because its area code or the three digits after it start with 0 or 1",
         "correct the number";
     NumberScientific = NumberScientific, Error,
         "the number has more than 15 digits or is text such as 6.04E+09",
-        "phone number was changed to scientific notation by Excel",
+        "Excel changed the phone number to scientific notation",
         "format the column as Text and enter the number again";
     NumberTypeMissing = NumberTypeMissing, Error,
         "a number is filled in, but its type is blank",
@@ -163,12 +163,12 @@ catalog! {
         "type the value again";
     RowsDisagree = RowsDisagree, Error,
         "rows with the same ID have different values in a column other than the number columns",
-        "{column} differs from `{other}` in row {row}, which has the same ID",
+        "{column} is `{other}` in row {row}, which has the same ID, but different in this row",
         "enter the same value in both rows, or give each person a different ID";
     LastRowMaybeCut = LastRowMaybeCut, Error,
         "the file does not end with a line break, but the last applied file did",
-        "the file may be truncated in this row: unlike the last applied file, it does not end with a line break",
-        "export the file again, or add a line break at its end. Until then this contact is skipped and no contacts are removed";
+        "the file may be truncated in this row, because it does not end with a line break as the last imported file did",
+        "export the file again, or add a line break after its last row. Until then this contact is skipped and no contacts are removed";
     OptionalPlaceholder = PlaceholderInOptional, Warning,
         "an optional cell contains a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
         "{column} contains a placeholder such as n/a, which was read as blank",
@@ -191,7 +191,7 @@ catalog! {
         "delete one of the two rows";
     DuplicateNumber = DuplicateNumber, Warning,
         "a contact has the same number twice",
-        "this contact has the same phone number twice, which was stored once",
+        "this contact has the same phone number twice, and it was stored once",
         "delete one of the two";
     NumberShared = NumberShared, Warning,
         "two contacts have the same number",
@@ -216,15 +216,15 @@ catalog! {
     ColumnMisspelled = ColumnUnknown, Warning,
         "a column title is unknown but similar to a known one",
         "the column `{column}` is unknown and was ignored",
-        "did you mean `{other}`?";
+        "did you mean `{other}`? If so, rename the column";
     ColumnUntitled = ColumnUnknown, Warning,
         "a column without a title contains values",
         "the column {column} has no title, so its values were ignored",
         "add a title or clear the column";
     EncodingGuessed = EncodingGuessed, Warning,
         "the file is not UTF-8 and has no byte order mark, so it was read as Windows-1252",
-        "the file does not declare its encoding and was read as Windows-1252",
-        "check letters with accents, and save as \"CSV UTF-8\" to be sure";
+        "letters with accents may be wrong, because the file does not declare its encoding and was read as Windows-1252",
+        "check them, or save the file as \"CSV UTF-8\"";
     NoFinalNewline = NoFinalNewline, Warning,
         "the file does not end with a line break",
         "the file does not end with a line break, so it may be truncated",
@@ -239,20 +239,20 @@ catalog! {
         "separate groups with commas";
     RevertChangedSince = RevertRefused, Error,
         "a run is reverted (`runs revert`), but a later run or another program changed the contact",
-        "this contact was changed after the run, so it was not reverted",
-        "review the contact, and revert with --force to restore it anyway";
+        "this contact was changed after the run, so it was left unchanged",
+        "check the contact. The operator can restore it anyway by reverting the run again with --force";
     RevertPurged = RevertRefused, Error,
         "a run is reverted, but the contact has been purged",
-        "this contact has been purged, so it cannot be restored",
-        "add it to the spreadsheet";
+        "this contact was deleted permanently (purged), so it cannot be restored",
+        "add it to the spreadsheet if it is still needed";
     RevertHistoryDeleted = RevertRefused, Error,
         "a run is reverted, but the record of what it changed in the contact has been deleted",
-        "the record of what the run changed in this contact has been deleted, so it was not reverted",
+        "the record of what the run changed in this contact was deleted, so it was left unchanged",
         "correct the contact in the spreadsheet";
     RevertIdTaken = RevertRefused, Error,
         "a run is reverted, but another contact has the ID that this one had before",
-        "another contact has the ID that this contact had before the run, so it was not reverted",
-        "review both contacts and correct the spreadsheet";
+        "another contact has the ID that this contact had before the run, so it was left unchanged",
+        "check both contacts and correct the spreadsheet";
     ExampleRow = ExampleRow, Notice,
         "row 2 of the template was left unchanged",
         "this is the example row of the template and was skipped",
@@ -393,13 +393,15 @@ mod tests {
             let message = rule.finding.message(args);
             assert!(!message.contains(['{', '}']), "{message}");
             assert!(rule.problem.len() > 20 && !rule.fix.is_empty() && !rule.condition.is_empty());
+            // Mails split a message at its last semicolon.
+            assert!(!rule.fix.contains("; "), "{message}");
             for text in [rule.condition, rule.problem, rule.fix] {
                 assert!(!text.ends_with('.'), "{text}");
             }
         }
         assert_eq!(
             Finding::RowsDisagree.message(args),
-            "Title differs from `y` in row 7, which has the same ID; enter the same value in both rows, or give each person a different ID"
+            "Title is `y` in row 7, which has the same ID, but different in this row; enter the same value in both rows, or give each person a different ID"
         );
     }
 }

@@ -43,7 +43,7 @@ impl std::fmt::Display for ExternalId {
 }
 
 string_enum!(
-    /// Type of a phone number, by which the platform decides how to use it.
+    /// Type of a phone number, which determines how the platform uses it.
     NumberType {
         /// Called and texted.
         Mobile = "mobile",
@@ -111,7 +111,7 @@ impl FieldUpdate<Option<std::borrow::Cow<'_, str>>> {
 }
 
 impl<T> FieldUpdate<T> {
-    /// The value after the update.
+    /// The new value; for [`FieldUpdate::Keep`] the stored one.
     pub fn or_stored(self, stored: impl FnOnce() -> T) -> T {
         match self {
             Self::Set(value) => value,
@@ -223,7 +223,7 @@ pub struct NumberImage<T = String> {
 impl<'a> ContactImage<&'a str> {
     /// The image of a state; `groups` are the names of its groups.
     #[must_use]
-    pub fn of<T: AsRef<str>>(
+    pub fn new<T: AsRef<str>>(
         state: &'a ContactState<T>,
         groups: impl Iterator<Item = &'a str>,
     ) -> Self {

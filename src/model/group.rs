@@ -1,4 +1,4 @@
-//! Groups, and the key by which their names are compared regardless of case.
+//! Groups, and the key for comparing their names regardless of case.
 
 use super::GroupId;
 use super::digest::{hex, sha256};
@@ -8,7 +8,7 @@ use crate::unicode;
 /// index entries.
 const MAX_KEY_BYTES: usize = 400;
 
-/// The key by which group names are compared (`groups.name_key`): equal for all spellings that differ only in case.
+/// The key for comparing group names (`groups.name_key`): equal for all spellings that differ only in case.
 #[must_use]
 pub fn name_key(name: &str) -> String {
     let folded = unicode::fold(name);

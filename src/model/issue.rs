@@ -164,7 +164,7 @@ struct IssueJson<'a> {
 }
 
 impl Serialize for Issue {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         fn borrowed(text: Option<&String>) -> Option<Cow<'_, str>> {
             text.map(|text| Cow::Borrowed(text.as_str()))
         }
@@ -179,13 +179,13 @@ impl Serialize for Issue {
             contact_name: borrowed(self.contact_name.as_ref()),
             message: self.message(),
         }
-        .serialize(to)
+        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Issue {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let json = IssueJson::deserialize(from)?;
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = IssueJson::deserialize(deserializer)?;
         Ok(Self {
             severity: json.severity,
             code: json.code,

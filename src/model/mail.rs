@@ -1,6 +1,6 @@
 //! Email messages, as they are rendered, queued and sent.
 
-/// What a message says, without its recipient.
+/// Subject, bodies and attachment of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// Subject line.
@@ -16,10 +16,10 @@ pub struct Content {
 /// A message to one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// One address.
+    /// Email address.
     pub recipient: String,
-    /// With angle brackets; the same at every delivery attempt.
+    /// `Message-ID` header with angle brackets; the same for every delivery attempt.
     pub message_id: String,
-    /// What it says.
+    /// Subject, bodies and attachment.
     pub content: Content,
 }

@@ -1,6 +1,7 @@
 //! Domain types. No I/O, and no dependency on parsers, storage or other stages.
 
 pub mod account;
+pub mod approval;
 pub mod catalog;
 pub mod code;
 pub mod contact;

@@ -27,10 +27,10 @@ impl PhoneNumber {
         {
             return Self::check_nanp(number);
         }
-        // A decimal fraction: a program stored the number as a quantity, and the digits after the point are not part of it.
-        if let Some((whole, part)) = text.trim().split_once('.')
-            && part.len() < 4
-            && [whole, part]
+        // A decimal number: a program stored the phone number as a quantity, and the digits after the point are not part of it.
+        if let Some((integer, fraction)) = text.trim().split_once('.')
+            && fraction.len() < 4
+            && [integer, fraction]
                 .iter()
                 .all(|digits| digits.bytes().all(|b| b.is_ascii_digit()))
         {
@@ -90,7 +90,7 @@ impl PhoneNumber {
         Ok(Self(number))
     }
 
-    /// A number that was validated before: from the database, which checks it with a CHECK, or from the compact form.
+    /// A number that was validated before: from the database, which has a CHECK constraint for it, or from the compact form.
     #[must_use]
     pub fn from_stored(digits: impl AsRef<[u8]>) -> Self {
         let mut number = [b'0'; 10];
@@ -123,8 +123,8 @@ impl PhoneNumber {
 }
 
 impl Serialize for PhoneNumber {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

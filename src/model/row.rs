@@ -1,4 +1,4 @@
-//! Identities of rows with errors, by which later runs recognize them.
+//! Identities of rows with errors, which later runs use to recognize them.
 
 /// A row whose ID cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

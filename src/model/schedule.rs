@@ -31,7 +31,7 @@ string_enum!(
 );
 
 impl Weekday {
-    fn of(date: Date) -> Self {
+    fn from_date(date: Date) -> Self {
         Self::ALL[usize::try_from(date.weekday().to_monday_zero_offset()).unwrap_or(0)]
     }
 }
@@ -75,7 +75,7 @@ impl Schedule {
         let today = zone.to_datetime(start).date();
         (-1..=9)
             .filter_map(|offset| today.checked_add(Span::new().days(offset)).ok())
-            .filter(|date| self.days.contains(&Weekday::of(*date)))
+            .filter(|date| self.days.contains(&Weekday::from_date(*date)))
             .filter_map(|date| resolve_local_time(date.to_datetime(self.at), zone))
             .filter_map(|at| DateTime::from_timestamp(at.as_second(), 0))
             .filter(|at| *at > after)
@@ -258,13 +258,18 @@ mod tests {
     fn upcoming_merges_duplicates_and_skips_disabled() {
         let mut disabled = schedule(&[Weekday::Wed], "01:00");
         disabled.enabled = false;
-        let rows = [
+        let schedules = [
             schedule(&[Weekday::Mon, Weekday::Thu], "02:30"),
             schedule(&[Weekday::Mon], "02:30"),
             disabled,
         ];
         let zone = zone("America/Los_Angeles").unwrap();
-        let due = upcoming(&rows, "2026-11-22T00:00:00Z".parse().unwrap(), &zone, 3);
+        let due = upcoming(
+            &schedules,
+            "2026-11-22T00:00:00Z".parse().unwrap(),
+            &zone,
+            3,
+        );
         let shown: Vec<String> = due.into_iter().map(|at| local_rfc3339(at, &zone)).collect();
         assert_eq!(
             shown,

@@ -1,5 +1,5 @@
-//! Groups while a plan is made: matches names to groups, chooses their spelling, and counts members before and after the
-//! run. Knows nothing of contacts except which groups they are in.
+//! The groups of a plan: matches names to groups, chooses their spelling, and counts members before and after the
+//! run. Uses only the group memberships of contacts.
 
 use std::collections::HashMap;
 
@@ -71,7 +71,7 @@ impl<'a> GroupTable<'a> {
         let groups = self.keys.into_iter().zip(self.spellings).enumerate();
         groups
             .map(|(position, (name_key, spelling))| {
-                let has_members = members.of(position) > 0;
+                let has_members = members.get(position) > 0;
                 let Some(stored) = self.stored.get(position) else {
                     return PlanGroup {
                         id: None,
@@ -123,7 +123,7 @@ impl MemberCounts {
         self.0[position] += 1;
     }
 
-    pub(super) fn of(&self, position: usize) -> usize {
+    pub(super) fn get(&self, position: usize) -> usize {
         self.0.get(position).copied().unwrap_or(0)
     }
 }
@@ -162,6 +162,7 @@ impl<'a> GroupMembership<'a> {
     }
 }
 
+/// Number of members by position of the group.
 pub(super) fn count_members<'a>(
     groups: usize,
     states: impl Iterator<Item = &'a ContactState>,
@@ -179,7 +180,7 @@ pub(super) fn find_emptied_groups(
 ) -> (Vec<String>, usize) {
     let (mut names, mut largest) = (Vec::new(), 0);
     for (position, before) in members_before.iter().enumerate() {
-        if *before > 0 && members.of(position) == 0 {
+        if *before > 0 && members.get(position) == 0 {
             names.push(groups[position].name.clone());
             largest = largest.max(*before);
         }

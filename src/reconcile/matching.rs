@@ -1,5 +1,5 @@
 //! Finds stored contacts that the file has under a new ID: the same folded name and a number in common, unambiguously.
-//! Only proposes matches; does not know what is done with them.
+//! Only proposes matches; `reconcile` decides how to use them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,17 +7,18 @@ use crate::model::contact::{ContactState, ExternalId, FileContact, PhoneNumber, 
 use crate::parsed_sheet::ParsedSheet;
 use crate::unicode::fold;
 
+/// The data used to match contacts.
 #[derive(Debug)]
 struct MatchKey {
     /// Position of the contact in its own list.
     position: usize,
-    /// Folded.
+    /// Folded name.
     name: String,
     numbers: Vec<PhoneNumber>,
 }
 
 impl MatchKey {
-    fn stored(position: usize, state: &ContactState) -> Self {
+    fn from_stored(position: usize, state: &ContactState) -> Self {
         Self {
             position,
             name: fold(&state.name),
@@ -25,7 +26,7 @@ impl MatchKey {
         }
     }
 
-    fn in_file(position: usize, contact: &FileContact) -> Self {
+    fn from_file(position: usize, contact: &FileContact) -> Self {
         Self {
             position,
             name: fold(&contact.name),
@@ -88,7 +89,7 @@ pub(super) fn match_contacts(
             .filter(|(_, contact)| {
                 !contact.removed && accepts(contact.state.external_id.as_deref())
             })
-            .map(|(position, contact)| MatchKey::stored(position, &contact.state))
+            .map(|(position, contact)| MatchKey::from_stored(position, &contact.state))
             .collect()
     };
     let without_external_id = stored_keys(&|id| id.is_none());
@@ -129,7 +130,7 @@ pub(super) fn match_contacts(
 fn find_matches(stored: &[MatchKey], new: &[FileContact]) -> Vec<Match> {
     let new_keys: Vec<MatchKey> = (0..)
         .zip(new)
-        .map(|(position, contact)| MatchKey::in_file(position, contact))
+        .map(|(position, contact)| MatchKey::from_file(position, contact))
         .collect();
     unique_pairs(stored, &new_keys)
         .into_iter()

@@ -41,7 +41,7 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[RecordedChange], force: bool)
     for record in recorded {
         let position = position_of.get(&record.contact).copied();
         let stored = position.map(|position| &snapshot.contacts[position]);
-        match target(record, stored, &mut groups, force) {
+        match revert_target(record, stored, &mut groups, force) {
             Ok(target) => {
                 if let Some(position) = position {
                     targets.insert(position, (record, target));
@@ -104,7 +104,8 @@ pub fn plan_revert(snapshot: Snapshot, recorded: &[RecordedChange], force: bool)
     (plan, issues)
 }
 
-fn target(
+/// The state to restore, or why the contact cannot be restored.
+fn revert_target(
     record: &RecordedChange,
     stored: Option<&StoredContact>,
     groups: &mut GroupTable<'_>,
@@ -119,9 +120,9 @@ fn target(
     };
     let expected = expected.as_ref().ok_or(Finding::RevertHistoryDeleted)?;
     // A removed contact has only its before-image, all of which is restored anyway, so there is nothing to compare.
-    let untouched = stored.removed == was_removed
+    let is_unchanged = stored.removed == was_removed
         && (was_removed || image_matches(expected, &stored.state, groups));
-    if !untouched && !force {
+    if !is_unchanged && !force {
         return Err(Finding::RevertChangedSince);
     }
     match record.action {
@@ -145,6 +146,7 @@ fn target(
     }
 }
 
+/// Whether the stored state is the one in the image.
 fn image_matches(image: &ContactImage, state: &ContactState, groups: &GroupTable<'_>) -> bool {
     let keys: BTreeSet<String> = image.groups.iter().map(|name| name_key(name)).collect();
     let stored_keys: BTreeSet<String> = state

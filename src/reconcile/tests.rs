@@ -3,11 +3,11 @@
 use super::*;
 use std::collections::HashSet;
 
+use crate::model::approval::ApprovedPlan;
 use crate::model::contact::{
     ExternalId, FieldUpdate, FileNumber, NumberType, PhoneNumber, Priority,
 };
 use crate::model::group::StoredGroup;
-use crate::model::hold::ApprovedPlan;
 use crate::model::plan::GroupChange;
 use crate::model::row::{RowInError, UnidentifiedRow};
 use crate::model::{ContactId, GroupId};
@@ -277,7 +277,7 @@ fn emptying_group_over_five_is_held() {
 
 #[test]
 fn new_errors_above_limit_are_held() {
-    let hold = |errors: usize, already_in_error: usize| {
+    let hold_reasons = |errors: usize, already_in_error: usize| {
         let mut file = parsed(team(errors + 1..=20));
         file.row_count = 20;
         let ids: Vec<String> = (1..=errors).map(|n| n.to_string()).collect();
@@ -297,9 +297,9 @@ fn new_errors_above_limit_are_held() {
         )
         .hold_reasons
     };
-    assert_eq!(hold(5, 0), []);
-    assert_eq!(hold(6, 0), [HoldReason::ErrorsTooMany]);
-    assert_eq!(hold(6, 1), []);
+    assert_eq!(hold_reasons(5, 0), []);
+    assert_eq!(hold_reasons(6, 0), [HoldReason::ErrorsTooMany]);
+    assert_eq!(hold_reasons(6, 1), []);
 }
 
 #[test]
@@ -308,11 +308,12 @@ fn first_import_is_held_only_if_it_changes_contacts() {
         must_confirm: Some(HoldReason::FirstImport),
         ..PlanContext::default()
     };
-    let hold = |snapshot, contacts| plan(snapshot, &parsed(contacts), RULES, &context).hold_reasons;
-    assert_eq!(hold(Snapshot::default(), team(1..=20)), []);
-    assert_eq!(hold(stored(team(1..=20)), team(1..=21)), []);
+    let hold_reasons =
+        |snapshot, contacts| plan(snapshot, &parsed(contacts), RULES, &context).hold_reasons;
+    assert_eq!(hold_reasons(Snapshot::default(), team(1..=20)), []);
+    assert_eq!(hold_reasons(stored(team(1..=20)), team(1..=21)), []);
     assert_eq!(
-        hold(stored(team(1..=20)), team(2..=20)),
+        hold_reasons(stored(team(1..=20)), team(2..=20)),
         [HoldReason::FirstImport]
     );
 }
@@ -337,7 +338,7 @@ fn contact_without_id_is_adopted_only_if_unambiguous() {
 }
 
 #[test]
-fn group_is_respelled_only_when_old_spelling_is_gone() {
+fn group_is_renamed_only_if_old_spelling_is_unused() {
     let spelled = |names: &[&str]| {
         (1..=20)
             .zip(names.iter().cycle())
@@ -385,8 +386,8 @@ fn approval_covers_same_file_or_subset() {
         removed: ids.iter().map(|id| ContactId(*id)).collect(),
         ..ApprovedPlan::default()
     };
-    let covers = |approved: ApprovedPlan, since| {
-        approved.covers(&plan, &parsed.rows_in_error, [1; 32], since)
+    let covers = |approved: ApprovedPlan, must_confirm| {
+        approved.covers(&plan, &parsed.rows_in_error, [1; 32], must_confirm)
     };
     assert!(covers(approved(&[], [1; 32]), None));
     assert!(covers(approved(&[1, 2, 3], [2; 32]), None));

@@ -1,6 +1,6 @@
 //! The lists of a report: one line per contact, group or possible ID change, as values for the templates.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::text::sentence;
 use super::{NamedContact, Outcome, Report};
@@ -63,8 +63,10 @@ pub(super) enum LineText {
 }
 
 pub(super) struct Problem {
-    /// `E17`, `row 17`, or empty for the file as a whole.
+    /// `E17`, or empty.
     pub(super) cell: String,
+    /// The row, where neither the cell nor the line says it.
+    pub(super) row: Option<u32>,
     /// What is wrong, without a final period.
     pub(super) text: String,
     pub(super) value: Option<String>,
@@ -85,9 +87,9 @@ impl Section {
     }
 }
 
-impl Line {
-    pub(super) fn is_file(&self) -> bool {
-        matches!(self.text, LineText::File)
+impl Problem {
+    pub(super) fn has_place(&self) -> bool {
+        !self.cell.is_empty() || self.row.is_some()
     }
 }
 
@@ -146,19 +148,19 @@ impl Report {
 
     /// Contacts whose errors are all fixed: by name only, since what was wrong no longer matters.
     fn fixed_section(&self) -> Section {
-        let mut subjects: Vec<LineSubject> = Vec::new();
+        let errors = self.issues_by_severity(Severity::Error);
+        let mut listed: HashSet<LineSubject> =
+            errors.map(|(issue, _)| LineSubject::of(&issue)).collect();
         let mut lines = Vec::new();
         let mut more = 0;
         for issue in self.fixed.iter() {
-            let subject = LineSubject::of(&issue);
-            if subjects.contains(&subject) {
+            if !listed.insert(LineSubject::of(&issue)) {
                 continue;
             }
             if lines.len() == MAX_NAMES {
                 more += 1;
                 continue;
             }
-            subjects.push(subject);
             lines.push(Line {
                 text: line_text(std::slice::from_ref(&issue)),
                 problems: Vec::new(),
@@ -194,6 +196,8 @@ impl Report {
         }
         *remaining_lines -= shown.len();
         let mark = |is_new: bool| match (severity, is_new) {
+            // All issues of a revert are new.
+            _ if matches!(kind, SectionKind::NotRestored) => Mark::None,
             (Severity::Error, true) => Mark::New,
             (Severity::Error, false) => Mark::StillOpen,
             _ => Mark::None,
@@ -250,16 +254,17 @@ fn line_text(issues: &[Issue]) -> LineText {
 
 fn problem(issue: &Issue) -> Problem {
     let message = issue.message();
-    let (text, fix) = message.split_once("; ").unwrap_or((&message, ""));
+    let (text, fix) = message.rsplit_once("; ").unwrap_or((&message, ""));
+    let cell = issue.cell().unwrap_or_default();
+    let is_about_row = issue.external_id.is_none() && issue.contact_name.is_none();
+    let value = issue.value.as_deref();
     Problem {
-        cell: issue
-            .cell()
-            .or_else(|| issue.row.map(|row| format!("row {row}")))
-            .unwrap_or_default(),
+        row: issue.row.filter(|_| cell.is_empty() && !is_about_row),
+        cell,
         text: sentence(text),
-        value: issue
-            .value
-            .as_deref()
+        // Some messages quote the value.
+        value: value
+            .filter(|value| !text.contains(&format!("`{value}`")))
             .map(|value| shorten(value, MAX_SHOWN_CHARS)),
         fix: sentence(fix),
     }

@@ -225,6 +225,37 @@ fn possible_id_changes_offer_keep_ids() {
 }
 
 #[test]
+fn held_run_counts_withheld_removals() {
+    let mut report = report(Outcome::Held(vec![HoldReason::ErrorsTooMany]));
+    report.counts.withheld = 1;
+    report.withheld = vec![person(3)];
+    let text = report.render(Recipient::Admin).unwrap().text;
+    for expected in [
+        "If approved: 2 added, 1 changed, 1 removed",
+        "If the import is approved, it is removed.",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn value_quoted_by_the_message_is_not_repeated() {
+    let mut report = report(Outcome::Applied);
+    let misspelled = Issue {
+        row: Some(1),
+        column: Some("Nmae".into()),
+        column_index: Some(1),
+        value: Some("Nmae".to_owned()),
+        ..Issue::with_reference(Finding::ColumnMisspelled, "Name", 0)
+    };
+    report.issues = [misspelled].iter().collect();
+    report.is_new = vec![true];
+    let text = report.render(Recipient::Admin).unwrap().text;
+    let expected = "B1: The column `Nmae` is unknown and was ignored. Did you mean `Name`? If so, rename the column.";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn held_local_file_names_import_command_with_account() {
     let mut report = report(Outcome::Held(vec![HoldReason::FirstImport]));
     report.origin = Origin::File;
@@ -247,6 +278,10 @@ fn failure_for_operator_asks_to_contact_the_operator() {
         "{admin}"
     );
     let operator = mail.render(Recipient::Operator).unwrap().text;
+    assert!(
+        operator.contains("What to do: solve the problem below"),
+        "{operator}"
+    );
     assert!(
         operator.contains("because North Shore Rescue has no admin"),
         "{operator}"

@@ -11,7 +11,7 @@ use crate::model::failure::FailureCode;
 use crate::model::hold::{HoldReason, HoldRules};
 use crate::model::run::{Counts, Origin};
 use crate::model::schedule::display_time;
-use crate::unicode::{join_with_and, shorten};
+use crate::unicode::shorten;
 
 /// Which issues are attached.
 #[derive(Clone, Copy)]
@@ -48,15 +48,18 @@ struct Values<'a> {
     skipped: usize,
     removed: usize,
     withheld: usize,
+    /// Contacts that were removed; in a held run: that approval would remove.
+    removals: usize,
     /// Contacts with another name or other numbers.
     renamed: usize,
     possible_id_changes: usize,
     contacts_before: usize,
-    emptied_groups: String,
+    /// Groups that lose all their members.
+    empty_groups: usize,
     recovered: bool,
     has_errors: bool,
     has_counts: bool,
-    /// There is more to say than the counts.
+    /// There is more to say about what happened than the counts.
     has_details: bool,
     is_held: bool,
     is_local_file: bool,
@@ -64,6 +67,10 @@ struct Values<'a> {
     needs_action: bool,
     /// Only the operator can solve the problem.
     for_operator: bool,
+    /// The problem may be in the import settings, which only the operator can change.
+    needs_settings: bool,
+    /// The next scheduled run will try again.
+    is_retried: bool,
     problem: String,
     reasons: &'a [HoldReason],
     /// Commands for the operator.
@@ -108,9 +115,12 @@ impl<'a> View<'a> {
         };
         let needs_action = match report.outcome {
             Outcome::Failed(_) | Outcome::Held(_) | Outcome::Reverted(_) => true,
-            Outcome::Applied => has_errors || !report.withheld.is_empty(),
+            Outcome::Applied => {
+                has_errors || !report.withheld.is_empty() || !report.possible_id_changes.is_empty()
+            }
             Outcome::Unchanged => false,
         };
+        let is_held = matches!(report.outcome, Outcome::Held(_));
         let local = |at: DateTime<Utc>| display_time(at, &report.time_zone);
         let csv = (report.issues.len() > MAX_ISSUE_LINES).then(|| attachment::issue_csv(report));
         let mut values = Values {
@@ -129,20 +139,28 @@ impl<'a> View<'a> {
             skipped: report.contacts_in_error(),
             removed: report.removed.len(),
             withheld: report.withheld.len(),
+            // Approving a run also applies the removals that it withholds.
+            removals: counts.removed + if is_held { counts.withheld } else { 0 },
             renamed: report.changed.len(),
             possible_id_changes: report.possible_id_changes.len(),
             contacts_before: (counts.contacts_after + counts.removed)
                 .saturating_sub(counts.added + counts.revived),
-            emptied_groups: join_with_and(&report.emptied_groups),
+            empty_groups: report.emptied_groups.len(),
             recovered: report.recovered,
             has_errors,
             has_counts: matches!(report.outcome, Outcome::Applied | Outcome::Held(_)),
-            has_details: report.outcome != Outcome::Applied
-                || !report.possible_id_changes.is_empty(),
-            is_held: matches!(report.outcome, Outcome::Held(_)),
+            has_details: report.outcome != Outcome::Applied,
+            is_held,
             is_local_file: report.origin == Origin::File,
             needs_action,
             for_operator: failure.is_some_and(|failure| is_for_operator(failure.code)),
+            needs_settings: failure.is_some_and(|failure| needs_settings(failure.code)),
+            is_retried: failure.is_none_or(|failure| {
+                !matches!(
+                    failure.code,
+                    FailureCode::ImportDisabled | FailureCode::SetAside
+                )
+            }),
             problem: failure.map_or_else(String::new, |failure| sentences(&failure.message)),
             reasons,
             approve: match report.origin {
@@ -204,5 +222,29 @@ fn is_for_operator(code: FailureCode) -> bool {
             | FailureCode::LeaseLost
             | FailureCode::SetAside
             | FailureCode::Internal
+    )
+}
+
+/// Whether the problem may be in the address, the user name or another import setting.
+fn needs_settings(code: FailureCode) -> bool {
+    matches!(
+        code,
+        FailureCode::NameNotFound
+            | FailureCode::ConnectFailed
+            | FailureCode::TlsInvalid
+            | FailureCode::SchemeRefused
+            | FailureCode::RedirectRefused
+            | FailureCode::TooManyRedirects
+            | FailureCode::Unauthorized
+            | FailureCode::Forbidden
+            | FailureCode::NotFound
+            | FailureCode::NotAFile
+            | FailureCode::HttpStatus
+            | FailureCode::ProtocolError
+            | FailureCode::S3UnknownKeyId
+            | FailureCode::S3WrongSecret
+            | FailureCode::S3WrongRegion
+            | FailureCode::S3NoBucket
+            | FailureCode::S3Archived
     )
 }

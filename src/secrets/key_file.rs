@@ -66,8 +66,8 @@ impl Keyring {
     /// [`SecretError`] if the file cannot be read or replaced, or no longer contains that key.
     pub fn finish_rotation(&self, path: &Path) -> Result<(), SecretError> {
         let is_active = |line: &String| {
-            let (found, active) = (parse_key(line), self.0.first());
-            found.is_some_and(|found| active.is_some_and(|active| active.id == found.id))
+            let (key, active) = (parse_key(line), self.0.first());
+            key.is_some_and(|key| active.is_some_and(|active| active.id == key.id))
         };
         let active = key_lines(path)?.into_iter().find(is_active);
         let active = active.ok_or_else(|| SecretError::KeyDamaged(path.to_owned()))?;
@@ -153,8 +153,8 @@ fn open_lock(path: &Path) -> std::io::Result<File> {
     }
 }
 
-fn map_lock_result(path: &Path, outcome: Result<(), TryLockError>) -> Result<(), SecretError> {
-    outcome.map_err(|error| match error {
+fn map_lock_result(path: &Path, result: Result<(), TryLockError>) -> Result<(), SecretError> {
+    result.map_err(|error| match error {
         TryLockError::WouldBlock => SecretError::KeyLocked(path.to_owned()),
         TryLockError::Error(source) => io_error(path, source),
     })
@@ -194,7 +194,9 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Syncs a file's directory to disk, which makes its creation or renaming durable.
 fn sync_parent_dir(path: &Path) -> std::io::Result<()> {
-    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 

@@ -1,5 +1,5 @@
 //! Encrypts passwords. A dump of the database does not reveal them, and an encrypted password can be used only for the account, the
-//! field and the origin that it was encrypted for. Knows nothing of sources or storage.
+//! field and the origin that it was encrypted for. Does not depend on sources or storage.
 //!
 //! AES-256-GCM with a random nonce. Layout: magic (8 bytes), key ID (8), length of the origin (2, big-endian), origin, nonce (12),
 //! ciphertext and tag. Everything before the nonce is authenticated, and so are the account and the field.

@@ -2,8 +2,8 @@
 //! the file cannot be UTF-8.
 //!
 //! Decodes in chunks, so memory use does not depend on the file size. Bytes that cannot be decoded become
-//! [`INVALID_BYTE`], which valid UTF-8 never contains; the record splitter finds it and reports the row. Must not
-//! know about records.
+//! [`INVALID_BYTE`], which valid UTF-8 never contains; the record splitter finds it and reports the row. Does not
+//! depend on records.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -139,22 +139,26 @@ impl<R: Read> TextReader<R> {
         }
     }
 
-    /// Appends about `wanted` bytes of text to `out`. Returns `false` at the end of the file.
-    pub(super) fn read_more(&mut self, out: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
+    /// Appends about `target_len` bytes of text to `out`. Returns `false` at the end of the file.
+    pub(super) fn read_more(
+        &mut self,
+        out: &mut Vec<u8>,
+        target_len: usize,
+    ) -> std::io::Result<bool> {
         if self.at_eof {
             return Ok(false);
         }
         let Some(decoder) = &mut self.decoder else {
-            let (start, wanted) = (out.len(), wanted.max(CHUNK_BYTES));
-            out.resize(start + wanted, 0);
+            let (start, target_len) = (out.len(), target_len.max(CHUNK_BYTES));
+            out.resize(start + target_len, 0);
             let read = read_full(&mut self.file, &mut out[start..])?;
             out.truncate(start + read);
-            self.at_eof = read < wanted;
+            self.at_eof = read < target_len;
             return Ok(read > 0);
         };
         let start = out.len();
         let mut chunk = Vec::new();
-        while !self.at_eof && out.len() - start < wanted.max(1) {
+        while !self.at_eof && out.len() - start < target_len.max(1) {
             let filled = read_full(&mut self.file, &mut self.raw)?;
             self.at_eof = filled < self.raw.len();
             let mut raw = &self.raw[..filled];

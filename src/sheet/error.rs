@@ -1,5 +1,5 @@
-//! Why a file is rejected: every sentence about a file that users read, with its failure code. Must not know how the
-//! errors are detected.
+//! Why a file is rejected: every sentence about a file that users read, with its failure code. Does not depend on how
+//! the errors are detected.
 
 use std::fmt;
 use std::process::ExitStatus;

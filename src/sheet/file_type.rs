@@ -1,4 +1,4 @@
-//! Names of file types that are not spreadsheets, for error messages. Must not know how they are detected.
+//! Names of file types that are not spreadsheets, for error messages. Does not depend on how they are detected.
 
 use std::fmt;
 

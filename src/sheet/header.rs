@@ -1,4 +1,4 @@
-//! Matches the titles of a header row to the known columns and suggests corrections. Must not know the file format.
+//! Matches the titles of a header row to the known columns and suggests corrections. Does not depend on the file format.
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,7 +47,7 @@ fn match_column(normalized: &str) -> Option<(Field, u32)> {
         .map(|field| (field, ordinal))
 }
 
-/// Number of titles that are known columns. The delimiter with the highest number is the right one.
+/// Number of titles that are known columns. Used to guess the delimiter.
 pub(super) fn count_known_columns(titles: &[String]) -> usize {
     titles
         .iter()
@@ -94,10 +94,12 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
     }
     let numbers = number_columns(row, &column_indexes)?;
     // A type or description column is unknown if the number column with its ordinal does not exist.
-    let orphaned = |(field, n): &(Field, u32)| {
+    let is_orphaned = |(field, n): &(Field, u32)| {
         *field != Field::Number && *n > 1 && !column_indexes.contains_key(&(Field::Number, *n))
     };
-    let orphaned = column_indexes.iter().filter(|(column, _)| orphaned(column));
+    let orphaned = column_indexes
+        .iter()
+        .filter(|(column, _)| is_orphaned(column));
     unknown.extend(orphaned.map(|(_, index)| (*index, normalize(&titles[*index]))));
     unknown.sort_unstable();
     let mut issues = Vec::new();
@@ -134,7 +136,7 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
             ..Issue::with_reference(finding, &suggestion.unwrap_or_default(), 0)
         });
     }
-    let found: Vec<(Field, usize)> = column_indexes
+    let columns: Vec<(Field, usize)> = column_indexes
         .iter()
         .filter(|((_, ordinal), _)| *ordinal == 1)
         .map(|((field, _), index)| (*field, *index))
@@ -143,7 +145,7 @@ pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>),
         .iter()
         .map(|title| unicode::clean(title).text.into_owned())
         .collect();
-    Ok((Header::new(row, titles, &found, numbers), issues))
+    Ok((Header::new(row, titles, &columns, numbers), issues))
 }
 
 fn number_columns(
@@ -319,7 +321,7 @@ mod tests {
 
     #[test]
     fn orphaned_number_columns_are_reported() {
-        let suggestion = |columns: &str| {
+        let messages_for = |columns: &str| {
             let (_, issues) = parse(
                 1,
                 &titles(&format!("ID|Name|Number|Number Type|Groups|{columns}")),
@@ -337,11 +339,11 @@ mod tests {
             ("Number  2|Number Type 2", vec![]),
             ("Shoe 2", vec![""]),
         ] {
-            let messages = suggestion(columns);
+            let messages = messages_for(columns);
             assert_eq!(messages.len(), expected.len(), "{columns}: {messages:?}");
             for (message, expected) in messages.iter().zip(expected) {
-                let suggestions = message.contains("did you mean");
-                assert_eq!(suggestions, !expected.is_empty(), "{message}");
+                let has_suggestion = message.contains("did you mean");
+                assert_eq!(has_suggestion, !expected.is_empty(), "{message}");
                 assert!(message.contains(expected), "{message}");
             }
         }

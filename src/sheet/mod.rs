@@ -1,8 +1,8 @@
 //! Reads a spreadsheet file (.xlsx or .csv) into rows below a header, and rejects files that are damaged or
 //! ambiguous.
 //!
-//! Detects the file type, encoding, delimiter and header, and numbers rows as spreadsheet programs do. Must not know
-//! what the cells mean; that is the task of `validate`.
+//! Detects the file type, encoding, delimiter and header, and numbers rows as spreadsheet programs do. Does not
+//! interpret the cells; that is the task of `validate`.
 
 mod csv;
 mod encoding;
@@ -52,7 +52,7 @@ pub struct Format {
     pub sheet: Option<String>,
 }
 
-/// Facts about a file that has been read to its end.
+/// Information about a file that was read completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SheetInfo {
     /// Detected format.

@@ -9,7 +9,7 @@ use super::file_type::FileType;
 /// A file type that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
-    /// An Office Open XML workbook, or an archive so similar that only opening it can tell.
+    /// An Office Open XML workbook, or a similar archive that is rejected when it is opened.
     Workbook,
     /// Text, probably a CSV file.
     Text,
@@ -29,6 +29,10 @@ const MARKUP_SEARCH_CHARS: usize = 1024;
 /// Bytes of an OLE file read at a time.
 const OLE_CHUNK_BYTES: u64 = 1 << 20;
 
+/// Detects the type of a file.
+///
+/// # Errors
+/// [`SheetError`] if the file is not a spreadsheet, is protected or is empty.
 pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError> {
     file.rewind()?;
     let mut head = Vec::new();
@@ -132,7 +136,7 @@ fn classify_text(bytes: &[u8]) -> Result<FileKind, SheetError> {
     };
     let head = head.trim_ascii_start();
     if head.is_empty() {
-        // Content may follow after so much white space, so the CSV reader decides.
+        // There may be content after the white space, so the CSV reader decides.
         let is_whole_file = (bytes.len() as u64) < SNIFF_BYTES;
         return if is_whole_file {
             Err(SheetError::Empty)

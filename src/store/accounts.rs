@@ -90,8 +90,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`] if there is none.
-    pub async fn account(&self, wanted: &AccountRef) -> Result<Account, StoreError> {
-        let (id, name) = match wanted {
+    pub async fn account(&self, account: &AccountRef) -> Result<Account, StoreError> {
+        let (id, name) = match account {
             AccountRef::Id(id) => (Some(id.0), None),
             AccountRef::Name(name) => (None, Some(name.as_str())),
         };
@@ -106,7 +106,7 @@ impl Store {
             .await
             .map_err(query_error("look up the account"))?;
         row.map(Account::from)
-            .ok_or_else(|| StoreError::AccountNotFound(wanted.clone()))
+            .ok_or_else(|| StoreError::AccountNotFound(account.clone()))
     }
 
     /// The admins of an account.

@@ -95,5 +95,5 @@ struct ChangeRecord<'a> {
 }
 
 fn image<'a, T: AsRef<str>>(plan: &'a Plan, state: &'a ContactState<T>) -> ContactImage<&'a str> {
-    ContactImage::of(state, plan.group_names(state))
+    ContactImage::new(state, plan.group_names(state))
 }

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use sqlx::PgConnection;
 use sqlx::postgres::PgCopyIn;
-use sqlx::{PgConnection, postgres::PgConnection as Connection};
 
 use super::{StoreError, query_error};
 
@@ -11,7 +11,7 @@ use super::{StoreError, query_error};
 const FLUSH_BYTES: usize = 256 << 10;
 /// Header of the format: the signature, no flags, no extension.
 const HEADER: &[u8] = b"PGCOPY\n\xFF\r\n\0\0\0\0\0\0\0\0\0";
-/// End of the data, in place of a row's number of columns.
+/// Marks the end of the data. Sent instead of the number of columns of a row.
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// Length of a NULL.
 const NULL_LENGTH: [u8; 4] = (-1_i32).to_be_bytes();
@@ -20,7 +20,7 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Writes rows, column by column. The caller must call the methods that match the types of the columns.
 pub(super) struct CopyWriter<'c> {
-    sink: PgCopyIn<&'c mut Connection>,
+    sink: PgCopyIn<&'c mut PgConnection>,
     buffer: Vec<u8>,
     columns: [u8; 2],
     row_started: bool,

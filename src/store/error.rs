@@ -1,4 +1,4 @@
-//! The errors of the database layer, and every sentence in which it reports one. Knows no queries.
+//! The errors of the database layer and their messages. Does not depend on particular queries.
 
 use std::str::FromStr;
 
@@ -59,7 +59,7 @@ pub enum StoreError {
         value: String,
     },
     /// A contact can't be written as JSON.
-    #[error("a contact could not be written as JSON: {0}")]
+    #[error("a contact could not be written as JSON")]
     Serialize(#[source] serde_json::Error),
 
     /// No account has this id or name.
@@ -70,7 +70,7 @@ pub enum StoreError {
     AccountNameTaken(String),
     /// An account name of digits only.
     #[error(
-        "the account name `{0}` is all digits and would be read as an account id; add a letter"
+        "the account name `{0}` is all digits and would be read as an account ID; add a letter"
     )]
     AccountNameAllDigits(String),
     /// A blank account name.
@@ -79,8 +79,8 @@ pub enum StoreError {
     /// The database server doesn't know the time zone.
     #[error("`{0}` is not an IANA time zone; use a name such as America/Vancouver or Europe/Oslo")]
     UnknownTimeZone(String),
-    /// At least one of these addresses of admins is not an email address.
-    #[error("one of these is not an email address: {}", .0.join(", "))]
+    /// At least one of these admins has no valid email address.
+    #[error("not an email address: `{}`; enter one such as ann@example.org", .0.join("`, `"))]
     InvalidAdminEmail(Vec<String>),
 
     /// The URL of a source contains a user name or password.
@@ -109,7 +109,7 @@ pub enum StoreError {
     #[error(
         "run {run} is not held for approval (its status is `{status}`); see `rosterd runs list`"
     )]
-    NotPending {
+    NotHeld {
         /// The run.
         run: RunId,
         /// `import_runs.status`

@@ -1,6 +1,6 @@
 //! All SQL, one file per concern. A [`Session`] is the transaction in which a run's outcome is written.
 //!
-//! Uses `model` and the types that carry the contacts of a file. Makes no decisions about imports.
+//! Uses `model` and the storage formats `compact` and `row_cache`. Makes no decisions about imports.
 
 mod accounts;
 mod apply;
@@ -16,6 +16,7 @@ mod queue;
 mod retention;
 mod revert;
 mod row_cache;
+mod run_context;
 mod runs;
 mod schedules;
 mod session;
@@ -34,9 +35,10 @@ pub use outbox::{DueMail, UndeliveredMail};
 pub use outcome::{AccountStateUpdate, RowCacheUpdate, RunOutcome};
 pub use queue::{DeadRun, StartResult};
 pub use retention::{DeletedCounts, Retention};
+pub use run_context::RunContext;
 pub use runs::{ChangeRow, IssueRow, RunRow};
 pub use schedules::{DueSlot, ScheduleRow};
-pub use session::{RunContext, Session};
+pub use session::Session;
 pub use settings::{EncryptedSecret, NewSettings, Settings};
 
 use error::{parse_column, query_error, server_message, violated_constraint};
@@ -142,7 +144,7 @@ impl Store {
         }
     }
 
-    /// Name and version of the server, and the seconds by which its clock is ahead of `now`.
+    /// Name and version of the server, and the number of seconds that its clock is ahead of `now`.
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.

@@ -1,4 +1,4 @@
-//! Ends a run: writes its row and the account's state for the next run, and commits.
+//! Ends a run: writes its row and the account's import state, and commits.
 
 use chrono::{DateTime, Utc};
 
@@ -57,13 +57,13 @@ pub struct RunOutcome {
     pub hold_reasons: Vec<HoldReason>,
     /// Names of the groups that lose all their members.
     pub emptied_groups: Vec<String>,
-    /// What is known about the file.
+    /// Metadata of the file.
     pub file: FileMetadata,
     /// Counts of rows and contacts; `None` if the file was not read.
     pub counts: Option<Counts>,
     /// The new state of the account; `None` if no plan was applied.
     pub state: Option<AccountStateUpdate>,
-    /// The series of failures that continues after this run.
+    /// Consecutive failures after this run; empty if there are none.
     pub streak: FailureStreak,
 }
 
@@ -128,8 +128,9 @@ impl Session {
         outcome: &RunOutcome,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let count_of =
-            |pick: fn(&Counts) -> usize| outcome.counts.as_ref().map(|counts| count(pick(counts)));
+        let count_of = |field: fn(&Counts) -> usize| {
+            outcome.counts.as_ref().map(|counts| count(field(counts)))
+        };
         let reasons: Vec<String> = outcome
             .hold_reasons
             .iter()

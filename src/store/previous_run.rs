@@ -1,11 +1,11 @@
-//! Reads what earlier runs of the account found, and what an approval of one of them covers.
+//! Reads the results of earlier runs of the account, and the plan that an approval covers.
 
 use std::collections::HashSet;
 
-use super::session::parse_digest;
+use super::run_context::parse_digest;
 use super::{Session, StoreError, parse_column, query_error};
 use crate::compact::Issues;
-use crate::model::hold::ApprovedPlan;
+use crate::model::approval::ApprovedPlan;
 use crate::model::issue::{Issue, IssueIdentities, MessageSource, Severity, column_from_cell};
 use crate::model::row::RowInError;
 use crate::model::{ContactId, RunId};
@@ -111,7 +111,10 @@ impl Session {
     ///
     /// # Errors
     /// [`StoreError`] if the database fails.
-    pub async fn approved(&mut self, subject: RunId) -> Result<Option<ApprovedPlan>, StoreError> {
+    pub async fn approved_plan(
+        &mut self,
+        subject: RunId,
+    ) -> Result<Option<ApprovedPlan>, StoreError> {
         let run = sqlx::query!(
             r#"SELECT r.sha256, r.keep_ids, r.hold_reasons,
                       (r.status = 'held' OR (r.status = 'succeeded_with_issues' AND r.withheld > 0 AND r.id = s.applied_run_id)) AS "waits!"

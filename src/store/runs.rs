@@ -54,8 +54,8 @@ pub struct RunRow {
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-fn hex_or_null<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
-    bytes.as_deref().map(hex).serialize(to)
+fn hex_or_null<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    bytes.as_deref().map(hex).serialize(serializer)
 }
 
 /// A row of `import_issues`, as commands print it.
@@ -189,7 +189,7 @@ impl Store {
     /// Rejects a held run without applying it.
     ///
     /// # Errors
-    /// [`StoreError::RunSuperseded`] or [`StoreError::NotPending`] if it is not held.
+    /// [`StoreError::RunSuperseded`] or [`StoreError::NotHeld`] if it is not held.
     pub async fn reject_run(&self, id: RunId, now: DateTime<Utc>) -> Result<(), StoreError> {
         let rejected =
             sqlx::query!("UPDATE import_runs SET status = 'rejected', finished_at = $2 WHERE id = $1 AND status = 'held'", id.0, now)
@@ -200,7 +200,7 @@ impl Store {
             return Ok(());
         }
         let run = self.run(id).await?;
-        Err(run.not_pending_error())
+        Err(run.not_held_error())
     }
 }
 
@@ -221,14 +221,14 @@ impl RunRow {
 
     /// The error for an attempt to approve or reject a run that is not held.
     #[must_use]
-    pub fn not_pending_error(&self) -> StoreError {
+    pub fn not_held_error(&self) -> StoreError {
         let run = RunId(self.id);
         match self.superseded_by {
             Some(successor) => StoreError::RunSuperseded {
                 run,
                 successor: RunId(successor),
             },
-            None => StoreError::NotPending {
+            None => StoreError::NotHeld {
                 run,
                 status: self.status.clone(),
             },

@@ -23,7 +23,7 @@ pub struct Settings {
     /// SFTP port.
     pub sftp_port: Option<i32>,
     /// Pinned host keys of SFTP servers: first the key of the current server, then those of earlier servers.
-    pub pins: Vec<PinnedHostKey>,
+    pub pinned_host_keys: Vec<PinnedHostKey>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key ID.
@@ -55,8 +55,8 @@ impl Settings {
     pub fn host_key(&self) -> Option<&PinnedHostKey> {
         let server = self.origin()?;
         let is_for_server =
-            |pin: &&PinnedHostKey| pin.server.as_ref().is_none_or(|of| *of == server);
-        self.pins.iter().find(is_for_server)
+            |key: &&PinnedHostKey| key.server.as_ref().is_none_or(|origin| *origin == server);
+        self.pinned_host_keys.iter().find(is_for_server)
     }
 
     /// Whether both fetch the file with the same request: same address, user name, secrets and host keys.
@@ -68,7 +68,7 @@ impl Settings {
     fn request_fields(&self) -> impl PartialEq {
         (
             self.source,
-            (&self.url, self.sftp_port, &self.pins),
+            (&self.url, self.sftp_port, &self.pinned_host_keys),
             (&self.username, &self.password_sealed),
             (
                 &self.s3_region,
@@ -93,7 +93,7 @@ pub struct NewSettings {
     /// SFTP port.
     pub sftp_port: Option<u16>,
     /// Host key that stays pinned, of this SFTP server or another.
-    pub pin: Option<PinnedHostKey>,
+    pub pinned_host_key: Option<PinnedHostKey>,
     /// S3 region.
     pub s3_region: Option<String>,
     /// S3 access key ID.
@@ -112,7 +112,7 @@ impl NewSettings {
             username: None,
             password_sealed: None,
             sftp_port: None,
-            pin: None,
+            pinned_host_key: None,
             s3_region: None,
             s3_access_key_id: None,
             s3_secret_sealed: None,
@@ -165,27 +165,28 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(query_error("read the import settings"))?;
-        let pin = |fingerprint, kind: Option<&str>, server| -> Result<PinnedHostKey, StoreError> {
-            let kind = kind.map(|kind| parse_column("sftp_host_key_kind", kind));
-            Ok(PinnedHostKey {
-                fingerprint,
-                kind: kind.transpose()?,
-                server,
-            })
-        };
+        let host_key =
+            |fingerprint, kind: Option<&str>, server| -> Result<PinnedHostKey, StoreError> {
+                let kind = kind.map(|kind| parse_column("sftp_host_key_kind", kind));
+                Ok(PinnedHostKey {
+                    fingerprint,
+                    kind: kind.transpose()?,
+                    server,
+                })
+            };
         let mut others = Vec::new();
         for row in &rows {
             if let Some(key) = row.other_key.clone() {
                 let server = row.other_server.clone();
-                others.push(pin(key, row.other_kind.as_deref(), server)?);
+                others.push(host_key(key, row.other_kind.as_deref(), server)?);
             }
         }
         let Some(row) = rows.into_iter().next() else {
             return Ok(None);
         };
-        let own = row
+        let current = row
             .sftp_host_key
-            .map(|key| pin(key, row.sftp_host_key_kind.as_deref(), row.sftp_host_key_of))
+            .map(|key| host_key(key, row.sftp_host_key_kind.as_deref(), row.sftp_host_key_of))
             .transpose()?;
         Ok(Some(Settings {
             source: parse_column("source", &row.source)?,
@@ -193,7 +194,7 @@ impl Store {
             username: row.username,
             password_sealed: row.password_sealed,
             sftp_port: row.sftp_port,
-            pins: own.into_iter().chain(others).collect(),
+            pinned_host_keys: current.into_iter().chain(others).collect(),
             s3_region: row.s3_region,
             s3_access_key_id: row.s3_access_key_id,
             s3_secret_sealed: row.s3_secret_sealed,
@@ -216,7 +217,7 @@ impl Store {
         account: AccountId,
         new: &NewSettings,
     ) -> Result<(), StoreError> {
-        let pin = new.pin.as_ref();
+        let pinned = new.pinned_host_key.as_ref();
         sqlx::query!(
             "INSERT INTO import_settings (account_id, source, url, username, password_sealed, sftp_port, sftp_host_key,
                  sftp_host_key_kind, sftp_host_key_of, s3_region, s3_access_key_id, s3_secret_sealed)
@@ -233,9 +234,9 @@ impl Store {
             new.username,
             new.password_sealed,
             new.sftp_port.map(i32::from),
-            pin.map(|pin| &pin.fingerprint),
-            pin.and_then(|pin| pin.kind).map(HostKeyKind::as_str),
-            pin.and_then(|pin| pin.server.as_ref()),
+            pinned.map(|key| &key.fingerprint),
+            pinned.and_then(|key| key.kind).map(HostKeyKind::as_str),
+            pinned.and_then(|key| key.server.as_ref()),
             new.s3_region,
             new.s3_access_key_id,
             new.s3_secret_sealed
@@ -265,7 +266,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await
         .map_err(query_error("read the encrypted secrets"))?;
-        let secret_of = |field, ciphertext: Option<Vec<u8>>, account, name: &str| {
+        let secret = |field, ciphertext: Option<Vec<u8>>, account, name: &str| {
             ciphertext.map(|ciphertext| EncryptedSecret {
                 account: AccountId(account),
                 account_name: name.to_owned(),
@@ -277,8 +278,8 @@ impl Store {
             .into_iter()
             .flat_map(|row| {
                 [
-                    secret_of(PASSWORD_COLUMN, row.password_sealed, row.id, &row.name),
-                    secret_of(S3_SECRET_COLUMN, row.s3_secret_sealed, row.id, &row.name),
+                    secret(PASSWORD_COLUMN, row.password_sealed, row.id, &row.name),
+                    secret(S3_SECRET_COLUMN, row.s3_secret_sealed, row.id, &row.name),
                 ]
             })
             .flatten()

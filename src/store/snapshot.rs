@@ -9,7 +9,7 @@ use crate::model::group::StoredGroup;
 use crate::model::snapshot::Snapshot;
 use crate::model::{AccountId, ContactId, GroupId};
 
-/// Loads all groups, and the contacts that are not stored exactly as in the file; of the others only the digests are read.
+/// Loads all groups, and the contacts that are not stored exactly as in the file. Only the digests of the others are read.
 ///
 /// `file_digests` has the digest of each contact of the file, `None` if it depends on stored values.
 pub(super) async fn load_differing(
@@ -35,7 +35,7 @@ pub(super) async fn load_differing(
         let (mut digest, mut id) = ([0; 32], [0; 8]);
         digest.copy_from_slice(&encoded[..32]);
         id.copy_from_slice(&encoded[32..]);
-        // Contacts made by hand have no external ID, so two of them can have the same digest.
+        // Contacts entered by hand have no external ID, so two of them can have the same digest.
         let duplicate_of = id_of.insert(digest, ContactId(i64::from_be_bytes(id)));
         ids.extend(duplicate_of.map(|duplicate_of| duplicate_of.0));
     }

@@ -1,4 +1,4 @@
-//! Interprets the text of a single cell. Knows neither its row nor its column.
+//! Interprets the text of a single cell. Does not depend on its row or column.
 
 use crate::unicode;
 
@@ -21,7 +21,8 @@ impl<T> CellValue<T> {
     }
 }
 
-/// Excel shows a number like `6.04E+09` when it is too long or the column is too narrow, and saves it that way in CSV.
+/// Whether the text is a number such as `6.04E+09`. Excel shows long numbers and those in narrow columns this way, and saves
+/// them this way in CSV.
 pub(super) fn is_scientific(text: &str) -> bool {
     if !matches!(text.as_bytes(), [b'0'..=b'9', b'.' | b'E', ..]) {
         return false;
@@ -29,12 +30,14 @@ pub(super) fn is_scientific(text: &str) -> bool {
     let Some((mantissa, exponent)) = text.split_once("E+") else {
         return false;
     };
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let mantissa_ok = match mantissa.split_once('.') {
-        None => mantissa.len() == 1 && digits(mantissa),
-        Some((whole, fraction)) => whole.len() == 1 && digits(whole) && digits(fraction),
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_mantissa = match mantissa.split_once('.') {
+        None => mantissa.len() == 1 && is_digits(mantissa),
+        Some((integer, fraction)) => {
+            integer.len() == 1 && is_digits(integer) && is_digits(fraction)
+        }
     };
-    mantissa_ok && digits(exponent) && exponent.len() >= 2
+    is_mantissa && is_digits(exponent) && exponent.len() >= 2
 }
 
 /// Whether the text is a plausible email address: a local part, `@`, and a domain with a dot.
@@ -43,29 +46,30 @@ pub(super) fn is_email(text: &str) -> bool {
         return false;
     };
     let (local, domain) = (&text[..at], &text[at + 1..]);
-    let plain = |byte: u8| {
+    let is_allowed = |byte: u8| {
         let forbidden = matches!(
             byte,
             b'<' | b'>' | b'(' | b')' | b',' | b';' | b':' | b'"' | b'\\' | b'@' | b'[' | b']'
         );
         matches!(byte, b'!'..=b'~') && !forbidden
     };
-    let hidden = |c: char| c.is_control() || unicode::is_blank_char(c);
-    let part_ok = |part: &[u8]| !part.is_empty() && part.iter().all(|b| !b.is_ascii() || plain(*b));
-    let label_ok = |label: &[u8]| {
-        let letters = |b: &u8| !b.is_ascii() || b.is_ascii_alphanumeric() || *b == b'-';
+    let is_invisible = |c: char| c.is_control() || unicode::is_blank_char(c);
+    let is_local_part =
+        |part: &[u8]| !part.is_empty() && part.iter().all(|b| !b.is_ascii() || is_allowed(*b));
+    let is_label = |label: &[u8]| {
+        let is_label_byte = |b: &u8| !b.is_ascii() || b.is_ascii_alphanumeric() || *b == b'-';
         (1..=63).contains(&label.len())
             && label.first() != Some(&b'-')
             && label.last() != Some(&b'-')
-            && label.iter().all(letters)
+            && label.iter().all(is_label_byte)
     };
     let is_dot = |byte: &u8| *byte == b'.';
     local.len() <= 64
-        && local.as_bytes().split(is_dot).all(part_ok)
+        && local.as_bytes().split(is_dot).all(is_local_part)
         && domain.as_bytes().contains(&b'.')
-        && domain.as_bytes().split(is_dot).all(label_ok)
+        && domain.as_bytes().split(is_dot).all(is_label)
         && (text.is_ascii()
-            || !local.contains(hidden)
+            || !local.contains(is_invisible)
                 && domain.chars().all(|c| c.is_ascii() || c.is_alphanumeric()))
 }
 

@@ -1,4 +1,4 @@
-//! Merges the rows that have the same ID into one contact. Knows nothing of other contacts.
+//! Merges the rows that have the same ID into one contact. Does not depend on other contacts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,7 +22,7 @@ struct MergedField<T> {
     value: Option<(T, u32)>,
     /// The sheet has the column.
     has_column: bool,
-    /// The cell of some row is unusable.
+    /// The cell of at least one row is unusable.
     has_bad_value: bool,
 }
 
@@ -89,8 +89,8 @@ pub(super) struct ContactBuilder {
     pub(super) id: ExternalId,
     rows: Vec<u32>,
     first_row_hash: Option<u64>,
-    /// Numbers of further rows by row hash.
-    further_rows: HashMap<u64, u32>,
+    /// Row numbers of all other rows, by row hash.
+    other_rows: HashMap<u64, u32>,
     name: MergedField<String>,
     organization_name: MergedField<String>,
     title: MergedField<String>,
@@ -111,7 +111,7 @@ impl ContactBuilder {
             id,
             rows: Vec::new(),
             first_row_hash: None,
-            further_rows: HashMap::new(),
+            other_rows: HashMap::new(),
             name: MergedField::default(),
             organization_name: MergedField::default(),
             title: MergedField::default(),
@@ -190,35 +190,35 @@ impl ContactBuilder {
             return;
         }
         let cell_value = owned_value(reader.field(Field::Name));
-        note_disagreement(
+        report_disagreement(
             reader,
             Field::Name,
             self.name.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
         let cell_value = owned_value(reader.field(Field::OrganizationName));
-        note_disagreement(
+        report_disagreement(
             reader,
             Field::OrganizationName,
             self.organization_name.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
         let cell_value = owned_value(reader.field(Field::Title));
-        note_disagreement(
+        report_disagreement(
             reader,
             Field::Title,
             self.title.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
         let cell_value = owned_value(reader.email());
-        note_disagreement(
+        report_disagreement(
             reader,
             Field::Email,
             self.email.merge(row, cell_value, |a, b| a == b),
             String::clone,
         );
         let cell_value = reader.priority();
-        note_disagreement(
+        report_disagreement(
             reader,
             Field::Priority,
             self.priority.merge(row, cell_value, |a, b| a == b),
@@ -230,7 +230,7 @@ impl ContactBuilder {
                 CellValue::Value(names.map(str::to_owned).collect())
             })
         });
-        note_disagreement(
+        report_disagreement(
             reader,
             Field::Groups,
             self.groups.merge(row, cell_value, same_groups),
@@ -263,7 +263,7 @@ impl ContactBuilder {
         if *self.first_row_hash.get_or_insert(row_hash) == row_hash {
             return self.first_row().filter(|first| *first != row);
         }
-        let duplicate_of = *self.further_rows.entry(row_hash).or_insert(row);
+        let duplicate_of = *self.other_rows.entry(row_hash).or_insert(row);
         (duplicate_of != row).then_some(duplicate_of)
     }
 
@@ -295,7 +295,7 @@ impl ContactBuilder {
         }
     }
 
-    /// Puts the contact in error because this further row of it is damaged. No issue if the contact is in error already.
+    /// Puts the contact in error because another row of it is damaged. Returns no issue if the contact is in error already.
     pub(super) fn mark_row_damaged(&mut self, row: u32) -> Option<Issue> {
         let was_valid = !std::mem::replace(&mut self.in_error, true);
         was_valid.then(|| Issue {
@@ -308,14 +308,14 @@ impl ContactBuilder {
     pub(super) fn validate_contact(&mut self) -> Vec<Issue> {
         let mut issues = Vec::new();
         let row = self.first_row();
-        let mut missing = |field: Field| {
+        let mut report_missing = |field: Field| {
             issues.push(column_issue(
                 Finding::RequiredMissing,
                 field.as_str().into(),
                 row,
             ));
         };
-        for (field, absent) in [
+        for (field, is_missing) in [
             (
                 Field::Name,
                 self.name.value.is_none() && !self.name.has_bad_value,
@@ -329,8 +329,8 @@ impl ContactBuilder {
                 self.groups.value.is_none() && !self.groups.has_bad_value,
             ),
         ] {
-            if absent {
-                missing(field);
+            if is_missing {
+                report_missing(field);
             }
         }
         self.in_error |= !issues.is_empty() || self.has_bad_number && self.numbers.is_empty();
@@ -386,18 +386,19 @@ fn same_groups(one: &Vec<String>, other: &Vec<String>) -> bool {
     keys(one) == keys(other)
 }
 
-fn note_disagreement<T>(
+/// Reports a value that disagrees with an earlier row of the contact.
+fn report_disagreement<T>(
     reader: &mut RowReader<'_>,
     field: Field,
-    found: Option<(T, u32, T)>,
-    show: impl Fn(&T) -> String,
+    disagreement: Option<(T, u32, T)>,
+    display: impl Fn(&T) -> String,
 ) {
-    if let Some((earlier, row, value)) = found {
-        let other = unicode::shorten(&show(&earlier), 60);
+    if let Some((earlier, row, value)) = disagreement {
+        let other = unicode::shorten(&display(&earlier), 60);
         reader.add_issue_with_reference(
             Finding::RowsDisagree,
             (field, 1),
-            &show(&value),
+            &display(&value),
             &other,
             row,
         );

@@ -1,5 +1,5 @@
-//! Checks that compare contacts with each other: shared numbers and similar IDs. Does not know how contacts are stored in
-//! memory.
+//! Checks that compare contacts with each other: shared numbers and similar IDs. Does not depend on how contacts
+//! are kept in memory.
 
 use hashbrown::{HashMap, HashSet};
 
@@ -10,6 +10,7 @@ use crate::model::issue::{Issue, MAX_VALUE_CHARS};
 use crate::table::Field;
 use crate::unicode;
 
+/// An issue that concerns two contacts.
 pub(super) struct CrossFinding {
     /// Position of the contact that the issue is about.
     pub(super) position: usize,
@@ -50,10 +51,10 @@ pub(super) fn check<'a>(
     numbers_of: impl Fn(usize, &mut Vec<PhoneNumber>),
     first_row: impl Fn(usize) -> Option<u32>,
 ) -> Vec<CrossFinding> {
-    let mut found = Vec::new();
-    let mut find = |position, other, finding, field, value: &str| {
+    let mut findings = Vec::new();
+    let mut report = |position, other, finding, field, value: &str| {
         let issue = issue(finding, field, value, id_of(other), first_row(position));
-        found.push(CrossFinding {
+        findings.push(CrossFinding {
             position,
             other,
             issue,
@@ -61,11 +62,11 @@ pub(super) fn check<'a>(
     };
     for (position, first) in ids.similar() {
         let (finding, field) = (Finding::SimilarId, Field::Id);
-        find(*position, *first, finding, field, id_of(*position));
+        report(*position, *first, finding, field, id_of(*position));
     }
     let repeated = numbers.repeated();
     if repeated.is_empty() {
-        return found;
+        return findings;
     }
     let mut owners: HashMap<u64, usize> = HashMap::with_capacity(repeated.len());
     let mut contact_numbers = Vec::new();
@@ -80,11 +81,11 @@ pub(super) fn check<'a>(
             let owner = owners.insert(digits, position);
             if let Some(other) = owner.filter(|other| *other != position) {
                 let (finding, field) = (Finding::NumberShared, Field::Number);
-                find(position, other, finding, field, number.as_str());
+                report(position, other, finding, field, number.as_str());
             }
         }
     }
-    found
+    findings
 }
 
 fn issue(finding: Finding, field: Field, value: &str, other: &str, row: Option<u32>) -> Issue {

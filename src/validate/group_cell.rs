@@ -1,4 +1,4 @@
-//! Splits a `Groups` cell into group names. Knows nothing of the groups that exist.
+//! Splits a `Groups` cell into group names. Does not depend on stored groups.
 
 use std::collections::HashSet;
 

@@ -1,7 +1,7 @@
-//! Incremental reading: skips rows that the last applied file also had, and validates only the others.
+//! Incremental read: skips rows that are unchanged since the last applied file, and validates only the others.
 //!
 //! The result is the same as that of a full read. If a skipped row may affect one that was not skipped, there is no result,
-//! and the caller must read the whole file. Knows nothing of how the row cache is stored.
+//! and the caller must read the whole file. Does not depend on how the row cache is stored.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -29,7 +29,7 @@ pub struct IncrementalReader {
     row_hasher: Option<RowHasher>,
     skipped: SkippedRows,
     validator: Validator,
-    /// Skipping rows would change the result or save no work.
+    /// Set if skipping rows would change the result or save no work.
     needs_full_read: bool,
 }
 
@@ -79,7 +79,7 @@ impl IncrementalReader {
             .row_hasher
             .get_or_insert_with(|| RowHasher::new(header));
         let row_fingerprint = row_hasher.row_fingerprint(row);
-        // A damaged row that equals a cached one does so by accident, so it must be validated.
+        // A damaged row must be validated even if it equals a cached one.
         let position = row
             .damage
             .is_none()
@@ -113,10 +113,10 @@ impl IncrementalReader {
             return Some(*expected);
         }
         let positions = self.positions.get_or_insert_with(|| build_index(cache));
-        let found = positions.find(row_fingerprint.hash(), |position| {
+        let position = positions.find(row_fingerprint.hash(), |position| {
             is_match(*position as usize)
         });
-        found.map(|position| *position as usize)
+        position.map(|position| *position as usize)
     }
 
     /// Returns the result, or `None` if the whole file must be read. The parameters are those of [`Validator::finish`].

@@ -154,21 +154,21 @@ mod tests {
         let texts: Vec<String> = (0..10_000).map(|n| format!("{}", n % 5_000)).collect();
         let mut index = HashIndex::default();
         for (position, text) in texts.iter().enumerate() {
-            let found = index.find_or_insert(text, position, |other| texts[other] == *text);
-            assert_eq!(found, (position >= 5_000).then(|| position - 5_000));
+            let existing = index.find_or_insert(text, position, |other| texts[other] == *text);
+            assert_eq!(existing, (position >= 5_000).then(|| position - 5_000));
         }
     }
 
     #[test]
     fn similar_ids_stay_distinct_and_are_reported() {
         let ids = ["7", "A1", "007", "a1", "07", "A1", "a1", "007", "b"];
-        let (mut existing, mut found) = (IdIndex::default(), Vec::new());
+        let (mut index, mut existing) = (IdIndex::default(), Vec::new());
         for (position, id) in ids.iter().enumerate() {
-            found.push(existing.find_or_insert(id, position, |other| ids[other]));
+            existing.push(index.find_or_insert(id, position, |other| ids[other]));
         }
         let new = [None; 5];
-        assert_eq!(found[..5], new);
-        assert_eq!(found[5..], [Some(1), Some(3), Some(2), None]);
-        assert_eq!(existing.similar(), [(2, 0), (3, 1), (4, 0)]);
+        assert_eq!(existing[..5], new);
+        assert_eq!(existing[5..], [Some(1), Some(3), Some(2), None]);
+        assert_eq!(index.similar(), [(2, 0), (3, 1), (4, 0)]);
     }
 }

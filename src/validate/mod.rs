@@ -1,7 +1,7 @@
 //! Checks the rows of a sheet and builds contacts from them (SPEC §2.3 to §2.5). Problems in the data are [`Issue`]s, never
 //! errors: one bad row must not stop the others.
 //!
-//! Knows nothing of file formats or of the stored contacts.
+//! Does not depend on file formats or stored contacts.
 
 mod cells;
 mod compact_row;
@@ -62,10 +62,10 @@ pub struct Validator {
     /// Texts of the ID cells of damaged rows, with the row numbers.
     damaged_ids: Vec<(String, u32)>,
     row_count: usize,
-    /// Position of the contact of the last row.
-    last: Option<usize>,
+    /// Position of the contact of the last row; `None` if that row has no contact.
+    last_contact: Option<usize>,
     header: Header,
-    row_fingerprints: Option<FingerprintTracker>,
+    fingerprints: Option<FingerprintTracker>,
 }
 
 /// Row fingerprints of the contacts.
@@ -91,16 +91,16 @@ impl Validator {
     #[must_use]
     pub fn with_fingerprints() -> Self {
         Self {
-            row_fingerprints: Some(FingerprintTracker::default()),
+            fingerprints: Some(FingerprintTracker::default()),
             ..Self::default()
         }
     }
 
     /// Checks the next row.
     pub fn push(&mut self, header: &Header, row: &SheetRow) {
-        let row_fingerprint = self.row_fingerprints.as_mut().map(|row_fingerprints| {
-            let row_hasher = &mut row_fingerprints.row_hasher;
-            row_hasher
+        let row_fingerprint = self.fingerprints.as_mut().map(|fingerprints| {
+            fingerprints
+                .row_hasher
                 .get_or_insert_with(|| RowHasher::new(header))
                 .row_fingerprint(row)
         });
@@ -117,7 +117,7 @@ impl Validator {
             self.header = header.clone();
         }
         self.row_count += 1;
-        self.last = None;
+        self.last_contact = None;
         let mut reader = RowReader::new(header, row);
         if reader.is_example() {
             reader.add_issue(Finding::ExampleRow, Field::Id, 1, EXAMPLE_ROW[0]);
@@ -130,12 +130,12 @@ impl Validator {
                 for number in reader.numbers() {
                     self.numbers.push(*number);
                 }
-                self.last = Some(position);
-                if let Some(row_fingerprints) = &mut self.row_fingerprints {
-                    if position < row_fingerprints.by_contact.len() {
-                        row_fingerprints.by_contact[position] = None;
+                self.last_contact = Some(position);
+                if let Some(fingerprints) = &mut self.fingerprints {
+                    if position < fingerprints.by_contact.len() {
+                        fingerprints.by_contact[position] = None;
                     } else {
-                        row_fingerprints.by_contact.push(row_fingerprint);
+                        fingerprints.by_contact.push(row_fingerprint);
                     }
                 }
                 self.record_issues(Some(position), reader.into_issues());
@@ -195,11 +195,11 @@ impl Validator {
 
     /// Adds issues, of the contact at this position if there is one.
     fn record_issues(&mut self, position: Option<usize>, issues: Vec<Issue>) {
-        if let (Some(position), Some(row_fingerprints), false) =
-            (position, &mut self.row_fingerprints, issues.is_empty())
+        if let (Some(position), Some(fingerprints), false) =
+            (position, &mut self.fingerprints, issues.is_empty())
         {
             // A contact with issues must be checked again by every run, to report them again.
-            row_fingerprints.by_contact[position] = None;
+            fingerprints.by_contact[position] = None;
         }
         for mut issue in issues {
             let column = issue.column.as_deref();
@@ -216,7 +216,7 @@ impl Validator {
     /// `maybe_truncated`, the last contact is put in error: the last applied file ended with a newline and this one does not.
     #[must_use]
     pub fn finish(mut self, file_issues: &[Issue], maybe_truncated: bool) -> ParsedSheet {
-        if maybe_truncated && let Some(position) = self.last {
+        if maybe_truncated && let Some(position) = self.last_contact {
             self.mark_in_error(position, |builder| Some(builder.mark_maybe_truncated()));
         }
         for (id, row) in std::mem::take(&mut self.damaged_ids) {
@@ -239,9 +239,9 @@ impl Validator {
             |position| self.first_row(position),
         );
         for finding in findings {
-            if let Some(row_fingerprints) = &mut self.row_fingerprints {
+            if let Some(fingerprints) = &mut self.fingerprints {
                 // If that contact were skipped by the next run, the finding would be missed.
-                row_fingerprints.by_contact[finding.other] = None;
+                fingerprints.by_contact[finding.other] = None;
             }
             self.record_issues(Some(finding.position), vec![finding.issue]);
         }
@@ -316,9 +316,9 @@ impl Validator {
             .map(|row| RowInError::Unidentified(row.digest))
             .collect();
         let mut row_fingerprints = self
-            .row_fingerprints
+            .fingerprints
             .take()
-            .map_or_else(Vec::new, |row_fingerprints| row_fingerprints.by_contact);
+            .map_or_else(Vec::new, |fingerprints| fingerprints.by_contact);
         let mut parsed = ParsedSheet {
             contacts: self.encoded,
             unidentified: self.unidentified,

@@ -1,4 +1,4 @@
-//! Reads and checks the cells of one row. Knows nothing of other rows.
+//! Reads and checks the cells of one row. Does not depend on other rows.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
@@ -34,7 +34,7 @@ pub(super) struct RowReader<'a> {
     trim_only: bool,
     /// No cell needs any cleaning.
     all_trimmed: bool,
-    /// Read so far.
+    /// Valid numbers read so far, including repeats.
     numbers: Vec<PhoneNumber>,
     pub(super) issues: Vec<Issue>,
 }
@@ -192,7 +192,7 @@ impl<'a> RowReader<'a> {
         (!id.is_empty()).then(|| (id.into_owned(), self.row.number))
     }
 
-    /// Also reports why the row is unidentified or ignored.
+    /// The contact that the row belongs to. Reports why the row is unidentified or ignored.
     pub(super) fn identity(&mut self) -> RowIdentity<'a> {
         if let Some(damage) = self.row.damage {
             let id = self.cleaned_text(Field::Id);
@@ -405,8 +405,8 @@ impl<'a> RowReader<'a> {
         let ordinal = columns.ordinal;
         match self.text(Field::NumberType, ordinal, columns.number_type) {
             CellValue::Value(word) => {
-                let found = NumberType::parse_ignore_case(&word);
-                if found.is_none() {
+                let number_type = NumberType::parse_ignore_case(&word);
+                if number_type.is_none() {
                     self.add_issue(
                         Finding::NumberTypeUnknown,
                         Field::NumberType,
@@ -414,7 +414,7 @@ impl<'a> RowReader<'a> {
                         &word,
                     );
                 }
-                found
+                number_type
             }
             CellValue::Blank => {
                 let column = (Field::NumberType, ordinal);
@@ -444,7 +444,7 @@ fn finding_for_damage(damage: Damage) -> Finding {
         Damage::StrayQuote => Finding::RowStrayQuote,
         Damage::EmbeddedRecord => Finding::RowInQuotedCell,
         Damage::SplitRecord => Finding::RowSplit,
-        Damage::PartialLineEnd => Finding::RowPartialLineEnd,
+        Damage::PartialLineEnding => Finding::RowPartialLineEnding,
         Damage::ShiftedCells => Finding::RowShifted,
         Damage::OtherDelimiter => Finding::RowOtherDelimiter,
     }
@@ -466,7 +466,7 @@ pub(super) enum PhoneCells<'a> {
     Invalid,
 }
 
-/// Column title in issues, with the ordinal of a further number: `Number Type 2`.
+/// Column title in issues, with the ordinal of an additional number: `Number Type 2`.
 pub(super) fn column_name(field: Field, ordinal: u32) -> Cow<'static, str> {
     if ordinal == 1 {
         field.as_str().into()

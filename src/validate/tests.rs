@@ -47,13 +47,13 @@ fn parse_lines(lines: &[&str]) -> ParsedSheet {
 #[track_caller]
 fn check(lines: &[&str], codes: &[&str], contacts: usize) -> ParsedSheet {
     let parsed = parse_lines(lines);
-    let found: Vec<&str> = parsed
+    let found_codes: Vec<&str> = parsed
         .issues
         .iter()
         .map(|issue| issue.code.as_str())
         .collect();
     assert_eq!(
-        (found.as_slice(), parsed.contacts.len()),
+        (found_codes.as_slice(), parsed.contacts.len()),
         (codes, contacts),
         "{:#?}",
         parsed.issues
@@ -343,11 +343,11 @@ fn read_incrementally(lines: &[&str], maybe_truncated: bool) -> Option<(ParsedSh
     for (number, line) in (2..).zip(lines) {
         reader.push(&header(), &sheet_row(number, line, None));
     }
-    let found = reader.finish(&[], maybe_truncated)?;
-    let contacts = found.cache.iter().zip(&found.seen);
+    let result = reader.finish(&[], maybe_truncated)?;
+    let contacts = result.cache.iter().zip(&result.seen);
     let unseen = contacts.filter(|(_, seen)| !**seen);
     let unseen = unseen.map(|(contact, _)| contact.id.0);
-    Some((found.parsed, unseen.collect()))
+    Some((result.parsed, unseen.collect()))
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn forbidden_use_in_sample_code_is_reported() {
     assert_eq!(
         count(
             "fetch",
-            "use crate::{model::RunId, sheet::{Facts, Limits}, store};"
+            "use crate::{model::RunId, sheet::{SheetInfo, Limits}, store};"
         ),
         2
     );

@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rosterd::import::{self, Reading};
+use rosterd::import::{self, ParsedFile};
 use rosterd::model::contact::FileContact;
 use rosterd::model::issue::Code;
 use rosterd::sheet::{FileContent, SheetError, WorkbookReader};
@@ -36,7 +36,7 @@ struct Sample {
     contacts: Vec<FileContact>,
 }
 
-fn read(bytes: &[u8]) -> Result<Reading, SheetError> {
+fn read(bytes: &[u8]) -> Result<ParsedFile, SheetError> {
     import::read(
         FileContent::Bytes(bytes),
         &WorkbookReader::InProcess,
@@ -129,20 +129,20 @@ impl Sample {
             record_ends.push(ended && !inside);
         }
         in_quotes.push(false);
-        let reading = read(&bytes).unwrap();
+        let parsed_file = read(&bytes).unwrap();
         assert!(
-            reading.parsed.issues.is_empty(),
+            parsed_file.sheet.issues.is_empty(),
             "{:#?}",
-            reading.parsed.issues
+            parsed_file.sheet.issues
         );
-        assert_eq!(reading.parsed.contacts.len(), ROWS - ROWS / 10);
+        assert_eq!(parsed_file.sheet.contacts.len(), ROWS - ROWS / 10);
         Self {
             bytes,
             dialect,
             in_quotes,
             escaped_quotes,
             record_ends,
-            contacts: reading.parsed.contacts.iter().collect(),
+            contacts: parsed_file.sheet.contacts.iter().collect(),
         }
     }
 }
@@ -211,10 +211,10 @@ fn apply_damage(sample: &Sample, damage: Damage, at: usize) -> Option<Vec<u8>> {
 
 /// Describes a contact that is lost or changed without an issue, or that would be removed; `None` if there is none.
 fn unreported_change(sample: &Sample, bytes: &[u8]) -> Option<String> {
-    let Ok(reading) = read(bytes) else {
+    let Ok(parsed_file) = read(bytes) else {
         return None;
     };
-    let sheet = &reading.parsed;
+    let sheet = &parsed_file.sheet;
     // An issue about the whole file covers every contact in it.
     let file_has_issue = sheet.issues.iter().any(|issue| {
         matches!(

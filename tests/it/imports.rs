@@ -169,7 +169,7 @@ async fn row_with_error_keeps_contact_and_is_named_in_mail() {
         mail.text()
     );
     assert!(
-        mail.text().contains("[new]") && mail.html().contains("<bdi>Name Three (ID 3)</bdi>"),
+        mail.text().contains("[new]") && mail.html().contains("<bdi>Name Three</bdi>"),
         "{}",
         mail.html()
     );
@@ -401,9 +401,9 @@ async fn stored_digest_equals_digest_of_the_parsed_file() {
     let account = app.account(sheet.clone()).await;
     assert_eq!(app.import(account).await.added, Some(3));
     let content = FileContent::Bytes(sheet.as_bytes());
-    let reading = import::read(content, &WorkbookReader::InProcess, 100, None).unwrap();
-    let mut parsed: Vec<Vec<u8>> = reading
-        .parsed
+    let parsed_file = import::read(content, &WorkbookReader::InProcess, 100, None).unwrap();
+    let mut parsed: Vec<Vec<u8>> = parsed_file
+        .sheet
         .contacts
         .digests()
         .into_iter()

@@ -27,17 +27,17 @@ fn update(field: &FieldUpdate<Option<String>>) -> Option<&str> {
 
 /// Everything that reading and validating a file finds, except the wording of issues.
 fn outcome(bytes: &[u8]) -> String {
-    let reading = import::read(
+    let parsed_file = import::read(
         FileContent::Bytes(bytes),
         &WorkbookReader::InProcess,
         1_000,
         Some(true),
     );
-    let reading = match reading {
-        Ok(reading) => reading,
+    let parsed_file = match parsed_file {
+        Ok(parsed_file) => parsed_file,
         Err(error) => return format!("refused: {}", error.code()),
     };
-    let parsed = &reading.parsed;
+    let parsed = &parsed_file.sheet;
     let mut text = String::new();
     for contact in parsed.contacts.iter() {
         let fields = [

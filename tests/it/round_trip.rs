@@ -332,15 +332,15 @@ fn assert_reads_back(file: &[u8], contacts: &[FileContact]) -> TestCaseResult {
         10_000,
         None,
     );
-    let reading = read.map_err(|error| TestCaseError::fail(format!("refused: {error}")))?;
-    let errors: Vec<_> = reading
-        .parsed
+    let parsed_file = read.map_err(|error| TestCaseError::fail(format!("refused: {error}")))?;
+    let errors: Vec<_> = parsed_file
+        .sheet
         .issues
         .iter()
         .filter(|issue| issue.severity == Severity::Error)
         .collect();
     prop_assert!(errors.is_empty(), "{errors:#?}");
-    let found: Vec<FileContact> = reading.parsed.contacts.iter().collect();
+    let found: Vec<FileContact> = parsed_file.sheet.contacts.iter().collect();
     prop_assert_eq!(&found[..], contacts);
     Ok(())
 }

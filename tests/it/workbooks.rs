@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read, Write};
 
-use rosterd::import::{self, Reading};
+use rosterd::import::{self, ParsedFile};
 use rosterd::model::failure::FailureCode;
 use rosterd::model::issue::Severity;
 use rosterd::sheet::{self, FileContent, Limits, SheetError, WORKBOOK_COMMAND, WorkbookReader};
@@ -14,7 +14,7 @@ use crate::support::daemon;
 
 const TITLES: [&str; 6] = ["ID", "Name", "Number", "Number Type", "Groups", "Title"];
 
-fn read(workbook: &[u8]) -> Result<Reading, SheetError> {
+fn read(workbook: &[u8]) -> Result<ParsedFile, SheetError> {
     import::read(
         FileContent::Bytes(workbook),
         &WorkbookReader::InProcess,
@@ -30,8 +30,8 @@ fn write_list(sheet: &mut Worksheet, titles: &[&str], first_row: u32, name: &str
     sheet.write_row(first_row + 1, 0, cells).unwrap();
 }
 
-fn names(reading: &Reading) -> Vec<String> {
-    let contacts = reading.parsed.contacts.iter();
+fn names(parsed_file: &ParsedFile) -> Vec<String> {
+    let contacts = parsed_file.sheet.contacts.iter();
     contacts.map(|contact| contact.name).collect()
 }
 
@@ -69,13 +69,14 @@ fn first_visible_sheet_with_header_is_read_or_refused() {
         );
         read(&book.save_to_buffer().unwrap())
     };
-    let reading = read_among_other_sheets(&|sheet| write_list(sheet, &TITLES, 0, "Jane")).unwrap();
-    assert_eq!(names(&reading), ["Jane"]);
-    assert_eq!(reading.facts.format.sheet.as_deref(), Some("Contacts"));
+    let parsed_file =
+        read_among_other_sheets(&|sheet| write_list(sheet, &TITLES, 0, "Jane")).unwrap();
+    assert_eq!(names(&parsed_file), ["Jane"]);
+    assert_eq!(parsed_file.info.format.sheet.as_deref(), Some("Contacts"));
     // A sheet without any expected column is skipped.
-    let reading =
+    let parsed_file =
         read_among_other_sheets(&|sheet| write_list(sheet, &["a", "b", "c"], 0, "Jane")).unwrap();
-    assert_eq!(names(&reading), ["Old"]);
+    assert_eq!(names(&parsed_file), ["Old"]);
 
     let header_in_row_two = read_among_other_sheets(&|sheet| {
         sheet.write_string(0, 0, "Contacts").unwrap();
@@ -122,9 +123,9 @@ fn formula_without_value_is_found_in_any_sheet_path() {
         (rename(name), rename(&without_value(text)))
     });
     for (book, location) in [(default_path, "default path"), (other_path, "other path")] {
-        let reading = read(&book).unwrap();
-        let codes: Vec<&str> = reading
-            .parsed
+        let parsed_file = read(&book).unwrap();
+        let codes: Vec<&str> = parsed_file
+            .sheet
             .issues
             .iter()
             .filter(|issue| issue.row.is_some())
@@ -155,13 +156,13 @@ fn error_in_second_number_keeps_stored_numbers() {
     let book = rewrite(&book, |name, text| {
         (name.to_owned(), text.replace("t=\"str\"", "t=\"e\""))
     });
-    let reading = read(&book).unwrap();
-    let contact = reading.parsed.contacts.get(0);
+    let parsed_file = read(&book).unwrap();
+    let contact = parsed_file.sheet.contacts.get(0);
     assert_eq!(
         (contact.numbers.len(), contact.keep_stored_numbers),
         (1, true)
     );
-    let issues = reading.parsed.issues.iter().filter(|i| i.row.is_some());
+    let issues = parsed_file.sheet.issues.iter().filter(|i| i.row.is_some());
     let found: Vec<_> = issues.map(|i| (i.code.as_str(), i.severity)).collect();
     assert_eq!(found, [("cell_error", Severity::Warning)]);
 }
@@ -179,7 +180,7 @@ fn row_with_only_an_uncalculated_name_is_unidentified() {
             text.replace("<f>B9</f><v>0</v>", "<f>B9</f>"),
         )
     });
-    assert_eq!(read(&book).unwrap().parsed.unidentified.len(), 1);
+    assert_eq!(read(&book).unwrap().sheet.unidentified.len(), 1);
 }
 
 /// A sheet of maximum length with an error in every cell that can have one, read with a data limit of 256 MiB.

@@ -1,5 +1,5 @@
 //! Writes a copy of the checked sheet as a workbook, with faulty cells colored and a column that explains the issues. Rows and
-//! columns keep their positions, so cell references are the same in both files. Knows only issues, not how they are found.
+//! columns keep their positions, so cell references are the same in both files. Does not depend on how issues are found.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use rust_xlsxwriter::{Color, Format, Workbook};
 
 use crate::cli::template::TEXT_FORMAT_INDEX;
 use crate::compact::Issues;
-use crate::import::Reading;
+use crate::import::ParsedFile;
 use crate::model::issue::{Issue, Severity};
 use crate::table::{Header, SheetRow};
 use crate::unicode;
@@ -44,7 +44,7 @@ impl Formats {
         }
     }
 
-    fn of(&self, severity: Option<Severity>) -> &Format {
+    fn for_severity(&self, severity: Option<Severity>) -> &Format {
         match severity {
             Some(Severity::Error) => &self.error,
             Some(Severity::Warning) => &self.warning,
@@ -59,7 +59,7 @@ pub(super) struct Annotator<'a> {
     /// Rows are written to a temporary file and not kept in memory.
     workbook: Workbook,
     formats: Formats,
-    found: &'a Issues,
+    issues: &'a Issues,
     explanation_column: u16,
 }
 
@@ -67,14 +67,14 @@ impl<'a> Annotator<'a> {
     /// Prepares a workbook for a sheet whose widest row has `max_cells` cells. Until it is saved, its data is in an unnamed
     /// temporary file in `folder`.
     pub(super) fn new(
-        reading: &'a Reading,
+        parsed_file: &'a ParsedFile,
         max_cells: usize,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let header = &reading.facts.header;
+        let header = &parsed_file.info.header;
         // After the last column, including columns without a title that have an issue.
-        let width = reading
-            .parsed
+        let width = parsed_file
+            .sheet
             .issues
             .iter()
             .filter_map(|issue| issue.column_index)
@@ -90,7 +90,7 @@ impl<'a> Annotator<'a> {
         let mut annotator = Self {
             workbook,
             formats: Formats::new(),
-            found: &reading.parsed.issues,
+            issues: &parsed_file.sheet.issues,
             explanation_column,
         };
         annotator.write_header(header)?;
@@ -105,11 +105,11 @@ impl<'a> Annotator<'a> {
         }
         sheet.set_column_width(self.explanation_column, 80)?;
         let row = header.row.saturating_sub(1);
-        let header_issues: Vec<Issue> = self.found.issues_of_row(Some(header.row)).collect();
+        let header_issues: Vec<Issue> = self.issues.issues_of_row(Some(header.row)).collect();
         for (column, title) in (0..).zip(&header.titles) {
             let format = match severity_of(&header_issues, column) {
                 None => &self.formats.header,
-                some => self.formats.of(some),
+                severity => self.formats.for_severity(severity),
             };
             sheet.write_string_with_format(row, column, truncate_for_cell(title), format)?;
         }
@@ -121,7 +121,7 @@ impl<'a> Annotator<'a> {
         )?;
         // Issues about the whole file are listed in the header row.
         let issues: Vec<Issue> = self
-            .found
+            .issues
             .issues_of_row(None)
             .chain(header_issues)
             .collect();
@@ -143,13 +143,13 @@ impl<'a> Annotator<'a> {
         let sheet = self.workbook.worksheet_from_index(0)?;
         let sheet_row = row.number.saturating_sub(1);
         let last = usize::from(self.explanation_column);
-        let found: Vec<Issue> = self.found.issues_of_row(Some(row.number)).collect();
+        let row_issues: Vec<Issue> = self.issues.issues_of_row(Some(row.number)).collect();
         for (column, cell) in (0..).zip(row.cells().take(last)) {
             let severity = match row.damage {
                 Some(_) => Some(Severity::Error),
-                None => severity_of(&found, column),
+                None => severity_of(&row_issues, column),
             };
-            let format = self.formats.of(severity);
+            let format = self.formats.for_severity(severity);
             sheet.write_string_with_format(
                 sheet_row,
                 column,
@@ -159,16 +159,16 @@ impl<'a> Annotator<'a> {
         }
         // Faulty blank cells at the end of the row are not part of `row`.
         for column in (0..self.explanation_column).skip(row.len()) {
-            let severity = severity_of(&found, column);
+            let severity = severity_of(&row_issues, column);
             if severity.is_some() {
-                sheet.write_blank(sheet_row, column, self.formats.of(severity))?;
+                sheet.write_blank(sheet_row, column, self.formats.for_severity(severity))?;
             }
         }
-        if !found.is_empty() {
+        if !row_issues.is_empty() {
             sheet.write_string_with_format(
                 sheet_row,
                 self.explanation_column,
-                truncate_for_cell(&explanation_text(&found)),
+                truncate_for_cell(&explanation_text(&row_issues)),
                 &self.formats.explanation,
             )?;
         }
@@ -177,7 +177,7 @@ impl<'a> Annotator<'a> {
 
     pub(super) fn save(mut self, header: &Header, path: &Path) -> anyhow::Result<()> {
         let last = self
-            .found
+            .issues
             .iter()
             .last()
             .and_then(|issue| issue.row)
@@ -196,15 +196,11 @@ impl<'a> Annotator<'a> {
 }
 
 /// The highest severity of a cell's issues. Issues without a column count for every cell of the row.
-fn severity_of(found: &[Issue], column: u16) -> Option<Severity> {
+fn severity_of(issues: &[Issue], column: u16) -> Option<Severity> {
     let column = u32::from(column);
-    found
+    issues
         .iter()
-        .filter(|issue| {
-            issue
-                .column_index
-                .is_none_or(|sheet_row| sheet_row == column)
-        })
+        .filter(|issue| issue.column_index.is_none_or(|index| index == column))
         .map(|issue| issue.severity)
         .min()
 }

@@ -5,7 +5,7 @@ use serde::ser::{Serialize, Serializer};
 
 use super::plan_summary::PlanSummary;
 use crate::compact::{Contacts, Issues};
-use crate::import::{Preview, Reading};
+use crate::import::{ParsedFile, Preview};
 use crate::model::contact::{ExternalId, FieldUpdate, FileContact, FileNumber, Number, Priority};
 use crate::model::digest::hex;
 use crate::model::failure::Failure;
@@ -37,8 +37,8 @@ struct File<'a> {
 struct ContactSeq<'a>(Option<&'a Contacts>);
 
 impl Serialize for ContactSeq<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(
             self.0
                 .iter()
                 .flat_map(|contacts| contacts.iter())
@@ -50,27 +50,27 @@ impl Serialize for ContactSeq<'_> {
 struct IssueSeq<'a>(Option<&'a Issues>);
 
 impl Serialize for IssueSeq<'_> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.iter().flat_map(|issues| issues.iter()))
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().flat_map(|issues| issues.iter()))
     }
 }
 
 impl<'a> Document<'a> {
-    pub(super) fn of(preview: &'a Preview) -> Self {
+    pub(super) fn new(preview: &'a Preview) -> Self {
         let sha256 = preview.file.sha256.map(|digest| hex(&digest));
-        let (file, contacts, issues) = match preview.reading.as_deref() {
+        let (file, contacts, issues) = match preview.parsed_file.as_deref() {
             Err(_) => (File::default(), None, None),
-            Ok(Reading { facts, parsed, .. }) => (
+            Ok(ParsedFile { info, sheet, .. }) => (
                 File {
-                    format: Some(facts.format.format),
-                    encoding: facts.format.encoding,
-                    delimiter: facts.format.delimiter,
-                    sheet: facts.format.sheet.as_deref(),
-                    rows: Some(parsed.row_count),
+                    format: Some(info.format.format),
+                    encoding: info.format.encoding,
+                    delimiter: info.format.delimiter,
+                    sheet: info.format.sheet.as_deref(),
+                    rows: Some(sheet.row_count),
                     sha256: None,
                 },
-                Some(&parsed.contacts),
-                Some(&parsed.issues),
+                Some(&sheet.contacts),
+                Some(&sheet.issues),
             ),
         };
         Self {
@@ -107,14 +107,14 @@ impl From<FileContact> for Contact {
         let number = |number: FileNumber| Number {
             number: number.number,
             number_type: number.number_type,
-            description: update(number.description),
+            description: set_value(number.description),
         };
         Self {
             external_id: contact.external_id,
             name: contact.name,
-            organization_name: update(contact.organization_name),
-            title: update(contact.title),
-            email: update(contact.email),
+            organization_name: set_value(contact.organization_name),
+            title: set_value(contact.title),
+            email: set_value(contact.email),
             notification_priority: contact
                 .priority
                 .or_stored(|| None)
@@ -127,6 +127,6 @@ impl From<FileContact> for Contact {
 }
 
 /// The value of a field in the file, or `None` (`null`) if the file does not set it.
-fn update(update: FieldUpdate<Option<String>>) -> Option<String> {
+fn set_value(update: FieldUpdate<Option<String>>) -> Option<String> {
     update.or_stored(|| None)
 }

@@ -16,7 +16,7 @@ use clap::Args as ClapArgs;
 use super::Exit;
 use super::output::{self, Format};
 use crate::config::Config;
-use crate::import::{self, Preview, Reading};
+use crate::import::{self, ParsedFile, Preview};
 use crate::model::digest::FileDigest;
 use crate::model::failure::{Failure, FailureCode};
 use crate::model::issue::{Code, Severity};
@@ -47,11 +47,11 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
         );
     }
     let mut file = open(&args.file, limit)?;
-    let facts = facts(&mut file, limit, format)
+    let metadata = file_metadata(&mut file, limit, format)
         .with_context(|| format!("cannot read file `{}`", args.file.display()))?;
     let workbooks = WorkbookReader::current_exe();
-    let reading = if facts.size_bytes.is_some_and(|size| size > limit) {
-        too_large(limit).reading
+    let parsed_file = if metadata.size_bytes.is_some_and(|size| size > limit) {
+        too_large(limit).parsed_file
     } else {
         let content = FileContent::File(&file);
         import::read(content, &workbooks, config.import.max_rows, None)
@@ -59,13 +59,13 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
             .map_err(|error| error.failure())
     };
     let preview = Preview {
-        file: facts,
-        reading,
+        file: metadata,
+        parsed_file,
         plan: None,
     };
     print(&preview, format)?;
     if let Some(path) = &args.annotated {
-        let Ok(reading) = &preview.reading else {
+        let Ok(parsed_file) = &preview.parsed_file else {
             anyhow::bail!(
                 "`{}` was not written because the file cannot be read",
                 path.display()
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args, config: &Config, format: Format) -> anyhow::Resul
         let limits = Limits {
             max_rows: config.import.max_rows,
         };
-        annotate(&file, &workbooks, limits, reading, path)?;
+        annotate(&file, &workbooks, limits, parsed_file, path)?;
     }
     Ok(exit(&preview))
 }
@@ -87,7 +87,7 @@ pub(super) fn too_large(limit: u64) -> Preview {
     );
     Preview {
         file: FileMetadata::default(),
-        reading: Err(Failure::new(FailureCode::TooLarge, message)),
+        parsed_file: Err(Failure::new(FailureCode::TooLarge, message)),
         plan: None,
     }
 }
@@ -113,9 +113,9 @@ fn open(path: &Path, limit: u64) -> anyhow::Result<File> {
 }
 
 /// Returns the size of a file. For JSON output, which shows it, also the SHA-256, unless the file is too large.
-fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileMetadata> {
+fn file_metadata(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileMetadata> {
     let size = file.metadata()?.len();
-    let mut facts = FileMetadata {
+    let mut metadata = FileMetadata {
         size_bytes: Some(size),
         ..FileMetadata::default()
     };
@@ -123,9 +123,9 @@ fn facts(file: &mut File, limit: u64, format: Format) -> std::io::Result<FileMet
         let mut digest = FileDigest::default();
         file.rewind()?;
         std::io::copy(file, &mut digest)?;
-        facts.sha256 = Some(digest.finish());
+        metadata.sha256 = Some(digest.finish());
     }
-    Ok(facts)
+    Ok(metadata)
 }
 
 /// Reads the file again and writes the annotated copy.
@@ -133,12 +133,12 @@ fn annotate(
     file: &File,
     workbooks: &WorkbookReader,
     limits: Limits,
-    reading: &Reading,
+    parsed_file: &ParsedFile,
     path: &Path,
 ) -> anyhow::Result<()> {
     // Damaged rows may have more cells than the header. All of them are needed to fix the row in the copy.
     let mut max_cells = 0;
-    let mut issues = reading.parsed.issues.iter();
+    let mut issues = parsed_file.sheet.issues.iter();
     if issues.any(|issue| issue.code == Code::RowDamaged) {
         sheet::read_sandboxed(FileContent::File(file), workbooks, limits, |_, row| {
             max_cells = max_cells.max(row.len());
@@ -146,15 +146,15 @@ fn annotate(
     }
     // The directory of the output needs enough disk space for the workbook anyway, so the temporary file is stored there.
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let mut annotator = Annotator::new(reading, max_cells, folder.unwrap_or(Path::new(".")))?;
-    let mut outcome = Ok(());
-    let facts = sheet::read_sandboxed(FileContent::File(file), workbooks, limits, |_, row| {
-        if outcome.is_ok() {
-            outcome = annotator.write_row(row);
+    let mut annotator = Annotator::new(parsed_file, max_cells, folder.unwrap_or(Path::new(".")))?;
+    let mut write_result = Ok(());
+    let info = sheet::read_sandboxed(FileContent::File(file), workbooks, limits, |_, row| {
+        if write_result.is_ok() {
+            write_result = annotator.write_row(row);
         }
     })?;
-    outcome?;
-    annotator.save(&facts.header, path)?;
+    write_result?;
+    annotator.save(&info.header, path)?;
     // Printed to standard error, because standard output may be JSON for a script.
     output::print_note(format!("annotated sheet written to {}", path.display()))?;
     Ok(())
@@ -166,21 +166,21 @@ pub(super) fn exit(preview: &Preview) -> Exit {
         .plan
         .as_ref()
         .is_some_and(|plan| !plan.hold_reasons.is_empty());
-    match &preview.reading {
+    match &preview.parsed_file {
         _ if preview.failure().is_some() => Exit::Failed,
         Ok(_) if held => Exit::Held,
-        Ok(reading) if has_errors(reading) => Exit::ContactsInError,
+        Ok(parsed_file) if has_errors(parsed_file) => Exit::ContactsInError,
         _ => Exit::Done,
     }
 }
 
-fn has_errors(reading: &Reading) -> bool {
-    reading.parsed.issues.count(Severity::Error) > 0
+fn has_errors(parsed_file: &ParsedFile) -> bool {
+    parsed_file.sheet.issues.count(Severity::Error) > 0
 }
 
 pub(super) fn print(preview: &Preview, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => output::print_json(&json::Document::of(preview)),
+        Format::Json => output::print_json(&json::Document::new(preview)),
         Format::Text => output::with_colors(|out| text::print(preview, out)),
     }
 }

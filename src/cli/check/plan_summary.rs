@@ -33,7 +33,7 @@ impl PlanSummary {
                 .clone()
                 .unwrap_or_else(|| state.name.clone())
         };
-        let of = |action| {
+        let labels_by_action = |action| {
             plan.changed
                 .iter()
                 .filter(|c| c.action == action)
@@ -46,10 +46,10 @@ impl PlanSummary {
                 .iter()
                 .map(|index| contacts.encoded(*index).external_id.to_owned())
                 .collect(),
-            updated: of(Action::Updated),
+            updated: labels_by_action(Action::Updated),
             removed: plan.removed.iter().map(|r| label(&r.before)).collect(),
-            revived: of(Action::Revived),
-            adopted: of(Action::Adopted),
+            revived: labels_by_action(Action::Revived),
+            adopted: labels_by_action(Action::Adopted),
             withheld: plan.withheld.iter().map(|r| label(&r.before)).collect(),
             unchanged: plan.unchanged,
             emptied_groups: plan.emptied_groups.clone(),

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::plan_summary::PlanSummary;
 use crate::cli::output::{escape_controls, explain_hold};
-use crate::import::{Preview, Reading};
+use crate::import::{ParsedFile, Preview};
 use crate::model::issue::{Issue, Severity};
 
 /// Maximum number of contacts or groups listed per action; the others are counted.
@@ -19,59 +19,59 @@ pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<(
         let word = preview.file.size_bytes.map_or("failed", |_| "refused");
         writeln!(out, "{style}{word}{style:#}: {failure}")?;
     }
-    let Ok(reading) = &preview.reading else {
+    let Ok(parsed_file) = &preview.parsed_file else {
         return Ok(());
     };
-    summary(reading, out)?;
-    let width = reading
-        .parsed
+    print_file_summary(parsed_file, out)?;
+    let sheet = &parsed_file.sheet;
+    let width = sheet
         .issues
         .iter()
         .map(|issue| location(&issue).len())
         .max()
         .unwrap_or(0);
-    for issue in reading.parsed.issues.iter() {
+    for issue in sheet.issues.iter() {
         print_issue(&issue, width, out)?;
     }
-    let omitted = reading.parsed.issues.omitted();
+    let omitted = sheet.issues.omitted();
     if omitted > 0 {
         writeln!(out, "and {omitted} more issues that are not listed")?;
     }
     preview.plan.as_ref().map_or(Ok(()), |plan| {
-        print_plan(&PlanSummary::new(plan, &reading.parsed.contacts), out)
+        print_plan(&PlanSummary::new(plan, &sheet.contacts), out)
     })
 }
 
-fn summary(reading: &Reading, out: &mut dyn Write) -> std::io::Result<()> {
-    let (format, parsed) = (&reading.facts.format, &reading.parsed);
+fn print_file_summary(parsed_file: &ParsedFile, out: &mut dyn Write) -> std::io::Result<()> {
+    let (format, sheet) = (&parsed_file.info.format, &parsed_file.sheet);
     let detail = match (&format.sheet, format.encoding, format.delimiter) {
-        (Some(sheet), ..) => format!("sheet `{}`", escape_controls(sheet)),
+        (Some(name), ..) => format!("sheet `{}`", escape_controls(name)),
         (None, Some(encoding), Some('\t')) => format!("{encoding}, delimiter tab"),
         (None, Some(encoding), Some(delimiter)) => {
             format!("{encoding}, delimiter `{delimiter}`")
         }
         _ => String::new(),
     };
-    let rows = pluralize(parsed.row_count, "row");
+    let rows = pluralize(sheet.row_count, "row");
     writeln!(out, "{} ({detail}), {rows}", format.format)?;
-    let of = |severity| parsed.issues.count(severity);
+    let count = |severity| sheet.issues.count(severity);
     let mut parts = vec![format!(
         "{} can be imported",
-        pluralize(parsed.contacts.len(), "contact")
+        pluralize(sheet.contacts.len(), "contact")
     )];
-    if !parsed.in_error.is_empty() {
-        parts.push(format!("{} with errors", parsed.in_error.len()));
+    if !sheet.in_error.is_empty() {
+        parts.push(format!("{} with errors", sheet.in_error.len()));
     }
-    if !parsed.unidentified.is_empty() {
-        parts.push(pluralize(parsed.unidentified.len(), "unidentified row"));
+    if !sheet.unidentified.is_empty() {
+        parts.push(pluralize(sheet.unidentified.len(), "unidentified row"));
     }
     writeln!(
         out,
         "{}: {}, {}, {}",
         parts.join(", "),
-        pluralize(of(Severity::Error), "error"),
-        pluralize(of(Severity::Warning), "warning"),
-        pluralize(of(Severity::Notice), "notice")
+        pluralize(count(Severity::Error), "error"),
+        pluralize(count(Severity::Warning), "warning"),
+        pluralize(count(Severity::Notice), "notice")
     )
 }
 
@@ -107,7 +107,7 @@ fn print_issue(issue: &Issue, width: usize, out: &mut dyn Write) -> std::io::Res
         (None, None) => String::new(),
     };
     let value = issue.value.as_ref().map_or_else(String::new, |value| {
-        format!(" ({})", escape_controls(value))
+        format!(" (value: {})", escape_controls(value))
     });
     let style = severity_style(issue.severity);
     writeln!(

@@ -16,7 +16,7 @@ use crate::store::Settings;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Set where the file is fetched from; settings of another source are cleared.
+    /// Set where the file is fetched from. Options that are omitted keep their values unless the kind of source changes.
     Set(Box<set::Args>),
     /// Show the settings; secrets are shown only as set or not set.
     Show {
@@ -54,8 +54,8 @@ pub(super) async fn run(command: &Command, app: &App, format: Format) -> anyhow:
     Ok(Exit::Done)
 }
 
-async fn test(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<Exit> {
-    let account = app.store.account(wanted).await?;
+async fn test(app: &App, account: &AccountRef, format: Format) -> anyhow::Result<Exit> {
+    let account = app.store.account(account).await?;
     let steps = app.importer()?.test_connection(&account).await?;
     let all_passed = steps.iter().all(|step| step.outcome.is_ok());
     if format == Format::Json {
@@ -65,7 +65,7 @@ async fn test(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
         for step in &steps {
             let name = step_title(step);
             match &step.outcome {
-                Ok(found) => print_line(format!("✓ {name:<14} {found}"))?,
+                Ok(detail) => print_line(format!("✓ {name:<14} {detail}"))?,
                 Err(failure) => print_line(format!(
                     "✗ {name:<14} {}: {}",
                     failure.code, failure.message
@@ -83,15 +83,15 @@ fn step_title(step: &Step) -> String {
 
 fn step_to_json(step: &Step) -> serde_json::Value {
     match &step.outcome {
-        Ok(found) => json!({ "step": step.name, "ok": true, "found": found }),
+        Ok(detail) => json!({ "step": step.name, "ok": true, "found": detail }),
         Err(failure) => {
             json!({ "step": step.name, "ok": false, "code": failure.code, "message": failure.message })
         }
     }
 }
 
-async fn trust(app: &App, wanted: &AccountRef, fingerprint: Option<&str>) -> anyhow::Result<()> {
-    let account = app.store.account(wanted).await?;
+async fn trust(app: &App, account: &AccountRef, fingerprint: Option<&str>) -> anyhow::Result<()> {
+    let account = app.store.account(account).await?;
     match app
         .importer()?
         .trust_host_key(&account, fingerprint)
@@ -111,8 +111,8 @@ async fn trust(app: &App, wanted: &AccountRef, fingerprint: Option<&str>) -> any
     }
 }
 
-async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<()> {
-    let account = app.store.account(wanted).await?;
+async fn show(app: &App, account: &AccountRef, format: Format) -> anyhow::Result<()> {
+    let account = app.store.account(account).await?;
     let settings = app.store.settings(account.id).await?;
     if format == Format::Json {
         let shown = settings.as_ref().map(to_json);
@@ -180,7 +180,7 @@ async fn show(app: &App, wanted: &AccountRef, format: Format) -> anyhow::Result<
 
 /// Fingerprint of the host key that is pinned for the current server.
 fn fingerprint(settings: &Settings) -> Option<&str> {
-    settings.host_key().map(|pin| pin.fingerprint.as_str())
+    settings.host_key().map(|key| key.fingerprint.as_str())
 }
 
 fn to_json(settings: &Settings) -> serde_json::Value {

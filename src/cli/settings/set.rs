@@ -21,10 +21,10 @@ pub(in crate::cli) struct Args {
     /// Account ID or name.
     #[arg(value_parser = account_ref)]
     account: AccountRef,
-    /// Type of the source: `https`, `https_basic`, `sftp` or `s3`.
+    /// Kind of source: `https` (public file), `https_basic`, `sftp` or `s3`.
     #[arg(long, value_parser = source)]
     source: SourceKind,
-    /// URL of the file.
+    /// URL of the file, for example `https://host/path`, `sftp://host/path` or `s3://bucket/key`.
     #[arg(long)]
     url: String,
     /// User name for `https_basic` or `sftp`.
@@ -97,7 +97,7 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         sftp_port,
         ..NewSettings::new(args.source, args.url.trim())
     };
-    let secret = SecretInput::of(args.source, given.as_ref(), &address, stored);
+    let secret = SecretInput::for_source(args.source, given.as_ref(), &address, stored);
     match &address {
         Address::Http(_) if secret.is_none() => {}
         Address::Http(_) | Address::Sftp(_) => {
@@ -139,7 +139,7 @@ pub(super) async fn run(args: &Args, app: &App) -> anyhow::Result<()> {
         } else {
             new.s3_secret_sealed = ciphertext;
         }
-        new.pin = stored.and_then(|stored| retained_pin(stored, secret));
+        new.pinned_host_key = stored.and_then(|stored| retained_host_key(stored, secret));
     }
     app.store.save_settings(account.id, &new).await?;
     print_line(format!("settings of `{}` saved", account.name))?;
@@ -185,15 +185,15 @@ fn address(args: &Args, stored: Option<&Settings>) -> anyhow::Result<(Address, O
     }
 }
 
-/// The stored host key pin, tied to its server. If the URL is later set back to that server, its key is still pinned.
-fn retained_pin(stored: &Settings, secret: &SecretInput<'_>) -> Option<PinnedHostKey> {
-    let pin = stored.pins.first()?.clone();
-    // A pin without a server (set in SQL) belongs to the server that the stored password is for, else to that of the stored URL.
+/// The pinned host key, tied to its server. If the URL is later set back to that server, its key is still pinned.
+fn retained_host_key(stored: &Settings, secret: &SecretInput<'_>) -> Option<PinnedHostKey> {
+    let pinned = stored.pinned_host_keys.first()?.clone();
+    // A pinned key without a server (set in SQL) belongs to the server that the stored password is for, else to that of the stored URL.
     let password_origin = || secret.matches_origin().then(|| secret.origin.clone());
-    let server = pin.server.or_else(password_origin);
+    let server = pinned.server.or_else(password_origin);
     Some(PinnedHostKey {
         server: Some(server.or_else(|| stored.origin())?),
-        ..pin
+        ..pinned
     })
 }
 
@@ -227,7 +227,8 @@ struct SecretInput<'a> {
 }
 
 impl<'a> SecretInput<'a> {
-    fn of(
+    /// `None` if the source needs no secret.
+    fn for_source(
         source: SourceKind,
         given: Option<&'a SecretString>,
         address: &Address,

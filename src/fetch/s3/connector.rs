@@ -1,4 +1,4 @@
-//! Sends the requests of the AWS SDK through the HTTP client of `fetch`, with its policy, limits and certificates. Knows nothing of
+//! Sends the requests of the AWS SDK through the HTTP client of `fetch`, with its policy, limits and certificates. Does not interpret
 //! S3 error codes.
 
 use std::time::Duration;

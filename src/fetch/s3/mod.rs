@@ -69,7 +69,7 @@ impl<'a> Bucket<'a> {
         let idle_timeout = fetcher.idle_timeout();
         let connector = SharedHttpConnector::new(Connector(fetcher));
         Self {
-            client: client(address, region, credentials, connector),
+            client: build_client(address, region, credentials, connector),
             address,
             region,
             host,
@@ -86,10 +86,10 @@ impl<'a> Bucket<'a> {
         let etag = previous.and_then(|previous| previous.etag.as_deref());
         let mut first_error = None;
         for key in &self.address.keys {
-            match self.get(key, etag).await {
+            match self.get_object(key, etag).await {
                 Ok(Some(object)) => {
                     self.monitor.enter(FetchStage::File);
-                    return self.body(object, limit).await.map(Outcome::File);
+                    return self.download_body(object, limit).await.map(Outcome::File);
                 }
                 Ok(None) => return Ok(Outcome::NotModified),
                 // Without permission to list the bucket, S3 responds with 403 for a missing key.
@@ -107,14 +107,14 @@ impl<'a> Bucket<'a> {
         // Some servers do not say whether the object or the bucket is missing.
         if !deleted
             && matches!(first_error, FetchErrorKind::NotFound(_))
-            && self.bucket_is_missing().await
+            && self.is_bucket_missing().await
         {
             return Err(no_bucket());
         }
         Err(first_error)
     }
 
-    async fn bucket_is_missing(&self) -> bool {
+    async fn is_bucket_missing(&self) -> bool {
         let response = self
             .client
             .head_bucket()
@@ -129,20 +129,20 @@ impl<'a> Bucket<'a> {
     }
 
     /// Requests an object. Returns `None` if it is unchanged. An error comes with whether the object has a delete marker.
-    async fn get(
+    async fn get_object(
         &self,
         key: &str,
         etag: Option<&str>,
     ) -> Result<Option<GetObjectOutput>, (FetchErrorKind, bool)> {
         let scheme = self.address.endpoint.as_ref().map_or("https", Url::scheme);
         self.monitor.enter(connecting_stage(scheme));
-        let get = self
+        let request = self
             .client
             .get_object()
             .bucket(&self.address.bucket)
             .key(key);
-        let get = get.set_if_none_match(etag.map(str::to_owned));
-        match get.send().await {
+        let request = request.set_if_none_match(etag.map(str::to_owned));
+        match request.send().await {
             Ok(object) => Ok(Some(object)),
             Err(error) => match error.raw_response() {
                 Some(raw) if raw.status().as_u16() == 304 && etag.is_some() => Ok(None),
@@ -156,7 +156,7 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    async fn body(
+    async fn download_body(
         &self,
         mut object: GetObjectOutput,
         limit: u64,
@@ -166,15 +166,15 @@ impl<'a> Bucket<'a> {
             .and_then(|length| u64::try_from(length).ok());
         let encoding =
             ContentEncoding::parse(object.content_encoding.as_deref().into_iter(), &self.host)?;
-        let mut file = Download::new(&self.host, limit, declared_len, encoding, self.monitor)?;
+        let mut download = Download::new(&self.host, limit, declared_len, encoding, self.monitor)?;
         while let Some(chunk) = object.body.next().await {
-            file.push(&chunk.map_err(|error| self.body_error(&error))?)?;
+            download.push(&chunk.map_err(|error| self.body_error(&error))?)?;
         }
         let validators = Validators {
             etag: object.e_tag.filter(|etag| (1..=1024).contains(&etag.len())),
             ..Validators::default()
         };
-        file.finish(validators)
+        download.finish(validators)
     }
 
     /// The error for a body that ended too early.
@@ -191,7 +191,7 @@ impl<'a> Bucket<'a> {
 }
 
 /// An SDK client that uses this connector.
-fn client(
+fn build_client(
     address: &S3Address,
     region: &str,
     credentials: &Credentials,
@@ -307,7 +307,7 @@ mod tests {
             let recorder = RecordingConnector::default();
             let connector = SharedHttpConnector::new(recorder.clone());
             let bucket = Bucket {
-                client: client(&address, region, &credentials, connector),
+                client: build_client(&address, region, &credentials, connector),
                 address: &address,
                 region,
                 host: aws_host(&address, region),
@@ -315,10 +315,10 @@ mod tests {
                 monitor: &TransferMonitor::new(Arc::new(|_| {})),
             };
             assert_eq!(bucket.host, host, "{url}");
-            assert!(bucket.get(&address.keys[0], None).await.is_err());
-            let response = Url::parse(&recorder.0.lock().unwrap()[0]).unwrap();
+            assert!(bucket.get_object(&address.keys[0], None).await.is_err());
+            let requested = Url::parse(&recorder.0.lock().unwrap()[0]).unwrap();
             assert_eq!(
-                (response.host_str(), response.path()),
+                (requested.host_str(), requested.path()),
                 (Some(host), path),
                 "{url}"
             );

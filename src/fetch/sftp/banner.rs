@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn other_protocols_are_detected_by_first_bytes() {
-        for greeting in [
+        for first_bytes in [
             "220 ftp.example.org ready\r\n",
             "220-several lines\r\n",
             "+OK POP3\r\n",
@@ -126,15 +126,18 @@ mod tests {
             "HTTP/1.1 400 Bad Request\r\n",
             "J\0\0\0\n8.0.36",
         ] {
-            assert!(is_other_protocol(greeting.as_bytes()), "{greeting:?}");
+            assert!(is_other_protocol(first_bytes.as_bytes()), "{first_bytes:?}");
         }
-        for greeting in [
+        for first_bytes in [
             "Welcome\r\n",
             "Exceeded MaxStartups\r\n",
             "2026 is here\r\n",
             "22",
         ] {
-            assert!(!is_other_protocol(greeting.as_bytes()), "{greeting:?}");
+            assert!(
+                !is_other_protocol(first_bytes.as_bytes()),
+                "{first_bytes:?}"
+            );
         }
     }
 }

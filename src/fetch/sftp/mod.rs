@@ -37,7 +37,7 @@ const POST_LOGIN_WAIT: Duration = Duration::from_millis(100);
 
 /// A connection to an SFTP server after the key exchange.
 pub(super) struct SftpClient {
-    // Must be dropped first: dropping an open session would block while it says goodbye to the server.
+    // Must be dropped first: dropping an open session blocks while libssh2 closes it with the server.
     shutdown_guard: ShutdownGuard,
     session: Session,
     host_key: OfferedHostKey,
@@ -129,7 +129,7 @@ impl SftpClient {
         if !self
             .session
             .banner()
-            .is_some_and(|it| it.contains("OpenSSH"))
+            .is_some_and(|banner| banner.contains("OpenSSH"))
         {
             return Ok(());
         }
@@ -155,7 +155,7 @@ impl SftpClient {
         limit: u64,
         monitor: &Arc<TransferMonitor>,
     ) -> Result<Outcome, FetchErrorKind> {
-        let work = Transfer {
+        let transfer = Transfer {
             session: self.session.clone(),
             connection: Arc::clone(&self.shutdown_guard.0),
             paths: address.paths.clone(),
@@ -165,12 +165,12 @@ impl SftpClient {
             limit,
             monitor: Arc::clone(monitor),
         };
-        join_result(run_blocking(move || work.run()).await)?
+        join_result(run_blocking(move || transfer.run()).await)?
     }
 }
 
-fn join_result<T>(done: Result<T, tokio::task::JoinError>) -> Result<T, FetchErrorKind> {
-    done.map_err(|error| FetchErrorKind::Internal(format!("SFTP: {error}")))
+fn join_result<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, FetchErrorKind> {
+    result.map_err(|error| FetchErrorKind::Internal(format!("SFTP: {error}")))
 }
 
 /// Returns the connection for libssh2, and a second handle to close it.
@@ -183,13 +183,14 @@ fn blocking_pair(stream: TcpStream) -> std::io::Result<(std::net::TcpStream, std
     Ok((stream, shutdown_stream))
 }
 
-/// The order is explicit: with the order of libssh2, a new version could request another key, and the pinned key would seem changed.
+/// The order is explicit: with the default order, a new version of libssh2 could request another key, and the pinned key would
+/// seem changed.
 fn algorithm_list(kinds: &[HostKeyKind]) -> String {
-    let algorithm_list = kinds.iter().map(|kind| match kind {
+    let algorithms = kinds.iter().map(|kind| match kind {
         HostKeyKind::Rsa => RSA_SIGNATURE_ALGORITHMS,
         other => other.as_str(),
     });
-    algorithm_list.collect::<Vec<_>>().join(",")
+    algorithms.collect::<Vec<_>>().join(",")
 }
 
 fn offered_key(session: &Session) -> Option<OfferedHostKey> {

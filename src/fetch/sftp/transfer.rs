@@ -22,7 +22,7 @@ const READ_BUFFER_BYTES: usize = 2 << 20;
 /// With a buffer of this size, libssh2 sends a single request and waits for the response. It requests four times the buffer size, in
 /// packets of at most 30,000 bytes.
 const SINGLE_REQUEST_BYTES: usize = 7_500;
-/// Number of buffers: one is being filled, one waits, one is being written.
+/// Number of buffers: one is being filled, one is queued, one is being written.
 const MAX_CHUNKS: usize = 3;
 /// A younger file may still be uploading.
 const MIN_FILE_AGE: TimeDelta = TimeDelta::seconds(10);
@@ -49,7 +49,7 @@ impl Transfer {
         let mut first_error = None;
         for path in &self.paths {
             match self.call(path, || sftp.stat(Path::new(path))) {
-                Ok(found) => return self.read(&sftp, path, &found),
+                Ok(stat) => return self.read(&sftp, path, &stat),
                 // A directory below the root may be inaccessible and have the same name as one in the home directory.
                 Err(error @ (FetchErrorKind::NotFound(_) | FetchErrorKind::Forbidden { .. })) => {
                     first_error.get_or_insert(error);
@@ -74,7 +74,7 @@ impl Transfer {
         if !is_file {
             return Err(FetchErrorKind::NotAFile(self.display_url(path)));
         }
-        let mtime = modified(before);
+        let mtime = modification_time(before);
         let current = before.size.zip(mtime);
         if self.previous.is_some() && self.previous == current {
             return Ok(Outcome::NotModified);
@@ -233,7 +233,7 @@ fn write_chunks<'a>(
     Ok(content)
 }
 
-fn modified(stat: &FileStat) -> Option<DateTime<Utc>> {
+fn modification_time(stat: &FileStat) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(i64::try_from(stat.mtime?).ok()?, 0)
 }
 

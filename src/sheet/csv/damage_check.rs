@@ -1,8 +1,8 @@
-//! Finds damage that shows in the number and position of cells: too many cells, records split by a line break, cells
-//! that are in the wrong columns. A row is compared with the header and with the next row. Must not know how records
-//! are split.
+//! Finds damage that affects the number and position of cells: too many cells, records split by a line break, cells
+//! that are in the wrong columns. A row is compared with the header and with the next row. Does not depend on how
+//! records are split.
 
-use super::records::{LineTerminator, Record};
+use super::records::{LineEnding, Record};
 use crate::model::contact::{NumberType, PhoneNumber};
 use crate::sheet::csv::dialect::DELIMITERS;
 use crate::table::{Damage, Field, Header, SheetRow};
@@ -22,13 +22,13 @@ pub(super) struct RowChecker {
     /// rows with fewer cells may be in the wrong columns.
     header_has_gap: bool,
     delimiter: u8,
-    /// Usual line end of the rows read so far.
-    line_end: Option<LineTerminator>,
+    /// Usual line ending of the rows read so far.
+    line_ending: Option<LineEnding>,
 }
 
 impl RowChecker {
-    /// `line_end` is that of the header row.
-    pub(super) fn new(header: &Header, delimiter: u8, line_end: Option<LineTerminator>) -> Self {
+    /// `line_ending` is that of the header row.
+    pub(super) fn new(header: &Header, delimiter: u8, line_ending: Option<LineEnding>) -> Self {
         let last = header.titles.iter().rposition(|title| !title.is_empty());
         Self {
             width: header.titles.len(),
@@ -44,7 +44,7 @@ impl RowChecker {
                 .iter()
                 .any(String::is_empty),
             delimiter,
-            line_end,
+            line_ending,
         }
     }
 
@@ -70,7 +70,7 @@ impl RowChecker {
     /// Marks two adjacent rows as damaged if they look like one record split by a line break.
     pub(super) fn check_split_pair(&self, before: &mut Record, after: &mut Record) {
         let (head, tail) = (&before.row, &after.row);
-        // A part between two rows may belong to either, so the first row may already be marked as split.
+        // The first row may already be marked as split: a part between two rows may belong to either.
         let undamaged =
             matches!(head.damage, None | Some(Damage::SplitRecord)) && tail.damage.is_none();
         let joins_to_one_row = head.len() + tail.len() == self.width + 1
@@ -78,7 +78,7 @@ impl RowChecker {
         // A line break inside a quoted cell does not split a record.
         let quoted = before.ends_quoted || after.starts_quoted;
         let adjacent = tail.number == head.number + 1;
-        let both = |is: fn(&Self, &SheetRow) -> bool| is(self, head) && is(self, tail);
+        let both = |check: fn(&Self, &SheetRow) -> bool| check(self, head) && check(self, tail);
         let each_is_complete = both(Self::has_required_cells) || both(Self::has_id_and_number);
         if undamaged && joins_to_one_row && adjacent && !quoted && !each_is_complete {
             before.row.damage = Some(Damage::SplitRecord);
@@ -86,42 +86,38 @@ impl RowChecker {
         }
     }
 
-    /// The line end of nearly all rows checked so far.
-    pub(super) fn dominant_line_end(&self) -> Option<LineTerminator> {
-        self.line_end
+    /// The line ending of nearly all rows checked so far.
+    pub(super) fn dominant_line_ending(&self) -> Option<LineEnding> {
+        self.line_ending
     }
 
     /// Marks the first row as damaged if the header ends with only CR of CR LF: the LF may have been replaced by a
     /// character that is now part of the first row.
-    pub(super) fn check_first_line_end(&mut self, first: &mut Record) {
-        if (self.line_end, first.line_end) == (Some(LineTerminator::Cr), Some(LineTerminator::CrLf))
-        {
-            self.line_end = first.line_end;
-            first.row.damage = first.row.damage.or(Some(Damage::PartialLineEnd));
+    pub(super) fn check_first_line_ending(&mut self, first: &mut Record) {
+        if (self.line_ending, first.line_ending) == (Some(LineEnding::Cr), Some(LineEnding::CrLf)) {
+            self.line_ending = first.line_ending;
+            first.row.damage = first.row.damage.or(Some(Damage::PartialLineEnding));
         }
     }
 
     /// Marks a row that ends with only CR or LF of the usual CR LF, and the next row: the other character may have
     /// been replaced by text of either row. If the next row ends the same way, the file was joined from parts with
-    /// different line ends, and this line end becomes the usual one.
-    pub(super) fn check_line_end(&mut self, before: &mut Record, after: Option<&mut Record>) {
-        let is_half_line_end = matches!(
-            before.line_end,
-            Some(LineTerminator::Cr | LineTerminator::Lf)
-        );
-        if self.line_end != Some(LineTerminator::CrLf) || !is_half_line_end {
+    /// different line endings, and this line ending becomes the usual one.
+    pub(super) fn check_line_ending(&mut self, before: &mut Record, after: Option<&mut Record>) {
+        let is_partial = matches!(before.line_ending, Some(LineEnding::Cr | LineEnding::Lf));
+        if self.line_ending != Some(LineEnding::CrLf) || !is_partial {
             return;
         }
         let after = after.filter(|after| after.row.damage.is_none());
         if after
             .as_ref()
-            .is_some_and(|after| after.line_end == before.line_end)
+            .is_some_and(|after| after.line_ending == before.line_ending)
         {
-            self.line_end = before.line_end;
+            self.line_ending = before.line_ending;
             return;
         }
         for record in [Some(before), after].into_iter().flatten() {
-            record.row.damage = record.row.damage.or(Some(Damage::PartialLineEnd));
+            record.row.damage = record.row.damage.or(Some(Damage::PartialLineEnding));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Detects the delimiter of a CSV file: the one declared by a `sep=` line, or the one that splits the header into the
-//! most known columns. Must not report damage; reading the file does that.
+//! most known columns. Does not report damage; that is done when the file is read.
 
 use super::records::{Record, Records};
 use crate::sheet::encoding::{Encoding, TextReader};
@@ -9,7 +9,7 @@ pub(super) const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 /// Rows searched for the header to guess the delimiter.
 const GUESS_ROWS: usize = 5;
 
-/// The delimiter, and the length in bytes of the line that declares it.
+/// The delimiter, and the length in bytes of the line that declares it, or 0.
 pub(super) fn detect(head: &[u8]) -> (u8, usize) {
     parse_sep_line(head).unwrap_or_else(|| (guess_delimiter(head), 0))
 }
@@ -28,23 +28,23 @@ fn parse_sep_line(head: &[u8]) -> Option<(u8, usize)> {
     if !DELIMITERS.contains(delimiter) || rest.iter().any(|byte| byte != delimiter) {
         return None;
     }
-    let line_end = match &head[length..] {
+    let line_ending = match &head[length..] {
         [b'\r', b'\n', ..] => 2,
         [_, ..] => 1,
         [] => 0,
     };
-    Some((*delimiter, length + line_end))
+    Some((*delimiter, length + line_ending))
 }
 
 /// The delimiter with the most known columns in one of the first rows; a comma if there are none.
 fn guess_delimiter(head: &[u8]) -> u8 {
-    let score = |delimiter: u8| {
+    let known_columns = |delimiter: u8| {
         let mut records =
             Records::new(TextReader::new(head, Encoding::Utf8), delimiter, Vec::new());
         let mut record = Record::default();
         let mut best = 0;
         for _ in 0..GUESS_ROWS {
-            // Ignore errors here: reading the file meets and reports them again.
+            // Ignore errors here: they are reported when the file is read.
             let Ok(true) = records.next_non_blank(&mut record) else {
                 break;
             };
@@ -52,11 +52,11 @@ fn guess_delimiter(head: &[u8]) -> u8 {
         }
         best
     };
-    let mut best = (b',', score(b','));
+    let mut best = (b',', known_columns(b','));
     for delimiter in [b';', b'\t'] {
-        let found = score(delimiter);
-        if found > best.1 {
-            best = (delimiter, found);
+        let score = known_columns(delimiter);
+        if score > best.1 {
+            best = (delimiter, score);
         }
     }
     best.0

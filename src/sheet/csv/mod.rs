@@ -1,5 +1,5 @@
-//! Reads CSV files as a stream, and marks damaged rows that an ordinary CSV reader would accept. Must not know what
-//! the cells mean, except where the columns help to recognize damage.
+//! Reads CSV files as a stream, and marks damaged rows that an ordinary CSV reader would accept. Interprets cells
+//! only where that helps to recognize damage.
 //!
 //! `dialect` detects the delimiter, `records` splits records and checks their quotes, `structural_scan` finds the
 //! bytes where they may end, and `damage_check` compares each row with the header and the next row.
@@ -46,7 +46,7 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
                 row: record.row.number,
             });
         }
-        Ok(found) => found,
+        Ok(parsed) => parsed,
         Err(error @ SheetError::HeaderMissing { .. }) => {
             return Err(find_header_below(&mut records)?.unwrap_or(error));
         }
@@ -56,14 +56,14 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
         width: header.titles.len(),
         numbers: damage_check::number_column_indexes(&header),
     });
-    let mut checker = RowChecker::new(&header, delimiter, record.line_end);
+    let mut checker = RowChecker::new(&header, delimiter, record.line_ending);
     let sink = RowSink::new(header, RowLimit::Configured(limits.max_rows), on_row);
     let (header, untitled) = read_rows(&mut records, &mut checker, sink)?;
     issues.extend(untitled);
     if encoding == Encoding::Windows1252 {
         issues.push(Issue::new(Finding::EncodingGuessed));
     }
-    let final_newline = records.ends_with_newline(checker.dominant_line_end());
+    let final_newline = records.ends_with_newline(checker.dominant_line_ending());
     if !final_newline {
         issues.push(Issue::new(Finding::NoFinalNewline));
     }
@@ -89,13 +89,13 @@ fn open_records<R: Read + Seek>(mut file: R) -> Result<(Records<R>, Encoding, u8
     while head.len() < DELIMITER_SAMPLE_BYTES
         && text.read_more(&mut head, DELIMITER_SAMPLE_BYTES)?
     {}
-    let (delimiter, declaration) = dialect::detect(&head);
-    head.drain(..declaration);
+    let (delimiter, declaration_len) = dialect::detect(&head);
+    head.drain(..declaration_len);
     Ok((Records::new(text, delimiter, head), encoding, delimiter))
 }
 
-/// Passes the rows below the header to `sink`, each after the next row was read, because damage may show only in the
-/// pair.
+/// Passes the rows below the header to `sink`, each after the next row was read, because some damage is visible only in
+/// a pair of rows.
 fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
     records: &mut Records<R>,
     checker: &mut RowChecker,
@@ -104,14 +104,14 @@ fn read_rows<R: Read, F: FnMut(&Header, &SheetRow)>(
     let (mut before, mut after) = (Record::default(), Record::default());
     let mut has_more = records.next_non_blank(&mut before)?;
     checker.check_row(&mut before.row);
-    checker.check_first_line_end(&mut before);
+    checker.check_first_line_ending(&mut before);
     while has_more {
         has_more = records.next_non_blank(&mut after)?;
         if has_more {
             checker.check_row(&mut after.row);
             checker.check_split_pair(&mut before, &mut after);
         }
-        checker.check_line_end(&mut before, has_more.then_some(&mut after));
+        checker.check_line_ending(&mut before, has_more.then_some(&mut after));
         sink.push(&before.row)?;
         std::mem::swap(&mut before, &mut after);
     }
@@ -144,6 +144,7 @@ fn titles(row: &SheetRow) -> Vec<String> {
         .collect()
 }
 
+/// The error for a header below other rows, if there is one.
 fn find_header_below<R: Read>(records: &mut Records<R>) -> Result<Option<SheetError>, SheetError> {
     let mut record = Record::default();
     for _ in 0..header::SEARCH_ROWS {
@@ -252,9 +253,9 @@ mod tests {
     fn cell_containing_record_marks_rows_damaged() {
         let text = format!("{HEADER}\n1,A,2,m,\"x\n2,B,3,m,\"y\"\n3,C,4,m,z\n");
         let (_, rows) = parse_rows(text.as_bytes()).unwrap();
-        let found: Vec<_> = rows.iter().map(|row| (row.number, row.damage)).collect();
+        let damage: Vec<_> = rows.iter().map(|row| (row.number, row.damage)).collect();
         let embedded = Some(Damage::EmbeddedRecord);
-        assert_eq!(found, [(2, embedded), (3, embedded), (4, None)]);
+        assert_eq!(damage, [(2, embedded), (3, embedded), (4, None)]);
     }
 
     /// Rows with fewer cells may be parts of a split record, but not if each has an ID and a number in the right
@@ -264,8 +265,8 @@ mod tests {
         let header = "ID,Name,Number,Number Type,Number Description,Email Address,Notification Priority,Groups";
         let rows = "1,A,6045550100,mobile,,,,x\n1,,6045550101,pager\n1,,6045550102,pager,work\n";
         let (_, rows) = parse_rows(format!("{header}\n{rows}").as_bytes()).unwrap();
-        let found: Vec<_> = rows.iter().map(|row| row.damage).collect();
-        assert_eq!(found, [None, None, None]);
+        let damage: Vec<_> = rows.iter().map(|row| row.damage).collect();
+        assert_eq!(damage, [None, None, None]);
         let text = format!("{HEADER}\n1,A,6045550100,mob\nile,x\n");
         let (_, rows) = parse_rows(text.as_bytes()).unwrap();
         assert_eq!(rows[0].damage, Some(Damage::SplitRecord));

@@ -1,5 +1,5 @@
-//! Finds the bytes of a text that matter for splitting it: delimiters, quotes, CR, LF and NUL. Must not know what
-//! they mean.
+//! Finds the bytes of a text that matter for splitting it: delimiters, quotes, CR, LF and NUL. Does not
+//! interpret them.
 
 /// Bytes compared in one step.
 const BLOCK_BYTES: usize = 64;
@@ -76,8 +76,8 @@ impl StructuralScanner {
 fn structural_bits(block: &[u8; BLOCK_BYTES], delimiter: u8) -> u64 {
     let mut is_structural = [0; BLOCK_BYTES];
     for (is_structural, byte) in is_structural.iter_mut().zip(*block) {
-        let is = (byte == delimiter) | (byte == b'"') | (byte == b'\n') | (byte == b'\r');
-        *is_structural = u8::from(is | (byte == 0));
+        let is_match = (byte == delimiter) | (byte == b'"') | (byte == b'\n') | (byte == b'\r');
+        *is_structural = u8::from(is_match | (byte == 0));
     }
     let (words, _) = is_structural.as_chunks::<WORD_BYTES>();
     words.iter().rev().fold(0, |bits, word| {

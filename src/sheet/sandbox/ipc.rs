@@ -2,7 +2,7 @@
 //! rejection.
 //!
 //! Each frame has a tag (1 byte), the length of the content (4 bytes, little-endian) and the content. Rows are
-//! binary, everything else is JSON. Must not know about processes; it only reads and writes streams.
+//! binary, everything else is JSON. Does not depend on processes; it only reads and writes streams.
 
 use std::io::{BufRead, Write};
 
@@ -33,7 +33,7 @@ pub(super) enum Frame {
     Rejected(Failure),
 }
 
-/// Facts that are complete only after the last row.
+/// The information that is complete only after the last row.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct End {
     pub(super) sheet: Option<String>,
@@ -150,10 +150,10 @@ fn decode_row(content: &[u8], row: &mut SheetRow) -> Option<()> {
     row.reset_to(u32::from_le_bytes(*number));
     let mut all_kinds_known = true;
     let cells = cells.iter().map(|[low, high, kind, end @ ..]| {
-        let found = CellKind::ALL.get(usize::from(*kind));
-        all_kinds_known &= found.is_some();
+        let known_kind = CellKind::ALL.get(usize::from(*kind));
+        all_kinds_known &= known_kind.is_some();
         let index = usize::from(u16::from_le_bytes([*low, *high]));
-        let kind = found.copied().unwrap_or(CellKind::Text);
+        let kind = known_kind.copied().unwrap_or(CellKind::Text);
         (index, kind, u32::from_le_bytes(*end) as usize)
     });
     let is_filled = row.set_cells(text, cells);
@@ -173,7 +173,7 @@ mod tests {
     use crate::table::Cell;
 
     #[test]
-    fn row_survives_encoding_round_trip() {
+    fn row_round_trips() {
         let mut row = SheetRow::new(7);
         for cell in [
             Cell::Text("Zoë"),

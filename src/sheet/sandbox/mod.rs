@@ -92,7 +92,7 @@ pub(super) fn read_in_child<F: FnMut(&Header, &SheetRow)>(
     let (mut header, mut row, mut scratch) = (None, SheetRow::default(), Vec::new());
     loop {
         match ipc::read_frame(&mut output, &mut row, &mut scratch)? {
-            Frame::Header(found) => header = Some(found),
+            Frame::Header(received) => header = Some(received),
             Frame::Row => match &header {
                 Some(header) => on_row(header, &row),
                 None => return Err(ipc::malformed_frame().into()),
@@ -163,21 +163,21 @@ fn write_result<R: Read + Seek>(input: R, output: File, limits: Limits) -> std::
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, output);
     let mut scratch = Vec::new();
     let mut header_written = false;
-    let mut write_outcome = Ok(());
-    let outcome = read(input, limits, |header, row| {
-        if write_outcome.is_err() {
+    let mut row_result = Ok(());
+    let read_result = read(input, limits, |header, row| {
+        if row_result.is_err() {
             return;
         }
         if !header_written {
-            write_outcome = ipc::write_header(&mut out, header);
+            row_result = ipc::write_header(&mut out, header);
             header_written = true;
         }
-        if write_outcome.is_ok() {
-            write_outcome = ipc::write_row(&mut out, row, &mut scratch);
+        if row_result.is_ok() {
+            row_result = ipc::write_row(&mut out, row, &mut scratch);
         }
     });
-    write_outcome?;
-    match outcome {
+    row_result?;
+    match read_result {
         Ok(sheet_info) => ipc::write_end(
             &mut out,
             &End {

@@ -27,6 +27,7 @@ pub(in crate::sheet) struct WorkbookFeatures {
     pub(in crate::sheet) has_formulas: bool,
 }
 
+/// Checks the limits and returns the features that determine how the workbook is read.
 pub(in crate::sheet) fn check_limits<R: Read + Seek>(
     file: &mut R,
 ) -> Result<WorkbookFeatures, SheetError> {
@@ -58,16 +59,17 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
         } else {
             MAX_OTHER_PART_BYTES
         };
-        let mut data = MarkerSearch::new(b"sheetData");
+        let mut cells = MarkerSearch::new(b"sheetData");
         let mut merged = MarkerSearch::new(b"mergeCells");
         let mut formulas = FormulaSearch::default();
-        let (mut is_sheet, mut found) = (false, WorkbookFeatures::default());
+        let (mut is_sheet, mut part_features) = (false, WorkbookFeatures::default());
         // A sheet may have any path and name. Its cells and merged ranges come after this marker.
         let mut inspect = |chunk: &[u8]| {
-            is_sheet = is_sheet || data.search(chunk);
+            is_sheet = is_sheet || cells.search(chunk);
             if is_sheet {
-                found.has_merged_cells = found.has_merged_cells || merged.search(chunk);
-                found.has_formulas = found.has_formulas || formulas.search(chunk);
+                part_features.has_merged_cells =
+                    part_features.has_merged_cells || merged.search(chunk);
+                part_features.has_formulas = part_features.has_formulas || formulas.search(chunk);
             }
         };
         let remaining = MAX_TOTAL_BYTES - total;
@@ -92,8 +94,8 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
         };
         total += size;
         if is_sheet {
-            features.has_merged_cells |= found.has_merged_cells;
-            features.has_formulas |= found.has_formulas;
+            features.has_merged_cells |= part_features.has_merged_cells;
+            features.has_formulas |= part_features.has_formulas;
         }
     }
     Ok(features)
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn formulas_are_found_across_chunk_boundaries() {
-        for (sheet, has) in [
+        for (sheet, expected) in [
             ("<c r=\"A1\"><f>1+1</f><v>2</v></c>", true),
             ("<x:c><x:f>1</x:f></x:c>", true),
             (
@@ -184,7 +186,7 @@ mod tests {
                 let mut formulas = FormulaSearch::default();
                 let mut chunks = sheet.as_bytes().chunks(size);
                 let found = chunks.any(|chunk| formulas.search(chunk));
-                assert_eq!(found, has, "{sheet} in chunks of {size}");
+                assert_eq!(found, expected, "{sheet} in chunks of {size}");
             }
         }
     }

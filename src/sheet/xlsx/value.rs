@@ -1,4 +1,4 @@
-//! Converts the stored value of a cell to text. Must not know where the cell is.
+//! Converts the stored value of a cell to text. Does not depend on the position of the cell.
 
 use calamine::{DataRef, ExcelDateTime, ExcelDateTimeType};
 
@@ -14,17 +14,17 @@ const MAX_EXACT_NUMBER: f64 = 1e15;
 pub(super) struct CellTooLong;
 
 /// The stored value of a cell as text, or `None` for a blank cell. Values that are not stored as text are formatted
-/// into `display`.
+/// into `buffer`.
 #[inline]
 pub(super) fn cell_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
-    display: &'a mut String,
+    buffer: &'a mut String,
 ) -> Result<Option<Cell<'a>>, CellTooLong> {
     match value {
         // The most frequent case.
         DataRef::SharedString(text) => text_cell(text),
-        other => format_value(other, has_formula, display),
+        other => format_value(other, has_formula, buffer),
     }
 }
 
@@ -39,42 +39,42 @@ fn text_cell(text: &str) -> Result<Option<Cell<'_>>, CellTooLong> {
 fn format_value<'a>(
     value: &'a DataRef<'_>,
     has_formula: bool,
-    display: &'a mut String,
+    buffer: &'a mut String,
 ) -> Result<Option<Cell<'a>>, CellTooLong> {
     use std::fmt::Write as _;
-    display.clear();
+    buffer.clear();
     let mut write = |text: std::fmt::Arguments<'_>| {
         // Writing to a String cannot fail.
-        let _ = display.write_fmt(text);
+        let _ = buffer.write_fmt(text);
     };
     let text: &str = match value {
         DataRef::Empty => return Ok(has_formula.then_some(Cell::FormulaWithoutValue)),
         DataRef::Error(error) => {
             write(format_args!("{error}"));
-            return Ok(Some(Cell::Error(display)));
+            return Ok(Some(Cell::Error(buffer)));
         }
         DataRef::Float(number) if number.abs() >= MAX_EXACT_NUMBER => {
             write(format_args!("{number:.0}"));
-            return Ok(Some(Cell::Rounded(display)));
+            return Ok(Some(Cell::Rounded(buffer)));
         }
         DataRef::Int(number) => {
             write(format_args!("{number}"));
-            display
+            buffer
         }
         DataRef::Float(number) => {
             // Adding zero turns negative zero into zero.
             write(format_args!("{}", number + 0.0));
-            display
+            buffer
         }
         DataRef::Bool(true) => "TRUE",
         DataRef::Bool(false) => "FALSE",
         DataRef::DateTime(date) if date.is_datetime() && is_date(date) => {
-            display.push_str(&format_iso(date));
-            display
+            buffer.push_str(&format_iso(date));
+            buffer
         }
         DataRef::DateTime(duration) => {
             write(format_args!("{}", duration.as_f64()));
-            display
+            buffer
         }
         DataRef::DateTimeIso(text) => trim_iso(text),
         DataRef::DurationIso(text) | DataRef::String(text) => text,
@@ -103,7 +103,7 @@ fn is_date(date: &ExcelDateTime) -> bool {
 /// Removes a final `Z`, fractions of a second, and midnight from an ISO date or time.
 fn trim_iso(text: &str) -> &str {
     let text = text.strip_suffix('Z').unwrap_or(text);
-    let text = text.split_once('.').map_or(text, |(whole, _)| whole);
+    let text = text.split_once('.').map_or(text, |(seconds, _)| seconds);
     text.strip_suffix("T00:00:00").unwrap_or(text)
 }
 

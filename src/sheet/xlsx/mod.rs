@@ -1,5 +1,5 @@
 //! Reads the first visible sheet with a header from a workbook, cell by cell. Uses stored values, not displayed ones.
-//! Must not know that it usually runs in a worker process.
+//! Does not depend on running in a worker process.
 
 mod value;
 
@@ -101,7 +101,7 @@ fn is_flawed_header(error: &SheetError) -> bool {
     }
 }
 
-/// Facts about a sheet needed to read its cells.
+/// Properties of a sheet that are needed to read its cells.
 struct Layout {
     merged: Vec<Dimensions>,
     /// Whether the sheet may have formulas.
@@ -120,7 +120,7 @@ fn find_header<R: Read + Seek>(
     layout: &Layout,
 ) -> Result<HeaderSearch, SheetError> {
     let mut missing_error = None;
-    let mut found = None;
+    let mut outcome = None;
     let mut searched = 0;
     let result = for_each_row(workbook, sheet, layout, &mut |row| {
         if row.is_blank() {
@@ -133,21 +133,21 @@ fn find_header<R: Read + Seek>(
         searched += 1;
         match (header::parse(row.number, &titles), missing_error.is_none()) {
             (Ok((header, issues)), true) => {
-                found = Some(HeaderSearch::Header(Box::new(header), issues));
+                outcome = Some(HeaderSearch::Header(Box::new(header), issues));
             }
             (Ok(_), false) => {
-                found = Some(HeaderSearch::Rejected(SheetError::HeaderNotFirst {
+                outcome = Some(HeaderSearch::Rejected(SheetError::HeaderNotFirst {
                     row: row.number,
                 }));
             }
             (Err(error @ SheetError::HeaderMissing { .. }), true) => missing_error = Some(error),
-            (Err(error), true) => found = Some(HeaderSearch::Rejected(error)),
+            (Err(error), true) => outcome = Some(HeaderSearch::Rejected(error)),
             (Err(_), false) => {}
         }
-        Ok(found.is_none() && searched <= header::SEARCH_ROWS)
+        Ok(outcome.is_none() && searched <= header::SEARCH_ROWS)
     });
     result?;
-    Ok(found
+    Ok(outcome
         .or(missing_error.map(HeaderSearch::Rejected))
         .unwrap_or(HeaderSearch::Blank))
 }
@@ -190,7 +190,7 @@ fn for_each_row<R: Read + Seek>(
     // Cells are borrowed: copying them would cost more than everything else. Reading formulas is slower, so it is
     // done only if the sheet may have some.
     loop {
-        let wants_more = if layout.has_formulas {
+        let continues = if layout.has_formulas {
             match &cells.next_cell_with_formula_metadata() {
                 Ok(Some(cell)) => {
                     assembler.push_cell(cell.pos, &cell.value, cell.formula.is_some())?
@@ -207,7 +207,7 @@ fn for_each_row<R: Read + Seek>(
                 Err(error) => return Err(unreadable(error)),
             }
         };
-        if !wants_more {
+        if !continues {
             return Ok(());
         }
     }
@@ -230,7 +230,7 @@ struct RowAssembler<'a, F> {
 }
 
 impl<F: FnMut(&SheetRow) -> Result<bool, SheetError>> RowAssembler<'_, F> {
-    /// Adds the next cell; `position` is row and column, counted from 0. Returns `false` if no more cells are wanted.
+    /// Adds the next cell; `position` is row and column, counted from 0. Returns `false` if `on_row` stopped.
     #[inline]
     fn push_cell(
         &mut self,

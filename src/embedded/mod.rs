@@ -1,4 +1,4 @@
-//! A private Postgres server, run from the machine's binaries when no database is configured. Knows nothing of the schema.
+//! A private Postgres server, run from the machine's binaries when no database is configured. Does not depend on the schema.
 //!
 //! A process that finds no running server starts one and stops it at the end. Commands join the server of a running daemon.
 //! The server is a child process that dies with its parent, even after `kill -9`. Postgres refuses to run as root, so root

@@ -1,32 +1,30 @@
-//! Splits text into records and checks their quotes. Must not know titles; it only knows how many columns to expect
-//! and which contain phone numbers.
+//! Splits text into records and checks their quotes. Uses only the number of columns and which of them
+//! contain phone numbers, not their titles.
 //!
 //! The splitter jumps between structural bytes, finds the end of each record and cell, and counts spreadsheet rows. A
 //! record is damaged if it has a misplaced quote, or a quoted cell with content that looks like a record. Each line
 //! of a damaged record is returned as a row of its own, marked as damaged, because the lines were separate rows in
-//! the spreadsheet; csv-core splits them into cells.
+//! the spreadsheet.
+
+mod cells;
 
 use std::io::Read;
 use std::ops::Range;
 
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+use csv_core::Reader;
 use memchr::{memchr, memchr_iter, memchr2_iter};
 
 use super::structural_scan::StructuralScanner;
 use crate::model::contact::PhoneNumber;
 use crate::sheet::SheetError;
 use crate::sheet::encoding::TextReader;
-use crate::table::{Cell, CellKind, Damage, SheetRow};
+use crate::table::{Damage, SheetRow};
 
 /// Maximum number of cells of a record: four times the columns of a spreadsheet program. A record with more cells is
 /// damaged, and the surplus cells are discarded.
 pub(super) const MAX_CELLS: usize = 1 << 16;
-/// Initial size in bytes of the buffer for the cells of a damaged line.
-const INITIAL_CELL_BYTES: usize = 1 << 10;
-/// Initial number of cells of a damaged line.
-const INITIAL_CELL_COUNT: usize = 32;
 
-/// Facts about the columns that help to recognize a record inside a quoted cell.
+/// Properties of the columns that help to recognize a record inside a quoted cell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ExpectedColumns {
     /// Number of columns; 0 until the header was read, which disables the search for embedded records.
@@ -37,13 +35,13 @@ pub(super) struct ExpectedColumns {
 
 /// The characters that end a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LineTerminator {
+pub(super) enum LineEnding {
     Cr,
     Lf,
     CrLf,
 }
 
-/// A row, with the facts needed to check the pair of this row and an adjacent one.
+/// A row, with the properties needed to check the pair of this row and an adjacent one.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) row: SheetRow,
@@ -52,7 +50,7 @@ pub(super) struct Record {
     /// Whether the last cell is quoted. The row is then not the first part of a split record.
     pub(super) ends_quoted: bool,
     /// `None` at the end of the file, and for lines of a damaged record.
-    pub(super) line_end: Option<LineTerminator>,
+    pub(super) line_ending: Option<LineEnding>,
 }
 
 /// Iterates over the records of a text.
@@ -90,13 +88,13 @@ struct DamagedLines {
 struct RecordSpan {
     start: usize,
     end: usize,
-    /// Offset after the line end.
+    /// Offset after the line ending.
     next: usize,
     /// Damage of the quotes.
     damage: Option<Damage>,
     /// Whether the last cell is quoted.
     ends_quoted: bool,
-    /// Whether quoted cells contain line ends.
+    /// Whether quoted cells contain line endings.
     has_line_breaks: bool,
     /// Whether cells beyond [`MAX_CELLS`] have content.
     has_surplus: bool,
@@ -157,8 +155,8 @@ impl<R: Read> Records<R> {
             scanner: StructuralScanner::new(delimiter),
             cell_spans: Vec::new(),
             line_reader: None,
-            cells: vec![0; INITIAL_CELL_BYTES],
-            cell_ends: vec![0; INITIAL_CELL_COUNT],
+            cells: Vec::new(),
+            cell_ends: Vec::new(),
             lines: None,
             last_byte: None,
         }
@@ -169,11 +167,11 @@ impl<R: Read> Records<R> {
         self.expected = expected;
     }
 
-    /// Whether the text read so far ends with a complete line end, given the usual one. `false` for an empty text.
-    pub(super) fn ends_with_newline(&self, dominant: Option<LineTerminator>) -> bool {
+    /// Whether the text read so far ends with a complete line ending, given the usual one. `false` for an empty text.
+    pub(super) fn ends_with_newline(&self, dominant: Option<LineEnding>) -> bool {
         match self.last_byte {
             Some(b'\n') => true,
-            Some(b'\r') => dominant != Some(LineTerminator::CrLf),
+            Some(b'\r') => dominant != Some(LineEnding::CrLf),
             _ => false,
         }
     }
@@ -196,21 +194,21 @@ impl<R: Read> Records<R> {
     }
 
     fn next_record(&mut self, record: &mut Record) -> Result<bool, SheetError> {
-        let Some(found) = self.find_record()? else {
+        let Some(span) = self.find_record()? else {
             return Ok(false);
         };
-        self.start = found.next;
-        self.last_byte = self.buffer[..found.next].last().copied();
+        self.start = span.next;
+        self.last_byte = self.buffer[..span.next].last().copied();
         self.row = self.row.saturating_add(1);
-        if let Some(nul) = found.nul {
-            let row = self.row + count_line_breaks(&self.buffer[found.start..nul]);
+        if let Some(nul) = span.nul {
+            let row = self.row + count_line_breaks(&self.buffer[span.start..nul]);
             return Err(SheetError::NulByte { row });
         }
-        if let Some(damage) = self.classify_damage(&found) {
+        if let Some(damage) = self.classify_damage(&span) {
             self.row -= 1;
             self.lines = Some(DamagedLines {
-                next: found.start,
-                end: found.end,
+                next: span.start,
+                end: span.end,
                 damage,
             });
             // The caller skips this blank row and then receives the lines of the record.
@@ -219,14 +217,14 @@ impl<R: Read> Records<R> {
         }
         let first = self.cell_spans.first();
         record.starts_quoted = first.is_some_and(|first| first.quoting != Quoting::None);
-        record.ends_quoted = found.ends_quoted;
-        record.line_end = match &self.buffer[found.end..found.next] {
-            [_, _] => Some(LineTerminator::CrLf),
-            b"\r" => Some(LineTerminator::Cr),
-            b"\n" => Some(LineTerminator::Lf),
+        record.ends_quoted = span.ends_quoted;
+        record.line_ending = match &self.buffer[span.end..span.next] {
+            [_, _] => Some(LineEnding::CrLf),
+            b"\r" => Some(LineEnding::Cr),
+            b"\n" => Some(LineEnding::Lf),
             _ => None,
         };
-        self.read_cells(&found, &mut record.row)?;
+        self.read_cells(&span, &mut record.row)?;
         Ok(true)
     }
 
@@ -235,7 +233,7 @@ impl<R: Read> Records<R> {
         let rest = &self.buffer[lines.next..lines.end];
         let length = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
         let end = lines.next + length;
-        let next = end + line_end_len(&self.buffer[end..lines.end]);
+        let next = end + line_ending_len(&self.buffer[end..lines.end]);
         self.row = self.row.saturating_add(1);
         if next < lines.end {
             self.lines = Some(DamagedLines { next, ..lines });
@@ -247,7 +245,7 @@ impl<R: Read> Records<R> {
             lines.damage
         });
         (record.starts_quoted, record.ends_quoted) = (false, false);
-        record.line_end = None;
+        record.line_ending = None;
         Ok(true)
     }
 
@@ -259,7 +257,7 @@ impl<R: Read> Records<R> {
                 return Ok(None);
             }
             match self.scan(at_eof) {
-                ScanResult::Complete(found) => return Ok(Some(found)),
+                ScanResult::Complete(span) => return Ok(Some(span)),
                 ScanResult::Unclosed => {
                     return Err(SheetError::UnclosedQuote {
                         row: self.row.saturating_add(1),
@@ -270,8 +268,8 @@ impl<R: Read> Records<R> {
                     self.start = 0;
                     self.scanner.reset_to(0);
                     // Double the window each time, because each scan starts at the beginning of the record.
-                    let wanted = self.buffer.len();
-                    at_eof = !self.text.read_more(&mut self.buffer, wanted)?;
+                    let target_len = self.buffer.len();
+                    at_eof = !self.text.read_more(&mut self.buffer, target_len)?;
                 }
             }
         }
@@ -280,7 +278,7 @@ impl<R: Read> Records<R> {
     /// Scans the record at `start` for its end and its cells.
     fn scan(&mut self, at_eof: bool) -> ScanResult {
         let (text, start) = (&self.buffer[..], self.start);
-        let mut found = RecordSpan {
+        let mut span = RecordSpan {
             start,
             end: text.len(),
             next: text.len(),
@@ -291,10 +289,10 @@ impl<R: Read> Records<R> {
             nul: None,
         };
         self.cell_spans.clear();
-        let mut cell = start;
+        let mut cell_start = start;
         let mut quoting = Quoting::None;
         // Offset after the closing quote of the last quoted cell.
-        let mut closed = None;
+        let mut after_closing_quote = None;
         loop {
             let Some(position) = self.scanner.next(text) else {
                 if !at_eof {
@@ -302,63 +300,63 @@ impl<R: Read> Records<R> {
                 }
                 break;
             };
-            // The LF of the previous line end.
+            // The LF of the previous line ending.
             if position < start {
                 continue;
             }
             match text[position] {
-                b'"' if position == cell => {
-                    let closing = ClosingQuote::locate(&mut self.scanner, text, at_eof, &mut found);
+                b'"' if position == cell_start => {
+                    let closing = ClosingQuote::locate(&mut self.scanner, text, at_eof, &mut span);
                     quoting = match closing {
                         ClosingQuote::At(index, quoting) => {
-                            closed = Some(index + 1);
+                            after_closing_quote = Some(index + 1);
                             quoting
                         }
                         ClosingQuote::NeedsInput => return ScanResult::NeedsInput,
                         ClosingQuote::Missing => return ScanResult::Unclosed,
                     };
-                    match closed.and_then(|closed| text.get(closed)) {
+                    match after_closing_quote.and_then(|offset| text.get(offset)) {
                         None if !at_eof => return ScanResult::NeedsInput,
                         None | Some(b'\n' | b'\r') => {}
                         Some(byte) if *byte == self.delimiter => {}
                         Some(_) => {
-                            found.damage = found.damage.or(Some(Damage::TextAfterQuote));
+                            span.damage = span.damage.or(Some(Damage::TextAfterQuote));
                         }
                     }
                 }
-                b'"' => found.damage = found.damage.or(Some(Damage::StrayQuote)),
+                b'"' => span.damage = span.damage.or(Some(Damage::StrayQuote)),
                 b'\n' | b'\r' => {
                     if text[position] == b'\r' && position + 1 == text.len() && !at_eof {
                         return ScanResult::NeedsInput;
                     }
-                    found.end = position;
-                    found.next = position + line_end_len(&text[position..]);
+                    span.end = position;
+                    span.next = position + line_ending_len(&text[position..]);
                     break;
                 }
-                0 => found.nul = found.nul.or(Some(position)),
+                0 => span.nul = span.nul.or(Some(position)),
                 _ => {
-                    found.push_cell(&mut self.cell_spans, cell..position, quoting);
-                    (cell, quoting) = (position + 1, Quoting::None);
+                    span.push_cell(&mut self.cell_spans, cell_start..position, quoting);
+                    (cell_start, quoting) = (position + 1, Quoting::None);
                 }
             }
         }
-        found.ends_quoted = closed == Some(found.end);
-        found.push_cell(&mut self.cell_spans, cell..found.end, quoting);
-        ScanResult::Complete(found)
+        span.ends_quoted = after_closing_quote == Some(span.end);
+        span.push_cell(&mut self.cell_spans, cell_start..span.end, quoting);
+        ScanResult::Complete(span)
     }
 
     /// The damage of a record. A record of several lines contains other records if its quotes are damaged, or if one
     /// of its lines looks like a record.
-    fn classify_damage(&self, found: &RecordSpan) -> Option<Damage> {
-        if !found.has_line_breaks {
-            return found.damage;
+    fn classify_damage(&self, span: &RecordSpan) -> Option<Damage> {
+        if !span.has_line_breaks {
+            return span.damage;
         }
         // Skip the first line: it is the start of the record itself.
-        let raw = &self.buffer[found.start..found.end];
+        let raw = &self.buffer[span.start..span.end];
         let mut lines = raw.split(|byte| matches!(byte, b'\n' | b'\r')).skip(1);
-        let contains_records = found.damage.is_some()
+        let has_embedded_records = span.damage.is_some()
             || (self.expected.width > 2 && lines.any(|line| self.looks_like_record(line)));
-        contains_records.then_some(Damage::EmbeddedRecord)
+        has_embedded_records.then_some(Damage::EmbeddedRecord)
     }
 
     fn looks_like_record(&self, line: &[u8]) -> bool {
@@ -376,84 +374,6 @@ impl<R: Read> Records<R> {
                     .is_some_and(|cell| PhoneNumber::parse(cell).is_ok())
         })
     }
-
-    /// Reads the cells of an intact record into `row`.
-    fn read_cells(&self, found: &RecordSpan, row: &mut SheetRow) -> Result<(), SheetError> {
-        row.reset_to(self.row);
-        let text = simdutf8::basic::from_utf8(&self.buffer[found.start..found.end])
-            .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        for span in &self.cell_spans {
-            match span.quoting {
-                Quoting::None => row.push(Cell::Text(&text[span.start..span.end])),
-                Quoting::Quoted => row.push(Cell::Text(&text[span.start + 1..span.end - 1])),
-                Quoting::Escaped => {
-                    let text = text[span.start + 1..span.end - 1].replace("\"\"", "\"");
-                    row.push(Cell::Text(&text));
-                }
-            }
-        }
-        if found.has_surplus {
-            row.damage = Some(Damage::SurplusCells);
-        }
-        Ok(())
-    }
-
-    /// Reads the cells of a line of a damaged record into `row`. Returns whether there may be cells beyond
-    /// [`MAX_CELLS`].
-    fn read_line_cells(
-        &mut self,
-        raw: Range<usize>,
-        row: &mut SheetRow,
-    ) -> Result<bool, SheetError> {
-        row.reset_to(self.row);
-        let mut has_surplus = false;
-        let mut input = &self.buffer[raw];
-        let delimiter = self.delimiter;
-        let line_reader = self
-            .line_reader
-            .get_or_insert_with(|| ReaderBuilder::new().delimiter(delimiter).build());
-        line_reader.reset();
-        self.cells
-            .resize(self.cells.capacity().max(INITIAL_CELL_BYTES), 0);
-        self.cell_ends
-            .resize(self.cell_ends.capacity().max(INITIAL_CELL_COUNT), 0);
-        let (mut written, mut count) = (0, 0);
-        loop {
-            let (result, consumed, text, cells) = line_reader.read_record(
-                input,
-                &mut self.cells[written..],
-                &mut self.cell_ends[count..],
-            );
-            input = &input[consumed..];
-            written += text;
-            count += cells;
-            match result {
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull if count < MAX_CELLS => {
-                    self.cell_ends.resize(self.cell_ends.len() * 2, 0);
-                }
-                ReadRecordResult::OutputEndsFull => {
-                    has_surplus = true;
-                    break;
-                }
-                ReadRecordResult::Record | ReadRecordResult::End => break,
-            }
-        }
-        let cell_ends = &self.cell_ends[..count];
-        let written = cell_ends.last().copied().unwrap_or_default();
-        let text = simdutf8::basic::from_utf8(&self.cells[..written])
-            .map_err(|_| SheetError::Undecodable { row: self.row })?;
-        let cells = cell_ends.iter().enumerate();
-        if row.set_cells(
-            text,
-            cells.map(|(index, end)| (index, CellKind::Text, *end)),
-        ) {
-            return Ok(has_surplus);
-        }
-        // Not reached: the text is valid UTF-8 and delimiters are ASCII, so cells end at character boundaries.
-        Err(SheetError::Undecodable { row: self.row })
-    }
 }
 
 /// The closing quote of a quoted cell.
@@ -466,12 +386,12 @@ enum ClosingQuote {
 
 impl ClosingQuote {
     /// Finds the closing quote of the cell whose opening quote the scanner returned last. Records line breaks and
-    /// NULs of the cell in `found`.
+    /// NULs of the cell in `span`.
     fn locate(
         scanner: &mut StructuralScanner,
         text: &[u8],
         at_eof: bool,
-        found: &mut RecordSpan,
+        span: &mut RecordSpan,
     ) -> Self {
         let mut quoting = Quoting::Quoted;
         loop {
@@ -491,16 +411,16 @@ impl ClosingQuote {
                     None if !at_eof => return Self::NeedsInput,
                     _ => return Self::At(position, quoting),
                 },
-                b'\n' | b'\r' => found.has_line_breaks = true,
-                0 => found.nul = found.nul.or(Some(position)),
+                b'\n' | b'\r' => span.has_line_breaks = true,
+                0 => span.nul = span.nul.or(Some(position)),
                 _ => {}
             }
         }
     }
 }
 
-/// Length of the line end at the start of `text`: 2 for CR LF, 1 for CR or LF, 0 if there is none.
-fn line_end_len(text: &[u8]) -> usize {
+/// Length of the line ending at the start of `text`: 2 for CR LF, 1 for CR or LF, 0 if there is none.
+fn line_ending_len(text: &[u8]) -> usize {
     match text {
         [b'\r', b'\n', ..] => 2,
         [b'\r' | b'\n', ..] => 1,
@@ -508,7 +428,7 @@ fn line_end_len(text: &[u8]) -> usize {
     }
 }
 
-/// Number of line ends; CR LF counts as one.
+/// Number of line endings; CR LF counts as one.
 fn count_line_breaks(text: &[u8]) -> u32 {
     let count = memchr2_iter(b'\n', b'\r', text)
         .filter(|at| !(text[*at] == b'\n' && *at > 0 && text[at - 1] == b'\r'))

@@ -1,6 +1,6 @@
 //! Compares the stored contacts of an account with the file and plans what an import has to change (SPEC §3.1 to §3.3).
 //!
-//! Pure: no clock, no database, and no knowledge of how a plan is applied.
+//! Pure: no clock, no database. Does not depend on how a plan is applied.
 
 mod groups;
 mod matching;
@@ -109,8 +109,8 @@ fn match_stored_contacts(
             position_of_id.insert(id.clone(), position);
         }
     }
-    let kept = possible_id_changes.iter().filter(|_| keep_ids);
-    for (id, position) in adoptions.iter().chain(kept) {
+    let matched = possible_id_changes.iter().filter(|_| keep_ids);
+    for (id, position) in adoptions.iter().chain(matched) {
         position_of_id.insert(id.as_str().to_owned(), *position);
     }
     if !keep_ids {
@@ -202,7 +202,8 @@ fn compare_with_stored(
     })
 }
 
-/// A stored contact that seems to be missing may be in an unidentified row or in the truncated part of the file.
+/// Whether removals are withheld: a contact that seems to be missing may be in an unidentified row or in the truncated part
+/// of the file.
 fn must_withhold_removals(parsed: &ParsedSheet, context: &PlanContext) -> bool {
     let has_unaccepted_row = parsed
         .unidentified
@@ -291,7 +292,7 @@ fn hold_reasons(
 ) -> Vec<HoldReason> {
     let mut reasons = Vec::new();
     let removed = plan.removed.len();
-    let exceeds = |count: usize, percent: usize, of: usize| count * 100 > percent * of;
+    let exceeds = |count: usize, percent: usize, total: usize| count * 100 > percent * total;
     let over_limits =
         exceeds(removed, rules.removed_percent, stored_active) && removed > rules.removed_count;
     if removed > 0 && (over_limits || removed * 2 >= stored_active) {
