@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Exit;
 use super::app::{App, mailer};
+use super::hint;
 use super::output::{Format, escape_controls, print_json, print_line};
 use crate::config::Config;
 use crate::model::schedule::zone;
@@ -34,7 +35,7 @@ fn finding(check: &'static str, outcome: Result<String, String>) -> Finding {
 pub(super) async fn run(config: &Config, format: Format) -> anyhow::Result<Exit> {
     let (mut findings, secrets) = match App::open(config.clone(), false).await {
         Err(error) => {
-            let database = finding("database", Err(format!("{error:#}")));
+            let database = finding("database", Err(hint::message(&error)));
             // The stored secrets are unknown without a database, but the key file can still be checked.
             (vec![database], Ok(Vec::new()))
         }
@@ -71,7 +72,7 @@ async fn check_database(app: &App) -> Vec<Finding> {
     let now = app.clock.now();
     let mut findings = Vec::new();
     match app.store.server_info(now).await {
-        Err(error) => findings.push(finding("database", Err(error.to_string()))),
+        Err(error) => findings.push(finding("database", Err(hint::message(&error.into())))),
         Ok((version, skew)) => {
             findings.push(finding("database", Ok(format!("{version}, migrated"))));
             let difference = skew.abs();
@@ -91,7 +92,7 @@ async fn check_database(app: &App) -> Vec<Finding> {
     findings.push(finding(
         "zones",
         accounts
-            .map_err(|error| error.to_string())
+            .map_err(|error| hint::message(&error.into()))
             .and_then(|accounts| {
                 let unknown: Vec<String> = accounts
                     .iter()
@@ -108,7 +109,7 @@ async fn check_database(app: &App) -> Vec<Finding> {
     findings.push(finding(
         "outbox",
         match app.store.undelivered_mail(now).await {
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(hint::message(&error.into())),
             Ok(all_undelivered) if all_undelivered.is_empty() => {
                 Ok("no undeliverable mail".to_owned())
             }
@@ -167,7 +168,7 @@ fn check_key(config: &Config, secrets: &[EncryptedSecret]) -> Result<String, Str
 
 async fn check_mail(config: &Config) -> Result<String, String> {
     match mailer(config) {
-        Err(error) => Err(format!("{error:#}")),
+        Err(error) => Err(hint::message(&error)),
         Ok(None) => Err("`smtp.url` is not set, so mail stays queued; set it, or ROSTERD_SMTP__URL, to the URL of your mail server".to_owned()),
         Ok(Some(mailer)) => mailer
             .check_connection()

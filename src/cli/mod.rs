@@ -4,6 +4,7 @@ mod account;
 mod app;
 mod check;
 mod doctor;
+mod hint;
 mod import;
 mod key;
 mod output;
@@ -194,7 +195,7 @@ fn exit_code(outcome: anyhow::Result<Exit>) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => print_error(&format!("{error:#}"), 1),
+        Err(error) => print_error(&hint::message(&error), 1),
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn empty_report(
         ended_at: now,
         next_run_at: context.next_run_at.filter(|_| context.import_enabled),
         origin: run.origin,
+        is_revert: run.trigger == Trigger::Revert,
         outcome,
         rules: HoldRules::default(),
         counts: Counts::default(),

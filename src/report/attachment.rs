@@ -1,10 +1,24 @@
 //! All issues of a run as a CSV file, safe against formula injection.
 
+use askama::Template;
+
 use super::Report;
+use crate::model::RunId;
 use crate::model::issue::{Issue, Severity};
 
 /// Mail servers refuse messages that are much larger.
 const MAX_CSV_BYTES: usize = 5 << 20;
+
+#[derive(Template)]
+#[template(path = "en/report/csv_header.txt")]
+struct HeaderRow;
+
+#[derive(Template)]
+#[template(path = "en/report/csv_more.txt")]
+struct More {
+    more: usize,
+    run: RunId,
+}
 
 pub(super) struct IssueCsv {
     pub(super) csv: String,
@@ -13,30 +27,35 @@ pub(super) struct IssueCsv {
 }
 
 /// One row per issue, in the order of the sheet; if there are too many, errors first.
-pub(super) fn issue_csv(report: &Report) -> IssueCsv {
+///
+/// # Errors
+/// If a template fails, which only a defect can cause.
+pub(super) fn issue_csv(report: &Report) -> Result<IssueCsv, askama::Error> {
     let all = || report.issues.iter().zip(&report.is_new);
-    let (csv, written) = write_rows(all());
+    let (csv, written) = write_rows(all())?;
     let total = report.issues.len() + report.issues.omitted();
     if written == total {
         let is_complete = true;
-        return IssueCsv { csv, is_complete };
+        return Ok(IssueCsv { csv, is_complete });
     }
     let is_error = |issue: &Issue| issue.severity == Severity::Error;
     let errors = all().filter(|(issue, _)| is_error(issue));
-    let (mut csv, written) = write_rows(errors.chain(all().filter(|(issue, _)| !is_error(issue))));
-    let message = format!(
-        "and {} more; your operator can list all issues with: rosterd runs issues {}",
-        total - written,
-        report.run
-    );
-    csv.extend([",,,,,,,", &quote_csv_field(&message), ",\r\n"]);
+    let (mut csv, written) = write_rows(errors.chain(all().filter(|(issue, _)| !is_error(issue))))?;
+    let more = More {
+        more: total - written,
+        run: report.run,
+    };
+    let message = more.render()?;
+    csv.extend([",,,,,,,", &quote_csv_field(message.trim()), ",\r\n"]);
     let is_complete = false;
-    IssueCsv { csv, is_complete }
+    Ok(IssueCsv { csv, is_complete })
 }
 
 /// The rows that fit, and their number. Starts with a byte order mark, which Excel needs to read UTF-8.
-fn write_rows<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, usize) {
-    let mut csv = String::from("\u{FEFF}Severity,Row,Cell,Column,ID,Name,Value,Problem,New\r\n");
+fn write_rows<'a>(
+    issues: impl Iterator<Item = (Issue, &'a bool)>,
+) -> Result<(String, usize), askama::Error> {
+    let mut csv = format!("\u{FEFF}{}\r\n", HeaderRow.render()?.trim());
     let mut written = 0;
     for (issue, is_new) in issues {
         if csv.len() > MAX_CSV_BYTES {
@@ -62,7 +81,7 @@ fn write_rows<'a>(issues: impl Iterator<Item = (Issue, &'a bool)>) -> (String, u
         );
         csv.push_str("\r\n");
     }
-    (csv, written)
+    Ok((csv, written))
 }
 
 /// Quoted; what a spreadsheet program would take for a formula is marked as text.

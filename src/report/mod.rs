@@ -75,6 +75,8 @@ pub struct Report {
     pub next_run_at: Option<DateTime<Utc>>,
     /// Where the file came from.
     pub origin: Origin,
+    /// Whether the run was to revert another one; then it can fail without saying anything about the file.
+    pub is_revert: bool,
     /// How the run ended.
     pub outcome: Outcome,
     /// The limits that the plan was compared with.

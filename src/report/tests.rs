@@ -14,6 +14,7 @@ fn report(outcome: Outcome) -> Report {
         next_run_at: DateTime::from_timestamp(1_793_098_800, 0),
         rules: HoldRules::default(),
         origin: Origin::Source,
+        is_revert: false,
         outcome,
         counts: Counts {
             rows: 40,
@@ -286,4 +287,22 @@ fn failure_for_operator_asks_to_contact_the_operator() {
         operator.contains("because North Shore Rescue has no admin"),
         "{operator}"
     );
+}
+
+#[test]
+fn failed_revert_is_not_called_a_failed_import() {
+    let failure = Failure::new(
+        FailureCode::Internal,
+        "the run to revert changed no contact",
+    );
+    let report = Report {
+        is_revert: true,
+        ..report(Outcome::Failed(failure))
+    };
+    let mail = report.render(Recipient::Admin).unwrap();
+    assert_eq!(
+        mail.subject,
+        "[North Shore Rescue] Undo failed; nothing was changed"
+    );
+    assert!(!mail.text.contains("will try again"), "{}", mail.text);
 }

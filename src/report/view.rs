@@ -71,6 +71,8 @@ struct Values<'a> {
     needs_settings: bool,
     /// The next scheduled run will try again.
     is_retried: bool,
+    /// The run was to undo another one.
+    is_revert: bool,
     problem: String,
     reasons: &'a [HoldReason],
     /// Commands for the operator.
@@ -122,7 +124,9 @@ impl<'a> View<'a> {
         };
         let is_held = matches!(report.outcome, Outcome::Held(_));
         let local = |at: DateTime<Utc>| display_time(at, &report.time_zone);
-        let csv = (report.issues.len() > MAX_ISSUE_LINES).then(|| attachment::issue_csv(report));
+        let csv = (report.issues.len() > MAX_ISSUE_LINES)
+            .then(|| attachment::issue_csv(report))
+            .transpose()?;
         let mut values = Values {
             headline: String::new(),
             account: shorten(&report.account, MAX_SHOWN_CHARS),
@@ -155,12 +159,14 @@ impl<'a> View<'a> {
             needs_action,
             for_operator: failure.is_some_and(|failure| is_for_operator(failure.code)),
             needs_settings: failure.is_some_and(|failure| needs_settings(failure.code)),
-            is_retried: failure.is_none_or(|failure| {
-                !matches!(
-                    failure.code,
-                    FailureCode::ImportDisabled | FailureCode::SetAside
-                )
-            }),
+            is_retried: !report.is_revert
+                && failure.is_none_or(|failure| {
+                    !matches!(
+                        failure.code,
+                        FailureCode::ImportDisabled | FailureCode::SetAside
+                    )
+                }),
+            is_revert: report.is_revert,
             problem: failure.map_or_else(String::new, |failure| sentences(&failure.message)),
             reasons,
             approve: match report.origin {

@@ -19,7 +19,7 @@ pub enum StoreError {
     )]
     Unreachable(String),
     /// The schema is missing or older than this version needs.
-    #[error("the database schema is missing or out of date; run `rosterd migrate`")]
+    #[error("the database schema is missing or out of date")]
     NotMigrated,
     /// A migration failed.
     #[error("the database migration failed: {0}")]
@@ -46,7 +46,7 @@ pub enum StoreError {
     )]
     ConcurrentChange,
     /// Imports are disabled for the account.
-    #[error("imports are disabled for this account; enable them with `rosterd account enable`")]
+    #[error("imports are disabled for this account")]
     ImportDisabled,
     /// A column has a value that this version doesn't support.
     #[error(
@@ -63,7 +63,7 @@ pub enum StoreError {
     Serialize(#[source] serde_json::Error),
 
     /// No account has this id or name.
-    #[error("there is no account `{0}`; see `rosterd account list`")]
+    #[error("there is no account `{0}`")]
     AccountNotFound(AccountRef),
     /// Another account has this name.
     #[error("there is already an account named `{0}`; choose another name")]
@@ -84,21 +84,17 @@ pub enum StoreError {
     InvalidAdminEmail(Vec<String>),
 
     /// The URL of a source contains a user name or password.
-    #[error(
-        "the URL contains a user name or password; enter them with `--username` and `--password-file`"
-    )]
+    #[error("the URL contains a user name or password")]
     UrlHasCredentials,
     /// The URL of a source contains a control character.
     #[error("the URL contains a line break or another control character; remove it")]
     UrlHasControlCharacter,
 
     /// No run has this id.
-    #[error("there is no run {0}; see `rosterd runs list`")]
+    #[error("there is no run {0}")]
     RunNotFound(RunId),
     /// A superseded run can't be approved or rejected.
-    #[error(
-        "run {run} was superseded by run {successor}; inspect that one with `rosterd runs show {successor}`"
-    )]
+    #[error("run {run} was superseded by run {successor}")]
     RunSuperseded {
         /// The superseded run.
         run: RunId,
@@ -106,9 +102,7 @@ pub enum StoreError {
         successor: RunId,
     },
     /// A run that isn't held can't be approved or rejected.
-    #[error(
-        "run {run} is not held for approval (its status is `{status}`); see `rosterd runs list`"
-    )]
+    #[error("run {run} is not held for approval (its status is `{status}`)")]
     NotHeld {
         /// The run.
         run: RunId,

@@ -427,3 +427,19 @@ async fn keep_ids_choice_is_kept_when_approval_is_held_again() {
     let removed_ids = "SELECT sum(id)::bigint FROM contacts WHERE removed_at IS NOT NULL";
     assert_eq!(app.count(ids).await + app.count(removed_ids).await, before);
 }
+
+#[tokio::test]
+async fn held_mail_does_not_call_missing_contacts_fixed() {
+    let app = TestApp::start().await;
+    let account = app.account(contacts_csv(1..=40)).await;
+    app.import(account).await;
+    let with_error = contacts_csv(1..=40).replace("30,Name 30,,,6045550030", "30,Name 30,,,555");
+    app.import_sheet(account, with_error).await;
+    assert!(app.smtp.messages().pop().unwrap().text().contains("ID 30"));
+    // Contact 30 is no longer in the file, so its error is not fixed.
+    let held = app.import_sheet(account, contacts_csv(1..=20)).await;
+    assert_eq!(held.status, "held");
+    let text = app.smtp.messages().pop().unwrap().text();
+    assert!(text.contains("- Name 30 (ID 30)"), "{text}");
+    assert!(!text.contains("Fixed since"), "{text}");
+}
