@@ -4,15 +4,112 @@ use std::borrow::Cow;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// Whether a character counts as white space in a cell: Unicode white space, and zero-width characters left by spreadsheet
-/// programs.
+/// Whether a character counts as white space in a cell: Unicode white space, and invisible characters.
 #[must_use]
 pub fn is_blank_char(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(
-            c,
-            '\u{200B}'..='\u{200D}' | '\u{2060}' | '\u{FEFF}' | '\u{180E}' | '\u{00AD}'
-        )
+    c.is_whitespace() || is_invisible(c)
+}
+
+/// Whether a character is never visible: zero-width characters, marks of the writing direction, fillers and the like, which programs
+/// leave in cells. Variation selectors are not among them, since they are part of emoji.
+#[must_use]
+pub const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{00AD}'
+            | '\u{034F}'
+            | '\u{061C}'
+            | '\u{115F}'..='\u{1160}'
+            | '\u{17B4}'..='\u{17B5}'
+            | '\u{180E}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{3164}'
+            | '\u{FEFF}'
+            | '\u{FFA0}'
+            | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{1D173}'..='\u{1D17A}'
+    )
+}
+
+/// Whether a text has invisible characters, except joiners that hold an emoji together.
+#[must_use]
+pub fn has_invisible(text: &str) -> bool {
+    if text.is_ascii() {
+        return false;
+    }
+    let mut previous = '\0';
+    text.chars().any(|c| {
+        // Emoji and the variation selector that may follow them.
+        let joins_emoji = c == '\u{200D}'
+            && (previous >= '\u{1F000}'
+                || matches!(previous, '\u{2600}'..='\u{27BF}' | '\u{FE0F}'));
+        previous = c;
+        is_invisible(c) && !joins_emoji
+    })
+}
+
+/// The text without its invisible characters.
+#[must_use]
+pub fn without_invisible(text: &str) -> Cow<'_, str> {
+    if has_invisible(text) {
+        Cow::Owned(text.chars().filter(|c| !is_invisible(*c)).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The text of a cell that a program marked as text for spreadsheet programs: `="0042"`, or `'0042` with the apostrophe stored. `None` for
+/// any other text; an apostrophe before a letter belongs to a name such as `'t Hart`.
+#[must_use]
+pub fn without_text_marker(text: &str) -> Option<Cow<'_, str>> {
+    if let Some(inner) = text
+        .strip_prefix("=\"")
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
+        return Some(if inner.contains("\"\"") {
+            Cow::Owned(inner.replace("\"\"", "\""))
+        } else {
+            Cow::Borrowed(inner)
+        });
+    }
+    let rest = text.strip_prefix('\'')?;
+    let is_marker = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t') || c.is_numeric();
+    rest.starts_with(is_marker).then_some(Cow::Borrowed(rest))
+}
+
+/// Whether the text is an error that a spreadsheet program shows instead of a value.
+#[must_use]
+pub fn is_error_word(text: &str) -> bool {
+    const MAX_LEN: usize = 15;
+    if text.len() > MAX_LEN || !text.starts_with(['#', 'L', 'l', 'I', 'i', '-']) {
+        return false;
+    }
+    [
+        "#REF!",
+        "#VALUE!",
+        "#NAME?",
+        "#DIV/0!",
+        "#NUM!",
+        "#NULL!",
+        "#ERROR!",
+        "#SPILL!",
+        "#CALC!",
+        "#FIELD!",
+        "#BLOCKED!",
+        "#CONNECT!",
+        "#UNKNOWN!",
+        "#BUSY!",
+        "#PYTHON!",
+        "#EXTERNAL!",
+        "#GETTING_DATA",
+        "Loading...",
+        "Infinity",
+        "-Infinity",
+    ]
+    .iter()
+    .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// The text without white space and zero-width characters at its ends.
@@ -34,26 +131,61 @@ pub struct Cleaned<'a> {
     pub had_line_break: bool,
     /// The cell contains another control character, which is still in `text`.
     pub has_control: bool,
+    /// The cell was marked as text ([`without_text_marker`]); the mark is removed.
+    pub had_text_marker: bool,
 }
 
-/// Cleans a cell: trims it, replaces tabs and line breaks by single spaces, and normalizes to NFC.
-#[must_use]
-pub fn clean(raw: &str) -> Cleaned<'_> {
-    // Fast path: most cells are ASCII without spaces.
-    if raw.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
-        return Cleaned {
-            text: Cow::Borrowed(raw),
+impl<'a> Cleaned<'a> {
+    /// A text that needed no cleaning but trimming.
+    #[must_use]
+    pub fn plain(text: &'a str) -> Self {
+        Self {
+            text: Cow::Borrowed(text),
             had_line_break: false,
             has_control: false,
-        };
+            had_text_marker: false,
+        }
+    }
+}
+
+/// Cleans a cell: trims it, removes a mark of text, replaces tabs and line breaks by single spaces, and normalizes to NFC.
+#[must_use]
+pub fn clean(raw: &str) -> Cleaned<'_> {
+    let trimmed = trim(raw);
+    if !trimmed.starts_with(TEXT_MARKERS) {
+        return clean_text(trimmed);
+    }
+    match without_text_marker(trimmed) {
+        None => clean_text(trimmed),
+        Some(Cow::Borrowed(text)) => Cleaned {
+            had_text_marker: true,
+            ..clean_text(text)
+        },
+        Some(Cow::Owned(text)) => {
+            let cleaned = clean_text(&text);
+            Cleaned {
+                text: Cow::Owned(cleaned.text.into_owned()),
+                had_text_marker: true,
+                ..cleaned
+            }
+        }
+    }
+}
+
+/// The characters that a mark of text starts with.
+const TEXT_MARKERS: [char; 2] = ['=', '\''];
+
+fn clean_text(raw: &str) -> Cleaned<'_> {
+    // Fast path: most cells are ASCII without spaces.
+    if raw.bytes().all(|byte| matches!(byte, b'!'..=b'~')) {
+        return Cleaned::plain(raw);
     }
     let trimmed = trim(raw);
     let flags = CharFlags::scan(trimmed);
     if !flags.maybe_control {
         return Cleaned {
             text: to_nfc(Cow::Borrowed(trimmed), flags),
-            had_line_break: false,
-            has_control: false,
+            ..Cleaned::plain("")
         };
     }
     let is_break = |c| {
@@ -77,16 +209,22 @@ pub fn clean(raw: &str) -> Cleaned<'_> {
         text: to_nfc(text, flags),
         had_line_break,
         has_control,
+        had_text_marker: false,
     }
 }
 
 /// Whether [`clean`] would only trim the text and every part of it.
 #[must_use]
 pub fn needs_only_trimming(text: &str) -> bool {
-    // Fast path: most texts are printable ASCII. Without a branch, the loop is vectorized.
-    let other = |b: u8| u8::from(b.wrapping_sub(b' ') > b'~' - b' ');
+    // Fast path: most texts are printable ASCII without marks of text. Without a branch, the loop is vectorized.
+    let other = |b: u8| {
+        u8::from(b.wrapping_sub(b' ') > b'~' - b' ') | u8::from(b == b'=') | u8::from(b == b'\'')
+    };
     if text.bytes().fold(0, |others, b| others | other(b)) == 0 {
         return true;
+    }
+    if text.contains(TEXT_MARKERS) {
+        return false;
     }
     let flags = CharFlags::scan(text);
     let maybe_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
@@ -184,13 +322,26 @@ pub fn eq_ignore_case(one: &str, other: &str) -> bool {
 /// Whether a cell contains a placeholder for an empty value (`n/a`, `null`, …).
 #[must_use]
 pub fn is_placeholder(text: &str) -> bool {
-    const MAX_LEN: usize = 4;
-    if text.len() > MAX_LEN || !text.starts_with(['n', 'N', '-', '#']) {
+    const MAX_LEN: usize = 9;
+    if text.len() > MAX_LEN || !text.starts_with(['n', 'N', '-', '#', '\\', '(', 'u', 'U']) {
         return false;
     }
-    ["n/a", "na", "null", "nil", "none", "-", "#n/a"]
-        .iter()
-        .any(|word| text.eq_ignore_ascii_case(word))
+    [
+        "n/a",
+        "na",
+        "null",
+        "nil",
+        "none",
+        "-",
+        "#n/a",
+        "#n/a n/a",
+        "\\n",
+        "nan",
+        "(null)",
+        "undefined",
+    ]
+    .iter()
+    .any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// The text, shortened to at most `limit` characters including the ellipsis.
@@ -230,7 +381,8 @@ mod tests {
             Cleaned {
                 text: Cow::Borrowed(text),
                 had_line_break,
-                has_control
+                has_control,
+                had_text_marker: false,
             }
         );
     }
@@ -299,10 +451,25 @@ mod tests {
 
     #[test]
     fn placeholders_match_in_any_case() {
-        for word in ["n/a", "NA", "Null", "nil", "None", "-", "#N/A"] {
+        for word in [
+            "n/a",
+            "NA",
+            "Null",
+            "nil",
+            "None",
+            "-",
+            "#N/A",
+            "#N/A N/A",
+            "\\N",
+            "NaN",
+            "(NULL)",
+            "undefined",
+        ] {
             assert!(is_placeholder(word), "{word}");
         }
-        for word in ["", "Nada", "--", "0", "n.a."] {
+        for word in [
+            "", "Nada", "--", "0", "n.a.", "(none)", "\\", "Nanette", "#N/B",
+        ] {
             assert!(!is_placeholder(word), "{word}");
         }
     }
@@ -311,5 +478,83 @@ mod tests {
     fn shorten_counts_chars_and_adds_ellipsis() {
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
+    }
+
+    #[test]
+    fn text_markers_are_removed_only_before_values() {
+        for (raw, text) in [
+            ("=\"0001\"", "0001"),
+            ("=\"say \"\"hi\"\"\"", "say \"hi\""),
+            ("=\"\"", ""),
+            ("'0042", "0042"),
+            ("'+1 604 555 0104", "+1 604 555 0104"),
+            ("'=Lead", "=Lead"),
+            ("'@home", "@home"),
+        ] {
+            let cleaned = clean(raw);
+            assert_eq!(
+                (cleaned.text.as_ref(), cleaned.had_text_marker),
+                (text, true),
+                "{raw}"
+            );
+            assert!(!needs_only_trimming(raw), "{raw}");
+        }
+        for raw in ["'t Hart", "O'Brien", "=A1+1", "=\"", "'", "a'1"] {
+            let cleaned = clean(raw);
+            assert_eq!(
+                (cleaned.text.as_ref(), cleaned.had_text_marker),
+                (raw, false),
+                "{raw}"
+            );
+        }
+    }
+
+    #[test]
+    fn invisible_characters_are_trimmed_and_detected() {
+        check("\u{202A}Ann\u{202C}", "Ann", false, false);
+        check(
+            "\u{200E}\u{061C}\u{2066}\u{3164}x\u{2069}",
+            "x",
+            false,
+            false,
+        );
+        for text in ["A\u{200B}nn", "A\u{AD}nn", "A\u{2060}\u{202E}nn"] {
+            assert!(has_invisible(text), "{text:?}");
+            assert_eq!(without_invisible(text), "Ann");
+        }
+        for text in [
+            "Ann",
+            "Zoë",
+            "\u{1F468}\u{200D}\u{1F692}",
+            "\u{2764}\u{FE0F}\u{200D}\u{1F525}",
+        ] {
+            assert!(!has_invisible(text), "{text:?}");
+            assert_eq!(without_invisible(text), text);
+        }
+    }
+
+    #[test]
+    fn error_words_match_in_any_case() {
+        for word in [
+            "#REF!",
+            "#value!",
+            "#DIV/0!",
+            "#GETTING_DATA",
+            "Loading...",
+            "-Infinity",
+        ] {
+            assert!(is_error_word(word), "{word}");
+        }
+        for word in [
+            "",
+            "#1",
+            "#N/A",
+            "Loading",
+            "Lead",
+            "#REF",
+            "Infinity Rescue",
+        ] {
+            assert!(!is_error_word(word), "{word}");
+        }
     }
 }

@@ -52,6 +52,11 @@ pub(super) fn is_aws_host(host: &str) -> bool {
     })
 }
 
+/// Whether a host of AWS serves directory buckets (S3 Express).
+pub(super) fn is_express_host(host: &str) -> bool {
+    is_aws_host(host) && host.split('.').any(|label| label.starts_with("s3express-"))
+}
+
 /// Whether a part of a host name can be a region, such as `eu-west-1` or the longer `us-gov-west-1`.
 fn is_region_label(region: &str) -> bool {
     let parts: Vec<&str> = region.split('-').collect();

@@ -52,6 +52,11 @@ pub enum UrlError {
     /// The bucket name is not valid.
     #[error("`{0}` is not a valid bucket name; check the S3 object URL")]
     InvalidBucket(String),
+    /// The bucket is a directory bucket (S3 Express), or has the name of one.
+    #[error(
+        "`{0}` is the name of an S3 directory bucket, and directory buckets are not supported; store the file in another bucket"
+    )]
+    DirectoryBucket(String),
     /// The S3 key has a segment `.` or `..`.
     #[error(
         "S3 keys with a path segment `.` or `..` are not supported; store the object under another key"

@@ -3,7 +3,7 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::aws::{AwsHost, is_aws_host};
+use super::aws::{AwsHost, is_aws_host, is_express_host};
 use super::{UrlError, check_port, redact, scheme_of};
 
 /// The expected form of an S3 address.
@@ -73,6 +73,10 @@ impl S3Address {
         let path = url.path().strip_prefix('/').unwrap_or_default();
         let host = url.host_str().ok_or_else(malformed)?.trim_end_matches('.');
         let aws = AwsHost::parse(host);
+        if aws.is_none() && is_express_host(host) {
+            let bucket = host.split_once('.').map_or(host, |(label, _)| label);
+            return Err(UrlError::DirectoryBucket(bucket.to_owned()));
+        }
         // Other AWS hosts (websites, access points, other services) do not serve the object under this address.
         if aws.is_none() && is_aws_host(host) {
             return Err(malformed());
@@ -120,6 +124,9 @@ impl S3Address {
             let shown = bucket.split(':').next().unwrap_or_default();
             return Err(UrlError::InvalidBucket(shown.to_owned()));
         }
+        if is_directory_bucket(bucket) {
+            return Err(UrlError::DirectoryBucket(bucket.to_owned()));
+        }
         if keys.iter().any(|key| key.is_empty() || key.ends_with('/')) {
             return Err(UrlError::NoFilePath(EXPECTED_FORM));
         }
@@ -143,6 +150,13 @@ impl S3Address {
             None => format!("s3://{}", self.bucket),
         }
     }
+}
+
+/// Whether AWS reserves the name for directory buckets and their access points. For such a name, the SDK asks the server for a session
+/// before it requests the object.
+fn is_directory_bucket(bucket: &str) -> bool {
+    let bucket = bucket.to_ascii_lowercase();
+    bucket.ends_with("--x-s3") || bucket.ends_with("--xa-s3")
 }
 
 /// Whether a key has a segment `.` or `..`. HTTP clients resolve such segments, so the request would be signed for one key
@@ -332,6 +346,17 @@ mod tests {
             error_of("https://k:s@h/b/a.csv"),
             UrlError::HasCredentials
         ));
+        for address in [
+            "s3://sar--usw2-az1--x-s3/a.csv",
+            "s3://sar--X-S3/a.csv",
+            "https://files.example.org/sar--x-s3/a.csv",
+            "https://s3.us-west-2.amazonaws.com/sar--usw2-az1--xa-s3/a.csv",
+            "https://sar--usw2-az1--x-s3.s3express-usw2-az1.us-west-2.amazonaws.com/a.csv",
+        ] {
+            let error = error_of(address);
+            assert!(matches!(error, UrlError::DirectoryBucket(_)), "{error}");
+        }
+        assert!(S3Address::parse("s3://sar-x-s3/a.csv").is_ok());
         // S3 secret keys may contain slashes.
         assert!(matches!(
             error_of("s3://K:sec/ret@b/a.csv"),

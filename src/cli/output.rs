@@ -154,6 +154,7 @@ pub(super) fn explain_hold(code: &str) -> String {
     };
     let explanation = match reason {
         HoldReason::RemovesTooMany => "too many contacts would be removed",
+        HoldReason::IdsChanged => "too many contacts are probably in the file under a new ID",
         HoldReason::ChangesTooMany => "too many contacts would get another name or other numbers",
         HoldReason::EmptiesGroup => "a group would lose all its members",
         HoldReason::ErrorsTooMany => "too many rows have new errors",

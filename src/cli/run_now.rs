@@ -10,12 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Exit;
 use super::app::{App, mailer};
-use super::output::{
-    Format, approve_command, escape_controls, explain_hold, format_counts, print_json, print_line,
-};
+use super::output::{Format, approve_command, explain_hold, format_counts, print_json, print_line};
 use crate::import::{Importer, Observer, Progress, RunControl};
 use crate::lifecycle::Lifecycle;
 use crate::model::RunId;
+use crate::model::failure::clean_message;
 use crate::model::run::{ClaimedRun, NewRun, RunStatus};
 use crate::outbox;
 use crate::store::{RunRow, StartResult};
@@ -112,7 +111,7 @@ fn exit(status: RunStatus, row: &RunRow) -> Exit {
 fn print_summary(row: &RunRow) -> std::io::Result<()> {
     print_line(format!("run {}: {}", row.id, row.status.replace('_', " ")))?;
     if let Some(message) = &row.failure_message {
-        print_line(format!("  {}", escape_controls(message)))?;
+        print_line(format!("  {}", clean_message(message)))?;
     }
     if row.row_count.is_some() {
         print_line(format!("  {}", format_counts(row)))?;

@@ -11,6 +11,7 @@ use super::output::{
 use super::run_now::run_now;
 use super::{Exit, account_ref};
 use crate::model::account::AccountRef;
+use crate::model::failure::clean_message;
 use crate::model::run::{NewRun, Origin, Trigger};
 use crate::model::{AccountId, RunId};
 use crate::store::{ChangeRow, RunRow};
@@ -150,7 +151,8 @@ pub(super) async fn check_approvable(
     }
     anyhow::ensure!(
         !keep_ids,
-        "--keep-ids works only for held runs; run {} has already added its new contacts",
+        "--keep-ids works only for held runs; run {} has already added the contacts with new IDs, and an ID can belong to only \
+         one contact",
         run.id
     );
     Ok(())
@@ -209,7 +211,7 @@ async fn show(app: &App, id: RunId, format: Format) -> anyhow::Result<()> {
         }
     }
     if let (Some(code), Some(message)) = (&run.failure_code, &run.failure_message) {
-        print_line(format!("  failed: {} ({code})", escape_controls(message)))?;
+        print_line(format!("  failed: {} ({code})", clean_message(message)))?;
     }
     if run.row_count.is_some() {
         print_line(format!("  {}", format_counts(&run)))?;

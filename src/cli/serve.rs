@@ -80,8 +80,12 @@ async fn serve(config: &Config, store: Store, lifecycle: &Lifecycle) -> anyhow::
         StopPolicy::Requeue,
     )?);
     let mailer = mailer(config)?.map(Arc::new);
-    if mailer.is_none() {
-        tracing::warn!("`smtp.url` is not set, so mail stays queued");
+    match &mailer {
+        None => tracing::warn!("`smtp.url` is not set, so mail stays queued"),
+        Some(mailer) if mailer.exposes_password() => tracing::warn!(
+            "the password in `smtp.url` is sent without encryption; use smtps:// or smtp+starttls://"
+        ),
+        Some(_) => {}
     }
     if let Some(server) = Server::bind(&config.web)
         .await

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use super::coding::{Decoder, Encoder};
 use crate::model::catalog::CATALOG;
-use crate::model::issue::{Code, Issue, MessageSource, Severity};
+use crate::model::issue::{Code, Issue, MessageSource, Severity, issue_id, issue_name};
 
 /// Maximum number of issues of a file that are kept. Beyond it, only issues of the whole file and the first error of each row
 /// (without its value) are kept, so every row with an error is listed. All others are only counted.
@@ -68,7 +68,7 @@ impl Issues {
         self.counts.iter().sum::<usize>() - self.len()
     }
 
-    /// Adds an issue at the end.
+    /// Adds an issue at the end. Its ID and name are cut as [`issue_id`] and [`issue_name`] say.
     pub fn push(&mut self, issue: &Issue) {
         self.add(issue, None);
     }
@@ -85,8 +85,8 @@ impl Issues {
         for (number, contact) in &mut self.contacts {
             let (external_id, name) = identify(*number);
             *contact = ContactLabel {
-                external_id: Some(external_id),
-                name,
+                external_id: Some(issue_id(&external_id).into_owned()),
+                name: name.map(|name| issue_name(&name).into_owned()),
             };
         }
     }
@@ -153,8 +153,8 @@ impl Issues {
         encoder.optional_bytes(issue.row_digest.as_ref().map(<[u8; 32]>::as_slice));
         encoder.count(contact.map_or(0, |contact| contact as usize + 1));
         if contact.is_none() {
-            encoder.optional(issue.external_id.as_deref());
-            encoder.optional(issue.contact_name.as_deref());
+            encoder.optional(issue.external_id.as_deref().map(issue_id).as_deref());
+            encoder.optional(issue.contact_name.as_deref().map(issue_name).as_deref());
         }
         true
     }
@@ -300,6 +300,24 @@ mod tests {
                 (None, None)
             ]
         );
+    }
+
+    #[test]
+    fn long_ids_and_names_are_cut() {
+        let (id, name) = ("7".repeat(64 << 10), "n".repeat(1_000));
+        let mut issues = Issues::default();
+        issues.push(&Issue {
+            external_id: Some(id.clone()),
+            contact_name: Some(name.clone()),
+            ..issue(2, 0)
+        });
+        issues.push_for_contact(0, &issue(3, 0));
+        issues.set_contact_names(|_| (id.clone(), Some(name.clone())));
+        for issue in issues.iter() {
+            assert_eq!(issue.external_id.as_deref(), Some(&*issue_id(&id)));
+            assert_eq!(issue.contact_name.as_deref(), Some(&*issue_name(&name)));
+        }
+        assert!(issues.encoded.len() < 1_000, "{}", issues.encoded.len());
     }
 
     #[test]

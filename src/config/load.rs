@@ -9,9 +9,9 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Config, SECTIONS};
+use super::{Config, Retention, SECTIONS};
 
-/// File that is read if it exists and no other file is given.
+/// File in the current directory that is read if it exists and no other file is given.
 const DEFAULT_FILE: &str = "rosterd.toml";
 const ENV_PREFIX: &str = "ROSTERD_";
 
@@ -27,7 +27,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the file (default: `rosterd.toml`, if it exists) and overrides it with environment variables.
+    /// Reads the file (default: `rosterd.toml` in the current directory, if it exists) and overrides it with environment variables.
     ///
     /// # Errors
     /// [`ConfigError`] names the missing file, or the key that is unknown or has an invalid value.
@@ -51,7 +51,12 @@ impl Config {
                 .iter()
                 .any(|variable| variable.eq_ignore_ascii_case(name))
         };
-        let toml = Toml::file(file.unwrap_or(Path::new(DEFAULT_FILE)));
+        let default_file = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default_file.exists().then_some(default_file));
+        // `Toml::file` would also search the parent directories, which may belong to another user.
+        let toml = file.map_or_else(Figment::new, |file| {
+            Figment::new().merge(Toml::file_exact(file))
+        });
         let plain_url = Env::raw()
             .only(if is_set("DATABASE_URL") {
                 &["DATABASE_URL"]
@@ -64,7 +69,7 @@ impl Config {
                 name.as_str().contains("__") && is_set(&format!("{ENV_PREFIX}{name}"))
             })
             .split("__");
-        Self::from_figment(Figment::new().merge(toml).merge(plain_url).merge(prefixed))
+        Self::from_figment(toml.merge(plain_url).merge(prefixed))
     }
 
     /// Reads the configuration from TOML text only.
@@ -90,8 +95,26 @@ impl Config {
         const TOO_SHORT: &str = "must be at least 1s";
         const MAX_CONCURRENCY: usize = 1_000;
         const TOO_MANY: &str = "must be at most 1000";
+        /// About 100 years. Much longer periods begin before the first date that can be computed with.
+        const MAX_RETENTION_DAYS: u32 = 36_500;
         let invalid =
             |key: &str, reason: &str| Err(ConfigError::Invalid(format!("`{key}` {reason}")));
+        let Retention {
+            removed_days,
+            issues_days,
+            runs_days,
+            outbox_days,
+        } = self.retention;
+        for (key, days) in [
+            ("retention.removed_days", removed_days),
+            ("retention.issues_days", issues_days),
+            ("retention.runs_days", runs_days),
+            ("retention.outbox_days", outbox_days),
+        ] {
+            if !(1..=MAX_RETENTION_DAYS).contains(&days) {
+                return invalid(key, "must be from 1 to 36500");
+            }
+        }
         match () {
             () if self.fetch.attempts == 0 => invalid("fetch.attempts", "must be at least 1"),
             () if self.fetch.per_host == 0 => invalid("fetch.per_host", "must be at least 1"),
@@ -240,9 +263,21 @@ mod tests {
             ("[fetch]\nidle_timeout = \"0s\"", "fetch.idle_timeout"),
             ("[fetch]\ntotal_timeout = \"0s\"", "fetch.total_timeout"),
             ("[log]\nformat = \"xml\"", "log.format"),
+            ("[retention]\nremoved_days = 0", "retention.removed_days"),
+            ("[retention]\nissues_days = 36501", "retention.issues_days"),
+            ("[retention]\nruns_days = 999999999", "retention.runs_days"),
+            ("[retention]\noutbox_days = 0", "retention.outbox_days"),
         ] {
             let error = Config::from_toml(toml).unwrap_err().to_string();
             assert!(error.contains(named), "{toml}: {error}");
+        }
+    }
+
+    #[test]
+    fn retention_from_one_day_to_a_century_is_accepted() {
+        for days in [1, 36_500] {
+            let config = Config::from_toml(&format!("[retention]\nremoved_days = {days}"));
+            assert_eq!(config.unwrap().retention.removed_days, days);
         }
     }
 

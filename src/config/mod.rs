@@ -138,7 +138,7 @@ pub struct Import {
     pub lease: Duration,
 }
 
-/// `[retention]`: days until old data is deleted.
+/// `[retention]`: days until old data is deleted, 1 to 36500.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {

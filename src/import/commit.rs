@@ -108,7 +108,7 @@ impl Importer {
                 context.must_confirm,
             )
         {
-            plan.hold_reasons.clear();
+            plan.clear_hold();
         }
         let now = self.clock.now();
         let held = !plan.hold_reasons.is_empty();

@@ -222,14 +222,15 @@ impl std::fmt::Display for NoContactsReason<'_> {
 }
 
 fn sheet_failure(error: &SheetError, url: Option<&Url>) -> Failure {
-    let mut failure = error.failure();
+    let failure = error.failure();
     if let (SheetError::NotASpreadsheet(_), Some(direct)) =
         (error, url.and_then(direct_download_hint))
     {
-        failure.message = format!(
+        let message = format!(
             "{}; the address is a share link that opens a web page, enter {direct} instead",
             failure.message
         );
+        return Failure::new(failure.code, message);
     }
     failure
 }

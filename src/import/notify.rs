@@ -1,5 +1,6 @@
 //! Decides who receives mail about a run, and how often a repeated failure is mailed.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +11,7 @@ use crate::model::account::{Account, Admin, Notify};
 use crate::model::contact::ContactState;
 use crate::model::failure::FailureCode;
 use crate::model::hold::{HoldReason, HoldRules};
-use crate::model::issue::{Issue, Severity};
+use crate::model::issue::{Issue, Severity, issue_id};
 use crate::model::mail::Message;
 use crate::model::plan::{Action, Change, Plan};
 use crate::model::run::{ClaimedRun, Counts, FailureStreak, Trigger};
@@ -107,11 +108,12 @@ pub(super) fn empty_report(
 
 /// Excludes issues of contacts that are missing from the file: their errors were not fixed.
 pub(super) fn exclude_missing_contacts(fixed: &Issues, plan: &Plan) -> Issues {
-    let missing: HashSet<&str> = plan
+    let missing: HashSet<Cow<'_, str>> = plan
         .removed
         .iter()
         .chain(&plan.withheld)
         .filter_map(|removal| removal.before.external_id.as_deref())
+        .map(issue_id)
         .collect();
     let is_in_file = |issue: &Issue| {
         let id = issue.external_id.as_deref();

@@ -1,5 +1,6 @@
 //! Sends email over SMTP. Does not depend on accounts or imports.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use lettre::message::header::ContentType;
@@ -45,6 +46,7 @@ pub struct Mailer {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     timeout: Duration,
+    exposes_password: bool,
 }
 
 impl Mailer {
@@ -80,11 +82,13 @@ impl Mailer {
             "smtp+starttls" => (Tls::Required(tls_parameters()?), 587),
             _ => return Err(MailConfigError::InvalidUrl),
         };
+        let has_login = !url.username().is_empty();
+        let exposes_password = matches!(tls, Tls::None) && has_login && !is_loopback(host);
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(url.port().unwrap_or(port))
             .timeout(Some(timeout))
             .tls(tls);
-        if !url.username().is_empty() {
+        if has_login {
             builder = builder.credentials(Credentials::new(
                 percent_decode(url.username()),
                 percent_decode(url.password().unwrap_or_default()),
@@ -99,7 +103,14 @@ impl Mailer {
             transport: builder.build(),
             from,
             timeout,
+            exposes_password,
         })
+    }
+
+    /// Whether the password of the mail server is sent over the network without encryption.
+    #[must_use]
+    pub fn exposes_password(&self) -> bool {
+        self.exposes_password
     }
 
     /// Sends one message; one attempt.
@@ -178,6 +189,13 @@ fn classify(error: &lettre::transport::smtp::Error) -> MailError {
     }
 }
 
+fn is_loopback(host: &str) -> bool {
+    host.parse::<IpAddr>().map_or_else(
+        |_| host.eq_ignore_ascii_case("localhost"),
+        |address| address.is_loopback(),
+    )
+}
+
 fn percent_decode(part: &str) -> String {
     percent_encoding::percent_decode_str(part)
         .decode_utf8_lossy()
@@ -208,6 +226,19 @@ mod tests {
             "smtp+starttls://u%40x:p%3A%20w@mail.example.org:587",
         ] {
             assert!(new(url).is_ok(), "{url}");
+        }
+        for (url, exposes_password) in [
+            ("smtp://u:p@mail.example.org", true),
+            ("smtp://u:p@192.0.2.7:2525", true),
+            ("smtp://mail.example.org", false),
+            ("smtp://u:p@localhost", false),
+            ("smtp://u:p@127.0.0.1:2525", false),
+            ("smtp://u:p@[::1]:2525", false),
+            ("smtps://u:p@mail.example.org", false),
+            ("smtp+starttls://u:p@mail.example.org", false),
+        ] {
+            let mailer = new(url).unwrap();
+            assert_eq!(mailer.exposes_password(), exposes_password, "{url}");
         }
         for url in ["mail.example.org", "http://mail.example.org", "smtp://"] {
             assert!(

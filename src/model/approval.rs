@@ -12,7 +12,7 @@ use super::row::RowInError;
 pub struct ApprovedPlan {
     /// SHA-256 of the approved file.
     pub sha256: Option<[u8; 32]>,
-    /// Contacts whose removal was approved.
+    /// Contacts whose removal was approved, including removals that the run withheld.
     pub removed: HashSet<ContactId>,
     /// Contacts whose change was approved.
     pub changed: HashSet<ContactId>,
@@ -26,8 +26,9 @@ pub struct ApprovedPlan {
 
 impl ApprovedPlan {
     /// Whether the approval applies to a plan: it was made from the same file, or every contact that it removes, changes or
-    /// has in error is also removed, changed or in error in the approved plan. If imports were enabled or a run was reverted
-    /// since the approval, the same file is not sufficient, because contacts may exist that the approved plan did not show.
+    /// has in error is also removed, changed or in error in the approved plan. Withheld removals count as removals, because
+    /// the reasons to hold the plan count them, too. If imports were enabled or a run was reverted since the approval, the
+    /// same file is not sufficient, because contacts may exist that the approved plan did not show.
     #[must_use]
     pub fn covers(
         &self,
@@ -42,6 +43,7 @@ impl ApprovedPlan {
             || (plan
                 .removed
                 .iter()
+                .chain(&plan.withheld)
                 .all(|removal| self.removed.contains(&removal.id))
                 && plan
                     .changed

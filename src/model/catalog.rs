@@ -198,9 +198,13 @@ catalog! {
         "the contact with ID `{other}` has the same phone number",
         "check that both contacts are correct";
     SimilarId = SimilarId, Warning,
-        "two IDs differ only in case or leading zeros",
-        "ID differs from `{other}` only in upper and lower case or leading zeros",
+        "two IDs differ only in case, leading zeros or invisible characters",
+        "ID differs from `{other}` only in upper and lower case, leading zeros or invisible characters",
         "check that these are two different contacts";
+    IdBareExponent = SimilarId, Warning,
+        "the ID looks like a number with an exponent, such as 3e3",
+        "ID looks like a number that a spreadsheet program shortened",
+        "check that it is the ID that was entered, and format the column as text";
     RowIgnored = RowWithoutIdIgnored, Warning,
         "the row has no ID, Name or Number, but is not blank",
         "this row has no ID, Name or Number and was ignored",
@@ -233,6 +237,14 @@ catalog! {
         "a cell contains a line break or tab",
         "{column} contains a line break or tab, which was read as a space",
         "replace it with a space";
+    TextMarker = TextMarker, Warning,
+        "a cell is marked as text for spreadsheet programs: `=\"0042\"` or `'0042`",
+        "{column} is marked as text with a formula or an apostrophe, and was read without the mark",
+        "enter the plain value, and format the column as text";
+    InvisibleCharacter = InvisibleCharacter, Warning,
+        "ID, Name or Groups contains an invisible character",
+        "{column} contains an invisible character",
+        "delete the value and type it again";
     SemicolonInGroups = SemicolonInGroups, Warning,
         "Groups contains a semicolon",
         "Groups contains a semicolon, which was read as part of a group name",

@@ -75,6 +75,10 @@ string_enum!(
         NoFinalNewline = "no_final_newline",
         /// A line break or tab in a cell.
         LineBreakInCell = "line_break_in_cell",
+        /// A cell marked as text, such as `="0042"` or `'0042`.
+        TextMarker = "text_marker",
+        /// An invisible character inside an ID, name or group.
+        InvisibleCharacter = "invisible_character",
         /// A semicolon in the groups, where a comma was probably meant.
         SemicolonInGroups = "semicolon_in_groups",
         /// A contact that a revert could not restore.

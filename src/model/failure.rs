@@ -1,6 +1,10 @@
 //! Why a run failed: the failure codes of SPEC §4, and a failure with its message.
 
 use super::string_enum;
+use crate::unicode::shorten;
+
+/// Longest message of a failure, in characters.
+pub const MAX_MESSAGE_CHARS: usize = 1_000;
 
 string_enum!(
     /// Code of a failure, as stored in `import_runs.failure_code`.
@@ -89,6 +93,10 @@ string_enum!(
         HeaderDuplicate = "header_duplicate",
         /// The number of rows exceeds the limit.
         TooManyRows = "too_many_rows",
+        /// More columns, or more numbered columns, than allowed.
+        TooManyColumns = "too_many_columns",
+        /// A cell longer than allowed.
+        CellTooLong = "cell_too_long",
         /// The file has no contact without errors.
         NoContacts = "no_contacts",
         /// A database operation failed.
@@ -107,23 +115,58 @@ string_enum!(
 pub struct Failure {
     /// Code.
     pub code: FailureCode,
-    /// What happened, where, and what to do.
+    /// What happened, where, and what to do; see [`clean_message`].
     pub message: String,
 }
 
 impl Failure {
-    /// A failure with this message.
+    /// A failure with this message, which is cleaned by [`clean_message`].
     #[must_use]
-    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+    pub fn new(code: FailureCode, message: impl AsRef<str>) -> Self {
         Self {
             code,
-            message: message.into(),
+            message: clean_message(message.as_ref()),
         }
     }
+}
+
+/// The message with a space for each control character, and at most [`MAX_MESSAGE_CHARS`] characters. A message may contain text of
+/// the file or the server, such as the name of a sheet: Postgres refuses NUL, and terminals interpret other control characters.
+#[must_use]
+pub fn clean_message(message: &str) -> String {
+    let replace_control = |c: char| if c.is_control() { ' ' } else { c };
+    // Cut first, because a name in a workbook may have megabytes.
+    let cut = shorten(message, MAX_MESSAGE_CHARS);
+    cut.chars().map(replace_control).collect()
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(message: &str, expected: &str) {
+        let failure = Failure::new(FailureCode::WorkbookUnreadable, message);
+        assert_eq!(failure.message, expected);
+        assert_eq!(clean_message(&failure.message), expected);
+    }
+
+    #[test]
+    fn control_characters_in_message_become_spaces() {
+        check("part `a\0b` is damaged", "part `a b` is damaged");
+        check("\u{1b}[31mred\r\n\tnext\u{9b}", " [31mred   next ");
+    }
+
+    #[test]
+    fn long_message_is_cut() {
+        check(&"é".repeat(1_000), &"é".repeat(1_000));
+        let expected = format!("{}…", "é".repeat(999));
+        check(&"é".repeat(16 << 20), &expected);
     }
 }

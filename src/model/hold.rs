@@ -10,6 +10,8 @@ string_enum!(
     HoldReason {
         /// Too many contacts would be removed.
         RemovesTooMany = "removes_too_many",
+        /// Too many contacts are probably in the file under a new ID.
+        IdsChanged = "ids_changed",
         /// Too many contacts would get another name or other numbers.
         ChangesTooMany = "changes_too_many",
         /// A group would lose all its members.
@@ -26,9 +28,10 @@ string_enum!(
 /// Limits above which a plan is held (`import_settings.hold_*`). Percentages are of the account's contacts or the file's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HoldRules {
-    /// Held above this percentage of removals if there are also more than `removed_count`.
+    /// Held above this percentage of removals if there are also more than `removed_count`. The same limits apply to contacts
+    /// that are probably in the file under a new ID.
     pub removed_percent: usize,
-    /// Number of removals; see `removed_percent`.
+    /// Number of contacts; see `removed_percent`.
     pub removed_count: usize,
     /// Held above this percentage of contacts that get another name or another set of numbers.
     pub changed_percent: usize,

@@ -6,10 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::catalog::{Finding, MessageArgs};
 pub use super::code::{Code, Severity};
-use super::digest::TextDigest;
+use super::digest::{TextDigest, hex, sha256};
+use crate::unicode::shorten;
 
-/// Longest offending value in an issue, in characters.
+/// Longest value, ID or name in an issue, in characters.
 pub const MAX_VALUE_CHARS: usize = 200;
+/// Number of characters that are kept of a longer ID.
+const LONG_ID_CHARS: usize = 100;
 
 /// A finding in a file or a revert. Serializes as specified in SPEC §9.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +29,9 @@ pub struct Issue {
     pub column_index: Option<u32>,
     /// The offending value, at most [`MAX_VALUE_CHARS`] characters.
     pub value: Option<String>,
-    /// The contact's ID, if known.
+    /// The contact's ID in the form of [`issue_id`], if known.
     pub external_id: Option<String>,
-    /// The contact's name, if known.
+    /// The contact's name, if known; at most [`MAX_VALUE_CHARS`] characters.
     pub contact_name: Option<String>,
     /// What [`Issue::message`] is made from.
     pub message_source: MessageSource,
@@ -122,6 +125,29 @@ impl Issue {
         half.copy_from_slice(&digest.finish()[..16]);
         IssueIdentity(half)
     }
+}
+
+/// The form in which issues name a contact's ID. An ID of more than [`MAX_VALUE_CHARS`] characters becomes its start, `…` and the
+/// SHA-256 of the whole ID, because a contact may have thousands of issues. It still identifies the contact. Applied to its own
+/// result, it changes nothing.
+///
+/// `store::retention` computes the same in SQL.
+#[must_use]
+pub fn issue_id(id: &str) -> Cow<'_, str> {
+    if id.len() <= MAX_VALUE_CHARS || id.char_indices().nth(MAX_VALUE_CHARS).is_none() {
+        return Cow::Borrowed(id);
+    }
+    let start: String = id.chars().take(LONG_ID_CHARS).collect();
+    Cow::Owned(format!("{start}…{}", hex(&sha256(id.as_bytes()))))
+}
+
+/// The form in which issues name a contact: at most [`MAX_VALUE_CHARS`] characters.
+#[must_use]
+pub fn issue_name(name: &str) -> Cow<'_, str> {
+    if name.len() <= MAX_VALUE_CHARS {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(shorten(name, MAX_VALUE_CHARS))
 }
 
 /// Identity of an issue across runs ([`Issue::identity`]): the first half of a SHA-256.
@@ -232,6 +258,27 @@ pub fn column_from_cell(cell: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_id_is_cut_and_still_identifies_its_contact() {
+        for id in ["", "A-1", &"x".repeat(200), &"é".repeat(200)] {
+            assert_eq!(issue_id(id), id);
+        }
+        let (one, other) = ("é".repeat(201), format!("{}f", "é".repeat(200)));
+        let cut = issue_id(&one);
+        let digest = hex(&sha256(one.as_bytes()));
+        assert_eq!(cut, format!("{}…{digest}", "é".repeat(100)));
+        assert_ne!(cut, issue_id(&other));
+        assert_eq!(issue_id(&cut), cut);
+    }
+
+    #[test]
+    fn long_name_is_cut() {
+        assert_eq!(issue_name("Ann"), "Ann");
+        assert_eq!(issue_name(&"é".repeat(200)), "é".repeat(200));
+        let cut = format!("{}…", "é".repeat(199));
+        assert_eq!(issue_name(&"é".repeat(201)), cut);
+    }
 
     #[test]
     fn column_letters_match_spreadsheet_programs() {

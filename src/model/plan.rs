@@ -1,5 +1,7 @@
 //! Plans: the changes that a run would make to the contacts and groups of an account, and the record of changes made.
 
+use std::collections::HashSet;
+
 use super::contact::{ContactImage, ContactState, Number};
 use super::digest::TextDigest;
 use super::hold::HoldReason;
@@ -135,7 +137,8 @@ pub struct Plan {
     pub contact_ids: Vec<Option<ContactId>>,
     /// Stored contacts that have errors in the file and are left unchanged.
     pub in_error: Vec<ContactId>,
-    /// Names of the groups that would become empty.
+    /// Names of the groups that would become empty; in a held plan, those that approval of the same file would empty,
+    /// including by removals that are withheld.
     pub emptied_groups: Vec<String>,
     /// Removed contacts that may be in the file under a new ID.
     pub possible_id_changes: Vec<PossibleIdChange>,
@@ -170,6 +173,23 @@ impl Plan {
                 .groups
                 .iter()
                 .all(|group| group.change == GroupChange::None)
+    }
+
+    /// Makes the plan one that is applied: clears the reasons to hold it, and excludes groups from `emptied_groups` that keep
+    /// members whose removal is withheld.
+    pub fn clear_hold(&mut self) {
+        self.hold_reasons.clear();
+        if self.withheld.is_empty() {
+            return;
+        }
+        let removed: HashSet<&str> = self
+            .groups
+            .iter()
+            .filter(|group| group.change == GroupChange::Remove)
+            .map(|group| group.name.as_str())
+            .collect();
+        self.emptied_groups
+            .retain(|name| removed.contains(name.as_str()));
     }
 
     /// SHA-256 of a contact's data. Groups are hashed by their keys, so a new spelling does not change the digest. Equals the

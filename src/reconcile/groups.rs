@@ -104,7 +104,7 @@ impl<'a> GroupTable<'a> {
 }
 
 /// Number of members by position of the group.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct MemberCounts(Vec<usize>);
 
 impl MemberCounts {

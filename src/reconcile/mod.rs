@@ -76,9 +76,14 @@ pub fn plan(
 
     plan.contacts_after =
         stored_active + plan.added.len() + plan.count(Action::Revived) - plan.removed.len();
+    // The hold rules judge the plan as if the withheld contacts were removed, but their groups keep them as members.
+    let members_if_removed = membership.after.clone();
+    for removal in &plan.withheld {
+        membership.after.add(&removal.before);
+    }
     plan.groups = membership.table.finish(&membership.after);
     let (emptied_groups, largest_emptied) =
-        find_emptied_groups(&plan.groups, &membership.before, &membership.after);
+        find_emptied_groups(&plan.groups, &membership.before, &members_if_removed);
     plan.emptied_groups = emptied_groups;
     plan.hold_reasons = hold_reasons(
         &plan,
@@ -88,6 +93,9 @@ pub fn plan(
         stored_active,
         largest_emptied,
     );
+    if plan.hold_reasons.is_empty() {
+        plan.clear_hold();
+    }
     plan
 }
 
@@ -213,6 +221,7 @@ fn must_withhold_removals(parsed: &ParsedSheet, context: &PlanContext) -> bool {
 }
 
 /// Plans the removal of the stored contacts that the file does not have; contacts with errors in the file are kept.
+/// Contacts whose removal is withheld are not counted in `members_after`.
 fn plan_removals(
     plan: &mut Plan,
     unmatched: impl Iterator<Item = StoredContact>,
@@ -226,10 +235,8 @@ fn plan_removals(
             .external_id
             .as_ref()
             .is_some_and(|id| parsed.in_error.contains(id));
-        if in_error || withhold {
-            members_after.add(&existing.state);
-        }
         if in_error {
+            members_after.add(&existing.state);
             plan.in_error.push(existing.id);
         } else {
             let removal = Removal {
@@ -282,6 +289,7 @@ fn merge_with_stored(
     }
 }
 
+/// Judges the plan as if nothing were withheld. `largest_emptied` is the size of the largest group that would become empty.
 fn hold_reasons(
     plan: &Plan,
     parsed: &ParsedSheet,
@@ -291,12 +299,12 @@ fn hold_reasons(
     largest_emptied: usize,
 ) -> Vec<HoldReason> {
     let mut reasons = Vec::new();
-    let removed = plan.removed.len();
-    let exceeds = |count: usize, percent: usize, total: usize| count * 100 > percent * total;
-    let over_limits =
-        exceeds(removed, rules.removed_percent, stored_active) && removed > rules.removed_count;
-    if removed > 0 && (over_limits || removed * 2 >= stored_active) {
+    let removed = plan.removed.len() + plan.withheld.len();
+    if exceeds_removal_limits(removed, rules, stored_active) {
         reasons.push(HoldReason::RemovesTooMany);
+    }
+    if exceeds_removal_limits(plan.possible_id_changes.len(), rules, stored_active) {
+        reasons.push(HoldReason::IdsChanged);
     }
     let changed = plan
         .changed
@@ -324,6 +332,17 @@ fn hold_reasons(
             .any(|change| change.action != Action::Revived);
     reasons.extend(context.must_confirm.filter(|_| changes_existing));
     reasons
+}
+
+/// Whether removing this many of the account's `stored_active` contacts needs approval.
+fn exceeds_removal_limits(count: usize, rules: HoldRules, stored_active: usize) -> bool {
+    let over_limits =
+        exceeds(count, rules.removed_percent, stored_active) && count > rules.removed_count;
+    count > 0 && (over_limits || count * 2 >= stored_active)
+}
+
+fn exceeds(count: usize, percent: usize, total: usize) -> bool {
+    count * 100 > percent * total
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Table tests of plans: stored contacts, contacts of the file, and the expected changes.
 
+mod holds;
+
 use super::*;
 use std::collections::HashSet;
 
-use crate::model::approval::ApprovedPlan;
 use crate::model::contact::{
     ExternalId, FieldUpdate, FileNumber, NumberType, PhoneNumber, Priority,
 };
@@ -224,100 +225,6 @@ fn unidentified_row_withholds_removals_until_accepted() {
     );
 }
 
-#[track_caller]
-fn check_hold(before: Vec<FileContact>, after: Vec<FileContact>, expected: &[HoldReason]) {
-    assert_eq!(plan_of(stored(before), after).hold_reasons, expected);
-}
-
-#[test]
-fn removals_above_limits_are_held() {
-    use HoldReason::RemovesTooMany;
-    check_hold(team(1..=60), team(7..=60), &[]); // 10 %
-    check_hold(team(1..=59), team(7..=59), &[RemovesTooMany]); // more than 10 %, more than 5
-    check_hold(team(1..=20), team(6..=20), &[]); // 25 %, but only 5
-    check_hold(team(1..=4), team(3..=4), &[RemovesTooMany]); // half
-    check_hold(team(1..=3), team(2..=3), &[]);
-}
-
-#[test]
-fn changes_above_limits_are_held() {
-    let renamed = |count: usize| {
-        let mut contacts = team(1..=20);
-        contacts
-            .iter_mut()
-            .take(count)
-            .for_each(|contact| contact.name.push('x'));
-        contacts
-    };
-    check_hold(team(1..=20), renamed(10), &[]);
-    check_hold(team(1..=20), renamed(11), &[HoldReason::ChangesTooMany]);
-    let mut retitled = team(1..=20);
-    for contact in &mut retitled {
-        contact.title = FieldUpdate::Set(Some("EMT".to_owned()));
-    }
-    check_hold(team(1..=20), retitled, &[]);
-}
-
-#[test]
-fn emptying_group_over_five_is_held() {
-    let with_drivers = |count: usize| {
-        let mut contacts = team(1..=40);
-        contacts
-            .iter_mut()
-            .take(count)
-            .for_each(|contact| contact.groups.push("Drivers".to_owned()));
-        contacts
-    };
-    check_hold(with_drivers(5), with_drivers(0), &[]);
-    let plan = plan_of(stored(with_drivers(6)), with_drivers(0));
-    assert_eq!(plan.hold_reasons, [HoldReason::EmptiesGroup]);
-    assert_eq!(plan.emptied_groups, ["Drivers"]);
-    assert_eq!(plan.groups[1].change, GroupChange::Remove);
-}
-
-#[test]
-fn new_errors_above_limit_are_held() {
-    let hold_reasons = |errors: usize, already_in_error: usize| {
-        let mut file = parsed(team(errors + 1..=20));
-        file.row_count = 20;
-        let ids: Vec<String> = (1..=errors).map(|n| n.to_string()).collect();
-        file.rows_in_error = ids.iter().cloned().map(RowInError::Contact).collect();
-        file.in_error = ids.into_iter().collect();
-        let in_error = (1..=already_in_error)
-            .map(|n| RowInError::Contact(n.to_string()))
-            .collect();
-        plan(
-            stored(team(1..=20)),
-            &file,
-            RULES,
-            &PlanContext {
-                in_error,
-                ..PlanContext::default()
-            },
-        )
-        .hold_reasons
-    };
-    assert_eq!(hold_reasons(5, 0), []);
-    assert_eq!(hold_reasons(6, 0), [HoldReason::ErrorsTooMany]);
-    assert_eq!(hold_reasons(6, 1), []);
-}
-
-#[test]
-fn first_import_is_held_only_if_it_changes_contacts() {
-    let context = PlanContext {
-        must_confirm: Some(HoldReason::FirstImport),
-        ..PlanContext::default()
-    };
-    let hold_reasons =
-        |snapshot, contacts| plan(snapshot, &parsed(contacts), RULES, &context).hold_reasons;
-    assert_eq!(hold_reasons(Snapshot::default(), team(1..=20)), []);
-    assert_eq!(hold_reasons(stored(team(1..=20)), team(1..=21)), []);
-    assert_eq!(
-        hold_reasons(stored(team(1..=20)), team(2..=20)),
-        [HoldReason::FirstImport]
-    );
-}
-
 #[test]
 fn contact_without_id_is_adopted_only_if_unambiguous() {
     let without_external_id = |numbers: &[usize]| {
@@ -370,76 +277,6 @@ fn absent_fields_keep_stored_values() {
         contact.numbers[0].description = FieldUpdate::Keep;
     }
     assert!(plan_of(stored(before), after).is_empty());
-}
-
-#[test]
-fn approval_covers_same_file_or_subset() {
-    let parsed = parsed(team(3..=20));
-    let plan = plan(
-        stored(team(1..=20)),
-        &parsed,
-        RULES,
-        &PlanContext::default(),
-    );
-    let approved = |ids: &[i64], sha| ApprovedPlan {
-        sha256: Some(sha),
-        removed: ids.iter().map(|id| ContactId(*id)).collect(),
-        ..ApprovedPlan::default()
-    };
-    let covers = |approved: ApprovedPlan, must_confirm| {
-        approved.covers(&plan, &parsed.rows_in_error, [1; 32], must_confirm)
-    };
-    assert!(covers(approved(&[], [1; 32]), None));
-    assert!(covers(approved(&[1, 2, 3], [2; 32]), None));
-    assert!(!covers(approved(&[1], [2; 32]), None));
-    // Imports were disabled in between: the same file is not enough, unless the approved run was held for that reason.
-    let enabled = Some(HoldReason::FirstImport);
-    assert!(!covers(approved(&[], [1; 32]), enabled));
-    assert!(covers(approved(&[1, 2], [1; 32]), enabled));
-    let held_as_first_import = ApprovedPlan {
-        hold_reasons: vec![HoldReason::FirstImport],
-        ..approved(&[], [1; 32])
-    };
-    assert!(covers(held_as_first_import, enabled));
-}
-
-#[test]
-fn approved_removal_does_not_cover_change() {
-    let mut other = team(1..=20);
-    other[0].name = "Another Name".to_owned();
-    let parsed = parsed(other);
-    let plan = plan(
-        stored(team(1..=20)),
-        &parsed,
-        RULES,
-        &PlanContext::default(),
-    );
-    let approved = |change: fn(ContactId) -> ApprovedPlan| change(plan.changed[0].id);
-    let removed = approved(|id| ApprovedPlan {
-        removed: [id].into(),
-        ..ApprovedPlan::default()
-    });
-    let changed = approved(|id| ApprovedPlan {
-        changed: [id].into(),
-        ..ApprovedPlan::default()
-    });
-    assert!(!removed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
-    assert!(changed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
-}
-
-/// The approval did not mention that a contact created outside of imports would be overwritten with a row.
-#[test]
-fn approved_removal_does_not_cover_adoption() {
-    let parsed = parsed(team(1..=20));
-    let mut snapshot = stored(team(1..=20));
-    snapshot.contacts[0].state.external_id = None;
-    let plan = plan(snapshot, &parsed, RULES, &PlanContext::default());
-    assert_eq!(plan.changed[0].action, Action::Adopted);
-    let removed = ApprovedPlan {
-        removed: [plan.changed[0].id].into(),
-        ..ApprovedPlan::default()
-    };
-    assert!(!removed.covers(&plan, &parsed.rows_in_error, [1; 32], None));
 }
 
 #[test]

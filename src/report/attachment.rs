@@ -84,16 +84,26 @@ fn write_rows<'a>(
     Ok((csv, written))
 }
 
-/// Quoted; what a spreadsheet program would take for a formula is marked as text.
+/// Quoted; what a spreadsheet program would take for a formula is marked as text. A program that splits the file at semicolons or
+/// tabs ignores the quotation marks, so the text after these characters is marked as well.
 fn quote_csv_field(field: &str) -> String {
-    let is_formula = field
-        .trim_start()
-        .starts_with(['=', '+', '-', '@', '\t', '\r', '|', '%']);
-    format!(
-        "\"{}{}\"",
-        if is_formula { "'" } else { "" },
-        field.replace('"', "\"\"")
-    )
+    let mut quoted = String::with_capacity(field.len() + 2);
+    quoted.push('"');
+    let mut rest = field;
+    for part in field.split_inclusive([';', '\t', '\r', '\n']) {
+        if begins_with_formula(rest) {
+            quoted.push('\'');
+        }
+        quoted.push_str(&part.replace('"', "\"\""));
+        rest = &rest[part.len()..];
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn begins_with_formula(text: &str) -> bool {
+    text.trim_start_matches(|c: char| c.is_whitespace() || c == '"')
+        .starts_with(['=', '+', '-', '@', '|', '%'])
 }
 
 #[cfg(test)]
@@ -107,9 +117,24 @@ mod tests {
             "\"'=cmd|' /C calc'!A0\""
         );
         assert_eq!(quote_csv_field("@SUM(1)"), "\"'@SUM(1)\"");
+        assert_eq!(quote_csv_field("\t=1"), "\"'\t'=1\"");
         assert_eq!(
             quote_csv_field("say \"hi\", Bob"),
             "\"say \"\"hi\"\", Bob\""
         );
+    }
+
+    #[test]
+    fn formula_after_semicolon_or_tab_is_escaped() {
+        for (field, expected) in [
+            ("Ann;=1+1", "\"Ann;'=1+1\""),
+            ("Ann; @SUM(1);x", "\"Ann;' @SUM(1);x\""),
+            ("Ann\t-1", "\"Ann\t'-1\""),
+            ("a;\"=1\"", "\"a;'\"\"=1\"\"\""),
+            ("Ann; Bob", "\"Ann; Bob\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(quote_csv_field(field), expected);
+        }
     }
 }

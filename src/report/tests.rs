@@ -207,7 +207,10 @@ fn applied_run_without_errors_needs_no_action() {
 
 #[test]
 fn possible_id_changes_offer_keep_ids() {
-    let mut report = report(Outcome::Held(vec![HoldReason::RemovesTooMany]));
+    let mut report = report(Outcome::Held(vec![
+        HoldReason::RemovesTooMany,
+        HoldReason::IdsChanged,
+    ]));
     report.possible_id_changes = vec![PossibleIdChange {
         contact: crate::model::ContactId(1),
         name: "Ann Lee".to_owned(),
@@ -219,6 +222,7 @@ fn possible_id_changes_offer_keep_ids() {
     let text = report.render(Recipient::Admin).unwrap().text;
     for expected in [
         "rosterd runs approve 17 --keep-ids",
+        "1 of 39 contacts is probably in the file under a new ID",
         "- Ann Lee (ID A5) looks like the new contact with ID B5",
     ] {
         assert!(text.contains(expected), "{text}");
@@ -227,11 +231,12 @@ fn possible_id_changes_offer_keep_ids() {
 
 #[test]
 fn held_run_counts_withheld_removals() {
-    let mut report = report(Outcome::Held(vec![HoldReason::ErrorsTooMany]));
+    let mut report = report(Outcome::Held(vec![HoldReason::RemovesTooMany]));
     report.counts.withheld = 1;
     report.withheld = vec![person(3)];
     let text = report.render(Recipient::Admin).unwrap().text;
     for expected in [
+        "It would remove 1 of 38 contacts",
         "If approved: 2 added, 1 changed, 1 removed",
         "If the import is approved, it is removed.",
     ] {

@@ -38,7 +38,7 @@ impl Encoding {
     }
 }
 
-/// Detects the encoding from the whole file, and positions the file after its byte order mark.
+/// Detects the encoding from the whole file, and positions the file after its first byte order mark.
 pub(super) fn detect<R: Read + Seek>(file: &mut R) -> std::io::Result<Encoding> {
     file.rewind()?;
     let mut bom = [0; 3];

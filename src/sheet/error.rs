@@ -8,6 +8,9 @@ use super::file_type::FileType;
 use crate::model::failure::{Failure, FailureCode};
 use crate::unicode;
 
+/// Names of sheets and parts of a workbook are cut at this number of characters.
+const MAX_NAME_CHARS: usize = 100;
+
 /// Why a file cannot be read as a contact list.
 #[derive(Debug, thiserror::Error)]
 pub enum SheetError {
@@ -22,6 +25,12 @@ pub enum SheetError {
     /// The file is neither .xlsx nor text.
     #[error("the file is {0}, not a spreadsheet; save the spreadsheet as .xlsx or .csv")]
     NotASpreadsheet(FileType),
+    /// The object was stored with the framing of an upload to S3, which the server should have removed.
+    #[error(
+        "the file was uploaded with S3 chunk framing in it (its first line is a size in hexadecimal digits); \
+         upload it again with another tool"
+    )]
+    ChunkFraming,
     /// The workbook is encrypted.
     #[error("the workbook is protected with a password; save it without a password")]
     PasswordProtected,
@@ -123,6 +132,40 @@ pub enum SheetError {
     /// The file has too many rows.
     #[error("the sheet has more than {0}; delete rows that are not part of the contact list")]
     TooManyRows(RowLimit),
+    /// The header has too many columns.
+    #[error(
+        "the header (row {row}) has {found} columns, and {limit} is the limit; delete columns that are not part of the contact list"
+    )]
+    TooManyColumns {
+        /// Row of the header.
+        row: u32,
+        /// Number of columns.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The header has too many columns for further numbers.
+    #[error(
+        "the header (row {row}) has {found} columns for phone numbers, and {limit} is the limit; use a further row with the same ID instead"
+    )]
+    TooManyNumberColumns {
+        /// Row of the header.
+        row: u32,
+        /// Number of such columns.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A cell of a CSV file is too long.
+    #[error(
+        "row {row} contains a cell of more than {limit}; shorten the cell, or check the quotation marks of the row"
+    )]
+    CellTooLong {
+        /// Row of the cell.
+        row: u32,
+        /// The limit.
+        limit: ByteLimit,
+    },
 }
 
 impl SheetError {
@@ -131,7 +174,7 @@ impl SheetError {
     pub fn code(&self) -> FailureCode {
         match self {
             Self::Empty | Self::VisibleSheetsEmpty => FailureCode::EmptyFile,
-            Self::NotASpreadsheet(_) => FailureCode::NotASpreadsheet,
+            Self::NotASpreadsheet(_) | Self::ChunkFraming => FailureCode::NotASpreadsheet,
             Self::PasswordProtected => FailureCode::PasswordProtected,
             Self::WorkbookUnreadable(_) => FailureCode::WorkbookUnreadable,
             Self::WorkbookTooLarge(_) | Self::WorkerKilled => FailureCode::WorkbookTooLarge,
@@ -144,6 +187,10 @@ impl SheetError {
             Self::HeaderMissing { .. } => FailureCode::HeaderMissing,
             Self::HeaderDuplicate { .. } => FailureCode::HeaderDuplicate,
             Self::TooManyRows(_) => FailureCode::TooManyRows,
+            Self::TooManyColumns { .. } | Self::TooManyNumberColumns { .. } => {
+                FailureCode::TooManyColumns
+            }
+            Self::CellTooLong { .. } => FailureCode::CellTooLong,
             Self::RejectedByWorker(failure) => failure.code,
             Self::WorkerOutputNotWritten | Self::Io(_) => FailureCode::Internal,
         }
@@ -194,7 +241,7 @@ pub enum WorkbookLimit {
         limit: usize,
     },
     /// Unpacked size of one file in the archive.
-    #[error("its part `{name}` is larger than {limit} when unpacked")]
+    #[error("its part `{}` is larger than {limit} when unpacked", unicode::shorten(.name, MAX_NAME_CHARS))]
     PartSize {
         /// Name of the part.
         name: String,
@@ -218,7 +265,7 @@ pub enum WorkbookLimit {
         limit: u32,
     },
     /// Number of cells with content.
-    #[error("the sheet `{sheet}` has more than {limit} cells with content")]
+    #[error("the sheet `{}` has more than {limit} cells with content", unicode::shorten(.sheet, MAX_NAME_CHARS))]
     Cells {
         /// Name of the sheet.
         sheet: String,
@@ -226,7 +273,7 @@ pub enum WorkbookLimit {
         limit: u32,
     },
     /// Text of a sheet.
-    #[error("the sheet `{sheet}` contains more than {limit} of text")]
+    #[error("the sheet `{}` contains more than {limit} of text", unicode::shorten(.sheet, MAX_NAME_CHARS))]
     SheetText {
         /// Name of the sheet.
         sheet: String,

@@ -11,9 +11,20 @@ use crate::unicode;
 /// Rows searched for the header if the first row is not one. Only the error message uses the result.
 pub(super) const SEARCH_ROWS: usize = 50;
 
+/// Maximum number of columns.
+pub(super) const MAX_COLUMNS: usize = 1_024;
+/// Maximum number of `Number N` columns.
+const MAX_NUMBER_COLUMNS: usize = 100;
+/// Longest title for which a column is suggested, in characters. Comparing longer ones takes too much time and memory.
+const MAX_SUGGESTION_CHARS: usize = 64;
+
 /// Normalizes a title for comparison: case, spaces and trailing asterisks are ignored.
 fn normalize(title: &str) -> String {
-    let plain: String = title
+    let trimmed = unicode::trim(title);
+    let marked = unicode::without_text_marker(trimmed);
+    let plain: String = marked
+        .as_deref()
+        .unwrap_or(trimmed)
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
         .filter(|c| *c == ' ' || !unicode::is_blank_char(*c))
@@ -57,6 +68,13 @@ pub(super) fn count_known_columns(titles: &[String]) -> usize {
 
 /// Parses the header row. Returns the issues of optional and unknown columns with it.
 pub(super) fn parse(row: u32, titles: &[String]) -> Result<(Header, Vec<Issue>), SheetError> {
+    if titles.len() > MAX_COLUMNS {
+        return Err(SheetError::TooManyColumns {
+            row,
+            found: titles.len(),
+            limit: MAX_COLUMNS,
+        });
+    }
     let mut column_indexes: HashMap<(Field, u32), usize> = HashMap::new();
     let mut unknown = Vec::new();
     for (index, title) in titles.iter().enumerate() {
@@ -173,6 +191,13 @@ fn number_columns(
                 .copied(),
         });
     }
+    if numbers.len() > MAX_NUMBER_COLUMNS {
+        return Err(SheetError::TooManyNumberColumns {
+            row,
+            found: numbers.len(),
+            limit: MAX_NUMBER_COLUMNS,
+        });
+    }
     numbers.sort_by_key(|columns| columns.number);
     Ok(numbers)
 }
@@ -233,6 +258,9 @@ fn suggest_field(normalized: &str, is_candidate: impl Fn(Field) -> bool) -> Opti
         ("contact id", Field::Id),
         ("description", Field::NumberDescription),
     ];
+    if normalized.chars().nth(MAX_SUGGESTION_CHARS).is_some() {
+        return None;
+    }
     let synonym = SYNONYMS
         .iter()
         .find(|(word, _)| *word == normalized)

@@ -62,6 +62,9 @@ pub(super) fn sniff<R: Read + Seek>(file: &mut R) -> Result<FileKind, SheetError
             return Err(SheetError::NotASpreadsheet(file_type));
         }
     }
+    if has_chunk_framing(bytes) {
+        return Err(SheetError::ChunkFraming);
+    }
     for (is_type, file_type) in [
         (is_tar(bytes), FileType::Tar),
         (is_bzip2(bytes), FileType::Bzip2),
@@ -84,6 +87,27 @@ fn is_bzip2(bytes: &[u8]) -> bool {
         return false;
     };
     block.starts_with(b"1AY&SY") || block.starts_with(b"\x17\x72\x45\x38")
+}
+
+/// Whether the content is in chunks as uploads to S3 send it (`aws-chunked`): each chunk follows a line with its size in hexadecimal
+/// digits, usually with a signature. Some servers store the object without removing these lines.
+fn has_chunk_framing(bytes: &[u8]) -> bool {
+    let is_hex = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n") else {
+        return false;
+    };
+    let (line, chunk) = (&bytes[..end], &bytes[end + 2..]);
+    if let Some(at) = memchr::memmem::find(line, b";chunk-signature=") {
+        let signature = &line[at + b";chunk-signature=".len()..];
+        return is_hex(&line[..at]) && is_hex(signature);
+    }
+    // Without a signature, only what follows tells a size from the text of a file.
+    let size = std::str::from_utf8(line).ok().filter(|_| is_hex(line));
+    let Some(size) = size.and_then(|size| usize::from_str_radix(size, 16).ok()) else {
+        return false;
+    };
+    let after_chunk = chunk.get(size..).unwrap_or_default();
+    chunk.starts_with(b"PK\x03\x04") || after_chunk.starts_with(b"\r\n0\r\n")
 }
 
 /// The first line alone proves nothing: a CSV file may start the same way (`ID;PhoneCells`). The second line must be
@@ -214,6 +238,7 @@ mod tests {
     use std::io::{Cursor, Write};
 
     use super::*;
+    use crate::model::failure::FailureCode;
 
     fn error_text(bytes: &[u8]) -> String {
         sniff(&mut Cursor::new(bytes)).unwrap_err().to_string()
@@ -274,6 +299,41 @@ mod tests {
             plain("ID;Phone;Name\n1;604;Ann\n"),
         ] {
             assert!(matches!(sniff(&mut Cursor::new(text)), Ok(FileKind::Text)));
+        }
+    }
+
+    #[test]
+    fn chunk_framing_of_s3_uploads_is_named() {
+        let csv = "ID,Name\r\n1,Ann\r\n";
+        let signature = "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648";
+        let signed = |content: &[u8]| {
+            let head = format!("{:x};chunk-signature={signature}\r\n", content.len());
+            let tail = format!("\r\n0;chunk-signature={signature}\r\n\r\n");
+            [head.as_bytes(), content, tail.as_bytes()].concat()
+        };
+        let workbook = archive_of(&["[Content_Types].xml", "xl/workbook.xml"]);
+        let unsigned = |content: &[u8]| {
+            let head = format!("{:x}\r\n", content.len());
+            let tail = b"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
+            [head.as_bytes(), content, tail].concat()
+        };
+        for bytes in [
+            signed(csv.as_bytes()),
+            signed(&workbook),
+            unsigned(csv.as_bytes()),
+            unsigned(&workbook),
+        ] {
+            let error = sniff(&mut Cursor::new(bytes)).unwrap_err();
+            assert_eq!(error.code(), FailureCode::NotASpreadsheet);
+            assert!(error.to_string().contains("S3 chunk framing"), "{error}");
+        }
+        for text in [
+            "12\r\n34\r\n",
+            "ID;chunk-signature=1\r\n",
+            "ffffffffffffffffff\r\nx\r\n",
+            "ab;chunk-signature=Name\r\n",
+        ] {
+            assert!(sniff(&mut Cursor::new(text)).is_ok(), "{text}");
         }
     }
 

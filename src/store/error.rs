@@ -86,6 +86,12 @@ pub enum StoreError {
     /// The URL of a source contains a user name or password.
     #[error("the URL contains a user name or password")]
     UrlHasCredentials,
+    /// The URL of a source contains `@` where a password may end.
+    #[error(
+        "the URL contains `@` before its path, so the text before it may be a password; enter a password as a separate setting, or \
+         write `@` as `%40`"
+    )]
+    UrlMayHaveCredentials,
     /// The URL of a source contains a control character.
     #[error("the URL contains a line break or another control character; remove it")]
     UrlHasControlCharacter,

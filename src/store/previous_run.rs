@@ -6,7 +6,9 @@ use super::run_context::parse_digest;
 use super::{Session, StoreError, parse_column, query_error};
 use crate::compact::Issues;
 use crate::model::approval::ApprovedPlan;
-use crate::model::issue::{Issue, IssueIdentities, MessageSource, Severity, column_from_cell};
+use crate::model::issue::{
+    Issue, IssueIdentities, MessageSource, Severity, column_from_cell, issue_id,
+};
 use crate::model::row::RowInError;
 use crate::model::{ContactId, RunId};
 
@@ -30,7 +32,7 @@ impl Session {
         let rows = rows.into_iter();
         Ok(rows
             .filter_map(|row| match row.external_id {
-                Some(id) => Some(RowInError::Contact(id)),
+                Some(id) => Some(RowInError::of_contact(&id)),
                 None => row
                     .row_digest
                     .and_then(parse_digest)
@@ -75,7 +77,8 @@ impl Session {
                     column: row.column_name.map(Into::into),
                     column_index: row.cell.as_deref().and_then(column_from_cell),
                     value: row.value,
-                    external_id: row.external_id,
+                    // Earlier versions stored longer IDs.
+                    external_id: row.external_id.map(|id| issue_id(&id).into_owned()),
                     contact_name: row.contact_name,
                     message_source: MessageSource::Stored(row.message),
                     row_digest: row.row_digest.and_then(parse_digest),

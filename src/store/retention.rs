@@ -144,8 +144,12 @@ impl Store {
         .await
         .map_err(query_error("look up contacts to purge"))?;
         sqlx::query!(
-            "DELETE FROM import_issues i USING contacts c
-             WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = c.external_id
+            "DELETE FROM import_issues i
+             -- Issues have the start and the digest of a long ID (`model::issue::issue_id`).
+             USING contacts c, LATERAL (VALUES
+                 (c.external_id),
+                 (left(c.external_id, 100) || '…' || encode(sha256(convert_to(c.external_id, 'UTF8')), 'hex'))) AS known (id)
+             WHERE c.id = ANY ($2) AND i.account_id = $1 AND i.external_id = known.id
                -- The next run is compared with these.
                AND i.run_id IS DISTINCT FROM (SELECT applied_run_id FROM import_state WHERE account_id = $1)
                AND NOT EXISTS (SELECT FROM import_runs r WHERE r.id = i.run_id AND r.status = 'held')",

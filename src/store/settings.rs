@@ -211,7 +211,8 @@ impl Store {
     /// Replaces the settings of an account, except its limits for holds.
     ///
     /// # Errors
-    /// [`StoreError::UrlHasCredentials`] or [`StoreError::UrlHasControlCharacter`] if the database rejects the URL.
+    /// [`StoreError::UrlHasCredentials`], [`StoreError::UrlMayHaveCredentials`] or [`StoreError::UrlHasControlCharacter`] if the
+    /// database rejects the URL.
     pub async fn save_settings(
         &self,
         account: AccountId,
@@ -244,9 +245,8 @@ impl Store {
         .execute(&self.pool)
         .await
         .map_err(|error| match violated_constraint(&error) {
-            Some("import_settings_url_without_credentials" | "import_settings_url_without_secrets") => {
-                StoreError::UrlHasCredentials
-            }
+            Some("import_settings_url_without_credentials") => StoreError::UrlHasCredentials,
+            Some("import_settings_url_without_secrets") => StoreError::UrlMayHaveCredentials,
             Some("import_settings_url_printable") => StoreError::UrlHasControlCharacter,
             _ => query_error("store the import settings")(error),
         })?;

@@ -21,23 +21,69 @@ impl<T> CellValue<T> {
     }
 }
 
-/// Whether the text is a number such as `6.04E+09`. Excel shows long numbers and those in narrow columns this way, and saves
-/// them this way in CSV.
-pub(super) fn is_scientific(text: &str) -> bool {
-    if !matches!(text.as_bytes(), [b'0'..=b'9', b'.' | b'E', ..]) {
-        return false;
+/// A number with an exponent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExponentForm {
+    /// With a decimal mark or a sign, as in `6.04E+09`: a spreadsheet program shortened a number to this.
+    Shortened,
+    /// Digits only, as in `3e3`: may be a real code.
+    Bare,
+}
+
+/// Longest text that can be a shortened number, in bytes.
+const MAX_EXPONENT_FORM_BYTES: usize = 64;
+
+/// Spreadsheet programs show a number like `6.04E+09` if it is too long for its cell, and save it that way in CSV, with the digits and signs
+/// of the user's language.
+pub(super) fn exponent_form(text: &str) -> Option<ExponentForm> {
+    // Fast path: nearly all IDs and numbers.
+    let has_letter = |b: u8| matches!(b, b'e' | b'E' | b'^') || !b.is_ascii();
+    if text.len() > MAX_EXPONENT_FORM_BYTES || !text.bytes().any(has_letter) {
+        return None;
     }
-    let Some((mantissa, exponent)) = text.split_once("E+") else {
-        return false;
-    };
-    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let is_mantissa = match mantissa.split_once('.') {
-        None => mantissa.len() == 1 && is_digits(mantissa),
-        Some((integer, fraction)) => {
-            integer.len() == 1 && is_digits(integer) && is_digits(fraction)
-        }
-    };
-    is_mantissa && is_digits(exponent) && exponent.len() >= 2
+    let plain = in_ascii(text)?;
+    let (mantissa, exponent) = plain.split_once('e')?;
+    let unsigned = |part: &'_ str| part.strip_prefix(['+', '-']).unwrap_or(part).to_owned();
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let (whole, power) = (unsigned(mantissa), unsigned(exponent));
+    let (whole, fraction) = whole.split_once('.').unwrap_or((&whole, ""));
+    let is_number = digits(whole)
+        && digits(fraction)
+        && whole.len() + fraction.len() > 0
+        && digits(&power)
+        && !power.is_empty();
+    let is_shortened = plain.contains(['.', '+', '-']);
+    is_number.then_some(if is_shortened {
+        ExponentForm::Shortened
+    } else {
+        ExponentForm::Bare
+    })
+}
+
+/// A number in ASCII with `.` and `e`; `None` if it has other letters.
+fn in_ascii(text: &str) -> Option<String> {
+    let text = text
+        .replace("\u{D7}10^", "e")
+        .replace("x10^", "e")
+        .replace("*10^", "e")
+        .replace("\u{623}\u{633}", "e");
+    text.chars()
+        .filter(|c| !unicode::is_blank_char(*c))
+        .map(|c| {
+            let digit = |zero: char| char::from_digit(u32::from(c) - u32::from(zero), 10);
+            match c {
+                '0'..='9' | '+' | '-' | '.' => Some(c),
+                'e' | 'E' | '\u{415}' | '\u{435}' | '\u{23E8}' => Some('e'),
+                ',' | '\u{66B}' | '\u{B7}' => Some('.'),
+                '\u{2212}' => Some('-'),
+                '\u{660}'..='\u{669}' => digit('\u{660}'),
+                '\u{6F0}'..='\u{6F9}' => digit('\u{6F0}'),
+                '\u{966}'..='\u{96F}' => digit('\u{966}'),
+                '\u{FF10}'..='\u{FF19}' => digit('\u{FF10}'),
+                _ => None,
+            }
+        })
+        .collect()
 }
 
 /// Whether the text is a plausible email address: a local part, `@`, and a domain with a dot.
@@ -78,14 +124,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scientific_notation_is_detected() {
-        for text in ["6.04E+09", "6E+09", "1.234567E+15", "6.0E+123"] {
-            assert!(is_scientific(text), "{text}");
+    fn shortened_numbers_are_detected_in_any_language() {
+        for text in [
+            "6.04E+09",
+            "6E+09",
+            "6.04e+09",
+            "60.4E+09",
+            "6.04E09",
+            "1,23457E+15",
+            "1e+05",
+            "1.2E7",
+            "-1E5",
+            "1E\u{2212}5",
+            "6,04\u{415}+09",
+            "6,04\u{D7}10^9",
+            "\u{666}\u{66B}\u{660}\u{664}E+\u{660}\u{669}",
+            "6,04 E+09",
+        ] {
+            assert_eq!(exponent_form(text), Some(ExponentForm::Shortened), "{text}");
+        }
+        for text in ["3e3", "12E5", "007E1"] {
+            assert_eq!(exponent_form(text), Some(ExponentForm::Bare), "{text}");
         }
         for text in [
-            "6.04e+09", "60.4E+09", "E+09", "6.E+09", "6.04E+9", "6.04E09", "ABE+09", "6.04E+0x",
+            "", "E+09", "e5", "ABE+09", "6.04E+0x", "Zoë", "1001", "1-2", "6.04E", "3e3e3", "a.3e4",
         ] {
-            assert!(!is_scientific(text), "{text}");
+            assert_eq!(exponent_form(text), None, "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 
 use super::Validator;
-use super::index::{fold_into_buffer, strip_leading_zeros};
+use super::index::similarity_key;
 use crate::model::contact::PhoneNumber;
 use crate::model::issue::Issue;
 use crate::parsed_sheet::ParsedSheet;
@@ -169,10 +169,7 @@ impl SkippedRows {
     }
 
     fn hash_id(&mut self, id: &str) -> u64 {
-        hash(
-            &self.hash_builder,
-            &fold_into_buffer(strip_leading_zeros(id), &mut self.buffer),
-        )
+        hash(&self.hash_builder, &similarity_key(id, &mut self.buffer))
     }
 
     /// Whether a validated contact may share a number, or an equal or similar ID, with a skipped row.
@@ -182,14 +179,11 @@ impl SkippedRows {
         let mut ids: HashSet<u64> = HashSet::new();
         for position in 0..validated.slots.len() {
             validated.numbers(position, &mut numbers);
-            let id = strip_leading_zeros(validated.id(position));
-            ids.insert(hash(&self.hash_builder, &fold_into_buffer(id, &mut buffer)));
+            let id = validated.id(position);
+            ids.insert(hash(&self.hash_builder, &similarity_key(id, &mut buffer)));
         }
         for (id, _) in &validated.damaged_ids {
-            ids.insert(hash(
-                &self.hash_builder,
-                &fold_into_buffer(strip_leading_zeros(id), &mut buffer),
-            ));
+            ids.insert(hash(&self.hash_builder, &similarity_key(id, &mut buffer)));
         }
         if ids.is_empty() {
             return false;

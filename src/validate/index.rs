@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::unicode;
 
-/// Positions of contacts by ID. IDs are similar if they differ only in case or leading zeros.
+/// Positions of contacts by ID. IDs are similar if they differ only in case, leading zeros or invisible characters.
 #[derive(Debug, Default)]
 pub(super) struct IdIndex {
     /// The first of each set of similar IDs.
@@ -34,10 +34,13 @@ impl IdIndex {
         if exact.is_some() {
             return exact;
         }
-        let stripped = strip_leading_zeros(id);
+        let visible = unicode::without_invisible(id);
+        let stripped = strip_leading_zeros(&visible);
         let folded_id = fold_into_buffer(stripped, &mut self.buffer);
-        let is_similar =
-            |other: usize| unicode::eq_ignore_case(strip_leading_zeros(id_of(other)), stripped);
+        let is_similar = |other: usize| {
+            let other = unicode::without_invisible(id_of(other));
+            unicode::eq_ignore_case(strip_leading_zeros(&other), stripped)
+        };
         let first = self
             .by_folded_id
             .find_or_insert(&folded_id, position, is_similar)?;
@@ -57,8 +60,7 @@ impl IdIndex {
     pub(super) fn find<'a>(&self, id: &str, id_of: impl Fn(usize) -> &'a str) -> Option<usize> {
         let exact = self.by_id.find(id, |other| id_of(other) == id);
         exact.or_else(|| {
-            let folded_id =
-                fold_into_buffer(strip_leading_zeros(id), &mut String::new()).into_owned();
+            let folded_id = similarity_key(id, &mut String::new()).into_owned();
             self.by_folded_id
                 .find(&folded_id, |first| id_of(first) == id)
         })
@@ -70,8 +72,14 @@ impl IdIndex {
     }
 }
 
+/// The key that similar IDs share: without invisible characters, leading zeros and case.
+pub(super) fn similarity_key<'a>(id: &str, buffer: &'a mut String) -> Cow<'a, str> {
+    let visible = unicode::without_invisible(id);
+    fold_into_buffer(strip_leading_zeros(&visible), buffer)
+}
+
 /// Folds the text. ASCII text is folded in `buffer`, without an allocation of its own.
-pub(super) fn fold_into_buffer<'a>(text: &str, buffer: &'a mut String) -> Cow<'a, str> {
+fn fold_into_buffer<'a>(text: &str, buffer: &'a mut String) -> Cow<'a, str> {
     if !text.is_ascii() {
         return Cow::Owned(unicode::fold(text));
     }
@@ -82,7 +90,7 @@ pub(super) fn fold_into_buffer<'a>(text: &str, buffer: &'a mut String) -> Cow<'a
 }
 
 /// Spreadsheet programs drop leading zeros, so IDs are compared without them.
-pub(super) fn strip_leading_zeros(id: &str) -> &str {
+fn strip_leading_zeros(id: &str) -> &str {
     id.trim_start_matches('0')
 }
 
@@ -161,14 +169,25 @@ mod tests {
 
     #[test]
     fn similar_ids_stay_distinct_and_are_reported() {
-        let ids = ["7", "A1", "007", "a1", "07", "A1", "a1", "007", "b"];
+        let ids = [
+            "7",
+            "A1",
+            "007",
+            "a1",
+            "07",
+            "A1",
+            "a1",
+            "007",
+            "b",
+            "B\u{200B}",
+        ];
         let (mut index, mut existing) = (IdIndex::default(), Vec::new());
         for (position, id) in ids.iter().enumerate() {
             existing.push(index.find_or_insert(id, position, |other| ids[other]));
         }
         let new = [None; 5];
         assert_eq!(existing[..5], new);
-        assert_eq!(existing[5..], [Some(1), Some(3), Some(2), None]);
-        assert_eq!(index.similar(), [(2, 0), (3, 1), (4, 0)]);
+        assert_eq!(existing[5..], [Some(1), Some(3), Some(2), None, None]);
+        assert_eq!(index.similar(), [(2, 0), (3, 1), (4, 0), (9, 8)]);
     }
 }

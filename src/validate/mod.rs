@@ -346,7 +346,7 @@ impl Validator {
                     order.push(parsed.contacts.len());
                     parsed.contacts.push(&contact);
                 } else {
-                    rows_in_error.extend((0..rows).map(|_| RowInError::Contact(id.clone())));
+                    rows_in_error.extend((0..rows).map(|_| RowInError::of_contact(&id)));
                     parsed.in_error.insert(id);
                     if let Some(in_error) = in_error.get_mut(position) {
                         *in_error = true;

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use hashbrown::DefaultHashBuilder;
 
 use super::EXAMPLE_ROW;
-use super::cells::{CellValue, is_email, is_scientific};
+use super::cells::{CellValue, ExponentForm, exponent_form, is_email};
 use super::group_cell;
 use crate::model::catalog::Finding;
 use crate::model::contact::{FieldUpdate, NumberType, PhoneNumber, PhoneNumberError, Priority};
@@ -58,15 +58,11 @@ impl<'a> RowReader<'a> {
 
     fn clean(&self, raw: &'a str) -> Cleaned<'a> {
         if self.trim_only {
-            return Cleaned {
-                text: Cow::Borrowed(if self.all_trimmed {
-                    raw
-                } else {
-                    unicode::trim(raw)
-                }),
-                had_line_break: false,
-                has_control: false,
-            };
+            return Cleaned::plain(if self.all_trimmed {
+                raw
+            } else {
+                unicode::trim(raw)
+            });
         }
         unicode::clean(raw)
     }
@@ -218,13 +214,16 @@ impl<'a> RowReader<'a> {
                     Finding::IdMissing
                 } else if cleaned.has_control {
                     Finding::IdControlCharacter
-                } else if is_scientific(&cleaned.text) {
+                } else if exponent_form(&cleaned.text) == Some(ExponentForm::Shortened) {
                     Finding::IdRounded
+                } else if unicode::is_error_word(&cleaned.text) {
+                    Finding::IdCellError
                 } else if unicode::is_placeholder(&cleaned.text) {
                     Finding::IdPlaceholder
                 } else {
-                    if cleaned.had_line_break {
-                        self.add_issue(Finding::LineBreak, Field::Id, 1, &cleaned.text);
+                    self.report_cleaning(&cleaned, Field::Id, 1);
+                    if exponent_form(&cleaned.text) == Some(ExponentForm::Bare) {
+                        self.add_issue(Finding::IdBareExponent, Field::Id, 1, &cleaned.text);
                     }
                     return RowIdentity::Contact(cleaned.text);
                 }
@@ -276,9 +275,16 @@ impl<'a> RowReader<'a> {
             self.add_issue(Finding::ControlCharacter, field, ordinal, &cleaned.text);
             return CellValue::Invalid;
         }
-        if cleaned.had_line_break {
-            self.add_issue(Finding::LineBreak, field, ordinal, &cleaned.text);
+        if unicode::is_error_word(&cleaned.text) {
+            let finding = if required {
+                Finding::CellError
+            } else {
+                Finding::CellErrorOptional
+            };
+            self.add_issue(finding, field, ordinal, &cleaned.text);
+            return CellValue::Invalid;
         }
+        self.report_cleaning(&cleaned, field, ordinal);
         if unicode::is_placeholder(&cleaned.text) {
             return if required {
                 self.add_issue(Finding::RequiredPlaceholder, field, ordinal, &cleaned.text);
@@ -289,6 +295,20 @@ impl<'a> RowReader<'a> {
             };
         }
         CellValue::Value(cleaned.text)
+    }
+
+    /// Reports what cleaning changed or could not see in the text of a cell.
+    fn report_cleaning(&mut self, cleaned: &Cleaned<'a>, field: Field, ordinal: u32) {
+        if cleaned.had_line_break {
+            self.add_issue(Finding::LineBreak, field, ordinal, &cleaned.text);
+        }
+        if cleaned.had_text_marker {
+            self.add_issue(Finding::TextMarker, field, ordinal, &cleaned.text);
+        }
+        let is_compared = matches!(field, Field::Id | Field::Name | Field::Groups);
+        if is_compared && unicode::has_invisible(&cleaned.text) {
+            self.add_issue(Finding::InvisibleCharacter, field, ordinal, &cleaned.text);
+        }
     }
 
     /// The text of a column, or `None` if the sheet does not have the column.
@@ -385,7 +405,7 @@ impl<'a> RowReader<'a> {
     }
 
     fn phone_number(&mut self, ordinal: u32, text: &str) -> Option<PhoneNumber> {
-        let finding = if is_scientific(text) {
+        let finding = if exponent_form(text) == Some(ExponentForm::Shortened) {
             Finding::NumberScientific
         } else {
             match PhoneNumber::parse(text) {

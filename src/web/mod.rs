@@ -1,5 +1,7 @@
 //! The HTTP server: health and readiness checks. Decides nothing about imports.
 
+mod listener;
+
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Web;
 use crate::store::Store;
+use listener::LimitedListener;
 
 /// A server that is bound to its address.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ impl Server {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(ready))
             .with_state(store);
-        axum::serve(self.listener, router)
+        axum::serve(LimitedListener(self.listener), router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await
     }

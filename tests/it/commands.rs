@@ -536,6 +536,35 @@ async fn invalid_configuration_stops_startup_and_is_named() {
     );
 }
 
+/// A file above the current directory may belong to another user.
+#[tokio::test]
+async fn configuration_of_parent_directory_is_not_read() {
+    let parent = tempfile::tempdir().unwrap();
+    let current = parent.path().join("current");
+    std::fs::create_dir(&current).unwrap();
+    std::fs::write(parent.path().join("rosterd.toml"), "[fetsh]\n").unwrap();
+    std::fs::write(parent.path().join("other.toml"), "[fetsh]\n").unwrap();
+    for (folder, options, code) in [
+        (current.as_path(), &[][..], 1),
+        (parent.path(), &[], 2),
+        (&current, &["--config", "../rosterd.toml"], 2),
+        (&current, &["--config", "other.toml"], 2),
+    ] {
+        let result = daemon::rosterd(folder)
+            .args(["check", "nowhere.csv"])
+            .args(options)
+            .output()
+            .await
+            .unwrap();
+        let err = String::from_utf8(result.stderr).unwrap();
+        assert_eq!(result.status.code(), Some(code), "{options:?}: {err}");
+        assert_eq!(
+            err.contains("fetsh"),
+            code == 2 && !err.contains("other.toml")
+        );
+    }
+}
+
 #[tokio::test]
 async fn doctor_without_key_reports_failure_and_fix() {
     let app = TestApp::start().await;

@@ -1,6 +1,9 @@
 //! Imports over the hold limits wait for approval.
 
+use std::ops::RangeInclusive;
+
 use crate::support::TestApp;
+use crate::support::cli::run_cli;
 use crate::support::sheet::{contacts_csv, csv, row};
 
 #[tokio::test]
@@ -287,6 +290,170 @@ async fn contacts_under_new_ids_without_keep_ids_are_replaced() {
         (Some(0), Some(20), Some(1), Some(20)),
         "the old IDs match removed contacts, which are restored"
     );
+}
+
+/// The same contacts as written by a program that reads the IDs as numbers, because one of them is blank: `1001.0`.
+fn with_decimal_ids(numbers: RangeInclusive<usize>, blank: usize) -> String {
+    csv(numbers.map(|n| {
+        let id = if n == blank {
+            String::new()
+        } else {
+            format!("{n}.0")
+        };
+        row(n).replacen(&n.to_string(), &id, 1)
+    }))
+}
+
+#[tokio::test]
+async fn blank_id_does_not_hide_changed_ids() {
+    let app = TestApp::start().await;
+    let account = app.account(contacts_csv(1001..=1020)).await;
+    app.import(account).await;
+    let before = app.snapshot().await;
+    let recognized = "SELECT id, name FROM active_contacts WHERE name <> 'Name 1007' ORDER BY id";
+    let records = async || -> Vec<(i64, String)> {
+        let rows = sqlx::query_as(recognized).fetch_all(&app.pool).await;
+        rows.unwrap()
+    };
+    let records_before = records().await;
+
+    let sheet = with_decimal_ids(1001..=1020, 1007);
+    let held = app.import_sheet(account, sheet).await;
+    assert_eq!(held.status, "held");
+    let reasons = ["removes_too_many", "ids_changed"].map(str::to_owned);
+    assert_eq!(held.hold_reasons.as_deref(), Some(&reasons[..]));
+    assert_eq!(
+        (held.added, held.removed, held.withheld),
+        (Some(19), Some(0), Some(20))
+    );
+    assert_eq!(app.snapshot().await, before);
+    let text = app.smtp.messages().pop().unwrap().text();
+    let command = format!("rosterd runs approve {} --keep-ids", held.id);
+    for expected in [
+        "It would remove 20 of 20 contacts",
+        "19 of 20 contacts are probably in the file under a new ID",
+        command.as_str(),
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+
+    let run = app.approve_keeping_ids(account, held.id).await;
+    assert_eq!(
+        (run.added, run.updated, run.removed, run.withheld),
+        (Some(0), Some(19), Some(1), Some(0)),
+        "{run:?}"
+    );
+    assert_eq!(records().await, records_before);
+    let contacts = app.contacts().await;
+    assert_eq!(contacts.len(), 19);
+    for (id, name) in contacts {
+        let old_id = id.strip_suffix(".0").unwrap();
+        assert_eq!(name, format!("Name {old_id}"));
+    }
+}
+
+#[tokio::test]
+async fn approval_without_keep_ids_replaces_withheld_contacts() {
+    let app = TestApp::start().await;
+    let account = app.account(contacts_csv(1001..=1020)).await;
+    app.import(account).await;
+    let sheet = with_decimal_ids(1001..=1020, 1007);
+    let held = app.import_sheet(account, sheet).await;
+    let run = app.approve(account, held.id).await;
+    assert_eq!(
+        (run.added, run.updated, run.removed, run.withheld),
+        (Some(19), Some(0), Some(20), Some(0)),
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
+async fn approval_covers_withheld_removals_of_similar_file() {
+    let app = TestApp::start().await;
+    let account = app.account(contacts_csv(1001..=1020)).await;
+    app.import(account).await;
+    let sheet = with_decimal_ids(1001..=1020, 1007);
+    let held = app.import_sheet(account, sheet.clone()).await;
+    assert_eq!(held.withheld, Some(20));
+    // One ID is corrected before the approval.
+    app.serve(sheet.replace("1020.0,", "1020,"));
+    let run = app.approve(account, held.id).await;
+    assert_eq!(
+        (run.status.as_str(), run.added, run.removed, run.unchanged),
+        ("succeeded_with_issues", Some(18), Some(19), Some(1)),
+        "{run:?}"
+    );
+}
+
+#[tokio::test]
+async fn keep_ids_is_refused_after_contacts_were_added() {
+    let app = TestApp::start().await;
+    let account = app.account(contacts_csv(1001..=1020)).await;
+    app.import(account).await;
+    // Only two contacts changed, so the run is applied, with their removal withheld.
+    let sheet = contacts_csv(1001..=1020)
+        .replace("\r\n1001,", "\r\n,")
+        .replace("\r\n1002,", "\r\n1002.0,");
+    let run = app.import_sheet(account, sheet).await;
+    assert_eq!(
+        (run.status.as_str(), run.added, run.withheld),
+        ("succeeded_with_issues", Some(1), Some(2))
+    );
+    let id = run.id.to_string();
+    let refused = run_cli(&app, &["runs", "approve", &id, "--keep-ids"]).await;
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(
+        refused
+            .stderr
+            .contains("has already added the contacts with new IDs"),
+        "{}",
+        refused.stderr
+    );
+    let approval = app.approve(account, run.id).await;
+    assert_eq!((approval.added, approval.removed), (Some(0), Some(2)));
+}
+
+#[tokio::test]
+async fn withheld_removals_empty_a_group_only_if_approved() {
+    let app = TestApp::start().await;
+    let sheet = |medics: RangeInclusive<usize>, blank: bool| {
+        csv((1..=70)
+            .filter(|n| !blank || *n == 1 || !medics.contains(n))
+            .map(|n| {
+                let row = if medics.contains(&n) {
+                    row(n).replace(",Team", ",Medics")
+                } else {
+                    row(n)
+                };
+                if blank && n == 1 {
+                    row.replacen('1', "", 1)
+                } else {
+                    row
+                }
+            }))
+    };
+    let account = app.account(sheet(1..=5, false)).await;
+    app.import(account).await;
+    // Five members: the run is applied, and the group keeps its members.
+    let applied = app.import_sheet(account, sheet(1..=5, true)).await;
+    assert_eq!(
+        (applied.status.as_str(), applied.withheld),
+        ("succeeded_with_issues", Some(5))
+    );
+    assert_eq!(applied.emptied_groups, None);
+    assert_eq!(app.count("SELECT count(*) FROM active_groups").await, 2);
+    // Six members: the run is held, and names the group.
+    app.import_sheet(account, sheet(1..=6, false)).await;
+    let held = app.import_sheet(account, sheet(1..=6, true)).await;
+    assert_eq!(
+        (held.hold_reasons.as_deref(), held.emptied_groups.as_deref()),
+        (
+            Some(&["empties_group".to_owned()][..]),
+            Some(&["Medics".to_owned()][..])
+        )
+    );
+    app.approve(account, held.id).await;
+    assert_eq!(app.count("SELECT count(*) FROM active_groups").await, 1);
 }
 
 #[tokio::test]

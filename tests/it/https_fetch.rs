@@ -3,7 +3,7 @@
 use rosterd::address::Address;
 use rosterd::model::AccountId;
 use rosterd::model::settings::{PASSWORD_COLUMN, S3_SECRET_COLUMN, SourceKind};
-use rosterd::store::NewSettings;
+use rosterd::store::{NewSettings, StoreError};
 use std::io::Write;
 
 use crate::support::https_server::{HttpsServer, Reply};
@@ -539,7 +539,7 @@ async fn multi_member_gzip_is_imported_completely() {
 #[tokio::test]
 async fn url_with_credentials_is_rejected_by_database() {
     let app = TestApp::start().await;
-    app.account(contacts_csv(1..=3)).await;
+    let account = app.account(contacts_csv(1..=3)).await;
     for address in [
         "https://jane:secret#1@h/x",
         "https://jane:secret?1@h/x",
@@ -557,6 +557,10 @@ async fn url_with_credentials_is_rejected_by_database() {
             "{address}"
         );
     }
+    // The query may be part of a password.
+    let ambiguous = NewSettings::new(SourceKind::Https, "https://h?x=a@b");
+    let error = app.store.save_settings(account, &ambiguous).await;
+    assert!(matches!(error, Err(StoreError::UrlMayHaveCredentials)));
     // An `@` in the path or query is allowed.
     sqlx::query("UPDATE import_settings SET url = 'https://h.example:8443/a@b.csv?c=d@e'")
         .execute(&app.pool)

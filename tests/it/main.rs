@@ -20,6 +20,7 @@ mod https_fetch;
 mod imports;
 mod mail_delivery;
 mod model;
+mod odd_files;
 mod reader_version;
 mod retention;
 mod reverts;

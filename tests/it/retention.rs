@@ -43,6 +43,28 @@ async fn removed_contact_after_30_days_is_purged_with_history() {
     assert_eq!((run.revived, run.added), (Some(0), Some(1)));
 }
 
+/// Issues have only the start and the digest of a long ID.
+#[tokio::test]
+async fn issues_of_purged_contact_with_long_id_are_deleted() {
+    let app = TestApp::start().await;
+    let long_id = "x".repeat(300);
+    let sheet = contacts_csv(1..=20).replace("\r\n20,", &format!("\r\n{long_id},"));
+    let account = app.account(sheet.clone()).await;
+    app.import(account).await;
+    let run = app
+        .import_sheet(account, sheet.replace("6045550020", "1"))
+        .await;
+    assert_eq!(run.errors, Some(1));
+    let issues = "SELECT count(*) FROM import_issues WHERE external_id LIKE 'xxx%' AND length(external_id) < 200";
+    assert_eq!(app.count(issues).await, 1);
+    let run = app.import_sheet(account, contacts_csv(1..=19)).await;
+    assert_eq!(run.removed, Some(1));
+    app.advance(TimeDelta::days(31));
+    app.run_until_idle().await;
+    assert_eq!(app.count("SELECT count(*) FROM contacts").await, 19);
+    assert_eq!(app.count(issues).await, 0);
+}
+
 /// The issues of a held run name its contacts in error until it is approved or rejected.
 #[tokio::test]
 async fn issues_of_held_run_are_kept_beyond_retention() {

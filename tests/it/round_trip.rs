@@ -102,6 +102,14 @@ fn layout() -> impl Strategy<Value = Layout> {
     })
 }
 
+/// Whether reading the text again gives the same text: it is no placeholder, no error word and not marked as text.
+fn is_plain_value(text: &str) -> bool {
+    !unicode::is_placeholder(text)
+        && !unicode::is_error_word(text)
+        && !unicode::has_invisible(text)
+        && unicode::without_text_marker(text).is_none()
+}
+
 /// Text that cleaning leaves unchanged and that is not a placeholder such as `n/a`.
 fn clean_text(pattern: &'static str) -> impl Strategy<Value = String> {
     pattern.prop_filter_map("cleaned text", |raw| {
@@ -109,7 +117,7 @@ fn clean_text(pattern: &'static str) -> impl Strategy<Value = String> {
         let valid = !cleaned.text.is_empty()
             && !cleaned.has_control
             && !cleaned.had_line_break
-            && !unicode::is_placeholder(&cleaned.text);
+            && is_plain_value(&cleaned.text);
         valid.then(|| cleaned.text.into_owned())
     })
 }
@@ -149,7 +157,7 @@ fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
                 let mut keys = HashSet::new();
                 let groups: Vec<String> = groups
                     .into_iter()
-                    .filter(|name| !name.is_empty() && !unicode::is_placeholder(name))
+                    .filter(|name| !name.is_empty() && is_plain_value(name))
                     .filter(|name| keys.insert(unicode::fold(name)))
                     .collect();
                 let mut seen = HashSet::new();
@@ -163,7 +171,7 @@ fn contact(pattern: &'static str) -> impl Strategy<Value = FileContact> {
                     })
                     .collect();
                 // All groups share one cell, which as a whole must not be a placeholder.
-                let valid = !groups.is_empty() && !unicode::is_placeholder(&groups.join(", "));
+                let valid = !groups.is_empty() && is_plain_value(&groups.join(", "));
                 valid.then(|| FileContact {
                     keep_stored_numbers: false,
                     external_id: ExternalId::parse(&id).unwrap(),

@@ -381,3 +381,34 @@ async fn missing_keys_or_invalid_region_send_no_request() {
         .await;
     assert_eq!(server.connections(), 0);
 }
+
+#[tokio::test]
+async fn directory_bucket_name_sends_no_request() {
+    let server = S3Server::start("north-shore").await;
+    let app = TestApp::start_trusting(&server.ca_pem).await;
+    let account = app.account_with_contacts().await;
+    settings(
+        &app,
+        account,
+        &server.url("north-shore/contacts.csv"),
+        &VALID_KEYS,
+    )
+    .await;
+    for url in [
+        server.url("sar--x-s3/contacts.csv"),
+        server.url("sar--usw2-az1--xa-s3/contacts.csv"),
+        "s3://sar--usw2-az1--x-s3/contacts.csv".to_owned(),
+    ] {
+        sqlx::query("UPDATE import_settings SET url = $1")
+            .bind(&url)
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        let run = app
+            .assert_import_fails(account, "settings_incomplete")
+            .await;
+        let message = run.failure_message.unwrap();
+        assert!(message.contains("directory buckets"), "{url}: {message}");
+    }
+    assert_eq!(server.connections(), 0);
+}

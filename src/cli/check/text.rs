@@ -8,9 +8,12 @@ use super::plan_summary::PlanSummary;
 use crate::cli::output::{escape_controls, explain_hold};
 use crate::import::{ParsedFile, Preview};
 use crate::model::issue::{Issue, Severity};
+use crate::unicode::shorten;
 
 /// Maximum number of contacts or groups listed per action; the others are counted.
 const MAX_LISTED: usize = 20;
+/// The name of a sheet is cut at this number of characters.
+const MAX_NAME_CHARS: usize = 100;
 
 pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<()> {
     if let Some(failure) = preview.failure() {
@@ -45,7 +48,12 @@ pub(super) fn print(preview: &Preview, out: &mut dyn Write) -> std::io::Result<(
 fn print_file_summary(parsed_file: &ParsedFile, out: &mut dyn Write) -> std::io::Result<()> {
     let (format, sheet) = (&parsed_file.info.format, &parsed_file.sheet);
     let detail = match (&format.sheet, format.encoding, format.delimiter) {
-        (Some(name), ..) => format!("sheet `{}`", escape_controls(name)),
+        (Some(name), ..) => {
+            format!(
+                "sheet `{}`",
+                escape_controls(&shorten(name, MAX_NAME_CHARS))
+            )
+        }
         (None, Some(encoding), Some('\t')) => format!("{encoding}, delimiter tab"),
         (None, Some(encoding), Some(delimiter)) => {
             format!("{encoding}, delimiter `{delimiter}`")

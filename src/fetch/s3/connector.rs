@@ -72,21 +72,27 @@ impl HttpConnector for Connector {
     }
 }
 
-/// Maximum size of an error response to read. The SDK would keep all of it in memory, and anyone can run an endpoint.
-const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
+/// Maximum size of a response other than an object to read. The SDK would keep all of it in memory, and anyone can run an endpoint.
+const MAX_BUFFERED_BODY_BYTES: usize = 64 << 10;
 
-/// Reads the start of an error response. If it is interrupted or takes longer than `timeout`, the part read so far is enough.
-async fn read_error_body(response: &mut reqwest::Response, timeout: Duration) -> Vec<u8> {
+/// Whether the response to this request is an object, which is read in parts. The SDK adds the name of the operation to the query.
+pub(super) fn is_object_request(url: &Url) -> bool {
+    url.query_pairs()
+        .any(|(name, value)| name == "x-id" && value == "GetObject")
+}
+
+/// Reads the start of a response. If it is interrupted or takes longer than `timeout`, the part read so far is enough.
+async fn read_start(response: &mut reqwest::Response, timeout: Duration) -> Vec<u8> {
     let mut body = Vec::new();
     let read = async {
-        while body.len() < MAX_ERROR_BODY_BYTES
+        while body.len() < MAX_BUFFERED_BODY_BYTES
             && let Ok(Some(chunk)) = response.chunk().await
         {
             body.extend_from_slice(&chunk);
         }
     };
     let _ = tokio::time::timeout(timeout, read).await;
-    body.truncate(MAX_ERROR_BODY_BYTES);
+    body.truncate(MAX_BUFFERED_BODY_BYTES);
     body
 }
 
@@ -126,10 +132,10 @@ async fn send(fetcher: &HttpFetcher, request: HttpRequest) -> Result<HttpRespons
     let status = StatusCode::try_from(response.status().as_u16())
         .map_err(|error| malformed(error.to_string()))?;
     let headers = response.headers().clone();
-    let body = if response.status().is_success() {
+    let body = if response.status().is_success() && is_object_request(&url) {
         SdkBody::from_body_1_x(CompleteBody::new(response))
     } else {
-        SdkBody::from(read_error_body(&mut response, fetcher.idle_timeout()).await)
+        SdkBody::from(read_start(&mut response, fetcher.idle_timeout()).await)
     };
     let mut sdk_response = HttpResponse::new(status, body);
     for (name, value) in &headers {
@@ -140,4 +146,28 @@ async fn send(fetcher: &HttpFetcher, request: HttpRequest) -> Result<HttpRespons
         }
     }
     Ok(sdk_response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_object_requests_are_streamed() {
+        let is_object = |url| is_object_request(&Url::parse(url).unwrap());
+        assert!(is_object("https://h/sar/a.csv?x-id=GetObject"));
+        assert!(!is_object("https://h/sar/a.csv"));
+        assert!(!is_object("https://h/sar?session"));
+        assert!(!is_object("https://h/sar?x-id=HeadBucket"));
+    }
+
+    #[tokio::test]
+    async fn buffered_response_is_read_up_to_limit() {
+        let status = StatusCode::try_from(200_u16).unwrap();
+        let flood = HttpResponse::new(status, SdkBody::from(vec![b'x'; 1 << 20]));
+        let flood = flood.try_into_http1x().unwrap();
+        let mut response = flood.map(|body| body.bytes().unwrap().to_vec()).into();
+        let start = read_start(&mut response, Duration::from_secs(1)).await;
+        assert_eq!(start.len(), MAX_BUFFERED_BODY_BYTES);
+    }
 }

@@ -214,6 +214,8 @@ fn build_client(
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        // With it, the name of a bucket makes the SDK ask the server for a session first.
+        .disable_s3_express_session_auth(true)
         // Compatible servers may not support the newer checksums.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -244,6 +246,36 @@ mod tests {
         fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
             self.0.lock().unwrap().push(request.uri().to_owned());
             HttpConnectorFuture::ready(Err(ConnectorError::user("not sent".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn directory_bucket_name_starts_no_session() {
+        // S3Address::parse refuses this name.
+        let bucket = "sar--usw2-az1--x-s3".to_owned();
+        let keys = vec!["a.csv".to_owned()];
+        for endpoint in [Url::parse("https://files.example.org").ok(), None] {
+            let address = S3Address {
+                endpoint,
+                bucket: bucket.clone(),
+                keys: keys.clone(),
+                region: None,
+            };
+            let credentials = Credentials {
+                username: "id".to_owned(),
+                password: "secret".into(),
+            };
+            let recorder = RecordingConnector::default();
+            let connector = SharedHttpConnector::new(recorder.clone());
+            let client = build_client(&address, "us-west-2", &credentials, connector);
+            let request = client.get_object().bucket(&bucket).key("a.csv");
+            assert!(request.send().await.is_err());
+            for uri in recorder.0.lock().unwrap().iter() {
+                assert!(
+                    connector::is_object_request(&Url::parse(uri).unwrap()),
+                    "{uri}"
+                );
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use super::records::{LineEnding, Record};
 use crate::model::contact::{NumberType, PhoneNumber};
 use crate::sheet::csv::dialect::DELIMITERS;
-use crate::table::{Damage, Field, Header, SheetRow};
+use crate::table::{Cell, Damage, Field, Header, SheetRow};
 
 /// The expected shape of the rows of a file.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct RowChecker {
     delimiter: u8,
     /// Usual line ending of the rows read so far.
     line_ending: Option<LineEnding>,
+    /// Every row has blank cells after those of the header.
+    blank_surplus_is_allowed: bool,
 }
 
 impl RowChecker {
@@ -45,7 +47,18 @@ impl RowChecker {
                 .any(String::is_empty),
             delimiter,
             line_ending,
+            blank_surplus_is_allowed: false,
         }
+    }
+
+    /// Whether the row has more cells than the header, and these are blank.
+    pub(super) fn has_blank_surplus(&self, row: &SheetRow) -> bool {
+        row.len() > self.width && row.cells().skip(self.width).all(Cell::is_blank)
+    }
+
+    /// Accepts rows with blank cells after those of the header.
+    pub(super) fn allow_blank_surplus(&mut self) {
+        self.blank_surplus_is_allowed = true;
     }
 
     /// Marks a row as damaged if its cells do not fit the header.
@@ -53,8 +66,9 @@ impl RowChecker {
         if row.damage.is_some() || row.len() == self.width {
             return;
         }
-        let surplus = row.cells().skip(self.width).any(|cell| !cell.is_blank());
-        row.damage = if surplus {
+        let has_surplus = row.len() > self.width
+            && !(self.blank_surplus_is_allowed && self.has_blank_surplus(row));
+        row.damage = if has_surplus {
             Some(Damage::SurplusCells)
         } else if self.uses_other_delimiter(row) {
             Some(Damage::OtherDelimiter)

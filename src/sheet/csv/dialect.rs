@@ -18,10 +18,11 @@ pub(super) fn detect(head: &[u8]) -> (u8, usize) {
 fn parse_sep_line(head: &[u8]) -> Option<(u8, usize)> {
     let length = memchr::memchr2(b'\n', b'\r', head).unwrap_or(head.len());
     let line = std::str::from_utf8(&head[..length]).ok()?;
-    let value = line
-        .trim_matches('"')
-        .strip_prefix("sep=")
-        .map(str::as_bytes)?;
+    let (name, value) = line.trim_matches('"').split_once('=')?;
+    if !name.eq_ignore_ascii_case("sep") {
+        return None;
+    }
+    let value = value.as_bytes();
     let value = if value == b"\\t" { b"\t" } else { value };
     // Programs that do not know this line may pad it with delimiters like any other row.
     let (delimiter, rest) = value.split_first()?;

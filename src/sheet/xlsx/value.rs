@@ -53,6 +53,14 @@ fn format_value<'a>(
             write(format_args!("{error}"));
             return Ok(Some(Cell::Error(buffer)));
         }
+        // Some libraries write values that are not numbers into number cells.
+        DataRef::Float(number) if !number.is_finite() => {
+            return Ok(Some(Cell::Error(match number {
+                number if number.is_nan() => "NaN",
+                number if number.is_sign_negative() => "-Infinity",
+                _ => "Infinity",
+            })));
+        }
         DataRef::Float(number) if number.abs() >= MAX_EXACT_NUMBER => {
             write(format_args!("{number:.0}"));
             return Ok(Some(Cell::Rounded(buffer)));

@@ -110,6 +110,28 @@ pub struct Expected {
     pub status: &'static str,
     /// In the order added, updated, unchanged, removed, revived, adopted, withheld.
     pub counts: Option<[usize; 7]>,
+    /// Why the run is held, in alphabetical order.
+    pub hold_reasons: Vec<&'static str>,
+}
+
+impl Expected {
+    pub fn without_plan(status: &'static str) -> Self {
+        Self {
+            status,
+            counts: None,
+            hold_reasons: Vec::new(),
+        }
+    }
+}
+
+/// What the hold rules judge: the outcome of a plan if it withheld nothing.
+struct Judged<'a> {
+    changes: &'a [Change],
+    after: &'a [Contact],
+    /// Contacts that would be replaced by a new one that looks the same.
+    recognized: usize,
+    rows: usize,
+    bad: &'a BTreeSet<BadRow>,
 }
 
 pub fn fold(text: &str) -> String {
@@ -190,18 +212,12 @@ impl Account {
         subject: Option<&PendingPlan>,
         decision: Decision,
     ) -> Expected {
-        let failed = Expected {
-            status: "failed",
-            counts: None,
-        };
+        let failed = Expected::without_plan("failed");
         if !self.enabled || (decision != Decision::None && subject.is_none()) {
             return failed;
         }
         if decision == Decision::None && self.last_applied_file.as_deref() == Some(file) {
-            return Expected {
-                status: "unchanged",
-                counts: None,
-            };
+            return Expected::without_plan("unchanged");
         }
         let good: Vec<&Row> = rows
             .iter()
@@ -278,6 +294,7 @@ impl Account {
         let keeps_ids = decision == Decision::ApproveKeepingIds
             || (decision == Decision::Approve
                 && subject.is_some_and(|approved| approved.keeps_ids));
+        let recognized = if keeps_ids { 0 } else { same.len() };
         if !keeps_ids {
             same.clear();
         }
@@ -348,17 +365,27 @@ impl Account {
             .map(|index| self.contacts[*index].uid)
             .collect();
         counts[if withhold { 6 } else { 3 }] = missing.len();
+        let (mut all_changes, mut all_after) = (changes.clone(), after.clone());
+        for index in missing {
+            all_after[index].removed = Some(self.now);
+            let c = &self.contacts[index];
+            all_changes.push(Change {
+                uid: c.uid,
+                kind: ChangeKind::Removed,
+                before: Some(c.state.clone()),
+                after: None,
+            });
+        }
+        let hold_reasons = self.hold_reasons(&Judged {
+            changes: &all_changes,
+            after: &all_after,
+            recognized,
+            rows: rows.len(),
+            bad: &bad,
+        });
+        let changes_existing = changes_existing(&all_changes);
         if !withhold {
-            for index in missing {
-                after[index].removed = Some(self.now);
-                let c = &self.contacts[index];
-                changes.push(Change {
-                    uid: c.uid,
-                    kind: ChangeKind::Removed,
-                    before: Some(c.state.clone()),
-                    after: None,
-                });
-            }
+            (changes, after) = (all_changes, all_after);
         }
         let not_new = changes
             .iter()
@@ -369,8 +396,6 @@ impl Account {
             .filter(|d| d.kind == ChangeKind::Updated && id_of(&d.before) != id_of(&d.after))
             .map(|d| d.uid)
             .collect();
-        let planned = changes.clone();
-        let reasons = self.exceeds_limits(&changes, &after, rows.len(), &bad);
         let covered = decision != Decision::None
             && subject.is_some_and(|approved| {
                 let same_confirmation =
@@ -391,13 +416,14 @@ impl Account {
             changed: changed_uids,
             bad: bad.clone(),
             keeps_ids,
-            confirms: self.must_confirm.filter(|_| changes_existing(&planned)),
+            confirms: self.must_confirm.filter(|_| changes_existing),
         };
-        if reasons && !covered {
+        if !hold_reasons.is_empty() && !covered {
             self.held = Some(pending);
             return Expected {
                 status: "held",
                 counts: Some(counts),
+                hold_reasons,
             };
         }
         let names_in_file: Vec<String> = good.iter().flat_map(|row| row.groups.clone()).collect();
@@ -426,23 +452,22 @@ impl Account {
                 "succeeded_with_issues"
             },
             counts: Some(counts),
+            hold_reasons: Vec::new(),
         }
     }
 
-    /// Whether a plan is held for approval, with the default limits.
-    fn exceeds_limits(
-        &self,
-        changes: &[Change],
-        after: &[Contact],
-        rows: usize,
-        bad: &BTreeSet<BadRow>,
-    ) -> bool {
+    /// Why a plan is held for approval, with the default limits, in alphabetical order.
+    fn hold_reasons(&self, judged: &Judged<'_>) -> Vec<&'static str> {
         let stored = self.active().count();
-        let removed = changes
+        let too_many =
+            |count: usize| count > 0 && (count * 10 > stored && count > 5 || count * 2 >= stored);
+        let removed = judged
+            .changes
             .iter()
             .filter(|d| d.kind == ChangeKind::Removed)
             .count();
-        let renamed = changes
+        let renamed = judged
+            .changes
             .iter()
             .filter(|d| matches!(d.kind, ChangeKind::Updated | ChangeKind::Adopted))
             .filter(|d| {
@@ -465,16 +490,27 @@ impl Account {
         let empties_group = self
             .groups
             .keys()
-            .any(|key| members(&self.contacts, key) > 5 && members(after, key) == 0);
-        let new_bad = bad
+            .any(|key| members(&self.contacts, key) > 5 && members(judged.after, key) == 0);
+        let new_bad = judged
+            .bad
             .iter()
             .filter(|row| !self.bad_before.contains(row))
             .count();
-        (removed > 0 && (removed * 10 > stored && removed > 5 || removed * 2 >= stored))
-            || (renamed > 10 && renamed * 2 > stored)
-            || empties_group
-            || new_bad * 4 > rows
-            || (self.must_confirm.is_some() && changes_existing(changes))
+        let confirmation = self
+            .must_confirm
+            .filter(|_| changes_existing(judged.changes));
+        let limits = [
+            (renamed > 10 && renamed * 2 > stored, "changes_too_many"),
+            (empties_group, "empties_group"),
+            (new_bad * 4 > judged.rows, "errors_too_many"),
+            (too_many(judged.recognized), "ids_changed"),
+            (too_many(removed), "removes_too_many"),
+        ];
+        let exceeded = limits.into_iter().filter(|(exceeded, _)| *exceeded);
+        let mut reasons: Vec<&str> = exceeded.map(|(_, reason)| reason).collect();
+        reasons.extend(confirmation);
+        reasons.sort_unstable();
+        reasons
     }
 
     /// Reverts a run. Returns `None` if the run changed no contact.
@@ -580,6 +616,7 @@ impl Account {
         Some(Expected {
             status,
             counts: Some(counts),
+            hold_reasons: Vec::new(),
         })
     }
 

@@ -44,6 +44,8 @@ async fn run_sequences(first: u64) {
         "manual failed",
         "manual unchanged",
         "manual withheld",
+        "withheld, held for removes_too_many",
+        "withheld, held for ids_changed",
         "manual removed",
         "manual revived",
         "manual adopted",

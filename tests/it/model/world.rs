@@ -272,10 +272,7 @@ impl World {
         let expected = self
             .model
             .revert(run.id, subject, force)
-            .unwrap_or(Expected {
-                status: "failed",
-                counts: None,
-            });
+            .unwrap_or(Expected::without_plan("failed"));
         self.check(&run, &expected);
     }
 
@@ -416,14 +413,30 @@ impl World {
                 note(format!("{trigger} {name}"));
             }
         }
-        let found = (run.status.as_str(), counts);
+        let mut hold_reasons: Vec<&str> = run
+            .hold_reasons
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        hold_reasons.sort_unstable();
+        if run.status == "held" && count(run.withheld) > 0 {
+            for reason in &hold_reasons {
+                note(format!("withheld, held for {reason}"));
+            }
+        }
+        let found = (run.status.as_str(), counts, hold_reasons);
+        let expected = (
+            expected.status,
+            expected.counts,
+            expected.hold_reasons.clone(),
+        );
         assert_eq!(
             found,
-            (expected.status, expected.counts),
-            "run {} {:?} {:?}\n{}",
+            expected,
+            "run {} {:?}\n{}",
             run.id,
             run.failure_message,
-            run.hold_reasons,
             self.log.join("\n")
         );
     }

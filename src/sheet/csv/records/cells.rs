@@ -7,8 +7,11 @@ use csv_core::{ReadRecordResult, ReaderBuilder};
 
 use super::{MAX_CELLS, Quoting, RecordSpan, Records};
 use crate::sheet::SheetError;
+use crate::sheet::error::ByteLimit;
 use crate::table::{Cell, CellKind, Damage, SheetRow};
 
+/// Longest cell, in bytes.
+const MAX_CELL_BYTES: usize = 1 << 20;
 /// Initial size in bytes of the buffer for the cells of a damaged line.
 const INITIAL_CELL_BYTES: usize = 1 << 10;
 /// Initial number of cells of a damaged line.
@@ -25,6 +28,9 @@ impl<R: Read> Records<R> {
         let text = simdutf8::basic::from_utf8(&self.buffer[span.start..span.end])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;
         for cell in &self.cell_spans {
+            if cell.end - cell.start > MAX_CELL_BYTES {
+                return Err(self.cell_too_long());
+            }
             match cell.quoting {
                 Quoting::None => row.push(Cell::Text(&text[cell.start..cell.end])),
                 Quoting::Quoted => row.push(Cell::Text(&text[cell.start + 1..cell.end - 1])),
@@ -38,6 +44,13 @@ impl<R: Read> Records<R> {
             row.damage = Some(Damage::SurplusCells);
         }
         Ok(())
+    }
+
+    fn cell_too_long(&self) -> SheetError {
+        SheetError::CellTooLong {
+            row: self.row,
+            limit: ByteLimit(MAX_CELL_BYTES as u64),
+        }
     }
 
     /// Reads the cells of a line of a damaged record into `row`. Returns whether there may be cells beyond
@@ -83,6 +96,13 @@ impl<R: Read> Records<R> {
             }
         }
         let cell_ends = &self.cell_ends[..count];
+        let starts = std::iter::once(&0).chain(cell_ends);
+        if starts
+            .zip(cell_ends)
+            .any(|(start, end)| end - start > MAX_CELL_BYTES)
+        {
+            return Err(self.cell_too_long());
+        }
         let written = cell_ends.last().copied().unwrap_or_default();
         let text = simdutf8::basic::from_utf8(&self.cells[..written])
             .map_err(|_| SheetError::Undecodable { row: self.row })?;

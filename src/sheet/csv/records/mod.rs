@@ -12,7 +12,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use csv_core::Reader;
-use memchr::{memchr, memchr_iter, memchr2_iter};
+use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 
 use super::structural_scan::StructuralScanner;
 use crate::model::contact::PhoneNumber;
@@ -23,6 +23,10 @@ use crate::table::{Damage, SheetRow};
 /// Maximum number of cells of a record: four times the columns of a spreadsheet program. A record with more cells is
 /// damaged, and the surplus cells are discarded.
 pub(super) const MAX_CELLS: usize = 1 << 16;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
+/// The character that old programs write at the end of a file.
+const CTRL_Z: &str = "\u{1A}";
 
 /// Properties of the columns that help to recognize a record inside a quoted cell.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -134,6 +138,16 @@ impl RecordSpan {
     }
 }
 
+/// Where a cell `="…"` ends.
+enum MarkedText {
+    /// Offset after the closing quote.
+    EndsAt(usize),
+    /// The line continues after the window.
+    NeedsInput,
+    /// The cell is not of this form.
+    None,
+}
+
 enum ScanResult {
     Complete(RecordSpan),
     /// The record continues after the window.
@@ -187,10 +201,27 @@ impl<R: Read> Records<R> {
             if !has_more {
                 return Ok(false);
             }
-            if !record.row.is_skippable() {
-                return Ok(true);
+            if record.row.is_skippable() {
+                continue;
             }
+            return Ok(!self.is_final_ctrl_z(record)?);
         }
+    }
+
+    /// Whether the record is a Ctrl-Z and nothing follows it; then it is not part of the text.
+    fn is_final_ctrl_z(&mut self, record: &Record) -> Result<bool, SheetError> {
+        let text = record.row.cell(0).display_text();
+        if record.row.len() != 1 || text != CTRL_Z || self.lines.is_some() {
+            return Ok(false);
+        }
+        let has_more =
+            self.start < self.buffer.len() || self.text.read_more(&mut self.buffer, 1)?;
+        let rest = &self.buffer[self.start..];
+        let is_final = !has_more || rest.iter().all(|byte| matches!(byte, b'\n' | b'\r'));
+        if is_final {
+            self.last_byte = Some(b'\n');
+        }
+        Ok(is_final)
     }
 
     fn next_record(&mut self, record: &mut Record) -> Result<bool, SheetError> {
@@ -289,7 +320,11 @@ impl<R: Read> Records<R> {
             nul: None,
         };
         self.cell_spans.clear();
+        // A program that joined files, or added a second byte order mark, leaves one at the start of a record.
         let mut cell_start = start;
+        while text[cell_start..].starts_with(BYTE_ORDER_MARK) {
+            cell_start += BYTE_ORDER_MARK.len();
+        }
         let mut quoting = Quoting::None;
         // Offset after the closing quote of the last quoted cell.
         let mut after_closing_quote = None;
@@ -324,6 +359,16 @@ impl<R: Read> Records<R> {
                         }
                     }
                 }
+                // `="0042"`: the quotes belong to the text.
+                b'"' if position == cell_start + 1 && text[cell_start] == b'=' => {
+                    match self.find_end_of_marked_text(position + 1, at_eof) {
+                        MarkedText::EndsAt(end) => self.scanner.reset_to(end),
+                        MarkedText::NeedsInput => return ScanResult::NeedsInput,
+                        MarkedText::None => {
+                            span.damage = span.damage.or(Some(Damage::StrayQuote));
+                        }
+                    }
+                }
                 b'"' => span.damage = span.damage.or(Some(Damage::StrayQuote)),
                 b'\n' | b'\r' => {
                     if text[position] == b'\r' && position + 1 == text.len() && !at_eof {
@@ -343,6 +388,31 @@ impl<R: Read> Records<R> {
         span.ends_quoted = after_closing_quote == Some(span.end);
         span.push_cell(&mut self.cell_spans, cell_start..span.end, quoting);
         ScanResult::Complete(span)
+    }
+
+    /// The end of a cell `="…"` that starts before `from`, if its closing quote is at the end of a cell in the same line.
+    fn find_end_of_marked_text(&self, from: usize, at_eof: bool) -> MarkedText {
+        let rest = &self.buffer[from..];
+        let mut offset = 0;
+        while let Some(found) = memchr3(b'"', b'\n', b'\r', &rest[offset..]) {
+            let position = offset + found;
+            match (rest[position], rest.get(position + 1)) {
+                (b'"', Some(b'"')) => offset = position + 2,
+                (b'"', None) if !at_eof => return MarkedText::NeedsInput,
+                (b'"', None | Some(b'\n' | b'\r')) => {
+                    return MarkedText::EndsAt(from + position + 1);
+                }
+                (b'"', Some(next)) if *next == self.delimiter => {
+                    return MarkedText::EndsAt(from + position + 1);
+                }
+                _ => return MarkedText::None,
+            }
+        }
+        if at_eof {
+            MarkedText::None
+        } else {
+            MarkedText::NeedsInput
+        }
     }
 
     /// The damage of a record. A record of several lines contains other records if its quotes are damaged, or if one
@@ -365,14 +435,13 @@ impl<R: Read> Records<R> {
         if memchr_iter(self.delimiter, line).count() + 1 >= self.expected.width {
             return true;
         }
-        self.expected.numbers.iter().any(|index| {
-            *index > 0
-                && line
-                    .split(|byte| *byte == self.delimiter)
-                    .nth(*index)
-                    .and_then(|cell| std::str::from_utf8(cell).ok())
-                    .is_some_and(|cell| PhoneNumber::parse(cell).is_ok())
-        })
+        let is_phone_number =
+            |cell| std::str::from_utf8(cell).is_ok_and(|cell| PhoneNumber::parse(cell).is_ok());
+        let cells = line.split(|byte| *byte == self.delimiter).enumerate();
+        cells
+            .skip(1)
+            .filter(|(index, _)| self.expected.numbers.contains(index))
+            .any(|(_, cell)| is_phone_number(cell))
     }
 }
 
