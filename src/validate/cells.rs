@@ -36,9 +36,14 @@ const MAX_EXPONENT_FORM_BYTES: usize = 64;
 /// Spreadsheet programs show a number like `6.04E+09` if it is too long for its cell, and save it that way in CSV, with the digits and signs
 /// of the user's language.
 pub(super) fn exponent_form(text: &str) -> Option<ExponentForm> {
-    // Fast path: nearly all IDs and numbers.
+    // Fast path: nearly all IDs.
+    let starts_like_number =
+        |b: &u8| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b',') || !b.is_ascii();
     let has_letter = |b: u8| matches!(b, b'e' | b'E' | b'^') || !b.is_ascii();
-    if text.len() > MAX_EXPONENT_FORM_BYTES || !text.bytes().any(has_letter) {
+    if text.len() > MAX_EXPONENT_FORM_BYTES
+        || !text.as_bytes().first().is_some_and(starts_like_number)
+        || !text.bytes().any(has_letter)
+    {
         return None;
     }
     let plain = in_ascii(text)?;

@@ -41,7 +41,12 @@ pub(super) struct RowReader<'a> {
 
 impl<'a> RowReader<'a> {
     pub(super) fn new(header: &'a Header, row: &'a SheetRow) -> Self {
-        let trim_only = unicode::needs_only_trimming(row.layout().0);
+        let text = row.layout().0;
+        let may_have_markers = memchr::memchr2(b'=', b'\'', text.as_bytes()).is_some();
+        let has_marker =
+            |cell: Cell<'_>| unicode::may_have_text_marker(unicode::trim(cell.display_text()));
+        let trim_only = unicode::needs_only_trimming(text)
+            && !(may_have_markers && row.cells().any(has_marker));
         Self {
             header,
             row,
@@ -405,17 +410,16 @@ impl<'a> RowReader<'a> {
     }
 
     fn phone_number(&mut self, ordinal: u32, text: &str) -> Option<PhoneNumber> {
-        let finding = if exponent_form(text) == Some(ExponentForm::Shortened) {
-            Finding::NumberScientific
-        } else {
-            match PhoneNumber::parse(text) {
-                Ok(number) => {
-                    self.numbers.push(number);
-                    return Some(number);
-                }
-                Err(PhoneNumberError::NotTenDigits) => Finding::NumberNotTenDigits,
-                Err(PhoneNumberError::NotNanp) => Finding::NumberNotNanp,
+        let finding = match PhoneNumber::parse(text) {
+            Ok(number) => {
+                self.numbers.push(number);
+                return Some(number);
             }
+            Err(_) if exponent_form(text) == Some(ExponentForm::Shortened) => {
+                Finding::NumberScientific
+            }
+            Err(PhoneNumberError::NotTenDigits) => Finding::NumberNotTenDigits,
+            Err(PhoneNumberError::NotNanp) => Finding::NumberNotNanp,
         };
         self.add_issue(finding, Field::Number, ordinal, text);
         None
