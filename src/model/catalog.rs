@@ -58,7 +58,7 @@ catalog! {
         "this row cannot be matched to a contact, because its ID is blank",
         "enter the ID. No contacts are removed until this is fixed";
     IdPlaceholder = PlaceholderInRequired, Error,
-        "the ID is a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
+        "the ID is a placeholder for an empty value (n/a, na, nan, null, nil, none, undefined, -, \\N, #N/A)",
         "this row cannot be matched to a contact, because its ID is a placeholder such as n/a",
         "enter the ID. No contacts are removed until this is fixed";
     IdRounded = IdUnreadable, Error,
@@ -118,7 +118,7 @@ catalog! {
         "{column} is required but blank",
         "enter a value";
     RequiredPlaceholder = PlaceholderInRequired, Error,
-        "a required cell contains a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
+        "a required cell contains a placeholder for an empty value (n/a, na, nan, null, nil, none, undefined, -, \\N, #N/A)",
         "{column} is required but contains a placeholder such as n/a",
         "enter a value";
     NumberNotTenDigits = NumberNotTenDigits, Error,
@@ -170,7 +170,7 @@ catalog! {
         "the file may be truncated in this row, because it does not end with a line break as the last imported file did",
         "export the file again, or add a line break after its last row. Until then this contact is skipped and no contacts are removed";
     OptionalPlaceholder = PlaceholderInOptional, Warning,
-        "an optional cell contains a placeholder for an empty value (n/a, na, null, nil, none, -, #N/A)",
+        "an optional cell contains a placeholder for an empty value (n/a, na, nan, null, nil, none, undefined, -, \\N, #N/A)",
         "{column} contains a placeholder such as n/a, which was read as blank",
         "clear the cell";
     EmailInvalid = EmailInvalid, Warning,

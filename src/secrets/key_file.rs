@@ -29,7 +29,7 @@ impl Keyring {
             std::fs::create_dir_all(directory).map_err(io_error)?;
         }
         let text = format!("{KEY_FILE_COMMENT}{}\n", new_key_line()?);
-        match write_new(path, &text).and_then(|()| sync_parent_dir(path)) {
+        match write_new(path, &text).and_then(|_| sync_parent_dir(path)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 Err(SecretError::KeyExists(path.to_owned()))
             }
@@ -134,23 +134,26 @@ fn io_error(path: &Path, source: std::io::Error) -> SecretError {
 }
 
 /// Opens the lock file. The key file itself cannot be locked, because it is replaced. The lock file gets the owner and permissions of
-/// the key file: a user who can read the key can lock it.
+/// the key file: a user who can read the key can lock it. A symbolic link in its place is refused, since it could be a link to a file
+/// whose owner would then be changed.
 fn open_lock(path: &Path) -> std::io::Result<File> {
     let path = std::fs::canonicalize(path)?;
     let lock = sibling_path(&path, ".lock");
-    match File::open(&lock) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&lock)?;
-            copy_ownership(&lock, &path)?;
-            Ok(file)
-        }
-        other => other,
-    }
+    let opened = match create_new(&lock) {
+        Ok(file) => copy_ownership(&file, &path).map(|()| file),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+            .open(&lock),
+        Err(error) => Err(error),
+    };
+    opened.map_err(|error| match error.raw_os_error() {
+        Some(nix::libc::ELOOP) => std::io::Error::other(format!(
+            "`{}` is a symbolic link; delete it",
+            lock.display()
+        )),
+        _ => error,
+    })
 }
 
 fn map_lock_result(path: &Path, result: Result<(), TryLockError>) -> Result<(), SecretError> {
@@ -180,16 +183,18 @@ fn key_lines(path: &Path) -> Result<Vec<String>, SecretError> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-/// Creates a file that only its owner can read, and syncs it to disk. Fails if it exists.
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+/// Creates a file that only its owner can read. Fails if it exists, also as a symbolic link.
+fn create_new(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Creates a file that only its owner can read, and syncs it to disk. Fails if it exists.
+fn write_new(path: &Path, text: &str) -> std::io::Result<File> {
+    let mut file = create_new(path)?;
     file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// Syncs a file's directory to disk, which makes its creation or renaming durable.
@@ -224,19 +229,20 @@ fn replace_file(path: &Path, text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    write_new(&replacement, text)?;
-    copy_ownership(&replacement, path)?;
+    let file = write_new(&replacement, text)?;
+    copy_ownership(&file, path)?;
     std::fs::rename(&replacement, path)?;
     sync_parent_dir(path)
 }
 
-/// Copies owner, group and permissions from `other` to `path`. Only root can change the owner.
-fn copy_ownership(path: &Path, other: &Path) -> std::io::Result<()> {
+/// Copies owner, group and permissions of the file at `other` to an open file, which cannot be exchanged meanwhile as a path could. Only
+/// root can change the owner.
+fn copy_ownership(file: &File, other: &Path) -> std::io::Result<()> {
     let other = std::fs::metadata(other)?;
     if nix::unistd::geteuid().is_root() {
-        std::os::unix::fs::chown(path, Some(other.uid()), Some(other.gid()))?;
+        std::os::unix::fs::fchown(file, Some(other.uid()), Some(other.gid()))?;
     }
-    std::fs::set_permissions(path, other.permissions())
+    file.set_permissions(other.permissions())
 }
 
 fn parse_key(line: &str) -> Option<Key> {

@@ -395,4 +395,31 @@ mod tests {
                 .is_err()
         );
     }
+
+    #[test]
+    fn symbolic_links_next_to_the_key_are_not_followed() {
+        let (folder, path, keys) = keyring();
+        let (target, other) = (folder.path().join("target"), folder.path().join("other"));
+        std::fs::write(&other, "text").unwrap();
+        let lock = path.with_file_name("secrets.key.lock");
+        for to in [&target, &other] {
+            std::os::unix::fs::symlink(to, &lock).unwrap();
+            let message = Keyring::lock(&path).unwrap_err().to_string();
+            assert!(
+                message.contains("lock` is a symbolic link; delete it"),
+                "{message}"
+            );
+            assert!(Keyring::lock_shared(&path).is_err());
+            std::fs::remove_file(&lock).unwrap();
+        }
+        let replacement = path.with_file_name("secrets.key.new");
+        std::os::unix::fs::symlink(&other, &replacement).unwrap();
+        Keyring::add_key(&path).unwrap();
+        assert!(keys.finish_rotation(&path).is_ok());
+        assert!(!target.exists());
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "text");
+        // A regular lock file is opened again.
+        drop(Keyring::lock(&path).unwrap());
+        assert!(Keyring::lock(&path).is_ok() && lock.is_file());
+    }
 }

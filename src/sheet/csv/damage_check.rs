@@ -24,8 +24,8 @@ pub(super) struct RowChecker {
     delimiter: u8,
     /// Usual line ending of the rows read so far.
     line_ending: Option<LineEnding>,
-    /// Every row has blank cells after those of the header.
-    blank_surplus_is_allowed: bool,
+    /// Number of cells of a row that has as many blank cells after those of the header as every row has.
+    width_with_blank_surplus: usize,
 }
 
 impl RowChecker {
@@ -34,6 +34,7 @@ impl RowChecker {
         let last = header.titles.iter().rposition(|title| !title.is_empty());
         Self {
             width: header.titles.len(),
+            width_with_blank_surplus: header.titles.len(),
             id: header.column_index(Field::Id),
             number_type: match &header.numbers[..] {
                 [only] => Some(only.number_type),
@@ -47,7 +48,6 @@ impl RowChecker {
                 .any(String::is_empty),
             delimiter,
             line_ending,
-            blank_surplus_is_allowed: false,
         }
     }
 
@@ -56,9 +56,9 @@ impl RowChecker {
         row.len() > self.width && row.cells().skip(self.width).all(Cell::is_blank)
     }
 
-    /// Accepts rows with blank cells after those of the header.
-    pub(super) fn allow_blank_surplus(&mut self) {
-        self.blank_surplus_is_allowed = true;
+    /// Accepts rows of up to `width` cells if those after the header are blank.
+    pub(super) fn allow_blank_surplus(&mut self, width: usize) {
+        self.width_with_blank_surplus = width;
     }
 
     /// Marks a row as damaged if its cells do not fit the header.
@@ -67,7 +67,7 @@ impl RowChecker {
             return;
         }
         let has_surplus = row.len() > self.width
-            && !(self.blank_surplus_is_allowed && self.has_blank_surplus(row));
+            && !(row.len() <= self.width_with_blank_surplus && self.has_blank_surplus(row));
         row.damage = if has_surplus {
             Some(Damage::SurplusCells)
         } else if self.uses_other_delimiter(row) {

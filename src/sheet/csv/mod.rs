@@ -62,8 +62,8 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     let has_rows = records.next_non_blank(&mut first)?;
     if has_rows && checker.has_blank_surplus(&first.row) {
         drop(records);
-        if every_row_has_blank_surplus(&mut file, &checker)? {
-            checker.allow_blank_surplus();
+        if let Some(width) = common_blank_surplus(&mut file, &checker)? {
+            checker.allow_blank_surplus(width);
         }
         // Start again after the header.
         (records, ..) = open_records(&mut file)?;
@@ -96,21 +96,28 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     })
 }
 
-/// Whether every row has blank cells after those of the header: then they come from the program that wrote the file. In a single row they
-/// come from a delimiter inside a cell, which moved the other cells to the right.
-fn every_row_has_blank_surplus<R: Read + Seek>(
+/// The number of cells of the shortest row, if every row has blank cells after those of the header: then they come from the program that
+/// wrote the file. If one row has more of them than the others, they come from a delimiter inside a cell, which moved the other cells to the
+/// right.
+fn common_blank_surplus<R: Read + Seek>(
     file: &mut R,
     checker: &RowChecker,
-) -> Result<bool, SheetError> {
+) -> Result<Option<usize>, SheetError> {
     let (mut records, ..) = open_records(file)?;
     let mut record = Record::default();
     records.next_non_blank(&mut record)?;
+    let mut width = None;
     while records.next_non_blank(&mut record)? {
-        if record.row.damage.is_none() && !checker.has_blank_surplus(&record.row) {
-            return Ok(false);
+        if record.row.damage.is_some() {
+            continue;
         }
+        if !checker.has_blank_surplus(&record.row) {
+            return Ok(None);
+        }
+        let cells = record.row.len();
+        width = Some(width.map_or(cells, |width: usize| width.min(cells)));
     }
-    Ok(true)
+    Ok(width)
 }
 
 /// The records of a file, with its encoding and delimiter.

@@ -130,13 +130,18 @@ fn blank_surplus_in_some_rows_marks_them_damaged() {
 
 #[test]
 fn blank_surplus_in_every_row_is_ignored() {
-    let text = format!("{HEADER}\n1,A,2,m,x,,\n2,B,3,m,y,\n");
-    let (_, rows) = parse_rows(text.as_bytes()).unwrap();
-    assert_eq!((rows[0].damage, rows[1].damage), (None, None));
-    let text = format!("{HEADER}\n1,A,2,m,x,,\n2,B,3,m,y,z\n");
-    let (_, rows) = parse_rows(text.as_bytes()).unwrap();
     let surplus = Some(Damage::SurplusCells);
-    assert_eq!((rows[0].damage, rows[1].damage), (surplus, surplus));
+    for (rows, expected) in [
+        ("1,A,2,m,x,\n2,B,3,m,y,\n", [None, None]),
+        ("1,A,2,m,x,,\n2,B,3,m,y,,\n", [None, None]),
+        // One row has more than the others.
+        ("1,A,2,m,x,,\n2,B,3,m,y,\n", [surplus, None]),
+        ("1,A,2,m,x,\n2,B,3,m,y,,\n", [None, surplus]),
+        ("1,A,2,m,x,,\n2,B,3,m,y,z\n", [surplus, surplus]),
+    ] {
+        let (_, rows) = parse_rows(format!("{HEADER}\n{rows}").as_bytes()).unwrap();
+        assert_eq!([rows[0].damage, rows[1].damage], expected);
+    }
 }
 
 #[test]
