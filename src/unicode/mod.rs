@@ -1,122 +1,16 @@
-//! Text functions: cleaning of cells, white space, placeholders, and comparison regardless of case. Uses no other module.
+//! Text functions: cleaning of cells, white space, what programs write in cells, and comparison regardless of case. Uses no other module.
+
+mod invisible;
+mod program_text;
 
 use std::borrow::Cow;
 
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-/// Whether a character counts as white space in a cell: Unicode white space, and invisible characters.
-#[must_use]
-pub fn is_blank_char(c: char) -> bool {
-    c.is_whitespace() || is_invisible(c)
-}
-
-/// Whether a character is never visible: zero-width characters, marks of the writing direction, fillers and the like, which programs
-/// leave in cells. Variation selectors are not among them, since they are part of emoji.
-#[must_use]
-pub const fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{00AD}'
-            | '\u{034F}'
-            | '\u{061C}'
-            | '\u{115F}'..='\u{1160}'
-            | '\u{17B4}'..='\u{17B5}'
-            | '\u{180E}'
-            | '\u{200B}'..='\u{200F}'
-            | '\u{202A}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}'
-            | '\u{3164}'
-            | '\u{FEFF}'
-            | '\u{FFA0}'
-            | '\u{FFF9}'..='\u{FFFB}'
-            | '\u{1D173}'..='\u{1D17A}'
-    )
-}
-
-/// Whether a text has invisible characters, except joiners that hold an emoji together.
-#[must_use]
-pub fn has_invisible(text: &str) -> bool {
-    // The first bytes of these characters in UTF-8. Without a branch, the loop is vectorized.
-    let may_start = |b: u8| u8::from(matches!(b, 0xC2 | 0xCD | 0xD8 | 0xE1..=0xE3 | 0xEF | 0xF0));
-    if text.bytes().fold(0, |found, b| found | may_start(b)) == 0 {
-        return false;
-    }
-    let mut previous = '\0';
-    text.chars().any(|c| {
-        // Emoji and the variation selector that may follow them.
-        let joins_emoji = c == '\u{200D}'
-            && (previous >= '\u{1F000}'
-                || matches!(previous, '\u{2600}'..='\u{27BF}' | '\u{FE0F}'));
-        previous = c;
-        is_invisible(c) && !joins_emoji
-    })
-}
-
-/// The text without its invisible characters.
-#[must_use]
-pub fn without_invisible(text: &str) -> Cow<'_, str> {
-    if has_invisible(text) {
-        Cow::Owned(text.chars().filter(|c| !is_invisible(*c)).collect())
-    } else {
-        Cow::Borrowed(text)
-    }
-}
-
-/// Whether a trimmed text starts like one that [`without_text_marker`] changes.
-#[must_use]
-pub fn may_have_text_marker(text: &str) -> bool {
-    matches!(text.as_bytes(), [b'=' | b'\'', ..])
-}
-
-/// The text of a cell that a program marked as text for spreadsheet programs: `="0042"`, or `'0042` with the apostrophe stored. `None` for
-/// any other text; an apostrophe before a letter belongs to a name such as `'t Hart`.
-#[must_use]
-pub fn without_text_marker(text: &str) -> Option<Cow<'_, str>> {
-    if let Some(inner) = text
-        .strip_prefix("=\"")
-        .and_then(|rest| rest.strip_suffix('"'))
-    {
-        return Some(if inner.contains("\"\"") {
-            Cow::Owned(inner.replace("\"\"", "\""))
-        } else {
-            Cow::Borrowed(inner)
-        });
-    }
-    let rest = text.strip_prefix('\'')?;
-    let is_marker = |c: char| matches!(c, '=' | '+' | '-' | '@' | '\t') || c.is_numeric();
-    rest.starts_with(is_marker).then_some(Cow::Borrowed(rest))
-}
-
-/// Whether the text is an error that a spreadsheet program shows instead of a value.
-#[must_use]
-pub fn is_error_word(text: &str) -> bool {
-    let words: &[&str] = match text.as_bytes().first() {
-        Some(b'#') => &[
-            "#REF!",
-            "#VALUE!",
-            "#NAME?",
-            "#DIV/0!",
-            "#NUM!",
-            "#NULL!",
-            "#ERROR!",
-            "#SPILL!",
-            "#CALC!",
-            "#FIELD!",
-            "#BLOCKED!",
-            "#CONNECT!",
-            "#UNKNOWN!",
-            "#BUSY!",
-            "#PYTHON!",
-            "#EXTERNAL!",
-            "#GETTING_DATA",
-        ],
-        Some(b'L' | b'l') => &["Loading..."],
-        Some(b'I' | b'i') => &["Infinity"],
-        Some(b'-') => &["-Infinity"],
-        _ => &[],
-    };
-    words.iter().any(|word| text.eq_ignore_ascii_case(word))
-}
+pub use self::invisible::{has_invisible, is_blank_char, is_invisible, without_invisible};
+pub use self::program_text::{
+    is_error_word, is_placeholder, may_have_text_marker, without_text_marker,
+};
 
 /// The text without white space and zero-width characters at its ends.
 #[must_use]
@@ -317,21 +211,6 @@ pub fn eq_ignore_case(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a cell contains a placeholder for an empty value (`n/a`, `null`, …).
-#[must_use]
-pub fn is_placeholder(text: &str) -> bool {
-    let words: &[&str] = match text.as_bytes().first() {
-        Some(b'n' | b'N') => &["n/a", "na", "null", "nil", "none", "nan"],
-        Some(b'-') => &["-"],
-        Some(b'#') => &["#n/a", "#n/a n/a"],
-        Some(b'\\') => &["\\n"],
-        Some(b'(') => &["(null)"],
-        Some(b'u' | b'U') => &["undefined"],
-        _ => &[],
-    };
-    words.iter().any(|word| text.eq_ignore_ascii_case(word))
-}
-
 /// The text, shortened to at most `limit` characters including the ellipsis.
 #[must_use]
 pub fn shorten(text: &str, limit: usize) -> String {
@@ -374,7 +253,6 @@ mod tests {
             }
         );
     }
-
     #[test]
     fn clean_trims_normalizes_and_joins_lines() {
         check("  plain ", "plain", false, false);
@@ -438,120 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_match_in_any_case() {
-        for word in [
-            "n/a",
-            "NA",
-            "Null",
-            "nil",
-            "None",
-            "-",
-            "#N/A",
-            "#N/A N/A",
-            "\\N",
-            "NaN",
-            "(NULL)",
-            "undefined",
-        ] {
-            assert!(is_placeholder(word), "{word}");
-        }
-        for word in [
-            "", "Nada", "--", "0", "n.a.", "(none)", "\\", "Nanette", "#N/B",
-        ] {
-            assert!(!is_placeholder(word), "{word}");
-        }
-    }
-
-    #[test]
     fn shorten_counts_chars_and_adds_ellipsis() {
         assert_eq!(shorten("äöü", 3), "äöü");
         assert_eq!(shorten("äöüß", 3), "äö…");
-    }
-
-    #[test]
-    fn text_markers_are_removed_only_before_values() {
-        for (raw, text) in [
-            ("=\"0001\"", "0001"),
-            ("=\"say \"\"hi\"\"\"", "say \"hi\""),
-            ("=\"\"", ""),
-            ("'0042", "0042"),
-            ("'+1 604 555 0104", "+1 604 555 0104"),
-            ("'=Lead", "=Lead"),
-            ("'@home", "@home"),
-        ] {
-            let cleaned = clean(raw);
-            assert_eq!(
-                (cleaned.text.as_ref(), cleaned.had_text_marker),
-                (text, true),
-                "{raw}"
-            );
-            assert!(may_have_text_marker(raw), "{raw}");
-        }
-        for raw in ["'t Hart", "O'Brien", "=A1+1", "=\"", "'", "a'1"] {
-            let cleaned = clean(raw);
-            assert_eq!(
-                (cleaned.text.as_ref(), cleaned.had_text_marker),
-                (raw, false),
-                "{raw}"
-            );
-        }
-    }
-
-    #[test]
-    fn invisible_characters_are_trimmed_and_detected() {
-        check("\u{202A}Ann\u{202C}", "Ann", false, false);
-        check(
-            "\u{200E}\u{061C}\u{2066}\u{3164}x\u{2069}",
-            "x",
-            false,
-            false,
-        );
-        for text in ["A\u{200B}nn", "A\u{AD}nn", "A\u{2060}\u{202E}nn"] {
-            assert!(has_invisible(text), "{text:?}");
-            assert_eq!(without_invisible(text), "Ann");
-        }
-        for text in [
-            "Ann",
-            "Zoë",
-            "\u{1F468}\u{200D}\u{1F692}",
-            "\u{2764}\u{FE0F}\u{200D}\u{1F525}",
-        ] {
-            assert!(!has_invisible(text), "{text:?}");
-            assert_eq!(without_invisible(text), text);
-        }
-    }
-
-    #[test]
-    fn error_words_match_in_any_case() {
-        for word in [
-            "#REF!",
-            "#value!",
-            "#DIV/0!",
-            "#GETTING_DATA",
-            "Loading...",
-            "-Infinity",
-        ] {
-            assert!(is_error_word(word), "{word}");
-        }
-        for word in [
-            "",
-            "#1",
-            "#N/A",
-            "Loading",
-            "Lead",
-            "#REF",
-            "Infinity Rescue",
-        ] {
-            assert!(!is_error_word(word), "{word}");
-        }
-    }
-
-    #[test]
-    fn every_invisible_character_is_detected() {
-        for c in '\0'..=char::MAX {
-            let text = format!("A{c}b");
-            let joins_nothing = is_invisible(c);
-            assert_eq!(has_invisible(&text), joins_nothing, "{c:?}");
-        }
     }
 }
