@@ -30,7 +30,7 @@ use crate::table::{Field, Header, SheetRow};
 
 /// Version of the reader. Increase it when the same bytes may give different rows: unchanged files are then read
 /// again.
-pub const READER_VERSION: i32 = 8;
+pub const READER_VERSION: i32 = 9;
 
 /// Limits on what is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

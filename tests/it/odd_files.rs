@@ -1,6 +1,7 @@
 //! Files as other programs really write them: for each, the contacts that are imported and the issues that are reported.
 
 use rosterd::import;
+use rosterd::model::contact::FieldUpdate;
 use rosterd::model::issue::Severity;
 use rosterd::sheet::{FileContent, WorkbookReader};
 
@@ -44,6 +45,23 @@ fn check_row(row: &str, expected: &str) {
         None => expected.to_owned(),
     };
     assert_eq!(outcome(text.as_bytes()), expected, "{row:?}");
+}
+
+#[test]
+fn unusual_spellings_of_workbook_cells_are_read() {
+    let workbook = include_bytes!("../corpus/reader/cell_spelling.xlsx");
+    assert_eq!(
+        outcome(workbook),
+        "H-1 Ada 6045550123; H-2 Bo 6045550124 | cell_error@3 !cell_error@4"
+    );
+    let file = FileContent::Bytes(workbook);
+    let parsed_file = import::read(file, &WorkbookReader::InProcess, 1_000, None).unwrap();
+    let contact = parsed_file.sheet.contacts.iter().next().unwrap();
+    let title = FieldUpdate::Set(Some("Lead & Medic".to_owned()));
+    assert_eq!(
+        (contact.title, &contact.groups[..]),
+        (title, &["Team".to_owned()][..])
+    );
 }
 
 #[test]

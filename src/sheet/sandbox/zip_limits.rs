@@ -19,12 +19,14 @@ const MAX_OTHER_PART_BYTES: u64 = 32 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Features of a workbook that take extra time to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::sheet) struct WorkbookFeatures {
     /// Whether a sheet has merged cells.
     pub(in crate::sheet) has_merged_cells: bool,
     /// Whether a sheet may have formulas.
     pub(in crate::sheet) has_formulas: bool,
+    /// Indexes in the archive of the sheets with cells whose spelling must be normalized.
+    pub(in crate::sheet) unusual_sheets: Vec<usize>,
 }
 
 /// Checks the limits and returns the features that determine how the workbook is read.
@@ -62,7 +64,9 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
         let mut cells = MarkerSearch::new(b"sheetData");
         let mut merged = MarkerSearch::new(b"mergeCells");
         let mut formulas = FormulaSearch::default();
-        let (mut is_sheet, mut part_features) = (false, WorkbookFeatures::default());
+        let mut spelling = SpellingSearch::default();
+        let (mut is_sheet, mut is_unusual) = (false, false);
+        let mut part_features = WorkbookFeatures::default();
         // A sheet may have any path and name. Its cells and merged ranges come after this marker.
         let mut inspect = |chunk: &[u8]| {
             is_sheet = is_sheet || cells.search(chunk);
@@ -70,6 +74,7 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
                 part_features.has_merged_cells =
                     part_features.has_merged_cells || merged.search(chunk);
                 part_features.has_formulas = part_features.has_formulas || formulas.search(chunk);
+                is_unusual = is_unusual || spelling.search(chunk);
             }
         };
         let remaining = MAX_TOTAL_BYTES - total;
@@ -96,6 +101,7 @@ pub(in crate::sheet) fn check_limits<R: Read + Seek>(
         if is_sheet {
             features.has_merged_cells |= part_features.has_merged_cells;
             features.has_formulas |= part_features.has_formulas;
+            features.unusual_sheets.extend(is_unusual.then_some(index));
         }
     }
     Ok(features)
@@ -168,9 +174,75 @@ impl FormulaSearch {
     }
 }
 
+/// Searches for spellings of a cell's value that the reader of sheets does not understand: a CDATA section or a comment, and a reference or
+/// white space at either end of a value.
+#[derive(Debug, Default)]
+struct SpellingSearch {
+    /// The last bytes of the previous chunk.
+    tail: Vec<u8>,
+}
+
+impl SpellingSearch {
+    /// Bytes that are compared at a time.
+    const WINDOW: usize = 4;
+
+    fn search(&mut self, chunk: &[u8]) -> bool {
+        self.tail
+            .extend_from_slice(&chunk[..chunk.len().min(Self::WINDOW)]);
+        let found = Self::is_in(&self.tail) || Self::is_in(chunk);
+        if chunk.len() >= Self::WINDOW {
+            self.tail.clear();
+            self.tail
+                .extend_from_slice(&chunk[chunk.len() - Self::WINDOW..]);
+        }
+        found
+    }
+
+    fn is_in(bytes: &[u8]) -> bool {
+        // Without a branch, the loop is vectorized.
+        let windows = bytes
+            .iter()
+            .zip(bytes.iter().skip(1))
+            .zip(bytes.iter().skip(2))
+            .zip(bytes.iter().skip(3));
+        let is = |byte: u8, expected: u8| u8::from(byte == expected);
+        let is_space = |byte: u8| u8::from(byte <= b' ');
+        let found = windows.fold(0, |found, (((&a, &b), &c), &d)| {
+            let markup = is(a, b'<') & is(b, b'!');
+            let is_start_tag = (is(a, b'<') | is(a, b':')) & is(b, b'v') & is(c, b'>');
+            let start = is_start_tag & (is_space(d) | is(d, b'&'));
+            // The usual namespace prefix is `x`; the name after it is not compared.
+            let end = is_space(a) & is(b, b'<') & is(c, b'/') & (is(d, b'v') | is(d, b'x'));
+            found | markup | start | end
+        });
+        found != 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unusual_spellings_are_found_across_chunk_boundaries() {
+        for (sheet, expected) in [
+            ("<c r=\"A1\"><v>12</v></c></row>\n <row>", false),
+            ("<c t=\"str\">\n  <v>a &amp; b</v>\n </c>\n</row>", false),
+            ("<c r=\"A1\"><v><![CDATA[1]]></v></c></row>", true),
+            ("<c r=\"A1\"><v>1<!-- --></v></c></row>", true),
+            ("<c r=\"A1\"><v> 1</v></c></row>", true),
+            ("<c r=\"A1\"><v>&#49;</v></c></row>", true),
+            ("<c r=\"A1\"><v>1\n</v></c></row>", true),
+            ("<x:c r=\"A1\"><x:v>1\t</x:v></x:c></x:row>", true),
+        ] {
+            for size in 1..sheet.len() {
+                let mut spelling = SpellingSearch::default();
+                let mut chunks = sheet.as_bytes().chunks(size);
+                let found = chunks.any(|chunk| spelling.search(chunk));
+                assert_eq!(found, expected, "{sheet} in chunks of {size}");
+            }
+        }
+    }
 
     #[test]
     fn formulas_are_found_across_chunk_boundaries() {

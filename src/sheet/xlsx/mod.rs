@@ -1,6 +1,7 @@
 //! Reads the first visible sheet with a header from a workbook, cell by cell. Uses stored values, not displayed ones.
 //! Does not depend on running in a worker process.
 
+mod cell_spelling;
 mod value;
 
 use std::io::{Read, Seek};
@@ -10,7 +11,7 @@ use calamine::{DataRef, Dimensions, Reader, SheetType, SheetVisible, Xlsx, XlsxE
 use self::value::{CellTooLong, MAX_CELL_CHARS, cell_value};
 use super::error::{ByteLimit, RowLimit, SheetError, WorkbookDefect, WorkbookLimit};
 use super::row_sink::RowSink;
-use super::sandbox::zip_limits;
+use super::sandbox::zip_limits::{self, WorkbookFeatures};
 use super::{Format, Limits, SheetInfo, header};
 use crate::model::issue::{Issue, column_letters};
 use crate::table::{Header, SheetRow};
@@ -32,12 +33,28 @@ pub(super) fn read<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
     limits: Limits,
     on_row: &mut F,
 ) -> Result<SheetInfo, SheetError> {
+    let features = zip_limits::check_limits(&mut file)?;
+    if features.unusual_sheets.is_empty() {
+        return read_workbook(file, &features, limits, on_row);
+    }
+    let normalized =
+        cell_spelling::normalize_sheets(file, &features.unusual_sheets).map_err(|error| {
+            SheetError::WorkbookUnreadable(WorkbookDefect::Library(error.to_string()))
+        })?;
+    read_workbook(normalized, &features, limits, on_row)
+}
+
+fn read_workbook<R: Read + Seek, F: FnMut(&Header, &SheetRow)>(
+    file: R,
+    features: &WorkbookFeatures,
+    limits: Limits,
+    on_row: &mut F,
+) -> Result<SheetInfo, SheetError> {
     let limit = if limits.max_rows > MAX_ROWS {
         RowLimit::Workbook(MAX_ROWS)
     } else {
         RowLimit::Configured(limits.max_rows)
     };
-    let features = zip_limits::check_limits(&mut file)?;
     let mut workbook = Xlsx::new(file).map_err(|error| unreadable(&error))?;
     let sheets: Vec<String> = workbook
         .sheets_metadata()
