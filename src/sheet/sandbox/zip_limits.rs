@@ -199,12 +199,15 @@ impl SpellingSearch {
     }
 
     fn is_in(bytes: &[u8]) -> bool {
-        // Without a branch, the loop is vectorized.
+        if bytes.len() < Self::WINDOW {
+            return false;
+        }
+        // Without a branch and with slices, the loop is vectorized.
         let windows = bytes
             .iter()
-            .zip(bytes.iter().skip(1))
-            .zip(bytes.iter().skip(2))
-            .zip(bytes.iter().skip(3));
+            .zip(&bytes[1..])
+            .zip(&bytes[2..])
+            .zip(&bytes[3..]);
         let is = |byte: u8, expected: u8| u8::from(byte == expected);
         let is_space = |byte: u8| u8::from(byte <= b' ');
         let found = windows.fold(0, |found, (((&a, &b), &c), &d)| {
